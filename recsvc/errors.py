@@ -1,0 +1,115 @@
+"""The exceptions of recsvc.
+
+Each class carries in ``name`` the DOMException name that a browser would report
+(W3C MediaStream Recording, "Exception summary"; Media Capture and Streams, "getUserMedia()").
+Wrong types and out-of-range numbers raise the built-in ``TypeError`` and ``ValueError``.
+"""
+
+
+class RecorderError(Exception):
+    """Base of every error that recsvc raises by itself."""
+
+    name = "UnknownError"
+
+
+class InvalidStateError(RecorderError):
+    """The call is not allowed in the present state."""
+
+    name = "InvalidStateError"
+
+
+class NotSupportedError(RecorderError):
+    """The type, option or track cannot be recorded; the text names which and why."""
+
+    name = "NotSupportedError"
+
+
+class SecurityError(RecorderError):
+    """The media may not be read."""
+
+    name = "SecurityError"
+
+
+class InvalidModificationError(RecorderError):
+    """A track was added to or removed from the stream while it was recorded."""
+
+    name = "InvalidModificationError"
+
+
+class UnknownError(RecorderError):
+    """The recording could not continue for a reason that has no name of its own."""
+
+    name = "UnknownError"
+
+
+class NotFoundError(RecorderError):
+    """The device, file or address does not exist."""
+
+    name = "NotFoundError"
+
+
+class NotReadableError(RecorderError):
+    """The device, file or address exists and cannot be read."""
+
+    name = "NotReadableError"
+
+
+class OverconstrainedError(RecorderError):
+    """The source cannot deliver what the constraints ask for."""
+
+    name = "OverconstrainedError"
+
+
+class EncodingError(RecorderError):
+    """An encoder refused its settings or failed on a frame."""
+
+    name = "EncodingError"
+
+
+class QuotaExceededError(RecorderError):
+    """The disk is full or a stated bound is reached."""
+
+    name = "QuotaExceededError"
+
+
+class ServiceError(RecorderError):
+    """There is no service at the endpoint, or it went away."""
+
+    name = "ServiceError"
+
+
+BY_NAME: dict[str, type[RecorderError]] = {
+    cls.name: cls
+    for cls in (
+        InvalidStateError,
+        NotSupportedError,
+        SecurityError,
+        InvalidModificationError,
+        UnknownError,
+        NotFoundError,
+        NotReadableError,
+        OverconstrainedError,
+        EncodingError,
+        QuotaExceededError,
+        ServiceError,
+    )
+}
+
+
+def from_name(name: str, text: str) -> Exception:
+    """The exception that a message of another process names; ``UnknownError`` when it is none of ours."""
+    if name == "TypeError":
+        return TypeError(text)
+    if name == "ValueError":
+        return ValueError(text)
+    cls = BY_NAME.get(name)
+    return cls(text) if cls is not None else UnknownError(f"{name}: {text}")
+
+
+def name_of(error: BaseException) -> str:
+    """The name under which an exception travels to another process."""
+    if isinstance(error, RecorderError):
+        return error.name
+    if isinstance(error, (TypeError, ValueError)):
+        return type(error).__name__ if type(error) in (TypeError, ValueError) else "ValueError"
+    return "UnknownError"

@@ -1,0 +1,72 @@
+# Developer commands of recsvc; `make` lists them. Each sets up what it needs (tools/setup.sh).
+
+SHELL := /bin/sh
+BIN := .venv/bin
+CONFIGURE := cmake -S . -G Ninja -DRECSVC_TESTS=ON -DRECSVC_PYTHON=OFF
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup setup-test demo test lint types ctest sanitize pytest wheel-test format clean
+
+# $(call failed,WHAT): ends the command before it with one clear line.
+failed = || { echo "recsvc: error: $(1) failed (lines above)" >&2; exit 1; }
+# $(call logged,FILE,COMMANDS): shows the output of the commands only when they fail.
+logged = { $(2); } >$(1) 2>&1 || { cat $(1) >&2; false; }
+
+help: ## list the targets
+	@echo "recsvc: make TARGET, one of"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 15
+
+setup: ## install what recording needs: system packages, .venv, the core
+	@tools/setup.sh run
+
+setup-test: ## install what the tests need as well
+	@tools/setup.sh test
+
+demo: setup ## record 5 s of test picture and tone to demo.webm
+	@echo "recsvc: recording 5 s of test picture and tone to demo.webm"
+	@$(BIN)/recsvc record --audio test: --video test: --duration 5 -o demo.webm $(call failed,the recording)
+
+test: lint types ctest sanitize pytest ## run all checks and tests, stop at the first failure
+
+lint: setup-test ## check style and formatting (ruff)
+	@echo "recsvc: checking style and formatting"
+	@$(BIN)/ruff check --quiet . $(call failed,ruff check)
+	@$(BIN)/ruff format --quiet --check . $(call failed,the check of the formatting (mended by: make format))
+
+types: setup-test ## check types (mypy)
+	@echo "recsvc: checking types"
+	@$(BIN)/mypy $(call failed,mypy)
+
+ctest: setup-test ## build and run the C tests
+	@echo "recsvc: building and running the C tests"
+	@mkdir -p build
+	@{ $(call logged,build/ctest.log,$(CONFIGURE) -B build/ctest && cmake --build build/ctest); } $(call failed,the build of the C tests)
+	@ctest --test-dir build/ctest --output-on-failure --no-tests=error $(call failed,a C test)
+
+sanitize: setup-test ## the C tests under the address and undefined-behaviour sanitizers
+	@echo "recsvc: building and running the C tests with sanitizers"
+	@mkdir -p build
+	@{ $(call logged,build/sanitize.log,$(CONFIGURE) -DRECSVC_SANITIZE=ON -B build/sanitize && cmake --build build/sanitize); } $(call failed,the build with sanitizers)
+	@ctest --test-dir build/sanitize --output-on-failure --no-tests=error $(call failed,a C test under sanitizers)
+
+pytest: setup-test ## run the Python tests
+	@echo "recsvc: running the Python tests"
+	@$(BIN)/python -m pytest
+
+wheel-test: setup ## build the wheel, install it into an empty environment, record 1 s with it
+	@echo "recsvc: building the wheel"
+	@rm -rf build/wheel && mkdir -p build/wheel
+	@$(BIN)/python -m pip wheel -qq --no-deps -w build/wheel . $(call failed,the build of the wheel)
+	@echo "recsvc: installing it into an empty virtual environment"
+	@$(BIN)/python -m venv build/wheel/venv && build/wheel/venv/bin/python -m pip install -qq build/wheel/*.whl $(call failed,the installation of the wheel)
+	@echo "recsvc: recording 1 s with it"
+	@cd build/wheel && venv/bin/recsvc record --audio test: --video test: --duration 1 -o wheel.webm && test -s wheel.webm $(call failed,the recording with the wheel)
+
+format: setup-test ## format the Python code and mend what ruff can
+	@$(BIN)/ruff check --quiet --fix . $(call failed,ruff check)
+	@$(BIN)/ruff format .
+
+clean: ## remove everything the other targets made
+	rm -rf .venv build dist demo.webm .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find recsvc tests -name __pycache__ -type d -exec rm -rf {} +

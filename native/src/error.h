@@ -1,0 +1,11 @@
+/* The text behind recsvc_last_error(). */
+#ifndef RECSVC_ERROR_H
+#define RECSVC_ERROR_H
+
+#include "recsvc.h"
+
+/* Keeps a printf-style text for the calling thread and returns `status`, so that a failure is one
+ * statement: return recsvc_fail(RECSVC_ERROR_ARGUMENT, "...", ...); */
+int recsvc_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

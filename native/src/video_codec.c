@@ -1,0 +1,207 @@
+#include "video_codec.h"
+
+#include <string.h>
+#include <vpx/vp8cx.h>
+
+#include "error.h"
+
+/* libvpx counts its bit rate in thousands. */
+enum { BITS_PER_KILOBIT = 1000, MICROSECONDS_PER_SECOND = 1000000 };
+
+/* TODO measured */
+enum { VP8_SPEED_DEFAULT = -8, VP9_SPEED_DEFAULT = 8, VP8_SPEED_MAX = 16, VP9_SPEED_MAX = 9 };
+
+int32_t video_codec_default_speed(int32_t codec)
+{
+    return codec == RECSVC_VIDEO_VP9 ? VP9_SPEED_DEFAULT : VP8_SPEED_DEFAULT;
+}
+
+int32_t video_codec_speed_max(int32_t codec)
+{
+    return codec == RECSVC_VIDEO_VP9 ? VP9_SPEED_MAX : VP8_SPEED_MAX;
+}
+
+static int vpx_failure(video_codec *codec, const char *what, vpx_codec_err_t error)
+{
+    int status = error == VPX_CODEC_MEM_ERROR ? RECSVC_ERROR_MEMORY : RECSVC_ERROR_CODEC;
+    const char *detail = codec->context.iface ? vpx_codec_error_detail(&codec->context) : NULL;
+    return recsvc_fail(status, "libvpx, %s, %u x %u: %s%s%s", what, codec->config.g_w,
+                       codec->config.g_h, vpx_codec_err_to_string(error), detail ? ": " : "",
+                       detail ? detail : "");
+}
+
+static unsigned to_kilobits(int32_t bits_per_second)
+{
+    return ((unsigned)bits_per_second + BITS_PER_KILOBIT / 2) / BITS_PER_KILOBIT;
+}
+
+static void configure(vpx_codec_enc_cfg_t *config, const recsvc_video_settings *settings)
+{
+    config->g_w = (unsigned)settings->width;
+    config->g_h = (unsigned)settings->height;
+    config->g_timebase.num = 1;
+    config->g_timebase.den = MICROSECONDS_PER_SECOND;
+    config->g_threads = (unsigned)settings->threads;
+    config->g_pass = VPX_RC_ONE_PASS;
+    config->g_error_resilient = 0; /* a file loses no packets */
+    /* One packet for each frame, at once, and none withheld: a stop waits for one frame only, and
+     * dropping is decided and counted by the caller. */
+    config->g_lag_in_frames = 0;
+    config->rc_dropframe_thresh = 0;
+    config->rc_resize_allowed = 0;
+    /* Variable rate around the target; quantizers at the very ends cost bits or beauty for
+     * nothing. */
+    config->rc_end_usage = VPX_VBR;
+    config->rc_target_bitrate = to_kilobits(settings->bits_per_second);
+    config->rc_min_quantizer = 2;
+    config->rc_max_quantizer = 58;
+    config->rc_undershoot_pct = 100;
+    config->rc_overshoot_pct = 15;
+    config->rc_buf_initial_sz = 500;
+    config->rc_buf_optimal_sz = 600;
+    config->rc_buf_sz = 1000;
+    /* No detection of scene cuts: the pattern of key frames is what was asked for, exactly. */
+    config->kf_mode = VPX_KF_DISABLED;
+    config->kf_min_dist = 0;
+    config->kf_max_dist = (unsigned)settings->key_frame_interval_max;
+}
+
+/* Tiles are at least 256 columns wide; more of them let more threads work on a frame. */
+static int tile_columns_log2(int32_t width, int32_t threads)
+{
+    int columns_log2 = 0;
+    while (columns_log2 < 6 && (256 << (columns_log2 + 1)) <= width && (1 << columns_log2) < threads)
+        columns_log2++;
+    return columns_log2;
+}
+
+static vpx_codec_err_t control_common(vpx_codec_ctx_t *context, const recsvc_video_settings *settings)
+{
+    vpx_codec_err_t error = vpx_codec_control(context, VP8E_SET_CPUUSED, settings->speed);
+    if (error == VPX_CODEC_OK)
+        error = vpx_codec_control(context, VP8E_SET_STATIC_THRESHOLD, 1u);
+    /* An alternative reference frame would be a packet that shows nothing. */
+    if (error == VPX_CODEC_OK)
+        error = vpx_codec_control(context, VP8E_SET_ENABLEAUTOALTREF, 0u);
+    return error;
+}
+
+static vpx_codec_err_t control_vp8(vpx_codec_ctx_t *context, const recsvc_video_settings *settings)
+{
+    int partitions = settings->threads > 1 ? VP8_TWO_TOKENPARTITION : VP8_ONE_TOKENPARTITION;
+    return vpx_codec_control(context, VP8E_SET_TOKEN_PARTITIONS, partitions);
+}
+
+static vpx_codec_err_t control_vp9(vpx_codec_ctx_t *context, const recsvc_video_settings *settings)
+{
+    int columns_log2 = tile_columns_log2(settings->width, settings->threads);
+    vpx_codec_err_t error = vpx_codec_control(context, VP9E_SET_TILE_COLUMNS, columns_log2);
+    if (error == VPX_CODEC_OK)
+        error = vpx_codec_control(context, VP9E_SET_ROW_MT, settings->threads > 1 ? 1u : 0u);
+    if (error == VPX_CODEC_OK)
+        error = vpx_codec_control(context, VP9E_SET_FRAME_PARALLEL_DECODING, 0u);
+    return error;
+}
+
+int video_codec_open(video_codec *codec, const recsvc_video_settings *settings)
+{
+    memset(codec, 0, sizeof *codec);
+    bool is_vp9 = settings->codec == RECSVC_VIDEO_VP9;
+    vpx_codec_iface_t *interface = is_vp9 ? vpx_codec_vp9_cx() : vpx_codec_vp8_cx();
+    vpx_codec_err_t error = vpx_codec_enc_config_default(interface, &codec->config, 0);
+    if (error != VPX_CODEC_OK)
+        return vpx_failure(codec, "defaults", error);
+    configure(&codec->config, settings);
+    error = vpx_codec_enc_init(&codec->context, interface, &codec->config, 0);
+    if (error != VPX_CODEC_OK)
+        return vpx_failure(codec, "open", error);
+    codec->is_open = true;
+    error = control_common(&codec->context, settings);
+    if (error == VPX_CODEC_OK)
+        error = is_vp9 ? control_vp9(&codec->context, settings)
+                       : control_vp8(&codec->context, settings);
+    if (error == VPX_CODEC_OK)
+        return RECSVC_OK;
+    int status = vpx_failure(codec, "settings", error);
+    video_codec_close(codec);
+    return status;
+}
+
+int video_codec_set_bits_per_second(video_codec *codec, int32_t bits_per_second)
+{
+    codec->config.rc_target_bitrate = to_kilobits(bits_per_second);
+    vpx_codec_err_t error = vpx_codec_enc_config_set(&codec->context, &codec->config);
+    return error == VPX_CODEC_OK ? RECSVC_OK : vpx_failure(codec, "bit rate", error);
+}
+
+int video_codec_set_speed(video_codec *codec, int32_t speed)
+{
+    vpx_codec_err_t error = vpx_codec_control(&codec->context, VP8E_SET_CPUUSED, speed);
+    return error == VPX_CODEC_OK ? RECSVC_OK : vpx_failure(codec, "speed", error);
+}
+
+/* Not vpx_img_wrap: it rounds odd widths up, and our rows are tightly packed. */
+static void describe(vpx_image_t *image, const planes *frame, const vpx_codec_enc_cfg_t *config)
+{
+    memset(image, 0, sizeof *image);
+    image->fmt = VPX_IMG_FMT_I420;
+    image->cs = VPX_CS_BT_601;
+    image->range = VPX_CR_STUDIO_RANGE;
+    image->w = image->d_w = config->g_w;
+    image->h = image->d_h = config->g_h;
+    image->bit_depth = 8;
+    image->bps = 12;
+    image->x_chroma_shift = 1;
+    image->y_chroma_shift = 1;
+    for (int plane = 0; plane < 3; plane++) {
+        image->planes[plane] = frame->data[plane];
+        image->stride[plane] = frame->stride[plane];
+    }
+}
+
+static int collect(video_codec *codec, const recsvc_packet *template, packet_queue *queue,
+                   bool *is_key)
+{
+    vpx_codec_iter_t iterator = NULL;
+    const vpx_codec_cx_pkt_t *made = NULL;
+    int packet_count = 0;
+    while ((made = vpx_codec_get_cx_data(&codec->context, &iterator)) != NULL) {
+        if (made->kind != VPX_CODEC_CX_FRAME_PKT || made->data.frame.sz == 0)
+            continue;
+        size_t size = made->data.frame.sz;
+        uint8_t *bytes = packet_queue_reserve(queue, size);
+        if (!bytes)
+            return recsvc_fail(RECSVC_ERROR_MEMORY, "no memory for a packet of %zu bytes", size);
+        memcpy(bytes, made->data.frame.buf, size);
+        recsvc_packet packet = *template;
+        packet.size = size;
+        *is_key = (made->data.frame.flags & VPX_FRAME_IS_KEY) != 0;
+        packet.flags = *is_key ? RECSVC_PACKET_KEY : 0;
+        packet_queue_commit(queue, &packet);
+        packet_count++;
+    }
+    if (packet_count != 1)
+        return recsvc_fail(RECSVC_ERROR_CODEC, "libvpx made %d packets of one frame", packet_count);
+    return RECSVC_OK;
+}
+
+int video_codec_encode(video_codec *codec, const planes *frame, int64_t clock_us,
+                       int64_t interval_us, bool force_key, const recsvc_packet *packet,
+                       packet_queue *queue, bool *is_key)
+{
+    vpx_image_t image;
+    describe(&image, frame, &codec->config);
+    vpx_enc_frame_flags_t flags = force_key ? VPX_EFLAG_FORCE_KF : 0;
+    vpx_codec_err_t error = vpx_codec_encode(&codec->context, &image, clock_us,
+                                             (unsigned long)interval_us, flags, VPX_DL_REALTIME);
+    if (error != VPX_CODEC_OK)
+        return vpx_failure(codec, "encode", error);
+    return collect(codec, packet, queue, is_key);
+}
+
+void video_codec_close(video_codec *codec)
+{
+    if (codec->is_open)
+        (void)vpx_codec_destroy(&codec->context);
+    codec->is_open = false;
+}

@@ -1,0 +1,36 @@
+/* All of libvpx: one codec of one frame size. */
+#ifndef RECSVC_VIDEO_CODEC_H
+#define RECSVC_VIDEO_CODEC_H
+
+#include <stdbool.h>
+#include <vpx/vpx_encoder.h>
+
+#include "packet_queue.h"
+#include "picture.h"
+#include "recsvc.h"
+
+typedef struct video_codec {
+    vpx_codec_ctx_t context;
+    vpx_codec_enc_cfg_t config;
+    bool is_open;
+} video_codec;
+
+/* The speed used when nothing is asked for, and the range. */
+int32_t video_codec_default_speed(int32_t codec);
+int32_t video_codec_speed_max(int32_t codec);
+
+/* Opens libvpx for checked settings. On failure `codec` is closed; a recsvc_status. */
+int video_codec_open(video_codec *codec, const recsvc_video_settings *settings);
+
+int video_codec_set_bits_per_second(video_codec *codec, int32_t bits_per_second);
+int video_codec_set_speed(video_codec *codec, int32_t speed);
+
+/* Encodes one frame and adds exactly one packet to `queue`, or fails. `clock_us` and `interval_us`
+ * are what rate control sees; pts and duration of the packet are taken from `packet`. */
+int video_codec_encode(video_codec *codec, const planes *frame, int64_t clock_us,
+                       int64_t interval_us, bool force_key, const recsvc_packet *packet,
+                       packet_queue *queue, bool *is_key);
+
+void video_codec_close(video_codec *codec);
+
+#endif

@@ -1,0 +1,74 @@
+"""Capture times for media that only says how much of it there is: a clock fitted to its arrival.
+
+A device or a sender counts media time (samples, time stamps) with its own crystal; what arrives, arrives
+late, by a delay that varies. The earliest arrivals show the true relation of the two clocks: delays only
+ever add. So the least lateness within a window is followed, slowly; a single late arrival changes nothing.
+
+No threads, no reading of clocks: times are given in, so that tests can give any.
+"""
+
+# Crystals differ by less than 200 ppm: 2 ms in 10 s.
+WINDOW_NS = 10_000_000_000
+STEP_NS = 2_000_000
+
+
+class ArrivalClock:
+    """Maps media time (ns) to capture time (``time.monotonic_ns()``). Not thread-safe.
+
+    Each ``window_ns`` the map moves towards the least lateness seen, by at most ``STEP_NS``, and not at all
+    when that is less than ``STEP_NS``: steady clocks stay exact. When the least lateness of a whole
+    ``gap_window_ns`` is above ``gap_ns`` (or below ``-gap_ns``), media is missing (or the first arrivals
+    were late): the map jumps by it.
+    """
+
+    def __init__(self, *, gap_ns: int, gap_window_ns: int, window_ns: int = WINDOW_NS) -> None:
+        self._gap_ns, self._gap_window_ns, self._window_ns = gap_ns, gap_window_ns, window_ns
+        self._offset_ns: int | None = None
+        self._least_ns: list[int | None] = [None, None]  # within the gap window, within the window
+        self._ends_ns = [0, 0]
+
+    def set(self, media_ns: int, captured_ns: int, now_ns: int) -> None:
+        """Sets the map: media time ``media_ns`` was captured at ``captured_ns``. Begins new windows."""
+        self._offset_ns = captured_ns - media_ns
+        self._ends_ns = [now_ns + self._gap_window_ns, now_ns + self._window_ns]
+        self._least_ns = [None, None]
+
+    def settle(self, media_ns: int, arrived_ns: int, now_ns: int) -> None:
+        """As ``follow`` for media that is not recorded: takes the earliest arrival at once."""
+        if self._offset_ns is None or self.lateness_ns(media_ns, arrived_ns) < 0:
+            self.set(media_ns, arrived_ns, now_ns)
+
+    def lateness_ns(self, media_ns: int, arrived_ns: int) -> int:
+        """How much later than its capture time this media arrived (negative: earlier)."""
+        return arrived_ns - self.captured_ns(media_ns)
+
+    def captured_ns(self, media_ns: int) -> int:
+        """The capture time of ``media_ns``. The clock must have been set."""
+        assert self._offset_ns is not None
+        return media_ns + self._offset_ns
+
+    @property
+    def is_set(self) -> bool:
+        return self._offset_ns is not None
+
+    def follow(self, media_ns: int, arrived_ns: int, now_ns: int) -> int:
+        """Takes note of an arrival; returns by how much the map jumped (0 nearly always)."""
+        if self._offset_ns is None:
+            self.set(media_ns, arrived_ns, now_ns)
+            return 0
+        late_ns = self.lateness_ns(media_ns, arrived_ns)
+        for n, least_ns in enumerate(self._least_ns):
+            self._least_ns[n] = late_ns if least_ns is None else min(least_ns, late_ns)
+        jump_ns = 0
+        if now_ns >= self._ends_ns[0]:
+            least_ns = self._least_ns[0] or 0
+            self._ends_ns[0], self._least_ns[0] = now_ns + self._gap_window_ns, None
+            if abs(least_ns) > self._gap_ns:
+                jump_ns = least_ns
+                self.set(media_ns, self.captured_ns(media_ns) + jump_ns, now_ns)
+        if now_ns >= self._ends_ns[1]:
+            least_ns = self._least_ns[1] or 0
+            self._ends_ns[1], self._least_ns[1] = now_ns + self._window_ns, None
+            if abs(least_ns) >= STEP_NS:
+                self._offset_ns += max(-STEP_NS, min(STEP_NS, least_ns))
+        return jump_ns

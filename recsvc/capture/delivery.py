@@ -1,0 +1,244 @@
+"""When decoded media goes to the sinks, and with which capture time.
+
+The reader of an input calls ``audio``, ``video`` and ``end`` of one of these with media times (ns since the
+input's beginning); they know nothing of FFmpeg.
+
+- ``Playout``: an input that could be read at any speed, in real time: ``start + media time``, delivered when
+  due.
+- ``Unpaced``: the same as fast as the sinks take it.
+- ``live.Live``: media that comes when it comes.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from recsvc.capture.source import AudioFormat, Sink, TrackInfo, VideoFormat
+
+SECOND_NS = 1_000_000_000
+
+# Decoded media kept ready: covers the skew between a file's tracks and a slow read, and is small enough
+# for raw pictures (15 of them at 60 frames per second).
+AHEAD_NS = 250_000_000
+# How real time sound is handed on: as often as a device would.
+BLOCK_NS = 10_000_000
+# A flush waits for a reader that is behind real time no longer than this.
+PLAYOUT_FLUSH_S = 0.2
+# How often a source with pace=max looks whether it was closed while no recording wants it.
+WANTED_POLL_S = 0.1
+
+
+class Delivery(Protocol):
+    """What the reader of an input sees. Each call may block, and returns early once ``close`` was called."""
+
+    def begin(self, sinks: Mapping[str, Sink]) -> None: ...
+    def audio(self, media_ns: int, samples: bytes) -> None: ...
+    def video(self, media_ns: int, picture: bytes | memoryview) -> None: ...
+    def end(self, error: Exception | None = None) -> None: ...
+    def flush(self, until_ns: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class Base:
+    """The sinks by kind, their formats, and closing."""
+
+    def __init__(self, tracks: list[TrackInfo]) -> None:
+        self.sinks: Mapping[str, Sink] = {}
+        self.closing = threading.Event()
+        self.kinds = [track.kind for track in tracks]
+        formats = {track.kind: track.format for track in tracks}
+        sound, film = formats.get("audio"), formats.get("video")
+        self.sound = sound if isinstance(sound, AudioFormat) else AudioFormat(48_000, 1, "s16")
+        self.film = film if isinstance(film, VideoFormat) else VideoFormat(1, 1, "i420", None)
+        self.interval_ns = int(SECOND_NS / (self.film.frame_rate or 30.0))
+
+    def give_audio(self, captured_ns: int, samples: bytes | memoryview) -> None:
+        if (sink := self.sinks.get("audio")) is not None:
+            sink.audio(captured_ns, samples)
+
+    def give_video(self, captured_ns: int, picture: bytes | memoryview) -> None:
+        if (sink := self.sinks.get("video")) is not None:
+            sink.video(captured_ns, picture, self.film.pixel_format, self.film.width, self.film.height)
+
+    def give_end(self, kind: str, error: Exception | None) -> None:
+        if (sink := self.sinks.get(kind)) is not None:
+            sink.ended(error)
+
+    def audio_ns(self, samples: bytes | memoryview) -> int:
+        """How long these samples last."""
+        return len(samples) // self.sound.frame_bytes * SECOND_NS // self.sound.sample_rate
+
+
+class _Sound(NamedTuple):
+    base_ns: int  # the capture time of the first sample of ``samples``
+    offset: int  # how many samples of it were delivered
+    samples: memoryview
+
+
+class Playout(Base):
+    """Real time. ``flush`` delivers at once what is due, sound cut at the sample; it waits at most
+    ``PLAYOUT_FLUSH_S``, and only when the reader is behind.
+    """
+
+    def __init__(self, tracks: list[TrackInfo]) -> None:
+        super().__init__(tracks)
+        self._changed = threading.Condition()
+        self._sound: deque[_Sound] = deque()
+        self._film: deque[tuple[int, bytes | memoryview]] = deque()
+        self._start_ns = 0
+        self._read_until_ns = 0
+        self._end_ns: dict[str, int] = {}  # when each kind that has not ended yet is over
+        self._error: Exception | None = None
+        self._complete = False
+        self._thread: threading.Thread | None = None
+
+    def begin(self, sinks: Mapping[str, Sink]) -> None:
+        self.sinks = sinks
+        self._start_ns = self._read_until_ns = time.monotonic_ns()
+        self._end_ns = dict.fromkeys(self.kinds, self._start_ns)
+        self._thread = threading.Thread(target=self._run, name="capture playout", daemon=True)
+        self._thread.start()
+
+    def audio(self, media_ns: int, samples: bytes) -> None:
+        captured_ns = self._start_ns + media_ns
+        with self._changed:
+            self._await_room(captured_ns)
+            self._sound.append(_Sound(captured_ns, 0, memoryview(samples)))
+            self._came("audio", captured_ns, captured_ns + self.audio_ns(samples))
+
+    def video(self, media_ns: int, picture: bytes | memoryview) -> None:
+        captured_ns = self._start_ns + media_ns
+        with self._changed:
+            self._await_room(captured_ns)
+            self._film.append((captured_ns, picture))
+            self._came("video", captured_ns, captured_ns + self.interval_ns)
+
+    def end(self, error: Exception | None = None) -> None:
+        with self._changed:
+            self._complete, self._error = True, error
+            self._changed.notify_all()
+
+    def flush(self, until_ns: int) -> None:
+        deadline_s = time.monotonic() + PLAYOUT_FLUSH_S
+        until_ns = min(until_ns, time.monotonic_ns())
+        with self._changed:
+            while not (self._complete or self.closing.is_set() or self._read_until_ns > until_ns):
+                if not self._changed.wait(deadline_s - time.monotonic()):
+                    break
+            if not self.closing.is_set():
+                self._deliver(until_ns, partial=True)
+
+    def close(self) -> None:
+        self.closing.set()
+        with self._changed:
+            self._changed.notify_all()
+        if self._thread not in (None, threading.current_thread()):
+            self._thread.join()  # it waits on nothing but the condition, and for a sink's call
+
+    def _await_room(self, captured_ns: int) -> None:
+        while not self.closing.is_set():
+            early_ns = captured_ns - AHEAD_NS - time.monotonic_ns()
+            if early_ns <= 0:
+                return
+            self._changed.wait(early_ns / SECOND_NS)
+
+    def _came(self, kind: str, captured_ns: int, end_ns: int) -> None:
+        self._read_until_ns = max(self._read_until_ns, captured_ns)
+        self._end_ns[kind] = max(self._end_ns[kind], end_ns)
+        self._changed.notify_all()
+
+    def _run(self) -> None:
+        with self._changed:
+            while not self.closing.is_set():
+                self._deliver(time.monotonic_ns(), partial=False)
+                if not self._end_ns:
+                    return
+                due_ns = self._due_ns()
+                wait_s = None if due_ns is None else (due_ns - time.monotonic_ns()) / SECOND_NS
+                if wait_s is None or wait_s > 0:
+                    self._changed.wait(wait_s)
+
+    def _due_ns(self) -> int | None:
+        due = [self._film[0][0]] if self._film else []
+        if self._sound:
+            head = self._sound[0]
+            rest_ns = self.audio_ns(head.samples) - self._length_ns(head.offset)
+            due.append(head.base_ns + self._length_ns(head.offset) + min(BLOCK_NS, rest_ns))
+        if self._complete:
+            due += [end_ns for kind, end_ns in self._end_ns.items() if not self._waiting(kind)]
+        return min(due, default=None)
+
+    def _deliver(self, until_ns: int, *, partial: bool) -> None:
+        while self._film and self._film[0][0] <= until_ns:
+            self.give_video(*self._film.popleft())
+        while self._sound and self._deliver_sound(until_ns, partial):
+            pass
+        if self._complete:
+            for kind, end_ns in list(self._end_ns.items()):
+                if end_ns <= until_ns and not self._waiting(kind):
+                    del self._end_ns[kind]
+                    self.give_end(kind, self._error)
+
+    def _deliver_sound(self, until_ns: int, partial: bool) -> bool:
+        """Delivers what is due of the first buffer; whether that was all of it."""
+        base_ns, offset, samples = self._sound[0]
+        size, rate = self.sound.frame_bytes, self.sound.sample_rate
+        total = len(samples) // size
+        due = min(total, max(0, -(-(until_ns - base_ns + 1) * rate // SECOND_NS)))
+        whole = due == total or (due - offset) * SECOND_NS >= BLOCK_NS * rate
+        if due > offset and (whole or partial):
+            self.give_audio(base_ns + self._length_ns(offset), samples[offset * size : due * size])
+            self._sound[0] = _Sound(base_ns, due, samples)
+            offset = due
+        if offset < total:
+            return False
+        self._sound.popleft()
+        return True
+
+    def _waiting(self, kind: str) -> bool:
+        return bool(self._sound if kind == "audio" else self._film)
+
+    def _length_ns(self, samples: int) -> int:
+        return samples * SECOND_NS // self.sound.sample_rate
+
+
+class Unpaced(Base):
+    """As fast as the sinks take it, from the moment a recording wants frames. ``flush`` returns at once:
+    what has been captured is what has been delivered.
+    """
+
+    def __init__(self, tracks: list[TrackInfo]) -> None:
+        super().__init__(tracks)
+        self._start_ns: int | None = None
+
+    def begin(self, sinks: Mapping[str, Sink]) -> None:
+        self.sinks = sinks
+
+    def audio(self, media_ns: int, samples: bytes) -> None:
+        if self._wanted():
+            self.give_audio((self._start_ns or 0) + media_ns, samples)
+
+    def video(self, media_ns: int, picture: bytes | memoryview) -> None:
+        if self._wanted():
+            self.give_video((self._start_ns or 0) + media_ns, picture)
+
+    def end(self, error: Exception | None = None) -> None:
+        if self._wanted():
+            for kind in self.kinds:
+                self.give_end(kind, error)
+
+    def flush(self, until_ns: int) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closing.set()
+
+    def _wanted(self) -> bool:
+        """Waits until a recording wants frames, which is media time 0; ``False`` when closed before."""
+        while self._start_ns is None and not self.closing.is_set():
+            sinks = list(self.sinks.values())
+            if not sinks or any(sink.wait_wanted(WANTED_POLL_S / len(sinks)) for sink in sinks):
+                self._start_ns = time.monotonic_ns()
+        return not self.closing.is_set()

@@ -1,0 +1,213 @@
+"""The capture process: one opened source, its tracks, and where their frames go.
+
+Frames leave from the source's own threads through the senders; this loop only takes commands.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+from .. import errors
+from ..role import Lifeline, arguments
+from ..wire import messages, sockets
+from ..wire.sender import Block, FrameSender, Picture
+from .source import AudioFormat, Source, TrackInfo, open_source
+
+log = logging.getLogger("recsvc.capture")
+
+
+class _TrackSink:
+    """Takes a source's frames for one track and hands them to the track's sender."""
+
+    def __init__(self, name: str, info: TrackInfo, sender: FrameSender, on_ended: Any) -> None:
+        self.name = name
+        self.info = info
+        self.sender = sender
+        self._on_ended = on_ended
+        self._frame_bytes = 1
+        if isinstance(info.format, AudioFormat):
+            form = info.format
+            sender.audio_format = (form.sample_format, form.sample_rate, form.channel_count)
+            self._frame_bytes = form.frame_bytes
+
+    def audio(self, captured_ns: int, samples: bytes | bytearray | memoryview) -> None:
+        self.sender.send(Block(captured_ns, samples, len(samples) // self._frame_bytes))
+
+    def video(
+        self,
+        captured_ns: int,
+        picture: bytes | bytearray | memoryview,
+        pixel_format: str,
+        width: int,
+        height: int,
+    ) -> None:
+        self.sender.send(Picture(captured_ns, picture, pixel_format, width, height))
+
+    def count(self, cause: str, amount: int = 1) -> None:
+        self.sender.count(cause, amount)
+
+    def ended(self, error: Exception | None = None) -> None:
+        self.sender.end_all(time.monotonic_ns())
+        self._on_ended(self.name, error)
+
+    def wait_wanted(self, timeout_s: float) -> bool:
+        return self.sender.wait_wanted(timeout_s)
+
+
+class CaptureProcess:
+    """Owns the control socket and the source of this process."""
+
+    def __init__(self, control_endpoint: str, lifeline: Lifeline) -> None:
+        self._lifeline = lifeline
+        self._control = sockets.control_client(control_endpoint)
+        self._source: Source | None = None
+        self._sinks: dict[str, _TrackSink] = {}
+        self._routes: dict[str, _TrackSink] = {}
+        self._ended_lock = threading.Lock()
+        self._ended: list[tuple[str, Exception | None]] = []
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._done = False
+        self._send(messages.Ready(role="capture", pid=os.getpid()))
+
+    def run(self) -> None:
+        """Until a shutdown, a SIGTERM, the parent's end, or the last track was closed."""
+        poller = sockets.Poller()
+        for source in (self._control, self._wake_read, *self._lifeline.descriptors):
+            poller.register(source, sockets.POLLIN)
+        self._done = self._lifeline.parent_gone
+        while not self._done:
+            readable = dict(poller.poll())
+            if any(d in readable and self._lifeline.ended_by(d) for d in self._lifeline.descriptors):
+                break
+            if self._control in readable:
+                self._take_commands()
+            if self._wake_read in readable:
+                self._report_ended()
+        now = time.monotonic_ns()
+        for sink in self._sinks.values():
+            self._end_routes(sink, now)
+            sink.sender.close()
+        if self._source is not None:
+            self._source.close()
+        self._control.close()
+
+    def _send(self, message: messages.Message) -> None:
+        self._control.send(messages.encode(message))
+
+    def _on_ended(self, name: str, error: Exception | None) -> None:
+        """From the source's thread: the socket belongs to the loop, so the news waits for it."""
+        with self._ended_lock:
+            self._ended.append((name, error))
+        os.write(self._wake_write, b"e")
+
+    def _report_ended(self) -> None:
+        os.read(self._wake_read, 64)
+        with self._ended_lock:
+            ended, self._ended = self._ended, []
+        for name, error in ended:
+            text = "" if error is None else str(error)
+            self._send(messages.TrackEnded(track=name, error="" if error is None else errors.name_of(error), text=text))
+
+    def _take_commands(self) -> None:
+        while True:
+            try:
+                request = messages.CAPTURE_REQUESTS.decode(self._control.recv(sockets.NOBLOCK))
+            except sockets.Again:
+                return
+            except messages.MessageError as error:
+                log.warning("a command was refused: %s", error)
+                continue
+            try:
+                reply = messages.Reply(id=request.id, result=self._do(request))
+            except Exception as error:
+                log.debug("%s failed", request, exc_info=True)
+                reply = messages.Reply(id=request.id, error=errors.name_of(error), text=str(error))
+            if request.id:
+                self._send(reply)
+
+    def _do(self, request: Any) -> Any:
+        if isinstance(request, messages.OpenSource):
+            return self._open(request)
+        if isinstance(request, messages.BeginRoute):
+            self._begin(request)
+        elif isinstance(request, messages.ControlRoute):
+            self._control_route(request)
+        elif isinstance(request, messages.CloseTrack):
+            self._close_track(request.track)
+        else:
+            self._done = True
+        return None
+
+    def _open(self, request: messages.OpenSource) -> list[messages.TrackDescription]:
+        """Opens the source and starts it. The track names come with the request."""
+        given = [wish for wish in (request.audio, request.video) if wish is not None]
+        names = {kind: w["track"] for kind, w in (("audio", request.audio), ("video", request.video)) if w}
+        wishes = [
+            None if wish is None else {k: v for k, v in wish.items() if k not in ("source", "track")}
+            for wish in (request.audio, request.video)
+        ]
+        source = open_source(given[0]["source"], *wishes)
+        self._source = source
+        descriptions = []
+        for info in source.tracks:
+            sender = FrameSender(
+                info.kind,
+                when_full="wait" if source.pace_max else "drop",
+                by_capture_time=not source.pace_max,
+            )
+            name = names[info.kind]
+            self._sinks[name] = _TrackSink(name, info, sender, self._on_ended)
+            descriptions.append(
+                messages.TrackDescription(id=name, kind=info.kind, label=info.label, settings=info.settings)
+            )
+        source.start({sink.info.kind: sink for sink in self._sinks.values()})
+        return descriptions
+
+    def _begin(self, request: messages.BeginRoute) -> None:
+        sink = self._sinks.get(request.route.track)
+        if sink is None:
+            raise errors.NotFoundError(f"track {request.route.track!r} is not captured here")
+        self._routes[request.route.route] = sink
+        sink.sender.begin(request.route, request.from_ns, request.enabled)
+
+    def _control_route(self, request: messages.ControlRoute) -> None:
+        sink = self._routes.get(request.route)
+        if sink is None:
+            return
+        if request.action == "pause":
+            sink.sender.pause(request.route, request.at_ns)
+        elif request.action == "resume":
+            sink.sender.resume(request.route, request.at_ns)
+        elif request.action in ("enable", "disable"):
+            sink.sender.enable(request.route, request.action == "enable")
+        else:
+            self._end_route(request.route, sink, request.at_ns)
+
+    def _end_route(self, route: str, sink: _TrackSink, at_ns: int) -> None:
+        """What was captured up to ``at_ns`` goes first, then the end of stream."""
+        assert self._source is not None
+        if not self._source.pace_max:
+            self._source.flush(at_ns)
+        sink.sender.end(route, at_ns)
+        self._routes.pop(route, None)
+
+    def _end_routes(self, sink: _TrackSink, at_ns: int) -> None:
+        for route in [name for name, its in self._routes.items() if its is sink]:
+            self._end_route(route, sink, at_ns)
+
+    def _close_track(self, name: str) -> None:
+        sink = self._sinks.pop(name, None)
+        if sink is not None:
+            self._end_routes(sink, time.monotonic_ns())
+            sink.sender.close()
+        self._done = self._done or not self._sinks
+
+
+def main() -> None:
+    """``recsvc capture``: the process's entry."""
+    given = arguments("capture", "control")
+    CaptureProcess(given.control, Lifeline(given.parent)).run()

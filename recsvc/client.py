@@ -1,0 +1,276 @@
+"""Talks to a controller; starts a private one where no service is named. Thread-safe.
+
+Three kinds of sockets, so that nothing waits for anything else: a pool for requests that wait for their answer,
+one for commands that do not (``stop`` and its like, kept in order among each other), one for events, which a
+thread of its own reads.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from . import errors, role
+from .limits import CLOSE_DEADLINE_NS, READY_DEADLINE_NS, RPC_DEADLINE_NS, S
+from .wire import messages, sockets
+
+log = logging.getLogger("recsvc")
+
+
+def spool_directory() -> Path:
+    """Where recordings are written: ``RECSVC_SPOOL``, else ``recsvc/spool`` below the user's state directory.
+
+    It survives a reboot, so that recordings of a crash can be recovered.
+    """
+    named = os.environ.get("RECSVC_SPOOL")
+    if named:
+        return Path(named).absolute()
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(state).absolute() / "recsvc" / "spool"
+
+
+class Client:
+    """A connection to one controller. Get it from ``connect``."""
+
+    def __init__(self, endpoint: str, process: subprocess.Popen[bytes] | None = None, directory: str = "") -> None:
+        self.name = f"client-{uuid.uuid4().hex[:12]}"
+        self._endpoint = endpoint
+        self._process = process
+        self._directory = directory
+        self._pidfd = os.pidfd_open(process.pid) if process is not None else None
+        self._lock = threading.Lock()
+        self._commands = sockets.control_client(endpoint)
+        self._idle: list[Any] = []
+        self._next_id = 0
+        self._on_recorder: dict[str, Callable[[messages.RecorderEvent], None]] = {}
+        self._on_track: dict[str, Callable[[messages.SourceEvent], None]] = {}
+        self._on_loss: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._lost: errors.ServiceError | None = None
+        self._closing = False
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        hello = self.request(messages.Hello(client=self.name), READY_DEADLINE_NS)
+        self._events = sockets.event_client(hello["events"], f"{self.name}/".encode())
+        if not self._events.poll(READY_DEADLINE_NS // 1_000_000):
+            raise errors.ServiceError(f"the service at {endpoint} publishes no events at {hello['events']}")
+        self._events.recv_multipart()  # the answer to the subscription: from now on nothing is missed
+        self._reader = threading.Thread(target=self._read_events, name="recsvc-events", daemon=True)
+        self._reader.start()
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def request(self, message: messages.Request, deadline_ns: int = RPC_DEADLINE_NS) -> Any:
+        """Sends, waits, returns the result; raises what the other side raised, or ``ServiceError``."""
+        if self._lost is not None:
+            raise self._lost
+        with self._lock:
+            socket = self._idle.pop() if self._idle else sockets.control_client(self._endpoint)
+            self._next_id += 1
+            message = msgspec.structs.replace(message, id=self._next_id)
+        healthy = False
+        try:
+            socket.send(messages.encode(message))
+            reply = self._await(socket, message.id, time.monotonic_ns() + deadline_ns)
+            healthy = True
+        finally:
+            if healthy:
+                with self._lock:
+                    self._idle.append(socket)
+            else:
+                socket.close(linger=0)
+        if reply.error:
+            raise errors.from_name(reply.error, reply.text)
+        return reply.result
+
+    def _await(self, socket: Any, number: int, deadline_ns: int) -> messages.Reply:
+        poller = sockets.Poller()
+        poller.register(socket, sockets.POLLIN)
+        if self._pidfd is not None:
+            poller.register(self._pidfd, sockets.POLLIN)
+        while True:
+            left_ms = (deadline_ns - time.monotonic_ns()) // 1_000_000
+            readable = dict(poller.poll(max(left_ms, 0)))
+            if socket in readable:
+                reply = messages.REPLIES.decode(socket.recv())
+                if reply.id == number:
+                    return reply
+            elif self._pidfd in readable:
+                raise errors.ServiceError("the private controller ended unexpectedly; what was recorded is in the spool")
+            elif left_ms <= 0:
+                raise errors.ServiceError(f"no answer from {self._endpoint}: is a recsvc controller running there?")
+
+    def command(self, message: messages.Request) -> None:
+        """Sends without waiting; commands arrive in the order of the calls. Raises ``ServiceError`` when lost."""
+        if self._lost is not None:
+            raise self._lost
+        with self._lock:
+            self._commands.send(messages.encode(message), sockets.NOBLOCK)
+
+    # --- events -----------------------------------------------------------------------------------
+
+    def on_recorder(self, recorder: str, handler: Callable[[messages.RecorderEvent], None] | None) -> None:
+        """``handler`` gets a recorder's events, on the reader's thread: it must only pass them on. ``None``: no more."""
+        if handler is None:
+            self._on_recorder.pop(recorder, None)
+        else:
+            self._on_recorder[recorder] = handler
+
+    def on_track(self, track: str, handler: Callable[[messages.SourceEvent], None]) -> None:
+        """``handler`` hears when a captured track ends by itself."""
+        self._on_track[track] = handler
+
+    def on_loss(self, listener: Any) -> None:
+        """``listener.service_lost(error)`` is called when the controller is gone. Held weakly."""
+        self._on_loss.add(listener)
+        if self._lost is not None:
+            listener.service_lost(self._lost)
+
+    def _read_events(self) -> None:
+        poller = sockets.Poller()
+        watched = [self._events, self._wake_read] + ([self._pidfd] if self._pidfd is not None else [])
+        for source in watched:
+            poller.register(source, sockets.POLLIN)
+        while True:
+            readable = dict(poller.poll())
+            if self._events in readable:
+                self._take_events()
+            elif self._wake_read in readable:
+                break
+            else:
+                self._lose()
+                break
+        self._events.close()
+
+    def _take_events(self) -> None:
+        while True:
+            try:
+                _, body = self._events.recv_multipart(sockets.NOBLOCK)
+                event = messages.EVENTS.decode(body)
+            except sockets.Again:
+                return
+            except (ValueError, messages.MessageError) as error:
+                log.warning("an event was refused: %s", error)
+                continue
+            try:
+                if isinstance(event, messages.RecorderEvent):
+                    handler = self._on_recorder.get(event.recorder)
+                    if handler is not None:
+                        handler(event)
+                elif isinstance(event, messages.SourceEvent):
+                    ended = self._on_track.pop(event.track, None)
+                    if ended is not None:
+                        ended(event)
+            except Exception:
+                log.exception("handling %s failed", event)
+
+    def _lose(self) -> None:
+        if self._closing:
+            return
+        self._lost = errors.ServiceError("the private controller ended unexpectedly; what was recorded is in the spool")
+        for listener in list(self._on_loss):
+            try:
+                listener.service_lost(self._lost)
+            except Exception:
+                log.exception("telling %s that the service is gone failed", listener)
+        if self._process is not None:
+            self._process.wait()
+        if self._directory:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    @property
+    def usable(self) -> bool:
+        return self._lost is None and not self._closing
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Finishes this caller's recordings; a private controller ends with it. Idempotent. Blocks for the drain."""
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+        if self._lost is None:
+            farewell = messages.Bye(client=self.name) if self._process is None else messages.Shutdown()
+            with contextlib.suppress(sockets.ZMQError):
+                self._commands.send(messages.encode(farewell), sockets.NOBLOCK)
+            if self._process is not None:
+                try:
+                    self._process.wait(CLOSE_DEADLINE_NS / S)
+                except subprocess.TimeoutExpired:
+                    log.warning("the private controller did not end in time and is killed")
+                    self._process.kill()
+                    self._process.wait()
+        os.write(self._wake_write, b"x")
+        self._reader.join()
+        for socket in (self._commands, *self._idle):
+            socket.close()
+        if self._directory:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+
+_lock = threading.Lock()
+_clients: dict[str, Client] = {}
+_owner_pid = 0
+
+
+def connect(service: str | None = None) -> Client:
+    """The connection to ``service``, else to ``RECSVC_SERVICE``, else to this process's private controller.
+
+    One connection per endpoint and process; made on first use. ``ServiceError`` when nobody answers.
+    """
+    global _owner_pid
+    endpoint = service if service is not None else os.environ.get("RECSVC_SERVICE", "")
+    if not isinstance(endpoint, str):
+        raise TypeError(f"service must be an endpoint such as 'tcp://host:port', got {service!r}")
+    if endpoint and not endpoint.startswith(("tcp://", "ipc://")):
+        raise ValueError(f"service must be an endpoint such as 'tcp://host:port' or 'ipc:///path', got {endpoint!r}")
+    with _lock:
+        if _owner_pid != os.getpid():  # a forked child has none of its parent's connections
+            _clients.clear()
+            _owner_pid = os.getpid()
+        client = _clients.get(endpoint)
+        if client is None or not client.usable:
+            client = Client(endpoint) if endpoint else _start_private()
+            _clients[endpoint] = client
+        return client
+
+
+def _start_private() -> Client:
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    if not os.access(base, os.W_OK):
+        base = tempfile.gettempdir()
+    directory = tempfile.mkdtemp(prefix="recsvc-", dir=base)
+    endpoint = f"ipc://{directory}/control"
+    process = role.start(
+        "controller", "--endpoint", endpoint, "--directory", directory, "--spool", str(spool_directory())
+    )
+    try:
+        return Client(endpoint, process, directory)
+    except BaseException:
+        process.kill()
+        process.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+@atexit.register
+def close_all() -> None:
+    """Closes every connection of this process; at its end this happens by itself."""
+    with _lock:
+        clients = [] if _owner_pid != os.getpid() else list(_clients.values())
+        _clients.clear()
+    for client in clients:
+        client.close()

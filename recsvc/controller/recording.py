@@ -1,0 +1,104 @@
+"""The controller's view of recorders and their recordings: phases, and events in their one order. No I/O."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..state import Input, Phase, next_phase
+from ..wire import messages
+
+
+class Recording:
+    """One life from ``start`` to ``stop``. ``worker`` and ``captures`` are the supervisor's children."""
+
+    def __init__(self, request: messages.Start, worker: Any, captures: dict[str, Any], path: str) -> None:
+        self.name = request.recording
+        self.client = request.client
+        self.recorder = request.recorder
+        self.tracks = request.tracks
+        self.options = request.options
+        self.started_ns = request.at_ns
+        self.worker = worker
+        self.captures = captures  # route -> capture process, of the captured tracks
+        self.path = path
+        self.phase = next_phase(Phase.IDLE, Input.START)
+        self.failure: tuple[str, str] | None = None
+        self.deadline_ns: int | None = None
+        self.handed_out = 0
+        self.timecode_ms = 0.0
+        self.mime_type = ""
+
+    def route(self, track: str) -> str:
+        return f"{self.name}/{track}"
+
+    def happened(self, what: Input) -> bool:
+        """Applies an input; whether the phase changed. ``InvalidStateError`` where the table has none."""
+        before = self.phase
+        self.phase = next_phase(before, what)
+        return self.phase is not before
+
+    def fail(self, error: str, text: str) -> None:
+        """The first failure is the one that is told."""
+        self.failure = self.failure or (error, text)
+
+
+class Outbox:
+    """The events of one recorder, numbered, one recording after the other.
+
+    A recorder may start again before the last recording's ``stop`` was published: what belongs to the newer
+    recording waits until then.
+    """
+
+    def __init__(self, recorder: str, publish: Callable[[messages.RecorderEvent], None]) -> None:
+        self._recorder = recorder
+        self._publish = publish
+        self._sequence = 0
+        self._order: deque[str] = deque()
+        self._held: dict[str, list[dict[str, Any]]] = {}
+
+    @property
+    def idle(self) -> bool:
+        return not self._order
+
+    def begin(self, recording: str) -> None:
+        self._order.append(recording)
+        self._held[recording] = []
+
+    def add(self, recording: str, type: str, **fields: Any) -> None:
+        """Publishes an event, or keeps it until its recording's turn. ``stop`` is a recording's last."""
+        if recording not in self._held:
+            return
+        self._held[recording].append({"type": type, **fields})
+        self._flush()
+
+    def drop(self, recording: str) -> None:
+        """A recording that never began: no events."""
+        if recording in self._held:
+            self._order.remove(recording)
+            del self._held[recording]
+            self._flush()
+
+    def _flush(self) -> None:
+        while self._order:
+            recording = self._order[0]
+            for fields in self._held[recording]:
+                self._publish(
+                    messages.RecorderEvent(
+                        recorder=self._recorder,
+                        recording=recording,
+                        sequence=self._sequence,
+                        at_ns=time.monotonic_ns(),
+                        **fields,
+                    )
+                )
+                self._sequence += 1
+            over = bool(self._held[recording]) and self._held[recording][-1]["type"] == "stop"
+            self._held[recording] = []
+            if not over:
+                return
+            self._sequence = 0
+            self._order.popleft()
+            del self._held[recording]

@@ -1,0 +1,487 @@
+"""The controller: the only place that knows every recording's state.
+
+One loop with plain sockets and a poller: callers' requests, the roles' reports, the ends of processes. Nothing
+in it blocks, so a ``stop()`` passes within microseconds whatever else goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .. import errors, mime
+from ..limits import (
+    AUDIO_CREDIT_FRAMES,
+    CLOSE_DEADLINE_NS,
+    DRAIN_DEADLINE_NS,
+    QUEUE_BYTES_MAX,
+    SHUTDOWN_DEADLINE_NS,
+    VIDEO_CREDIT_FRAMES,
+    S,
+)
+from ..role import Lifeline, arguments
+from ..state import Input, Phase
+from ..wire import messages, sockets
+from .recording import Outbox, Recording
+from .supervisor import Child, Supervisor
+
+log = logging.getLogger("recsvc.controller")
+
+_ORPHAN_DEADLINE_NS = 1 * S  # senders whose process is gone will never say that they have ended
+_WORKER_GRACE_NS = 2 * S  # behind the drain's own deadline; then the worker is taken for hung
+
+
+class _Capture:
+    """An opened source: its process and the tracks that are still wanted."""
+
+    def __init__(self, child: Child, client: str) -> None:
+        self.child = child
+        self.client = client
+        self.tracks: set[str] = set()
+
+
+class Controller:
+    """Owns the callers' socket, the events' socket and the supervisor. Run it with ``run``."""
+
+    def __init__(self, endpoint: str, directory: Path, spool: Path, lifeline: Lifeline) -> None:
+        self._directory = directory
+        self._spool = spool
+        self._lifeline = lifeline
+        self._poller = sockets.Poller()
+        self._callers = sockets.control_server(endpoint)
+        self._events_endpoint = f"ipc://{directory}/events"
+        self._events = sockets.event_server(self._events_endpoint)
+        for source in (self._callers, self._events, *lifeline.descriptors):
+            self._poller.register(source, sockets.POLLIN)
+        self._supervisor = Supervisor(f"ipc://{directory}/roles", self._poller, self._on_report, self._on_child_end)
+        self._workers: list[Child] = []
+        self._captures: list[_Capture] = []
+        self._recordings: dict[str, Recording] = {}
+        self._outboxes: dict[str, Outbox] = {}
+        self._ending_ns: int | None = None
+        self._start_worker()
+
+    # --- the loop ---------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until a shutdown, a SIGTERM or the parent's end, and until every recording is finished."""
+        if self._lifeline.parent_gone:
+            self._end()
+        while not self._over():
+            readable = dict(self._poller.poll(self._timeout_ms()))
+            if self._callers in readable:
+                self._take_requests()
+            if self._supervisor.socket in readable:
+                self._supervisor.take()
+            if self._events in readable:
+                self._take_subscriptions()
+            for descriptor in [d for d in readable if isinstance(d, int)]:
+                if not self._supervisor.ended(descriptor) and self._lifeline.ended_by(descriptor):
+                    self._poller.unregister(descriptor)
+                    self._end()
+            self._supervisor.kill_late()
+            self._kill_hung_workers()
+        for socket in (self._callers, self._events, self._supervisor.socket):
+            socket.close()
+
+    def _timeout_ms(self) -> int:
+        deadlines = [r.deadline_ns + _WORKER_GRACE_NS for r in self._recordings.values() if r.deadline_ns]
+        if self._ending_ns is not None:
+            deadlines.append(self._ending_ns)
+        next_ns = self._supervisor.next_deadline_ns()
+        if next_ns is not None:
+            deadlines.append(next_ns)
+        if not deadlines:
+            return 60_000
+        return max(0, (min(deadlines) - time.monotonic_ns()) // 1_000_000 + 1)
+
+    def _over(self) -> bool:
+        """Ending, in order: recordings are finished, then the roles are asked to end, then they are gone."""
+        if self._ending_ns is None:
+            return False
+        if self._recordings and time.monotonic_ns() < self._ending_ns:
+            return False
+        for child in self._supervisor.children:
+            self._supervisor.end(child)
+        return not self._supervisor.children
+
+    def _end(self) -> None:
+        if self._ending_ns is not None:
+            return
+        now = time.monotonic_ns()
+        self._ending_ns = now + CLOSE_DEADLINE_NS - SHUTDOWN_DEADLINE_NS
+        wait_ns = _ORPHAN_DEADLINE_NS if self._lifeline.parent_gone else DRAIN_DEADLINE_NS
+        for recording in list(self._recordings.values()):
+            self._stop(recording, now, Input.STOP, wait_ns)
+
+    # --- roles ------------------------------------------------------------------------------------
+
+    def _start_worker(self) -> Child:
+        number = len(self._workers)
+        child = self._supervisor.start("encode", "--data", f"ipc://{self._directory}/encode-{number}-{uuid.uuid4().hex[:6]}")
+        self._workers.append(child)
+        return child
+
+    def _choose_worker(self) -> Child:
+        """The ready worker with the fewest recordings; the first one where none is ready yet."""
+        load = {id(worker): 0 for worker in self._workers}
+        for recording in self._recordings.values():
+            if id(recording.worker) in load:
+                load[id(recording.worker)] += 1
+        ready = [worker for worker in self._workers if worker.ready and not worker.ending]
+        if ready:
+            return min(ready, key=lambda worker: load[id(worker)])
+        return self._workers[0] if self._workers else self._start_worker()
+
+    def _on_report(self, child: Child, message: Any) -> None:
+        if isinstance(message, messages.Ready):
+            # One worker per core; the others start behind the first, which somebody may be waiting for.
+            if child.role == "encode" and len(self._workers) < len(os.sched_getaffinity(0)) and not self._ending_ns:
+                self._start_worker()
+        elif isinstance(message, messages.TrackEnded):
+            self._publish(
+                f"{self._client_of(child)}/source",
+                messages.SourceEvent(track=message.track, error=message.error, text=message.text),
+            )
+        elif isinstance(message, messages.DataReady):
+            recording = self._recordings.get(message.recording)
+            if recording is not None:
+                self._hand_out(recording, message.blob, message.timecode_ms)
+        elif isinstance(message, messages.RecordingFinished):
+            self._finished(message)
+
+    def _client_of(self, child: Child) -> str:
+        return next((capture.client for capture in self._captures if capture.child is child), "")
+
+    def _on_child_end(self, child: Child) -> None:
+        if child.role == "encode":
+            self._workers.remove(child)
+            for recording in [r for r in self._recordings.values() if r.worker is child]:
+                self._lost(recording, "the encoder process ended unexpectedly")
+            if not self._workers and self._ending_ns is None:
+                self._start_worker()
+            return
+        for capture in [c for c in self._captures if c.child is child]:
+            self._captures.remove(capture)
+            for track in capture.tracks:
+                text = "" if child.ending else "the capture process ended unexpectedly"
+                error = "UnknownError" if text else ""
+                self._publish(f"{capture.client}/source", messages.SourceEvent(track=track, error=error, text=text))
+        for recording in list(self._recordings.values()):
+            if child in recording.captures.values() and recording.phase is not Phase.STOPPING:
+                recording.fail("UnknownError", "the capture process ended unexpectedly")
+                self._stop(recording, time.monotonic_ns(), Input.FAIL, _ORPHAN_DEADLINE_NS)
+
+    def _kill_hung_workers(self) -> None:
+        now = time.monotonic_ns()
+        for recording in self._recordings.values():
+            if recording.deadline_ns is not None and now >= recording.deadline_ns + _WORKER_GRACE_NS:
+                log.warning("the worker of recording %s does not answer and is killed", recording.name)
+                recording.deadline_ns = None
+                self._supervisor.kill(recording.worker)
+
+    # --- callers ----------------------------------------------------------------------------------
+
+    def _take_requests(self) -> None:
+        while True:
+            try:
+                identity, header = self._callers.recv_multipart(sockets.NOBLOCK)[:2]
+            except sockets.Again:
+                return
+            except ValueError:
+                continue  # a message of one part: there is nobody to answer
+            try:
+                request = messages.CALLER_REQUESTS.decode(header)
+            except messages.MessageError as error:
+                log.warning("a request was refused: %s", error)
+                self._reply(identity, messages.Reply(id=0, error="TypeError", text=str(error)))
+                continue
+            try:
+                self._do(identity, request)
+            except Exception as error:
+                log.debug("%s failed", request, exc_info=True)
+                self._reply(identity, messages.Reply(id=request.id, error=errors.name_of(error), text=str(error)))
+
+    def _reply(self, identity: bytes, reply: messages.Reply) -> None:
+        with contextlib.suppress(sockets.ZMQError):  # the caller went away
+            self._callers.send_multipart([identity, messages.encode(reply)], sockets.NOBLOCK)
+
+    def _do(self, identity: bytes, request: Any) -> None:
+        if isinstance(request, messages.Control):
+            self._control(request)
+        elif isinstance(request, messages.Start):
+            self._start(identity, request)
+            return
+        elif isinstance(request, messages.OpenSource):
+            self._open_source(identity, request)
+            return
+        elif isinstance(request, messages.AskStatistics):
+            recording = self._recordings.get(request.recording)
+            if recording is None:
+                raise errors.InvalidStateError(f"recording {request.recording!r} is not active")
+            self._supervisor.ask(
+                recording.worker,
+                messages.AskStatistics(recording=request.recording),
+                lambda reply: self._reply(identity, msgspec.structs.replace(reply, id=request.id)),
+            )
+            return
+        elif isinstance(request, messages.ControlRoute):
+            recording = self._recordings.get(request.route.partition("/")[0])
+            if recording is not None and request.route in recording.captures:
+                self._supervisor.ask(recording.captures[request.route], msgspec.structs.replace(request, id=0))
+        elif isinstance(request, messages.CloseTrack):
+            self._close_track(request.track)
+        elif isinstance(request, messages.Bye):
+            self._bye(request.client)
+        elif isinstance(request, messages.Shutdown):
+            self._end()
+        result = {"events": self._events_endpoint, "pid": os.getpid()} if isinstance(request, messages.Hello) else None
+        if request.id:
+            self._reply(identity, messages.Reply(id=request.id, result=result))
+
+    # --- sources ----------------------------------------------------------------------------------
+
+    def _open_source(self, identity: bytes, request: messages.OpenSource) -> None:
+        """One capture process per distinct source string; the caller hears when all are open, or of the first
+        error, and then none stays."""
+        by_source: dict[str, dict[str, Any]] = {}
+        for kind, wish in (("audio", request.audio), ("video", request.video)):
+            if wish is not None:
+                named = {**wish, "track": f"{kind}-{uuid.uuid4().hex[:12]}"}
+                by_source.setdefault(str(wish.get("source", "")), {})[kind] = named
+        opened: list[Any] = []
+        failed: list[messages.Reply] = []
+        captures = []
+
+        def answered(reply: messages.Reply) -> None:
+            (failed if reply.error else opened).append(reply)
+            if len(failed) + len(opened) < len(by_source):
+                return
+            if failed:
+                for capture in captures:
+                    self._supervisor.end(capture.child)
+                self._reply(identity, messages.Reply(id=request.id, error=failed[0].error, text=failed[0].text))
+                return
+            tracks = [track for one in opened for track in one.result]
+            self._reply(identity, messages.Reply(id=request.id, result=tracks))
+
+        for wishes in by_source.values():
+            capture = _Capture(self._supervisor.start("capture"), request.client)
+            capture.tracks = {wish["track"] for wish in wishes.values()}
+            self._captures.append(capture)
+            captures.append(capture)
+            self._supervisor.ask(
+                capture.child, messages.OpenSource(audio=wishes.get("audio"), video=wishes.get("video")), answered
+            )
+
+    def _close_track(self, track: str) -> None:
+        for capture in self._captures:
+            if track in capture.tracks:
+                capture.tracks.discard(track)
+                if capture.tracks:
+                    self._supervisor.ask(capture.child, messages.CloseTrack(track=track))
+                else:
+                    self._supervisor.end(capture.child)
+
+    def _bye(self, client: str) -> None:
+        now = time.monotonic_ns()
+        for recording in [r for r in self._recordings.values() if r.client == client]:
+            self._stop(recording, now, Input.STOP, DRAIN_DEADLINE_NS)
+        for capture in [c for c in self._captures if c.client == client]:
+            self._supervisor.end(capture.child)
+
+    # --- recordings -------------------------------------------------------------------------------
+
+    def _start(self, identity: bytes, request: messages.Start) -> None:
+        if self._ending_ns is not None:
+            raise errors.ServiceError("the service is ending")
+        format_ = mime.choose(request.options.mime_type, {track.kind for track in request.tracks})
+        captures = {}
+        for track in request.tracks:
+            if track.captured:
+                capture = next((c for c in self._captures if track.track in c.tracks), None)
+                if capture is None:
+                    raise errors.NotSupportedError(f"the {track.kind} track {track.track} is not captured any more")
+                captures[f"{request.recording}/{track.track}"] = capture.child
+        path = self._spool / f"{request.recording}{format_.suffix}"
+        recording = Recording(request, self._choose_worker(), captures, str(path))
+        recording.mime_type = format_.mime_type
+        self._recordings[recording.name] = recording
+        outbox = self._outboxes.get(recording.recorder)
+        if outbox is None:
+            topic = f"{recording.client}/{recording.recorder}"
+            outbox = Outbox(recording.recorder, lambda event: self._publish(topic, event))
+            self._outboxes[recording.recorder] = outbox
+        outbox.begin(recording.name)
+        self._supervisor.ask(
+            recording.worker,
+            messages.OpenRecording(
+                recording=recording.name,
+                path=recording.path,
+                tracks=request.tracks,
+                routes=tuple(recording.route(track.track) for track in request.tracks),
+                options=request.options,
+                at_ns=request.at_ns,
+            ),
+            lambda reply: self._opened(identity, request, recording, reply),
+        )
+
+    def _opened(
+        self, identity: bytes, request: messages.Start, recording: Recording, reply: messages.Reply
+    ) -> None:
+        outbox = self._outboxes[recording.recorder]
+        if reply.error:
+            self._recordings.pop(recording.name, None)
+            outbox.drop(recording.name)
+            if outbox.idle:
+                del self._outboxes[recording.recorder]
+            self._reply(identity, messages.Reply(id=request.id, error=reply.error, text=reply.text))
+            return
+        recording.happened(Input.OPENED)
+        routes = [
+            messages.RouteDescription(
+                route=recording.route(track.track),
+                track=track.track,
+                endpoint=recording.worker.endpoint,
+                credit_frames=VIDEO_CREDIT_FRAMES if track.kind == "video" else AUDIO_CREDIT_FRAMES,
+                credit_bytes=QUEUE_BYTES_MAX,
+            )
+            for track in request.tracks
+        ]
+        for track, route in zip(request.tracks, routes, strict=True):
+            child = recording.captures.get(route.route)
+            if child is not None:
+                self._supervisor.ask(
+                    child, messages.BeginRoute(route=route, from_ns=request.at_ns, enabled=track.enabled)
+                )
+        outbox.add(recording.name, "start", mime_type=recording.mime_type)
+        self._reply(identity, messages.Reply(id=request.id, result={"routes": routes, "path": recording.path}))
+
+    def _control(self, request: messages.Control) -> None:
+        """A command for a recording that ended meanwhile is late, not wrong: its events are on their way."""
+        recording = self._recordings.get(request.recording)
+        if recording is None:
+            return
+        if request.action == "pause" and recording.happened(Input.PAUSE):
+            self._tell_captures(recording, "pause", request.at_ns)
+            self._outboxes[recording.recorder].add(recording.name, "pause")
+        elif request.action == "resume" and recording.happened(Input.RESUME):
+            self._tell_captures(recording, "resume", request.at_ns)
+            self._outboxes[recording.recorder].add(recording.name, "resume")
+        elif request.action == "request_data":
+            recording.happened(Input.REQUEST_DATA)
+            self._supervisor.ask(recording.worker, messages.CutRecording(recording=recording.name))
+        elif request.action == "stop":
+            self._stop(recording, request.at_ns, Input.STOP, DRAIN_DEADLINE_NS)
+        elif request.action == "modified":
+            recording.fail("InvalidModificationError", "a track was added to or removed from the recorded stream")
+            self._stop(recording, request.at_ns, Input.FAIL, DRAIN_DEADLINE_NS)
+
+    def _tell_captures(self, recording: Recording, action: str, at_ns: int) -> None:
+        for route, child in recording.captures.items():
+            self._supervisor.ask(child, messages.ControlRoute(route=route, action=action, at_ns=at_ns))
+
+    def _stop(self, recording: Recording, at_ns: int, why: Input, wait_ns: int) -> None:
+        if not recording.happened(why):
+            return
+        recording.deadline_ns = time.monotonic_ns() + wait_ns
+        self._tell_captures(recording, "end", at_ns)
+        self._supervisor.ask(
+            recording.worker,
+            messages.StopRecording(recording=recording.name, at_ns=at_ns, deadline_ns=recording.deadline_ns),
+        )
+
+    def _hand_out(self, recording: Recording, blob: messages.BlobDescription, timecode_ms: float) -> None:
+        recording.handed_out, recording.timecode_ms = blob.end, timecode_ms
+        self._outboxes[recording.recorder].add(
+            recording.name, "dataavailable", blob=blob, timecode_ms=timecode_ms, mime_type=recording.mime_type
+        )
+
+    def _finished(self, message: messages.RecordingFinished) -> None:
+        recording = self._recordings.pop(message.recording, None)
+        if recording is None:
+            return
+        if recording.phase is not Phase.STOPPING:
+            recording.happened(Input.FAIL if message.error else Input.TRACKS_ENDED)
+            self._tell_captures(recording, "end", time.monotonic_ns())
+        if message.error:
+            recording.fail(message.error, message.text)
+        self._conclude(recording, message.blob, message.timecode_ms, message.statistics, message.whole)
+
+    def _lost(self, recording: Recording, text: str) -> None:
+        """The worker is gone: the file is what is on disk."""
+        del self._recordings[recording.name]
+        recording.fail("UnknownError", text)
+        self._tell_captures(recording, "end", time.monotonic_ns())
+        path = Path(recording.path)
+        size = path.stat().st_size if path.exists() else 0
+        start = min(recording.handed_out, size)
+        whole = messages.BlobDescription(path=recording.path, start=0, end=size, mime_type=recording.mime_type)
+        blob = messages.BlobDescription(path=recording.path, start=start, end=size, mime_type=recording.mime_type)
+        timecode_ms = recording.timecode_ms + 0.001 if recording.handed_out else 0.0
+        self._conclude(
+            recording, blob, timecode_ms, messages.RecordingStatistics(state="inactive", size_bytes=size), whole
+        )
+
+    def _conclude(
+        self,
+        recording: Recording,
+        blob: messages.BlobDescription,
+        timecode_ms: float,
+        statistics: messages.RecordingStatistics,
+        whole: messages.BlobDescription,
+    ) -> None:
+        outbox = self._outboxes[recording.recorder]
+        if recording.failure is not None:
+            error, text = recording.failure
+            outbox.add(recording.name, "error", error=error, text=text)
+        outbox.add(
+            recording.name,
+            "dataavailable",
+            blob=blob,
+            timecode_ms=timecode_ms,
+            mime_type=recording.mime_type,
+            statistics=statistics,
+            whole=whole,
+        )
+        outbox.add(recording.name, "stop")
+        recording.happened(Input.FINISHED)
+        if outbox.idle:
+            del self._outboxes[recording.recorder]
+
+    # --- events -----------------------------------------------------------------------------------
+
+    def _publish(self, topic: str, message: messages.Message) -> None:
+        self._events.send_multipart([topic.encode(), messages.encode(message)])
+
+    def _take_subscriptions(self) -> None:
+        """Each new subscription is answered on its own topic: then the subscriber knows it misses nothing."""
+        while True:
+            try:
+                news = self._events.recv(sockets.NOBLOCK)
+            except sockets.Again:
+                return
+            if news[:1] == b"\x01":
+                self._events.send_multipart([news[1:], messages.encode(messages.Subscribed())])
+
+
+def main() -> None:
+    """``recsvc controller``: the process's entry."""
+    given = arguments("controller", "endpoint", "directory", "spool")
+    logging.basicConfig(format="%(name)s: %(message)s")
+    directory, spool = Path(given.directory), Path(given.spool)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    endpoint = given.endpoint or f"ipc://{directory}/control"
+    try:
+        Controller(endpoint, directory, spool, Lifeline(given.parent)).run()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,176 @@
+"""Starts, watches, asks, and last kills the role processes; carries requests to them and their answers back.
+
+A child is *ready* when it has said so on the roles' socket; until then requests for it wait. One that is not
+ready in time, or does not end when asked, is killed. Its end is seen at once, through its pidfd.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from .. import role as roles
+from ..limits import READY_DEADLINE_NS, SHUTDOWN_DEADLINE_NS
+from ..wire import messages, sockets
+
+log = logging.getLogger("recsvc.controller")
+
+OnReply = Callable[[messages.Reply], None]
+
+
+class Child:
+    """A role process. ``endpoint`` is where a worker takes frames, once it is ready."""
+
+    def __init__(self, role: str, process: subprocess.Popen[bytes]) -> None:
+        self.role = role
+        self.process = process
+        self.pidfd = os.pidfd_open(process.pid)
+        self.ready = False
+        self.endpoint = ""
+        self.identity: bytes | None = None
+        self.deadline_ns: int | None = time.monotonic_ns() + READY_DEADLINE_NS
+        self.ending = False
+        self.waiting: list[bytes] = []
+        self.asked: dict[int, OnReply] = {}
+
+    def __str__(self) -> str:
+        return f"{self.role} process {self.process.pid}"
+
+
+class Supervisor:
+    """Owns the roles' socket. Not thread-safe: the controller's loop calls it.
+
+    ``on_report(child, message)`` gets what a role says unasked, ``on_end(child)`` its unexpected end.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        poller: Any,
+        on_report: Callable[[Child, Any], None],
+        on_end: Callable[[Child], None],
+    ) -> None:
+        self.endpoint = endpoint
+        self.socket = sockets.control_server(endpoint)
+        self._poller = poller
+        self._on_report = on_report
+        self._on_end = on_end
+        self._by_pid: dict[int, Child] = {}
+        self._by_descriptor: dict[int, Child] = {}
+        self._next_id = 0
+        poller.register(self.socket, sockets.POLLIN)
+
+    @property
+    def children(self) -> list[Child]:
+        return list(self._by_pid.values())
+
+    def start(self, role: str, *arguments: str) -> Child:
+        """Starts a role; returns at once. Requests may be given to it right away."""
+        child = Child(role, roles.start(role, "--control", self.endpoint, *arguments))
+        self._by_pid[child.process.pid] = child
+        self._by_descriptor[child.pidfd] = child
+        self._poller.register(child.pidfd, sockets.POLLIN)
+        return child
+
+    def ask(self, child: Child, request: messages.Request, on_reply: OnReply | None = None) -> None:
+        """Sends a request; ``on_reply`` is called with the answer, or with an error when the child ends first."""
+        if on_reply is not None:
+            self._next_id += 1
+            request = msgspec.structs.replace(request, id=self._next_id)
+            if child.process.pid not in self._by_pid:
+                on_reply(_gone(child, self._next_id))
+                return
+            child.asked[self._next_id] = on_reply
+        encoded = messages.encode(request)
+        if child.identity is None:
+            child.waiting.append(encoded)
+        else:
+            self.socket.send_multipart([child.identity, encoded])
+
+    def end(self, child: Child) -> None:
+        """Asks a child to finish and end; it is killed when it does not."""
+        if not child.ending:
+            child.ending = True
+            child.deadline_ns = time.monotonic_ns() + SHUTDOWN_DEADLINE_NS
+            self.ask(child, messages.Shutdown())
+
+    def kill(self, child: Child) -> None:
+        child.process.kill()
+
+    def take(self) -> None:
+        """Everything that the roles have said."""
+        while True:
+            try:
+                identity, header = self.socket.recv_multipart(sockets.NOBLOCK)[:2]
+                message = messages.ROLE_REPORTS.decode(header)
+            except sockets.Again:
+                return
+            except (ValueError, messages.MessageError) as error:
+                log.warning("a report was refused: %s", error)
+                continue
+            self._handle(identity, message)
+
+    def _handle(self, identity: bytes, message: Any) -> None:
+        if isinstance(message, messages.Ready):
+            child = self._by_pid.get(message.pid)
+            if child is None:
+                log.warning("a %s process %d that was not started here is ignored", message.role, message.pid)
+                return
+            child.identity, child.endpoint, child.ready = identity, message.endpoint, True
+            if not child.ending:
+                child.deadline_ns = None
+            for encoded in child.waiting:
+                self.socket.send_multipart([identity, encoded])
+            child.waiting = []
+            self._on_report(child, message)
+            return
+        child = next((c for c in self._by_pid.values() if c.identity == identity), None)
+        if child is None:
+            log.warning("a report of an unknown process is ignored")
+        elif isinstance(message, messages.Reply):
+            on_reply = child.asked.pop(message.id, None)
+            if on_reply is not None:
+                on_reply(message)
+        else:
+            self._on_report(child, message)
+
+    def ended(self, descriptor: int) -> bool:
+        """Whether a readable descriptor is a child's end; then it is buried and reported."""
+        child = self._by_descriptor.pop(descriptor, None)
+        if child is None:
+            return False
+        self.take()  # what it said before it ended counts
+        self._poller.unregister(descriptor)
+        os.close(descriptor)
+        child.process.wait()
+        del self._by_pid[child.process.pid]
+        asked, child.asked = child.asked, {}
+        for number, on_reply in asked.items():
+            on_reply(_gone(child, number))
+        if not child.ending or child.process.returncode:
+            log.warning("%s ended with code %d", child, child.process.returncode)
+        self._on_end(child)
+        return True
+
+    def next_deadline_ns(self) -> int | None:
+        deadlines = [c.deadline_ns for c in self._by_pid.values() if c.deadline_ns is not None]
+        return min(deadlines) if deadlines else None
+
+    def kill_late(self) -> None:
+        """Kills every child that missed its deadline."""
+        now = time.monotonic_ns()
+        for child in self._by_pid.values():
+            if child.deadline_ns is not None and now >= child.deadline_ns:
+                log.warning("%s was not %s in time and is killed", child, "gone" if child.ending else "ready")
+                child.deadline_ns = None
+                child.process.kill()
+
+
+def _gone(child: Child, number: int) -> messages.Reply:
+    return messages.Reply(id=number, error="ServiceError", text=f"the {child} ended before it answered")

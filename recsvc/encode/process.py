@@ -1,0 +1,301 @@
+"""The encoder worker: frames in from ZeroMQ, spool files out. One loop, one thread.
+
+The loop takes every message that is there, then encodes the one frame the scheduler names, then looks again:
+a command waits for at most one frame's encoding.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Any
+
+from .. import errors
+from ..limits import (
+    AUDIO_CREDIT_FRAMES,
+    DRAIN_DEADLINE_NS,
+    QUEUE_BYTES_MAX,
+    RECORDINGS_PER_WORKER_MAX,
+    VIDEO_CREDIT_FRAMES,
+)
+from ..role import Lifeline, arguments
+from ..wire import messages, sockets
+from .recording import Recording
+from .scheduler import Scheduler
+
+log = logging.getLogger("recsvc.encode")
+
+_MESSAGES_PER_TURN = 64  # data messages taken before the next frame is encoded
+
+
+class _Route:
+    """The worker's side of a route: what was granted, where the credits go."""
+
+    def __init__(self, recording: Recording, kind: str) -> None:
+        self.recording = recording
+        self.identity: bytes | None = None
+        self.received = 0
+        self.units_waiting = 0
+        self.window = VIDEO_CREDIT_FRAMES if kind == "video" else AUDIO_CREDIT_FRAMES
+        self.frames_done = 0
+        self.bytes_done = 0
+        self.frames_told = 0
+
+
+class Worker:
+    """Owns the sockets, the scheduler and the recordings of this process."""
+
+    def __init__(self, control_endpoint: str, data_endpoint: str, lifeline: Lifeline) -> None:
+        self._lifeline = lifeline
+        self._data, endpoint = sockets.data_server(data_endpoint)
+        self._control = sockets.control_client(control_endpoint)
+        self._poller = sockets.Poller()
+        for source in (self._data, self._control, *lifeline.descriptors):
+            self._poller.register(source, sockets.POLLIN)
+        self._scheduler: Scheduler[tuple[Any, Any]] = Scheduler()
+        self._recordings: dict[str, Recording] = {}
+        self._routes: dict[str, _Route] = {}
+        self._refused = 0
+        self._ending = False
+        self._send(messages.Ready(role="encode", pid=os.getpid(), endpoint=endpoint))
+
+    def run(self) -> None:
+        """Until a shutdown, a SIGTERM or the parent's end, and then until the files are complete."""
+        if self._lifeline.parent_gone:
+            self._end()
+        while not (self._ending and not self._recordings):
+            readable = dict(self._poller.poll(self._timeout_ms()))
+            for descriptor in self._lifeline.descriptors:
+                if descriptor in readable and self._lifeline.ended_by(descriptor):
+                    self._poller.unregister(descriptor)
+                    self._end()
+            if self._control in readable:
+                self._take_commands()
+            if self._data in readable:
+                self._take_data()
+            self._encode_one()
+            self._finish_late()
+        self._data.close()
+        self._control.close()
+
+    def _timeout_ms(self) -> int:
+        if len(self._scheduler):
+            return 0
+        deadlines = [r.deadline_ns for r in self._recordings.values() if r.deadline_ns is not None]
+        if not deadlines:
+            return 60_000
+        return max(0, (min(deadlines) - time.monotonic_ns()) // 1_000_000 + 1)
+
+    def _send(self, message: messages.Message) -> None:
+        self._control.send(messages.encode(message))
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    def _take_commands(self) -> None:
+        while True:
+            try:
+                request = messages.WORKER_REQUESTS.decode(self._control.recv(sockets.NOBLOCK))
+            except sockets.Again:
+                return
+            except messages.MessageError as error:
+                log.warning("a command was refused: %s", error)
+                continue
+            try:
+                result = self._do(request)
+                reply = messages.Reply(id=request.id, result=result)
+            except Exception as error:
+                log.debug("%s failed", request, exc_info=True)
+                reply = messages.Reply(id=request.id, error=errors.name_of(error), text=str(error))
+            if request.id:
+                self._send(reply)
+
+    def _do(self, request: Any) -> Any:
+        if isinstance(request, messages.OpenRecording):
+            return self._open(request)
+        if isinstance(request, messages.Shutdown):
+            self._end()
+            return None
+        recording = self._recordings.get(request.recording)
+        if recording is None:
+            raise errors.InvalidStateError(f"recording {request.recording!r} is not open here")
+        if isinstance(request, messages.StopRecording):
+            self._stop(recording, request.at_ns, request.deadline_ns)
+        elif isinstance(request, messages.CutRecording):
+            self._send(recording.cut())
+        else:
+            return recording.statistics()
+        return None
+
+    def _open(self, request: messages.OpenRecording) -> None:
+        if len(self._recordings) >= RECORDINGS_PER_WORKER_MAX:
+            raise errors.QuotaExceededError(
+                f"this worker has {RECORDINGS_PER_WORKER_MAX} recordings already; stop one, or start more workers"
+            )
+        recording = Recording(request)
+        self._recordings[recording.name] = recording
+        for name, track in zip(request.routes, request.tracks, strict=True):
+            self._routes[name] = _Route(recording, track.kind)
+            self._scheduler.add(name)
+
+    def _stop(self, recording: Recording, at_ns: int, deadline_ns: int) -> None:
+        recording.stop_ns, recording.deadline_ns = at_ns, deadline_ns
+        recording.reached("stop_received")
+        for route in recording.tracks:
+            self._scheduler.stop(route)
+
+    def _end(self) -> None:
+        """Everybody who could send is told or gone: what is in the queues is finished, then this process ends."""
+        self._ending = True
+        now = time.monotonic_ns()
+        for recording in self._recordings.values():
+            if recording.deadline_ns is None:
+                # Senders end their routes when they lose their controller; this is only for those that can't.
+                self._stop(recording, now, now + DRAIN_DEADLINE_NS // 5)
+
+    # --- data -------------------------------------------------------------------------------------
+
+    def _take_data(self) -> None:
+        for _ in range(_MESSAGES_PER_TURN):
+            try:
+                parts = self._data.recv_multipart(sockets.NOBLOCK, copy=False)
+            except sockets.Again:
+                return
+            try:
+                self._accept(parts)
+            except messages.MessageError as error:
+                self._refuse(parts, str(error))
+
+    def _accept(self, parts: list[Any]) -> None:
+        if not 2 <= len(parts) <= 3:
+            raise messages.MessageError(f"{len(parts)} parts: expected identity, header and at most one payload")
+        message = messages.DATA.decode(parts[1].buffer)
+        route = self._routes.get(message.route)
+        if route is None:
+            raise messages.MessageError(f"route {message.route!r} is not open here")
+        if isinstance(message, messages.Attach):
+            route.identity = parts[0].bytes
+            return
+        if isinstance(message, messages.End):
+            self._scheduler.push(message.route, message.until_ns, (message, None))
+            return
+        if len(parts) != 3:
+            raise messages.MessageError("a frame without its payload")
+        track = route.recording.tracks[message.route]
+        expected = messages.VideoFrame if track.kind == "video" else messages.AudioFrame
+        if not isinstance(message, expected):
+            raise messages.MessageError(f"a frame of another kind on a {track.kind} route")
+        payload = parts[2].buffer
+        messages.check_payload(message, len(payload))
+        if track.ended:
+            raise messages.MessageError("a frame behind the end of stream")
+        route.received += 1
+        track.account.received += track.units(message)
+        track.account.heard(message.dropped, message.counted)
+        self._scheduler.push(message.route, message.captured_ns, (message, payload))
+
+    def _refuse(self, parts: list[Any], reason: str) -> None:
+        self._refused += 1
+        route = ""
+        try:
+            route = messages.DATA.decode(parts[1].buffer).route
+        except (messages.MessageError, IndexError):
+            pass
+        known = self._routes.get(route)
+        if known is not None:
+            known.recording.tracks[route].account.drop("refused", 1)
+            known.recording.tracks[route].account.received += 1
+            known.received += 1
+            self._give_credit(route, known, 0)
+        log.warning("a data message was refused (%d so far): %s", self._refused, reason)
+        try:
+            self._data.send_multipart(
+                [parts[0].bytes, messages.encode(messages.Refused(route=route, reason=reason))], sockets.NOBLOCK
+            )
+        except sockets.ZMQError:
+            log.debug("nobody there to hear of the refusal")
+
+    def _encode_one(self) -> None:
+        picked = self._scheduler.pop()
+        if picked is None:
+            return
+        name, (message, payload) = picked
+        route = self._routes[name]
+        recording = route.recording
+        try:
+            if isinstance(message, messages.End):
+                self._route_ended(name, route, message)
+                return
+            recording.encode(name, message, payload)
+            piece = recording.due_piece()
+            if piece is not None:
+                self._send(piece)
+        except Exception as error:  # one recording's trouble is not another's
+            log.debug("recording %s failed", recording.name, exc_info=True)
+            self._finish(recording, errors.name_of(error), str(error))
+            return
+        self._give_credit(name, route, 0 if payload is None else len(payload))
+
+    def _give_credit(self, name: str, route: _Route, size: int) -> None:
+        """Grants what was consumed; tells the sender in steps of a quarter of its window, or at once when it
+        could be waiting."""
+        route.frames_done += 1
+        route.bytes_done += size
+        waiting = self._scheduler.waiting(name)
+        if route.identity is None:
+            return
+        if route.frames_done - route.frames_told < max(1, route.window // 4) and waiting:
+            return
+        route.frames_told = route.frames_done
+        credit = messages.Credit(
+            route=name, frames=route.window + route.frames_done, bytes=QUEUE_BYTES_MAX + route.bytes_done
+        )
+        try:
+            self._data.send_multipart([route.identity, messages.encode(credit)], sockets.NOBLOCK)
+        except sockets.ZMQError as error:
+            log.debug("credit for %s could not be sent: %s", name, error)
+
+    def _route_ended(self, name: str, route: _Route, message: messages.End) -> None:
+        recording = route.recording
+        if message.count > route.received:
+            recording.tracks[name].account.drop("lost", message.count - route.received)
+        recording.end_route(name, message)
+        recording.reached("capture_ended", message.sent_ns)
+        if recording.ended:
+            recording.reached("frames_drained")
+            self._finish(recording)
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _finish(self, recording: Recording, error: str = "", text: str = "") -> None:
+        waiting = {}
+        for route in recording.tracks:
+            waiting[route] = 0
+            while self._scheduler.waiting(route):
+                waiting[route] += self._drop_waiting(route)
+            self._scheduler.remove(route)
+            del self._routes[route]
+        del self._recordings[recording.name]
+        recording.abandon("deadline" if error == "UnknownError" else "failed", waiting)
+        self._send(recording.finish(error, text))
+
+    def _drop_waiting(self, route: str) -> int:
+        """Takes a waiting frame of a route out of the scheduler; its units."""
+        _, (message, _) = self._scheduler.pop_from(route)
+        return 0 if isinstance(message, messages.End) else self._routes[route].recording.tracks[route].units(message)
+
+    def _finish_late(self) -> None:
+        now = time.monotonic_ns()
+        late = [r for r in self._recordings.values() if r.deadline_ns is not None and now >= r.deadline_ns]
+        for recording in late:
+            if self._ending and self._lifeline.parent_gone:
+                self._finish(recording)
+            else:
+                text = "the drain did not end within its deadline; what was encoded until then is in the data"
+                self._finish(recording, "UnknownError", text)
+
+
+def main() -> None:
+    """``recsvc encode``: the process's entry."""
+    given = arguments("encode", "control", "data")
+    Worker(given.control, given.data, Lifeline(given.parent)).run()

@@ -1,0 +1,253 @@
+"""One recording inside a worker: its tracks, its spool file, its pieces, its end."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from .. import mime
+from ..limits import FIRST_FRAME_WAIT_NS, S
+from ..wire import messages
+from ..wire.messages import AudioFrame, BlobDescription, End, OpenRecording, RecordingStatistics, VideoFrame
+from . import mux
+from .tracks import OPUS_RATE, AudioTrack, MuxPacket, VideoTrack
+
+_OWN_CLOCK_NS = 10 * S
+"""A first frame that claims to be captured this long before ``start()`` comes from a source with a clock of its
+own (it counts from 0, say): the recording's frames are then moved so that it stands at ``start()``."""
+
+
+class Recording:
+    """Not thread-safe; the worker's loop owns it. Raises ``EncodingError`` and ``QuotaExceededError`` from its
+    encoders and its disk; after that only ``finish`` and ``abandon`` may be called."""
+
+    def __init__(self, request: OpenRecording) -> None:
+        self.name = request.recording
+        self.path = Path(request.path)
+        self.options = request.options
+        self.started_ns = request.at_ns
+        self.format = mime.choose(request.options.mime_type, {track.kind for track in request.tracks})
+        self.tracks: dict[str, VideoTrack | AudioTrack] = {}
+        self.stop_ns: int | None = None
+        self.deadline_ns: int | None = None
+        self.stages: dict[str, int] = {}
+        self._offset_ns: int | None = None
+        self._until_ns: int | None = None
+        self._origin_ns: int | None = None
+        self._held: list[MuxPacket] = []
+        self._pieces = _Pieces(self.path)
+        self._duration_ns = 0
+        video = audio = None
+        for track, route in zip(request.tracks, request.routes, strict=True):
+            if track.kind == "video":
+                assert self.format.video_codec is not None
+                self.tracks[route] = VideoTrack(self.format.video_codec, track, request.options)
+                width, height = int(track.settings["width"]), int(track.settings["height"])
+                video = mux.VideoTrack(self.format.video_codec, width, height)
+            else:
+                sound = AudioTrack(track, request.options)
+                self.tracks[route] = sound
+                audio = mux.AudioTrack(sound.output_channel_count, sound.pre_skip_samples, sound.sample_rate)
+        self._muxer = mux.Muxer(self.path, self.format.container, video=video, audio=audio)
+
+    # --- frames -----------------------------------------------------------------------------------
+
+    def encode(self, route: str, header: VideoFrame | AudioFrame, payload: Any) -> None:
+        """Encodes one frame and writes the packets that are ready. The payload is read only during the call."""
+        track = self.tracks[route]
+        if self._offset_ns is None:
+            own_clock = header.captured_ns < self.started_ns - _OWN_CLOCK_NS
+            self._offset_ns = self.started_ns - header.captured_ns if own_clock else 0
+        self._write(track.encode(header, payload, self._offset_ns))  # type: ignore[arg-type]
+
+    def end_route(self, route: str, message: End) -> None:
+        """The end of stream of one track: nothing more comes from it."""
+        track = self.tracks[route]
+        track.ended = True
+        track.account.heard(message.dropped, message.counted)
+        until_ns = message.until_ns - message.paused_ns
+        self._until_ns = until_ns if self._until_ns is None else max(self._until_ns, until_ns)
+        self._release_held()
+
+    @property
+    def ended(self) -> bool:
+        """Whether every track has ended."""
+        return all(track.ended for track in self.tracks.values())
+
+    def _write(self, packets: list[MuxPacket]) -> None:
+        self._held += packets
+        self._release_held()
+
+    def _release_held(self, *, all_of_it: bool = False) -> None:
+        if self._origin_ns is None:
+            self._origin_ns = self._find_origin(all_of_it)
+        if self._origin_ns is None:
+            return
+        held, self._held = self._held, []
+        for packet in held:
+            self._mux(packet, self._origin_ns)
+
+    def _find_origin(self, now: bool) -> int | None:
+        """Recorded time of the first frame of any track, once no track can have an earlier one."""
+        firsts = [track.first_ns for track in self.tracks.values() if track.first_ns is not None]
+        if not firsts:
+            return None
+        waiting = [track for track in self.tracks.values() if track.first_ns is None and not track.ended]
+        newest_ns = max((track.end_ns or 0) for track in self.tracks.values())
+        if waiting and not now and newest_ns - min(firsts) < FIRST_FRAME_WAIT_NS:
+            return None
+        return min(firsts)
+
+    def _mux(self, packet: MuxPacket, origin_ns: int) -> None:
+        at_ns = max(packet.recorded_ns - origin_ns, 0)
+        if packet.kind == "video":
+            self._muxer.write_video(packet.data, at_ns, packet.duration_ns, packet.is_key_frame)
+            self._duration_ns = max(self._duration_ns, at_ns + packet.duration_ns)
+        else:
+            track = self._audio
+            assert track.first_ns is not None
+            first = (max(track.first_ns - origin_ns, 0) * OPUS_RATE + S // 2) // S
+            self._muxer.write_audio(
+                packet.data,
+                first - track.pre_skip_samples + packet.opus_pts,
+                packet.duration_ns * OPUS_RATE // S,
+                packet.padding_samples,
+            )
+            self._duration_ns = max(self._duration_ns, at_ns)
+        self._pieces.written(self._muxer.bytes_written, at_ns)
+
+    @property
+    def _audio(self) -> AudioTrack:
+        return next(track for track in self.tracks.values() if isinstance(track, AudioTrack))
+
+    # --- pieces -----------------------------------------------------------------------------------
+
+    def due_piece(self) -> messages.DataReady | None:
+        """A piece for the caller's timeslice, when enough media is in complete clusters."""
+        timeslice_ms = self.options.timeslice_ms
+        if timeslice_ms is None or not self._pieces.ready(timeslice_ms):
+            return None
+        return self.cut()
+
+    def cut(self) -> messages.DataReady:
+        """All that is in complete clusters and was not handed out yet; may be empty."""
+        blob, timecode_ms = self._pieces.cut(self.format.mime_type)
+        return messages.DataReady(recording=self.name, blob=blob, timecode_ms=timecode_ms)
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def reached(self, stage: str, at_ns: int | None = None) -> None:
+        """Notes when a stage of the stop was reached, in ns after the ``stop()`` call."""
+        if self.stop_ns is not None:
+            self.stages[stage] = (time.monotonic_ns() if at_ns is None else at_ns) - self.stop_ns
+
+    def finish(self, error: str = "", text: str = "") -> messages.RecordingFinished:
+        """Drains the encoders, completes the file, says what became of everything. Raises nothing for a broken
+        disk or encoder: that is in the report then."""
+        try:
+            until_ns = self._until_ns if self._until_ns is not None else 0
+            for track in self.tracks.values():
+                self._write(track.drain(until_ns))
+            self.reached("encoders_drained")
+            self._release_held(all_of_it=True)
+            if self._origin_ns is not None:
+                ends = [track.end_ns for track in self.tracks.values() if track.end_ns is not None]
+                self._duration_ns = max([self._duration_ns, *(end - self._origin_ns for end in [*ends, until_ns])])
+            self._muxer.finish(self._duration_ns)
+            self.reached("muxed")
+        except Exception as problem:  # whatever it is, what was recorded stays and the caller is told
+            from ..errors import name_of
+
+            error, text = error or name_of(problem), text or f"the file could not be completed: {problem}"
+            self._muxer.abort()
+        for track in self.tracks.values():
+            track.close()
+        size = self.path.stat().st_size if self.path.exists() else 0
+        duration = self._duration_ns / S
+        blob, timecode_ms = self._pieces.last(self.format.mime_type, size, duration)
+        whole = BlobDescription(
+            path=str(self.path), start=0, end=size, mime_type=self.format.mime_type, duration=duration, whole=True
+        )
+        return messages.RecordingFinished(
+            recording=self.name,
+            blob=blob,
+            timecode_ms=timecode_ms,
+            statistics=self.statistics("inactive"),
+            whole=whole,
+            error=error,
+            text=text,
+        )
+
+    def abandon(self, cause: str, waiting: dict[str, int]) -> None:
+        """Frames that will not be encoded any more, by route."""
+        for route, amount in waiting.items():
+            self.tracks[route].account.drop(cause, amount)
+
+    def statistics(self, state: str = "recording") -> RecordingStatistics:
+        return RecordingStatistics(
+            state=state,
+            duration=self._duration_ns / S,
+            size_bytes=self._muxer.bytes_written,
+            tracks=tuple(track.statistics() for track in self.tracks.values()),
+            stop_stages_ns=dict(self.stages),
+        )
+
+
+class _Pieces:
+    """Which range of the spool file was handed out already, and how much media stands in the rest.
+
+    The first piece keeps its own copy of the header, because the file's is patched at the end.
+    """
+
+    HEAD_BYTES = 4096  # more than any header of ours; what lies behind it is never patched
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size = 0
+        self._size_ns = 0  # media up to here is in complete clusters
+        self._handed_out = 0
+        self._handed_out_ns = 0
+        self._count = 0
+        self._timecode_ms = -1.0
+
+    def written(self, size: int, at_ns: int) -> None:
+        """The file has ``size`` bytes after a packet of time ``at_ns`` was given to the muxer."""
+        if size > self._size:
+            self._size, self._size_ns = size, at_ns
+
+    def ready(self, timeslice_ms: float) -> bool:
+        grown = self._size > self._handed_out and self._size_ns > self._handed_out_ns
+        return grown and self._size_ns - self._handed_out_ns >= timeslice_ms * 1_000_000
+
+    def cut(self, mime_type: str) -> tuple[BlobDescription, float]:
+        return self._hand_out(mime_type, self._size, self._size_ns)
+
+    def last(self, mime_type: str, size: int, duration: float) -> tuple[BlobDescription, float]:
+        if self._count == 0:
+            whole = BlobDescription(
+                path=str(self._path), start=0, end=size, mime_type=mime_type, duration=duration, whole=True
+            )
+            return whole, 0.0
+        return self._hand_out(mime_type, max(size, self._handed_out), max(round(duration * S), self._handed_out_ns))
+
+    def _hand_out(self, mime_type: str, end: int, end_ns: int) -> tuple[BlobDescription, float]:
+        start, start_ns = self._handed_out, self._handed_out_ns
+        head = b""
+        if start == 0 and end > 0:
+            with open(self._path, "rb") as file:
+                head = os.pread(file.fileno(), min(self.HEAD_BYTES, end), 0)
+            start = len(head)
+        blob = BlobDescription(
+            path=str(self._path),
+            start=start,
+            end=end,
+            head=head,
+            mime_type=mime_type,
+            duration=(end_ns - start_ns) / S,
+        )
+        self._handed_out, self._handed_out_ns = end, end_ns
+        self._count += 1
+        self._timecode_ms = max(start_ns / 1_000_000, self._timecode_ms + 0.001) if self._timecode_ms >= 0 else 0.0
+        return blob, self._timecode_ms

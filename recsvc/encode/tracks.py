@@ -1,0 +1,205 @@
+"""One track of one recording inside a worker: frames in, packets out, everything counted."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from ..limits import S
+from ..wire.messages import AudioFrame, RecordedTrack, RecordingOptions, TrackStatistics, VideoFrame
+from . import native
+from .timeline import AudioTimeline, KeyFrames, VideoTimeline
+
+OPUS_RATE = 48_000
+_LEVEL_EVERY_NS = 100_000_000  # the level meter looks at one sound block in this time: it must cost nothing
+
+
+class MuxPacket(NamedTuple):
+    """A packet on its way to the file. ``recorded_ns`` is where the packet's first sample or picture stands."""
+
+    kind: str
+    data: bytes
+    recorded_ns: int
+    duration_ns: int
+    is_key_frame: bool
+    opus_pts: int = 0
+    padding_samples: int = 0
+
+
+class Account:
+    """What came and where it went: frames, or samples per channel for sound."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.encoded = 0
+        self.sender_dropped: dict[str, int] = {}
+        self.sender_counted: dict[str, int] = {}
+        self.dropped: dict[str, int] = {}
+
+    def heard(self, dropped: dict[str, int], counted: dict[str, int]) -> None:
+        """The sender's running totals, from any of its messages."""
+        self.sender_dropped, self.sender_counted = dropped, counted
+
+    def drop(self, cause: str, amount: int) -> None:
+        if amount > 0:
+            self.dropped[cause] = self.dropped.get(cause, 0) + amount
+
+    def statistics(self, kind: str, corrected: dict[str, int], level: float | None) -> TrackStatistics:
+        causes = dict(self.sender_dropped)
+        for cause, amount in self.dropped.items():
+            causes[cause] = causes.get(cause, 0) + amount
+        lost_before = sum(self.sender_dropped.values()) + self.dropped.get("lost", 0)
+        return TrackStatistics(
+            kind=kind,
+            frames_accepted=self.received + lost_before,
+            frames_encoded=self.encoded,
+            frames_dropped=sum(causes.values()),
+            dropped_by_cause=causes,
+            timestamps_corrected={**corrected, **self.sender_counted},
+            level_dbfs=level,
+        )
+
+
+class VideoTrack:
+    """Pictures to packets. A packet is held until the next picture tells how long it lasts."""
+
+    kind = "video"
+
+    def __init__(self, codec: str, track: RecordedTrack, options: RecordingOptions) -> None:
+        self.account = Account()
+        self.ended = False
+        self._codec = codec
+        self._bits_per_second = options.video_bits_per_second
+        self._timeline = VideoTimeline(track.settings.get("frame_rate"))
+        self._keys = KeyFrames(options.key_frame_interval_ms, options.key_frame_interval_count)
+        self._encoder: native.VideoEncoder | None = None
+        self._held: MuxPacket | None = None
+        self.first_ns: int | None = None
+
+    def units(self, header: VideoFrame) -> int:
+        return 1
+
+    def encode(self, header: VideoFrame, picture: Any, offset_ns: int) -> list[MuxPacket]:
+        recorded_ns, expected_ns = self._timeline.place(header.captured_ns + offset_ns, header.paused_ns)
+        if self.first_ns is None:
+            self.first_ns = recorded_ns
+        if self._encoder is None:
+            self._encoder = native.VideoEncoder(
+                self._codec, header.width, header.height, bits_per_second=self._bits_per_second
+            )
+        key = self._keys.wanted(recorded_ns, header.paused_ns)
+        packets = self._encoder.encode(
+            None if header.muted else picture,
+            header.pixel_format,
+            header.width,
+            header.height,
+            (recorded_ns - self.first_ns) // 1000,
+            max(expected_ns // 1000, 1),
+            force_key_frame=key,
+        )
+        self.account.encoded += 1
+        done = []
+        for packet in packets:
+            if packet.is_key_frame:
+                self._keys.made(recorded_ns)
+            done += self._release(recorded_ns)
+            self._held = MuxPacket("video", packet.data, recorded_ns, expected_ns, packet.is_key_frame)
+        return done
+
+    def drain(self, until_ns: int) -> list[MuxPacket]:
+        """The last packet; it lasts until ``until_ns`` (recorded time) where that is later."""
+        return self._release(until_ns)
+
+    def _release(self, next_ns: int) -> list[MuxPacket]:
+        if self._held is None:
+            return []
+        packet, self._held = self._held, None
+        duration_ns = next_ns - packet.recorded_ns
+        return [packet._replace(duration_ns=duration_ns if duration_ns > 0 else packet.duration_ns)]
+
+    @property
+    def end_ns(self) -> int | None:
+        """Recorded time at which the last picture began."""
+        return self._timeline.last_ns
+
+    def statistics(self) -> TrackStatistics:
+        return self.account.statistics(self.kind, self._timeline.corrected, None)
+
+    def close(self) -> None:
+        if self._encoder is not None:
+            self._encoder.close()
+
+
+class AudioTrack:
+    """Sound blocks to Opus packets, exact to the sample."""
+
+    kind = "audio"
+
+    def __init__(self, track: RecordedTrack, options: RecordingOptions) -> None:
+        self.account = Account()
+        self.ended = False
+        self.sample_rate = int(track.settings["sample_rate"])
+        self.sample_format = str(track.settings.get("sample_format", "s16"))
+        self.channel_count = int(track.settings["channel_count"])
+        self._timeline = AudioTimeline(self.sample_rate)
+        self._encoder = native.AudioEncoder(
+            self.sample_rate,
+            self.channel_count,
+            self.sample_format,
+            bits_per_second=options.audio_bits_per_second,
+            bitrate_mode=options.audio_bitrate_mode,
+        )
+        self.pre_skip_samples = self._encoder.look_ahead_samples
+        self.output_channel_count = self._encoder.output_channel_count
+        self._level: float | None = None
+        self._level_ns = 0
+
+    @property
+    def first_ns(self) -> int | None:
+        return self._timeline.first_ns
+
+    @property
+    def end_ns(self) -> int | None:
+        return self._timeline.end_ns
+
+    def units(self, header: AudioFrame) -> int:
+        return header.sample_count
+
+    def encode(self, header: AudioFrame, samples: Any, offset_ns: int) -> list[MuxPacket]:
+        form = (header.sample_format, header.sample_rate, header.channel_count)
+        if form != (self.sample_format, self.sample_rate, self.channel_count):
+            self.account.drop("format_changed", header.sample_count)
+            return []
+        silence = self._timeline.place(header.captured_ns + offset_ns, header.paused_ns, header.sample_count)
+        packets = self._encoder.encode_silence(silence) if silence else []
+        if header.muted:
+            packets += self._encoder.encode_silence(header.sample_count)
+        else:
+            packets += self._encoder.encode(samples)
+            self._measure(header, samples)
+        self.account.encoded += header.sample_count
+        return [self._placed(packet) for packet in packets]
+
+    def drain(self, until_ns: int) -> list[MuxPacket]:
+        """What is still inside the encoder, the last packet with its padding. Sound ends with its last sample."""
+        return [self._placed(packet) for packet in self._encoder.drain()]
+
+    def _placed(self, packet: native.Packet) -> MuxPacket:
+        assert self.first_ns is not None
+        recorded_ns = self.first_ns + packet.pts * S // OPUS_RATE
+        duration_ns = packet.duration * S // OPUS_RATE
+        return MuxPacket("audio", packet.data, recorded_ns, duration_ns, True, packet.pts, packet.padding_samples)
+
+    def _measure(self, header: AudioFrame, samples: Any) -> None:
+        if header.captured_ns - self._level_ns < _LEVEL_EVERY_NS or not header.sample_count:
+            return
+        self._level_ns = header.captured_ns
+        values = memoryview(samples).cast("B").cast("h" if self.sample_format == "s16" else "f")
+        peak = max(max(values), -min(values)) / (32768 if self.sample_format == "s16" else 1)
+        self._level = 20 * math.log10(peak) if 0 < peak < math.inf else -120.0
+
+    def statistics(self) -> TrackStatistics:
+        return self.account.statistics(self.kind, self._timeline.corrected, self._level)
+
+    def close(self) -> None:
+        self._encoder.close()

@@ -1,0 +1,98 @@
+"""Every bound and deadline of recsvc, each with its reason and with what happens when it is reached.
+
+Bounds that concern one device only stand at the top of that device's module in ``recsvc.capture``.
+"""
+
+MS = 1_000_000
+S = 1_000_000_000
+
+# --- the frame path -------------------------------------------------------------------------------
+VIDEO_CREDIT_FRAMES = 30
+"""Video frames of one route that may be under way: one second at the usual rate, so that a short stall
+of the encoder costs nothing. Full: the sender waits or drops and counts, as its source was told."""
+
+AUDIO_CREDIT_FRAMES = 400
+"""Sound blocks of one route that may be under way: 4 s of 10 ms blocks; sound is cheap and its loss is
+heard. Full: as above."""
+
+QUEUE_BYTES_MAX = 64 * 1024 * 1024
+"""Payload bytes of one route that may be under way; one frame is always allowed, however large. Keeps
+the memory of a worker near (routes x 64 MiB) at worst. Full: as above."""
+
+FRAME_BYTES_MAX = 256 * 1024 * 1024
+"""A single payload above this is refused: an 8192x8192 RGBA picture just fits; beyond is a broken header."""
+
+HEADER_BYTES_MAX = 64 * 1024
+"""A header above this is refused: ours stay below 1 KiB."""
+
+DATA_HIGH_WATER_MARK = 2 * AUDIO_CREDIT_FRAMES
+"""ZeroMQ's own bound in messages on a data socket; a safety net only, credits act first."""
+
+CONTROL_HIGH_WATER_MARK = 10_000
+"""Messages waiting on a control or event socket. Above it an event is lost for that subscriber, which
+sees the gap in the sequence numbers."""
+
+PREROLL_NS = 200 * MS
+"""Captured frames are kept this long so that a recording has those captured between the ``start()`` call
+and the arrival of the command at the capture process. Older ones are let go."""
+
+PREROLL_BYTES_MAX = 32 * 1024 * 1024
+"""Memory of that store, per track; the oldest frames are let go first."""
+
+# --- time -----------------------------------------------------------------------------------------
+AUDIO_GAP_NS = 20 * MS
+"""A sound block later than expected by more than this leaves a gap, which is filled with silence; less
+is clock jitter."""
+
+AUDIO_GAP_MAX_NS = 3600 * S
+"""A gap above this is a broken time stamp: it is counted and not filled."""
+
+FIRST_FRAME_WAIT_NS = 300 * MS
+"""Time 0 is the first frame of any track, so packets wait until each track has shown its first, at most
+this long in media time; a track that begins later and claims an earlier time is moved to the
+present."""
+
+VIDEO_DURATION_DEFAULT_NS = 33_333_333
+"""Assumed duration of a first frame, for rate control, where the source names no frame rate."""
+
+KEY_FRAME_INTERVAL_COUNT = 100
+KEY_FRAME_INTERVAL_NS = 10 * S
+"""Without an option of the caller there are at most this many frames, and at most this long, between
+two key frames: seeking stays quick."""
+
+# --- deadlines ------------------------------------------------------------------------------------
+READY_DEADLINE_NS = 20 * S
+"""A role that has not said *ready* by then is killed, and what needed it fails (a loaded machine takes
+some seconds to start Python)."""
+
+RPC_DEADLINE_NS = 30 * S
+"""A caller waits this long for an answer of the controller, then raises ``ServiceError``."""
+
+OPEN_SOURCE_DEADLINE_NS = 25 * S
+"""Opening a source may take this long: network streams have their own, shorter time-outs inside."""
+
+DRAIN_DEADLINE_NS = 10 * S
+"""From ``stop()`` on, the queue must be encoded by then; after it: ``error``, what is playable, ``stop``."""
+
+SHUTDOWN_DEADLINE_NS = 5 * S
+"""A role that was asked to end and still lives then is killed. Counted from when its files are done."""
+
+CLOSE_DEADLINE_NS = DRAIN_DEADLINE_NS + SHUTDOWN_DEADLINE_NS + 2 * S
+"""A caller that closes its private controller waits this long, then kills it."""
+
+DATA_LINGER_MS = 10_000
+"""A closed data socket keeps trying to deliver its end of stream this long: as long as the drain."""
+
+CONTROL_LINGER_MS = 1_000
+"""A closed control socket keeps trying this long."""
+
+RECONNECT_MS = 5
+"""ZeroMQ tries to connect again after this: peers on one machine appear within milliseconds."""
+
+# --- counts ---------------------------------------------------------------------------------------
+RECORDINGS_PER_WORKER_MAX = 256
+"""A worker refuses more with ``QuotaExceededError``; each costs encoders and a file."""
+
+EVENTS_KEPT_MAX = 10_000
+"""Events of one recorder that wait for a listener, or for ``wait()`` and ``events()``; above it the
+oldest not yet fetched are let go (``events()`` and ``wait()`` only: listeners see all)."""

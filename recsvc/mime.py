@@ -1,0 +1,135 @@
+"""MIME types: which can be recorded, and what a given one means.
+
+Types follow RFC 2046 and RFC 6381 (``codecs=``); the rules are those of "is type supported" in the
+MediaStream Recording specification.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import NotSupportedError
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TYPE = re.compile(rf"^\s*({_TOKEN})/({_TOKEN})\s*((?:;.*)?)$", re.S)
+_PARAMETER = re.compile(rf';\s*({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|{_TOKEN})\s*')
+
+VIDEO_CODECS = ("vp8", "vp9")
+AUDIO_CODECS = ("opus",)
+
+# type/subtype -> (container, video codecs, audio codecs)
+_CONTAINERS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "video/webm": ("webm", VIDEO_CODECS, AUDIO_CODECS),
+    "audio/webm": ("webm", (), AUDIO_CODECS),
+    "audio/ogg": ("ogg", (), AUDIO_CODECS),
+    "video/x-matroska": ("matroska", VIDEO_CODECS, AUDIO_CODECS),
+}
+
+SUPPORTED_TYPES = (
+    "video/webm;codecs=vp8,opus",
+    "video/webm;codecs=vp9,opus",
+    "video/webm;codecs=vp8",
+    "video/webm;codecs=vp9",
+    "audio/webm;codecs=opus",
+    "audio/ogg;codecs=opus",
+    "video/x-matroska;codecs=vp8,opus",
+    "video/x-matroska;codecs=vp9,opus",
+)
+"""Examples of all combinations, for people: ``recsvc types`` prints them."""
+
+_SUFFIXES = {"webm": ".webm", "matroska": ".mkv", "ogg": ".ogg"}
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What is written: ``container`` is webm, matroska or ogg; a codec is ``None`` where its track is absent."""
+
+    container: str
+    video_codec: str | None
+    audio_codec: str | None
+    mime_type: str
+
+    @property
+    def suffix(self) -> str:
+        """The file name ending, with its dot."""
+        return _SUFFIXES[self.container]
+
+
+def _parse(text: str) -> tuple[str, list[str] | None]:
+    """``(type/subtype, codec identifiers or None)``; raises ``ValueError`` for what is no MIME type."""
+    match = _TYPE.match(text)
+    if match is None:
+        raise ValueError("not a MIME type")
+    essence = f"{match[1]}/{match[2]}".lower()
+    rest, codecs, position = match[3], None, 0
+    while position < len(rest):
+        parameter = _PARAMETER.match(rest, position)
+        if parameter is None:
+            if rest[position:].strip(" ;\t"):
+                raise ValueError(f"unreadable parameter {rest[position:]!r}")
+            break
+        position = parameter.end()
+        if parameter[1].lower() == "codecs" and codecs is None:
+            value = parameter[2].strip('"')
+            codecs = [part.strip().lower().split(".")[0] for part in value.split(",")]
+    return essence, codecs
+
+
+def why_not_supported(text: str) -> str | None:
+    """``None`` for a type that can be recorded, else the reason in words."""
+    if text == "":
+        return None
+    try:
+        essence, codecs = _parse(text)
+    except ValueError as error:
+        return str(error)
+    entry = _CONTAINERS.get(essence)
+    if entry is None:
+        return f"container {essence} is not one of {', '.join(_CONTAINERS)}"
+    _, video, audio = entry
+    for codec in codecs or ():
+        if codec not in video + audio:
+            return f"codec {codec!r} is not one that {essence} is recorded with ({', '.join(video + audio)})"
+    for kind, known in (("video", VIDEO_CODECS), ("audio", AUDIO_CODECS)):
+        if len([c for c in codecs or () if c in known]) > 1:
+            return f"more than one {kind} codec"
+    return None
+
+
+def is_type_supported(text: str) -> bool:
+    """Whether a recorder can be made with this ``mime_type``; ``""`` is. ``TypeError`` for no string."""
+    if not isinstance(text, str):
+        raise TypeError(f"mime_type must be a string, got {text!r}")
+    return why_not_supported(text) is None
+
+
+def require_supported(text: str) -> None:
+    """Raises ``NotSupportedError`` with the reason when the type cannot be recorded."""
+    if not isinstance(text, str):
+        raise TypeError(f"mime_type must be a string, got {text!r}")
+    reason = why_not_supported(text)
+    if reason is not None:
+        raise NotSupportedError(f"mime_type {text!r} cannot be recorded: {reason}; see `recsvc types`")
+
+
+def choose(text: str, kinds: set[str]) -> Format:
+    """The format for tracks of these kinds (``"audio"``, ``"video"``) under a constrained type (may be ``""``).
+
+    Raises ``NotSupportedError`` naming the track that the type cannot hold.
+    """
+    require_supported(text)
+    essence, codecs = _parse(text) if text else ("video/webm" if "video" in kinds else "audio/webm", None)
+    container, video, audio = _CONTAINERS[essence]
+    chosen: dict[str, str | None] = {"video": None, "audio": None}
+    for kind, known in (("video", video), ("audio", audio)):
+        if kind not in kinds:
+            continue
+        if not known:
+            raise NotSupportedError(f"the stream's {kind} track cannot be held by {text!r}: {essence} has no {kind}")
+        asked = [codec for codec in codecs or known if codec in known]
+        if not asked:
+            raise NotSupportedError(f"the stream's {kind} track cannot be held by {text!r}: it names no {kind} codec")
+        chosen[kind] = asked[0]
+    names = ",".join(codec for codec in (chosen["video"], chosen["audio"]) if codec)
+    return Format(container, chosen["video"], chosen["audio"], f"{essence};codecs={names}")

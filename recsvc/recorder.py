@@ -1,0 +1,549 @@
+"""MediaRecorder: the W3C recorder's semantics over a controller. State changes in the call; events follow."""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from . import client, errors, mime
+from .blob import Blob, SpoolFile
+from .events import BlobEvent, ErrorEvent, Event
+from .limits import (
+    AUDIO_CREDIT_FRAMES,
+    DRAIN_DEADLINE_NS,
+    QUEUE_BYTES_MAX,
+    VIDEO_CREDIT_FRAMES,
+    S,
+)
+from .listeners import Listener, Listeners
+from .state import Input, check_call
+from .stream import MediaStream, MediaStreamTrack, _PushedOrigin
+from .wire import messages
+from .wire.messages import RecordingStatistics
+
+log = logging.getLogger("recsvc")
+
+AUDIO_BITS_DEFAULT, AUDIO_BITS_MIN, AUDIO_BITS_MAX = 128_000, 6_000, 510_000  # Opus' own range
+VIDEO_BITS_DEFAULT, VIDEO_BITS_MIN = 2_500_000, 75_000  # below it a VGA picture is no picture any more
+_UINT32_MAX = 2**32 - 1
+
+
+class _Bitrates(NamedTuple):
+    audio: int
+    video: int
+
+
+class _Session:
+    """One recording of a recorder, from ``start()`` to its ``stop`` event."""
+
+    def __init__(self, name: str, connection: client.Client, tracks: list[MediaStreamTrack], path: str = "") -> None:
+        self.name = name
+        self.client = connection
+        self.tracks = tracks
+        self.path = path
+        self.stop_ns: int | None = None
+        self.file: SpoolFile | None = None
+        self.stages: dict[str, int] = {}
+
+    def route(self, track: MediaStreamTrack) -> str:
+        return f"{self.name}/{track.id}"
+
+    def end_pushed(self, at_ns: int) -> None:
+        """Pushed tracks are ended by their own process: behind the last frame that was written."""
+        for track in self.tracks:
+            if isinstance(track._origin, _PushedOrigin):
+                track._origin.sender.end(self.route(track), at_ns)
+
+    def detach(self) -> None:
+        for track in self.tracks:
+            track._routes.discard(self.route(track))
+
+    def blob(self, description: messages.BlobDescription) -> Blob:
+        if self.file is None:
+            self.file = SpoolFile(description.path)
+        d = description
+        return Blob._of_file(self.file, d.head, d.start, d.end, d.mime_type, d.duration)
+
+
+class MediaRecorder:
+    """Records a ``MediaStream`` (W3C MediaStream Recording, "MediaRecorder"; ``stop()`` as MDN documents it).
+
+    ``mime_type``: see ``is_type_supported``; ``""``: the recorder chooses. Bitrates in bits per second;
+    ``bits_per_second`` overrides both others, a tenth of it for sound. Key frame options exclude each other: ms
+    since the last key frame, or frames between two. ``strict_stop=False``: ``stop()`` while inactive returns
+    silently. ``overload``: ``"drop"`` or ``"finish-late"``. ``service``: a controller's endpoint; by default that
+    of the stream's captured tracks, else ``RECSVC_SERVICE``, else a private one.
+
+    Raises ``NotSupportedError`` (type, both key frame options), ``TypeError``, ``ValueError``. Thread-safe. As a
+    context manager it stops an active recording at the end and waits for ``stop``.
+    """
+
+    def __init__(
+        self,
+        stream: MediaStream,
+        *,
+        mime_type: str = "",
+        audio_bits_per_second: int | None = None,
+        video_bits_per_second: int | None = None,
+        bits_per_second: int | None = None,
+        audio_bitrate_mode: str = "variable",
+        video_key_frame_interval_duration: float | None = None,
+        video_key_frame_interval_count: int | None = None,
+        strict_stop: bool = True,
+        overload: str = "drop",
+        service: str | None = None,
+    ) -> None:
+        if not isinstance(stream, MediaStream):
+            raise TypeError(f"stream must be a MediaStream, got {stream!r}")
+        mime.require_supported(mime_type)
+        self._stream = stream
+        self._constrained_type = self._mime_type = mime_type
+        audio = _uint32("audio_bits_per_second", audio_bits_per_second)
+        video = _uint32("video_bits_per_second", video_bits_per_second)
+        self._bits_per_second = _uint32("bits_per_second", bits_per_second)
+        self._constructed = _Bitrates(
+            AUDIO_BITS_DEFAULT if audio is None else audio, VIDEO_BITS_DEFAULT if video is None else video
+        )
+        if self._bits_per_second is not None:
+            self._constructed = _split(self._bits_per_second, {"audio", "video"})
+        self._bitrates = self._constructed
+        self._audio_bitrate_mode = _choice("audio_bitrate_mode", audio_bitrate_mode, ("variable", "constant"))
+        if video_key_frame_interval_duration is not None and video_key_frame_interval_count is not None:
+            raise errors.NotSupportedError(
+                "video_key_frame_interval_duration and video_key_frame_interval_count exclude each other: give one"
+            )
+        self._key_frame_ms = _milliseconds("video_key_frame_interval_duration", video_key_frame_interval_duration)
+        self._key_frame_count = _uint32("video_key_frame_interval_count", video_key_frame_interval_count)
+        if not isinstance(strict_stop, bool):
+            raise TypeError(f"strict_stop must be True or False, got {strict_stop!r}")
+        self._strict_stop = strict_stop
+        self._overload = _choice("overload", overload, ("drop", "finish-late"))
+        self._service = service
+        self._id = f"recorder-{uuid.uuid4().hex[:12]}"
+        self._state = "inactive"
+        self._lock = threading.RLock()
+        self._listeners = Listeners()
+        self._session: _Session | None = None  # the one that start() began and nothing has ended yet
+        self._sessions: dict[str, _Session] = {}  # those whose stop event is still to come
+        self._queue: queue.SimpleQueue[messages.RecorderEvent] = queue.SimpleQueue()
+        self._dispatcher: threading.Thread | None = None
+        self._statistics = RecordingStatistics(state="inactive")
+        self._recording: Blob | None = None
+        stream._recorders.add(self)
+
+    # --- attributes -------------------------------------------------------------------------------
+
+    @property
+    def stream(self) -> MediaStream:
+        return self._stream
+
+    @property
+    def mime_type(self) -> str:
+        """As given; the full type (``video/webm;codecs=vp8,opus``) from just before ``start`` until inactive."""
+        return self._mime_type
+
+    @property
+    def state(self) -> str:
+        """``"inactive"``, ``"recording"`` or ``"paused"``."""
+        return self._state
+
+    @property
+    def audio_bits_per_second(self) -> int:
+        return self._bitrates.audio
+
+    @property
+    def video_bits_per_second(self) -> int:
+        return self._bitrates.video
+
+    @property
+    def audio_bitrate_mode(self) -> str:
+        return self._audio_bitrate_mode
+
+    @property
+    def recording(self) -> Blob | None:
+        """The whole of the last finished recording as one seekable Blob; ``None`` before its ``dataavailable``."""
+        return self._recording
+
+    @staticmethod
+    def is_type_supported(type: str) -> bool:
+        """Whether ``mime_type=type`` can be recorded (MediaStream Recording, "isTypeSupported()")."""
+        return mime.is_type_supported(type)
+
+    # --- methods ----------------------------------------------------------------------------------
+
+    def start(self, timeslice: float | None = None) -> None:
+        """Begins to record; ``state`` is ``"recording"`` at once, ``start`` follows.
+
+        ``timeslice``: least media per ``dataavailable``, in ms; ``None``: one Blob at the end. Raises
+        ``InvalidStateError`` when not inactive, ``NotSupportedError`` naming the track that cannot be recorded,
+        ``ServiceError``. Blocks until the service has opened the recording (some ms).
+        """
+        timeslice_ms = _milliseconds("timeslice", timeslice)
+        with self._lock:
+            check_call(self._state, Input.START)
+            tracks = [track for track in self._stream.get_tracks() if track.ready_state == "live"]
+            _check_tracks(tracks)
+            mime.choose(self._constrained_type, {track.kind for track in tracks})
+            connection = self._connection(tracks)
+            kinds = {track.kind for track in tracks}
+            if self._bits_per_second is not None:
+                self._bitrates = _split(self._bits_per_second, kinds)
+            name = f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:8]}"
+            session = _Session(name, connection, tracks)
+            self._session = self._sessions[name] = session
+            self._state = "recording"
+            self._listeners.forget()
+            connection.on_recorder(self._id, self._queue.put)
+            connection.on_loss(self)
+            try:
+                self._open(session, timeslice_ms)
+            except BaseException:
+                session.end_pushed(time.monotonic_ns())
+                session.detach()
+                del self._sessions[name]
+                self._inactivate(session)
+                if not self._sessions:
+                    connection.on_recorder(self._id, None)
+                raise
+            if self._dispatcher is None:
+                self._dispatcher = threading.Thread(target=self._dispatch, name="recsvc-recorder", daemon=True)
+                self._dispatcher.start()
+
+    def stop(self) -> None:
+        """Ends the recording: inactive and capturing nothing any more at once, then ``dataavailable``, then ``stop``.
+
+        Raises ``InvalidStateError`` while inactive (unless ``strict_stop=False``). Waits for nothing.
+        """
+        at_ns = time.monotonic_ns()
+        with self._lock:
+            if self._state == "inactive" and not self._strict_stop:
+                return
+            check_call(self._state, Input.STOP)
+            session = self._session
+            assert session is not None
+            session.stop_ns = at_ns
+            self._inactivate(session)
+        session.end_pushed(at_ns)
+        session.detach()
+        self._command(session, "stop", at_ns)
+
+    def pause(self) -> None:
+        """Records nothing until ``resume()``; that time is absent from the recording. ``InvalidStateError``."""
+        at_ns = time.monotonic_ns()
+        with self._lock:
+            check_call(self._state, Input.PAUSE)
+            if self._state == "paused":
+                return
+            self._state = "paused"
+            session = self._session
+            assert session is not None
+            for sender, route in self._pushed(session):
+                sender.pause(route, at_ns)
+            self._command(session, "pause", at_ns)
+
+    def resume(self) -> None:
+        """Goes on after ``pause()``, with a key frame. ``InvalidStateError`` while inactive."""
+        at_ns = time.monotonic_ns()
+        with self._lock:
+            check_call(self._state, Input.RESUME)
+            if self._state == "recording":
+                return
+            self._state = "recording"
+            session = self._session
+            assert session is not None
+            for sender, route in self._pushed(session):
+                sender.resume(route, at_ns)
+            self._command(session, "resume", at_ns)
+
+    def request_data(self) -> None:
+        """Fires ``dataavailable`` with what was gathered since the last one, up to the newest complete cluster;
+        the recording goes on. ``InvalidStateError`` while inactive."""
+        with self._lock:
+            check_call(self._state, Input.REQUEST_DATA)
+            assert self._session is not None
+            self._command(self._session, "request_data", time.monotonic_ns())
+
+    def close(self) -> None:
+        """Stops an active recording and waits for its ``stop`` event; idempotent. At most the drain's deadline."""
+        with self._lock:
+            if self._state != "inactive":
+                self.stop()
+            dispatcher = self._dispatcher
+        if dispatcher is not None and dispatcher is not threading.current_thread():
+            dispatcher.join(2 * DRAIN_DEADLINE_NS / S)
+
+    def __enter__(self) -> MediaRecorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def statistics(self) -> RecordingStatistics:
+        """The accounting of the active recording, as of now, else of the last one. Blocks for a moment."""
+        session = self._session
+        if session is not None:
+            try:
+                result = session.client.request(messages.AskStatistics(recording=session.name))
+                found = msgspec.convert(result, RecordingStatistics)
+                return msgspec.structs.replace(found, state=self._state)
+            except (errors.InvalidStateError, errors.ServiceError):
+                pass  # it ended while we asked
+        return self._statistics
+
+    def add_event_listener(self, type: str, listener: Listener) -> None:
+        """``listener(event)`` is called for each event of this type; added twice it is called once."""
+        self._listeners.add(type, listener)
+
+    def remove_event_listener(self, type: str, listener: Listener) -> None:
+        """Undoes ``add_event_listener``; one that is not there changes nothing."""
+        self._listeners.remove(type, listener)
+
+    def wait(self, type: str, timeout: float | None = None) -> Event:
+        """The next event of this type since the last ``start()`` that was not yet waited for; its listeners have
+        been called. Blocks; ``TimeoutError`` after ``timeout`` seconds."""
+        return self._listeners.wait(type, timeout)
+
+    def events(self) -> Iterator[Event]:
+        """Iterates over the events since the last ``start()`` and on to ``stop``."""
+        return self._listeners.iterate()
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _connection(self, tracks: list[MediaStreamTrack]) -> client.Client:
+        captured = {track._origin.client for track in tracks if track._origin.client is not None}
+        if len(captured) > 1:
+            raise errors.NotSupportedError("the stream's tracks are captured by different services")
+        if captured:
+            found = captured.pop()
+            if self._service is not None and client.connect(self._service) is not found:
+                raise errors.NotSupportedError(f"the stream's tracks are not captured by the service {self._service}")
+            return found
+        return client.connect(self._service)
+
+    def _open(self, session: _Session, timeslice_ms: float | None) -> None:
+        at_ns = time.monotonic_ns()
+        for track in session.tracks:
+            if isinstance(track._origin, _PushedOrigin):
+                credit = VIDEO_CREDIT_FRAMES if track.kind == "video" else AUDIO_CREDIT_FRAMES
+                track._origin.sender.prepare(session.route(track), at_ns, credit, QUEUE_BYTES_MAX)
+                track._origin.sender.enable(session.route(track), track.enabled)
+        reply = session.client.request(
+            messages.Start(
+                client=session.client.name,
+                recorder=self._id,
+                recording=session.name,
+                tracks=tuple(
+                    messages.RecordedTrack(
+                        track=track.id if not track._origin.captured else track._origin.track,  # type: ignore[attr-defined]
+                        kind=track.kind,
+                        captured=track._origin.captured,
+                        settings=track.get_settings(),
+                        enabled=track.enabled,
+                    )
+                    for track in session.tracks
+                ),
+                options=self._options(timeslice_ms),
+                at_ns=at_ns,
+            )
+        )
+        session.path = reply["path"]
+        routes = msgspec.convert(reply["routes"], list[messages.RouteDescription])
+        for track, route in zip(session.tracks, routes, strict=True):
+            track._routes.add(route.route)
+            if isinstance(track._origin, _PushedOrigin):
+                track._origin.sender.open(route)
+
+    def _options(self, timeslice_ms: float | None) -> messages.RecordingOptions:
+        return messages.RecordingOptions(
+            mime_type=self._constrained_type,
+            audio_bits_per_second=min(max(self._bitrates.audio, AUDIO_BITS_MIN), AUDIO_BITS_MAX),
+            video_bits_per_second=max(self._bitrates.video, VIDEO_BITS_MIN),
+            audio_bitrate_mode=self._audio_bitrate_mode,
+            key_frame_interval_ms=self._key_frame_ms,
+            key_frame_interval_count=self._key_frame_count,
+            timeslice_ms=timeslice_ms,
+            overload=self._overload,
+        )
+
+    def _pushed(self, session: _Session) -> Iterator[tuple[Any, str]]:
+        for track in session.tracks:
+            if isinstance(track._origin, _PushedOrigin):
+                yield track._origin.sender, session.route(track)
+
+    def _command(self, session: _Session, action: str, at_ns: int) -> None:
+        try:
+            session.client.command(messages.Control(recording=session.name, action=action, at_ns=at_ns))
+        except errors.ServiceError:
+            log.debug("%s of %s: the service is gone; error and stop follow", action, session.name)
+
+    def _inactivate(self, session: _Session) -> None:
+        """MediaStream Recording, "inactivate the recorder"; nothing when a newer recording is active already."""
+        with self._lock:
+            if self._session is session:
+                self._session = None
+                self._state = "inactive"
+                self._mime_type = self._constrained_type
+                self._bitrates = self._constructed
+
+    def _stream_modified(self) -> None:
+        """A track was added to or removed from the stream."""
+        with self._lock:
+            if self._session is not None:
+                self._command(self._session, "modified", time.monotonic_ns())
+                self._session.end_pushed(time.monotonic_ns())
+
+    def service_lost(self, error: Exception) -> None:
+        """The controller is gone: what is on disk is what there is."""
+        for session in list(self._sessions.values()):
+            for track in session.tracks:
+                if isinstance(track._origin, _PushedOrigin):
+                    track._origin.sender.fail(error)
+            path = Path(session.path)
+            size = path.stat().st_size if session.path and path.exists() else 0
+            blob = messages.BlobDescription(path=session.path, start=0, end=size)
+            for type, fields in (
+                ("error", {"error": "ServiceError", "text": str(error)}),
+                ("dataavailable", {"blob": blob, "whole": blob, "statistics": RecordingStatistics(state="inactive")}),
+                ("stop", {}),
+            ):
+                self._queue.put(
+                    messages.RecorderEvent(
+                        recorder=self._id,
+                        recording=session.name,
+                        sequence=0,
+                        type=type,
+                        at_ns=time.monotonic_ns(),
+                        **fields,  # type: ignore[arg-type]
+                    )
+                )
+
+    # --- events -----------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        """The recorder's own thread: one event after the other, until no recording is left."""
+        while True:
+            message = self._queue.get()
+            session = self._sessions.get(message.recording)
+            if session is None:
+                continue
+            try:
+                event = self._event(session, message)
+            except Exception as error:
+                log.exception("the event %r could not be made", message.type)
+                event = ErrorEvent("error", error=error)
+            self._listeners.fire(event)
+            if message.type == "stop":
+                with self._lock:
+                    del self._sessions[session.name]
+                    if not self._sessions:
+                        session.client.on_recorder(self._id, None)
+                        self._dispatcher = None
+                        self._listeners.end()
+                        return
+
+    def _event(self, session: _Session, message: messages.RecorderEvent) -> Event:
+        if message.type == "start":
+            with self._lock:
+                if self._session is session:
+                    self._mime_type = message.mime_type
+        over = message.type in ("error", "stop") or message.statistics is not None
+        if over and self._session is session:  # it ended by itself: all tracks over, or an error
+            self._inactivate(session)
+            session.end_pushed(message.at_ns)
+            session.detach()
+        if message.type == "error":
+            return ErrorEvent("error", error=errors.from_name(message.error, message.text))
+        if message.type == "dataavailable":
+            return self._blob_event(session, message)
+        return Event(message.type)
+
+    def _blob_event(self, session: _Session, message: messages.RecorderEvent) -> BlobEvent:
+        assert message.blob is not None
+        try:
+            data = session.blob(message.blob)
+            if message.whole is not None:
+                self._recording = session.blob(message.whole)
+        except errors.NotReadableError:
+            log.exception("the recorded file is gone")
+            data = Blob((), message.mime_type)
+        if message.statistics is not None:
+            stages = dict(message.statistics.stop_stages_ns)
+            if session.stop_ns is not None:
+                stages["published"] = message.at_ns - session.stop_ns
+                stages["blob_ready"] = time.monotonic_ns() - session.stop_ns
+            self._statistics = msgspec.structs.replace(message.statistics, stop_stages_ns=stages)
+        return BlobEvent("dataavailable", data=data, timecode=message.timecode_ms)
+
+
+def _handler(type: str) -> property:
+    def get(recorder: MediaRecorder) -> Listener | None:
+        return recorder._listeners.handlers[type]
+
+    def set(recorder: MediaRecorder, handler: Listener | None) -> None:
+        recorder._listeners.set_handler(type, handler)
+
+    return property(get, set, doc=f"Called with each {type!r} event, before the listeners; ``None``: nothing.")
+
+
+for _type in ("start", "stop", "dataavailable", "pause", "resume", "error"):
+    setattr(MediaRecorder, f"on{_type}", _handler(_type))
+
+
+def _check_tracks(tracks: list[MediaStreamTrack]) -> None:
+    if not tracks:
+        raise errors.NotSupportedError("the stream has no live track")
+    for kind in ("audio", "video"):
+        same = [track for track in tracks if track.kind == kind]
+        if len(same) > 1:
+            raise errors.NotSupportedError(
+                f"the stream has {len(same)} live {kind} tracks; {same[1].label!r} ({same[1].id}) is one too many"
+            )
+
+
+def _split(bits_per_second: int, kinds: set[str]) -> _Bitrates:
+    """A tenth for sound, the rest for pictures; a kind that is absent gets 0 and the other everything."""
+    audio = min(max(bits_per_second // 10, AUDIO_BITS_MIN), AUDIO_BITS_MAX)
+    video = max(bits_per_second - audio, VIDEO_BITS_MIN)
+    if "video" not in kinds:
+        return _Bitrates(min(max(bits_per_second, AUDIO_BITS_MIN), AUDIO_BITS_MAX), 0)
+    if "audio" not in kinds:
+        return _Bitrates(0, max(bits_per_second, VIDEO_BITS_MIN))
+    return _Bitrates(audio, video)
+
+
+def _uint32(name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer or None, got {value!r}")
+    if not 0 <= value <= _UINT32_MAX:
+        raise ValueError(f"{name} must be 0 to {_UINT32_MAX}, got {value}")
+    return value
+
+
+def _milliseconds(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of milliseconds or None, got {value!r}")
+    if not (math.isfinite(value) and 0 <= value <= _UINT32_MAX):
+        raise ValueError(f"{name} must be 0 to {_UINT32_MAX} ms, got {value}")
+    return float(value)
+
+
+def _choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {value!r}")
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    return value

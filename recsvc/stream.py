@@ -1,0 +1,467 @@
+"""Streams and tracks, captured and pushed (W3C Media Capture and Streams, in Python's spelling)."""
+
+from __future__ import annotations
+
+import logging
+import operator
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import errors
+from .client import Client, connect
+from .limits import OPEN_SOURCE_DEADLINE_NS
+from .wire import messages
+from .wire.sender import Block, FrameSender, Picture
+
+log = logging.getLogger("recsvc")
+
+_SIDE_MAX = 16383
+_TIME_MAX_NS = 2**62
+
+
+class _Origin:
+    """Where the frames of a track come from; shared by its clones."""
+
+    client: Client | None = None
+    captured = False
+
+    def __init__(self) -> None:
+        self.muted = False
+        self.live = True
+        self.users: weakref.WeakSet[MediaStreamTrack] = weakref.WeakSet()
+
+    def control(self, route: str, action: str, at_ns: int) -> None:
+        """``action``: end, enable or disable, for one recording."""
+        raise NotImplementedError  # pragma: no cover
+
+    def release(self) -> None:
+        """No track uses it any more."""
+
+    def end(self) -> None:
+        """The source is over: all its tracks end."""
+        self.live = False
+        for track in list(self.users):
+            track._end()
+
+
+class _CapturedOrigin(_Origin):
+    captured = True
+
+    def __init__(self, client: Client, track: str) -> None:
+        super().__init__()
+        self.client = client
+        self.track = track
+        client.on_track(track, self._on_ended)
+        client.on_loss(self)
+
+    def _on_ended(self, event: messages.SourceEvent) -> None:
+        if event.error:
+            log.warning("track %s ended: %s: %s", event.track, event.error, event.text)
+        self.end()
+
+    def service_lost(self, error: Exception) -> None:
+        self.end()
+
+    def control(self, route: str, action: str, at_ns: int) -> None:
+        assert self.client is not None
+        self.client.command(messages.ControlRoute(route=route, action=action, at_ns=at_ns))
+
+    def release(self) -> None:
+        assert self.client is not None
+        if self.live and self.client.usable:
+            self.live = False
+            self.client.command(messages.CloseTrack(track=self.track))
+
+
+class _PushedOrigin(_Origin):
+    def __init__(self, sender: FrameSender) -> None:
+        super().__init__()
+        self.sender = sender
+
+    def control(self, route: str, action: str, at_ns: int) -> None:
+        if action == "end":
+            self.sender.end(route, at_ns)
+        else:
+            self.sender.enable(route, action == "enable")
+
+
+class MediaStreamTrack:
+    """One kind of media from one source. Made by ``get_user_media``, ``AudioSource``, ``VideoSource``, ``clone``."""
+
+    def __init__(self, origin: _Origin, kind: str, label: str, settings: Mapping[str, Any]) -> None:
+        self._origin = origin
+        self._kind = kind
+        self._label = label
+        self._settings = dict(settings)
+        self._id = f"{kind}-{uuid.uuid4().hex[:12]}"
+        self._enabled = True
+        self._ready_state = "live" if origin.live else "ended"
+        self._routes: set[str] = set()  # of the recordings that record this track now
+        origin.users.add(self)
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def kind(self) -> str:
+        """``"audio"`` or ``"video"``."""
+        return self._kind
+
+    @property
+    def label(self) -> str:
+        """The device or source, for people."""
+        return self._label
+
+    @property
+    def enabled(self) -> bool:
+        """Settable; a disabled track is recorded as black or silence."""
+        return self._enabled
+
+    @enabled.setter
+    def enabled(self, value: bool) -> None:
+        if not isinstance(value, bool):
+            raise TypeError(f"enabled must be True or False, got {value!r}")
+        self._enabled = value
+        for route in list(self._routes):
+            self._origin.control(route, "enable" if value else "disable", time.monotonic_ns())
+
+    @property
+    def muted(self) -> bool:
+        """Whether the source delivers black or silence at the moment."""
+        return self._origin.muted
+
+    @property
+    def ready_state(self) -> str:
+        """``"live"`` or ``"ended"``."""
+        return self._ready_state
+
+    def stop(self) -> None:
+        """Ends this track for good; its device closes with the last track that uses it. Idempotent."""
+        if self._ready_state == "ended":
+            return
+        now = time.monotonic_ns()
+        for route in list(self._routes):
+            self._origin.control(route, "end", now)
+        self._end()
+        if not any(track.ready_state == "live" for track in self._origin.users):
+            self._origin.release()
+
+    def _end(self) -> None:
+        self._ready_state = "ended"
+
+    def clone(self) -> MediaStreamTrack:
+        """A track of the same source with a life, an ``id`` and an ``enabled`` of its own."""
+        cloned = MediaStreamTrack(self._origin, self._kind, self._label, self._settings)
+        cloned._ready_state = self._ready_state
+        cloned._enabled = self._enabled
+        return cloned
+
+    def get_settings(self) -> dict[str, Any]:
+        """What the source delivers: ``sample_rate``, ``channel_count``, ``sample_format``; or ``width``, ``height``,
+        ``pixel_format``, ``frame_rate``."""
+        return dict(self._settings)
+
+    def __repr__(self) -> str:
+        return f"<MediaStreamTrack {self._kind} {self._label!r} {self._ready_state}>"
+
+
+class MediaStream:
+    """A set of tracks. As a context manager it closes at the end."""
+
+    def __init__(self, tracks: Iterable[MediaStreamTrack] = ()) -> None:
+        self._id = uuid.uuid4().hex
+        self._tracks: dict[str, MediaStreamTrack] = {}
+        self._recorders: weakref.WeakSet[Any] = weakref.WeakSet()
+        for track in tracks:
+            self._tracks[_checked_track(track).id] = track
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def active(self) -> bool:
+        """Whether a track is live."""
+        return any(track.ready_state == "live" for track in self._tracks.values())
+
+    def get_tracks(self) -> list[MediaStreamTrack]:
+        return list(self._tracks.values())
+
+    def get_audio_tracks(self) -> list[MediaStreamTrack]:
+        return [track for track in self._tracks.values() if track.kind == "audio"]
+
+    def get_video_tracks(self) -> list[MediaStreamTrack]:
+        return [track for track in self._tracks.values() if track.kind == "video"]
+
+    def add_track(self, track: MediaStreamTrack) -> None:
+        """Adds a track; one that is there already changes nothing. A recording of this stream ends with
+        ``InvalidModificationError``."""
+        if _checked_track(track).id not in self._tracks:
+            self._tracks[track.id] = track
+            self._modified()
+
+    def remove_track(self, track: MediaStreamTrack) -> None:
+        """Removes a track (it lives on); one that is not there changes nothing. As ``add_track`` for recordings."""
+        if self._tracks.pop(_checked_track(track).id, None) is not None:
+            self._modified()
+
+    def _modified(self) -> None:
+        for recorder in list(self._recorders):
+            recorder._stream_modified()
+
+    def clone(self) -> MediaStream:
+        """A stream of clones of all tracks."""
+        return MediaStream(track.clone() for track in self._tracks.values())
+
+    def close(self) -> None:
+        """Stops every track. Idempotent."""
+        for track in self._tracks.values():
+            track.stop()
+
+    def __enter__(self) -> MediaStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<MediaStream {list(self._tracks.values())!r}>"
+
+
+def _checked_track(track: Any) -> MediaStreamTrack:
+    if not isinstance(track, MediaStreamTrack):
+        raise TypeError(f"expected a MediaStreamTrack, got {track!r}")
+    return track
+
+
+# --- captured -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MediaDeviceInfo:
+    """A device that is there. ``device_id`` is the source string that opens it; ``kind`` is ``audioinput`` or
+    ``videoinput``; ``details`` hold rates or sizes where they are known."""
+
+    device_id: str
+    kind: str
+    label: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def enumerate_devices() -> list[MediaDeviceInfo]:
+    """What can be captured on this machine now, asked of a short-lived process. Blocks for about a second."""
+    from .capture.devices import enumerate_in_helper
+
+    common = ("device_id", "kind", "label")
+    return [
+        MediaDeviceInfo(**{name: found[name] for name in common}, details={k: v for k, v in found.items() if k not in common})
+        for found in enumerate_in_helper()
+    ]
+
+
+def _constraints(kind: str, wish: Any) -> dict[str, Any] | None:
+    """What was given for audio or video as a dictionary with ``source``; ``None`` for ``False``."""
+    if wish is None or wish is False:
+        return None
+    if wish is True:
+        return {"source": _default_source(kind)}
+    if isinstance(wish, str):
+        return {"source": wish}
+    if isinstance(wish, Mapping):
+        given = dict(wish)
+        source = given.get("source")
+        if source is None:
+            given["source"] = _default_source(kind)
+        elif not isinstance(source, str):
+            raise TypeError(f"{kind} source must be a string, got {source!r}")
+        from .capture.constraints import checked_audio, checked_video
+
+        checked = checked_audio if kind == "audio" else checked_video
+        checked({name: value for name, value in given.items() if name != "source"})
+        return given
+    raise TypeError(f"{kind} must be False, True, a source string or a dict of constraints, got {wish!r}")
+
+
+def _default_source(kind: str) -> str:
+    wanted = "audioinput" if kind == "audio" else "videoinput"
+    for device in enumerate_devices():
+        if device.kind == wanted:
+            return device.device_id
+    what = "microphone" if kind == "audio" else "camera"
+    raise errors.NotFoundError(f'there is no {what} here; name a source, such as {kind}="test:"')
+
+
+def get_user_media(audio: Any = False, video: Any = False, *, service: str | None = None) -> MediaStream:
+    """Opens capture and returns a stream of its tracks (Media Capture and Streams, "getUserMedia()").
+
+    ``audio``, ``video``: ``False``, ``True`` (the default device), a source string, or a dict of constraints:
+    ``source`` and ``sample_rate`` (Hz), ``channel_count``, ``sample_size`` (16 or 32 bits); or ``width``,
+    ``height`` (pixels), ``frame_rate`` (1/s). Equal source strings are opened once. Blocks until the devices
+    deliver. Raises ``NotFoundError``, ``NotReadableError``, ``OverconstrainedError``; ``TypeError`` when neither
+    is asked for, and with ``ValueError`` for nonsense; ``ServiceError``.
+    """
+    wishes = {"audio": _constraints("audio", audio), "video": _constraints("video", video)}
+    if wishes["audio"] is None and wishes["video"] is None:
+        raise TypeError("neither audio nor video is asked for: give at least one of them")
+    client = connect(service)
+    opened = client.request(
+        messages.OpenSource(client=client.name, audio=wishes["audio"], video=wishes["video"]), OPEN_SOURCE_DEADLINE_NS
+    )
+    tracks = []
+    for one in opened:
+        track = MediaStreamTrack(_CapturedOrigin(client, one["id"]), one["kind"], one["label"], one["settings"])
+        track._id = one["id"]
+        tracks.append(track)
+    return MediaStream(tracks)
+
+
+# --- pushed ---------------------------------------------------------------------------------------
+
+
+class _PushSource:
+    """What sound and pictures have in common."""
+
+    def __init__(self, kind: str, settings: dict[str, Any], when_full: str) -> None:
+        if when_full not in ("drop", "wait"):
+            raise ValueError(f'when_full must be "drop" or "wait", got {when_full!r}')
+        self._sender = FrameSender(kind, when_full=when_full)
+        self._origin = _PushedOrigin(self._sender)
+        self._track = MediaStreamTrack(self._origin, kind, "pushed frames", settings)
+        self._ended = threading.Event()
+
+    @property
+    def track(self) -> MediaStreamTrack:
+        """The live track that carries what is written."""
+        return self._track
+
+    @property
+    def muted(self) -> bool:
+        """Settable; while it is muted, what is written is recorded as black or silence of its length."""
+        return self._origin.muted
+
+    @muted.setter
+    def muted(self, value: bool) -> None:
+        if not isinstance(value, bool):
+            raise TypeError(f"muted must be True or False, got {value!r}")
+        self._origin.muted = self._sender.muted = value
+
+    def end(self) -> None:
+        """No more frames: the track ends. Idempotent."""
+        self._ended.set()
+        self._sender.end_all(time.monotonic_ns())
+        self._origin.end()
+
+    def _check_open(self) -> None:
+        if self._ended.is_set():
+            raise errors.InvalidStateError("write() after end(): this source is over")
+
+
+def _payload(buffer: Any, formats: tuple[str, ...], what: str) -> bytes:
+    """A copy of a caller's buffer, which the caller may then reuse."""
+    try:
+        view = memoryview(buffer)
+    except TypeError:
+        raise TypeError(f"expected an object with the buffer protocol (bytes, a numpy array), got {buffer!r:.80}") from None
+    if view.format.lstrip("@=<") not in formats:
+        raise TypeError(f"elements of type {view.format!r} are no {what}; convert them first")
+    return view.tobytes()
+
+
+def _timestamp(timestamp_ns: int | None) -> int:
+    if timestamp_ns is None:
+        return time.monotonic_ns()
+    if isinstance(timestamp_ns, bool):
+        raise TypeError(f"timestamp_ns must be an integer or None, got {timestamp_ns!r}")
+    try:
+        value = operator.index(timestamp_ns)
+    except TypeError:
+        raise TypeError(f"timestamp_ns must be an integer or None, got {timestamp_ns!r}") from None
+    if not -_TIME_MAX_NS <= value <= _TIME_MAX_NS:
+        raise ValueError(f"timestamp_ns {value} is out of range: it is nanoseconds of time.monotonic_ns()")
+    return value
+
+
+def _integer(name: str, value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be {low} to {high}, got {value}")
+    return int(value)
+
+
+class AudioSource(_PushSource):
+    """Sound that the program brings itself: interleaved samples, ``s16`` or ``f32``, native byte order.
+
+    ``sample_rate`` in Hz (8000–192000), ``channel_count`` 1–8. ``when_full``: what ``write`` does when the encoder
+    is behind: ``"drop"`` the block and count it, or ``"wait"``.
+    """
+
+    def __init__(
+        self, sample_rate: int, channel_count: int, sample_format: str = "s16", *, when_full: str = "drop"
+    ) -> None:
+        sample_rate = _integer("sample_rate", sample_rate, 8_000, 192_000)
+        channel_count = _integer("channel_count", channel_count, 1, 8)
+        if sample_format not in messages.BYTES_PER_SAMPLE:
+            raise ValueError(f'sample_format must be "s16" or "f32", got {sample_format!r}')
+        settings = {"sample_rate": sample_rate, "channel_count": channel_count, "sample_format": sample_format}
+        super().__init__("audio", settings, when_full)
+        self._sender.audio_format = (sample_format, sample_rate, channel_count)
+        self._frame_bytes = messages.BYTES_PER_SAMPLE[sample_format] * channel_count
+        self._formats = ("B", "b", "c", "h" if sample_format == "s16" else "f")
+        self._sample_format = sample_format
+
+    def write(self, buffer: Any, timestamp_ns: int | None = None) -> bool:
+        """Gives a block of samples to every recording of the track; whether it was taken.
+
+        ``buffer`` is copied. ``timestamp_ns``: when its first sample was captured, on ``time.monotonic_ns()``;
+        ``None``: now. ``False``: full and dropped (counted), or nobody records. Blocks only with
+        ``when_full="wait"``. Raises ``InvalidStateError`` after ``end()``, ``ServiceError`` when the service is
+        gone, ``ValueError`` for a length that is no whole number of samples, ``TypeError``.
+        """
+        self._check_open()
+        payload = _payload(buffer, self._formats, f"{self._sample_format} samples")
+        if len(payload) % self._frame_bytes:
+            raise ValueError(
+                f"a block of {len(payload)} bytes: {self._track.get_settings()['channel_count']} channels of "
+                f"{self._sample_format} take a multiple of {self._frame_bytes}"
+            )
+        return self._sender.send(Block(_timestamp(timestamp_ns), payload, len(payload) // self._frame_bytes))
+
+
+class VideoSource(_PushSource):
+    """Pictures that the program brings itself, tightly packed, of ``width`` x ``height`` pixels.
+
+    ``pixel_format``: ``i420 nv12 rgb24 bgr24 rgba bgra``. ``when_full`` as for ``AudioSource``.
+    """
+
+    def __init__(self, width: int, height: int, pixel_format: str = "i420", *, when_full: str = "drop") -> None:
+        width = _integer("width", width, 1, _SIDE_MAX)
+        height = _integer("height", height, 1, _SIDE_MAX)
+        try:
+            self._bytes = messages.picture_bytes(pixel_format, width, height)
+        except messages.MessageError as error:
+            raise ValueError(str(error)) from None
+        settings = {"width": width, "height": height, "pixel_format": pixel_format}
+        super().__init__("video", settings, when_full)
+        self._form = (pixel_format, width, height)
+
+    def write(self, buffer: Any, timestamp_ns: int | None = None) -> bool:
+        """Gives a picture to every recording of the track; whether it was taken. As ``AudioSource.write``."""
+        self._check_open()
+        payload = _payload(buffer, ("B", "b", "c"), "8-bit pixels")
+        if len(payload) != self._bytes:
+            pixel_format, width, height = self._form
+            raise ValueError(
+                f"a picture of {len(payload)} bytes: {width}x{height} {pixel_format} takes {self._bytes}"
+            )
+        return self._sender.send(Picture(_timestamp(timestamp_ns), payload, *self._form))

@@ -1,0 +1,113 @@
+"""What a sender may send: credits, and the window of capture time that a recording wants. No sockets, no clocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+class CreditBalance:
+    """Totals granted against totals used, in frames and payload bytes (both since the route began)."""
+
+    __slots__ = ("_window", "bytes_granted", "bytes_used", "frames_granted", "frames_used")
+
+    def __init__(self, frames: int, size: int) -> None:
+        self.frames_granted = frames
+        self.bytes_granted = size
+        self.frames_used = 0
+        self.bytes_used = 0
+        self._window = frames
+
+    def grant(self, frames: int, size: int) -> None:
+        """Totals of a credit message; a total never shrinks, so that repeated and late messages are harmless."""
+        self.frames_granted = max(self.frames_granted, frames)
+        self.bytes_granted = max(self.bytes_granted, size)
+
+    def allows(self, size: int) -> bool:
+        """Whether a frame of ``size`` bytes may go: one is always allowed when nothing is under way."""
+        if self.frames_used >= self.frames_granted:
+            return False
+        nothing_under_way = self.frames_granted - self.frames_used >= self._window
+        return nothing_under_way or self.bytes_used + size <= self.bytes_granted
+
+    def use(self, size: int) -> None:
+        self.frames_used += 1
+        self.bytes_used += size
+
+
+_SEGMENTS_KEPT = 64  # frames come in order of capture: only the last few intervals can still matter
+
+
+@dataclass(slots=True)
+class _Segment:
+    from_ns: int
+    until_ns: int | None
+    paused_ns: int
+
+
+@dataclass(slots=True)
+class CaptureWindow:
+    """The intervals of capture time that a recording wants, and how much was paused before each.
+
+    Both tracks of a recording are told the same instants, so both are cut at the same ones.
+    """
+
+    from_ns: int
+    _segments: list[_Segment] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._segments.append(_Segment(self.from_ns, None, 0))
+
+    @property
+    def paused(self) -> bool:
+        return self._segments[-1].until_ns is not None
+
+    @property
+    def paused_ns(self) -> int:
+        """Paused time before the newest interval."""
+        return self._segments[-1].paused_ns
+
+    def pause(self, at_ns: int) -> None:
+        """Frames captured after ``at_ns`` are not wanted. A second pause changes nothing."""
+        last = self._segments[-1]
+        if last.until_ns is None:
+            last.until_ns = max(at_ns, last.from_ns)
+
+    def resume(self, at_ns: int) -> None:
+        """Frames captured from ``at_ns`` on are wanted again. A second resume changes nothing."""
+        last = self._segments[-1]
+        if last.until_ns is not None:
+            at_ns = max(at_ns, last.until_ns)
+            self._segments.append(_Segment(at_ns, None, last.paused_ns + at_ns - last.until_ns))
+            del self._segments[:-_SEGMENTS_KEPT]
+
+    def end(self, at_ns: int) -> tuple[int, int]:
+        """Closes the window; ``(until_ns, paused_ns)``: where the recording's time line ends."""
+        self.pause(at_ns)
+        last = self._segments[-1]
+        assert last.until_ns is not None
+        return last.until_ns, last.paused_ns
+
+    def paused_before(self, captured_ns: int) -> int | None:
+        """Paused time before an instant, or ``None`` when that instant is not wanted."""
+        for segment in reversed(self._segments):
+            if captured_ns >= segment.from_ns:
+                wanted = segment.until_ns is None or captured_ns <= segment.until_ns
+                return segment.paused_ns if wanted else None
+        return None
+
+    def cut(self, captured_ns: int, sample_count: int, sample_rate: int) -> list[tuple[int, int, int, int]]:
+        """The wanted parts of a sound block: ``(first sample, end sample, captured_ns, paused_ns)`` each.
+
+        Sample ``i`` is captured at ``captured_ns + i / sample_rate``; one captured exactly at the end of an
+        interval belongs to it.
+        """
+        parts = []
+        for segment in self._segments:
+            first = max(0, -((captured_ns - segment.from_ns) * sample_rate // 1_000_000_000))
+            end = sample_count
+            if segment.until_ns is not None:
+                end = min(end, (segment.until_ns - captured_ns) * sample_rate // 1_000_000_000 + 1)
+            if first < end:
+                at_ns = captured_ns + first * 1_000_000_000 // sample_rate
+                parts.append((first, end, at_ns, segment.paused_ns))
+        return parts

@@ -1,0 +1,437 @@
+"""All messages between the roles, as MessagePack maps; no sockets here.
+
+Each map has ``v`` (the protocol version) and ``kind``. Times are nanoseconds of the machine's monotonic
+clock. Decoding validates: what does not fit raises ``MessageError`` with the reason. Raw pictures and
+samples are never inside a map: they follow the header as a ZeroMQ frame of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ..limits import FRAME_BYTES_MAX, HEADER_BYTES_MAX
+
+VERSION = 1
+
+Ns = Annotated[int, Meta(ge=-(2**62), le=2**62)]
+Count = Annotated[int, Meta(ge=0, le=2**62)]
+Name = Annotated[str, Meta(max_length=200)]
+Side = Annotated[int, Meta(ge=1, le=16383)]
+Rate = Annotated[int, Meta(ge=8_000, le=192_000)]
+Channels = Annotated[int, Meta(ge=1, le=8)]
+
+BYTES_PER_SAMPLE = {"s16": 2, "f32": 4}
+
+
+class MessageError(ValueError):
+    """A message that does not fit the protocol; the text says what was expected and what came."""
+
+
+class Message(Struct, kw_only=True, tag_field="kind"):
+    v: Annotated[int, Meta(ge=VERSION, le=VERSION)] = VERSION
+
+
+def picture_bytes(pixel_format: str, width: int, height: int) -> int:
+    """Bytes of a tightly packed picture; ``MessageError`` for an unknown format. Sides in pixels."""
+    if pixel_format in ("i420", "nv12"):
+        return width * height + 2 * ((width + 1) // 2) * ((height + 1) // 2)
+    if pixel_format in ("rgb24", "bgr24"):
+        return 3 * width * height
+    if pixel_format in ("rgba", "bgra"):
+        return 4 * width * height
+    raise MessageError(f"unknown pixel format {pixel_format!r}: expected i420, nv12, rgb24, bgr24, rgba or bgra")
+
+
+# --- data: sender -> worker -----------------------------------------------------------------------
+
+
+class Attach(Message, tag="attach", kw_only=True):
+    """First message of a route: from here on the worker knows where its credits go."""
+
+    route: Name
+
+
+class FrameHeader(Message, kw_only=True):
+    """Common to both kinds of frame. ``sequence`` counts from 0; ``paused_ns`` is the time spent paused
+    before this frame; ``dropped`` are the sender's running totals by cause (sound: samples per channel);
+    ``counted`` are its other running totals (such as ``device_overflow``). A ``muted`` frame is recorded
+    black or silent and may come without payload."""
+
+    route: Name
+    sequence: Count
+    captured_ns: Ns
+    paused_ns: Count = 0
+    muted: bool = False
+    dropped: dict[Name, Count] = {}
+    counted: dict[Name, Count] = {}
+
+
+class VideoFrame(FrameHeader, tag="video", kw_only=True):
+    """A tightly packed picture follows as payload."""
+
+    pixel_format: Name
+    width: Side
+    height: Side
+
+    def payload_bytes(self) -> int:
+        return picture_bytes(self.pixel_format, self.width, self.height)
+
+
+class AudioFrame(FrameHeader, tag="audio", kw_only=True):
+    """Interleaved samples follow as payload; ``captured_ns`` is that of the first one."""
+
+    sample_format: Name
+    sample_rate: Rate
+    channel_count: Channels
+    sample_count: Count
+
+    def payload_bytes(self) -> int:
+        width = BYTES_PER_SAMPLE.get(self.sample_format)
+        if width is None:
+            raise MessageError(f"unknown sample format {self.sample_format!r}: expected s16 or f32")
+        return self.sample_count * self.channel_count * width
+
+
+class End(Message, tag="end", kw_only=True):
+    """End of stream, behind the last frame: ``count`` frames were sent; the recording of this route runs
+    to ``until_ns``, of which ``paused_ns`` were paused; ``sent_ns`` is when this was sent."""
+
+    route: Name
+    count: Count
+    until_ns: Ns
+    paused_ns: Count = 0
+    dropped: dict[Name, Count] = {}
+    counted: dict[Name, Count] = {}
+    sent_ns: Ns = 0
+
+
+DataMessage = Attach | VideoFrame | AudioFrame | End
+
+
+# --- data: worker -> sender -----------------------------------------------------------------------
+
+
+class Credit(Message, tag="credit", kw_only=True):
+    """Totals since the route began: the sender may have sent this many frames and payload bytes."""
+
+    route: Name
+    frames: Count
+    bytes: Count
+
+
+class Refused(Message, tag="refused", kw_only=True):
+    """A data message was refused and counted; ``reason`` says why."""
+
+    route: Name
+    reason: str
+
+
+# --- descriptions ---------------------------------------------------------------------------------
+
+
+class TrackDescription(Struct, kw_only=True, frozen=True):
+    """A captured track. ``settings``: sample_rate, channel_count, sample_format, or width, height,
+    pixel_format, frame_rate."""
+
+    id: Name
+    kind: Name
+    label: str
+    settings: dict[str, Any]
+
+
+class RouteDescription(Struct, kw_only=True, frozen=True):
+    """Where the frames of one track of one recording go, and how many may be under way at first."""
+
+    route: Name
+    track: Name
+    endpoint: str
+    credit_frames: Count
+    credit_bytes: Count
+
+
+class RecordedTrack(Struct, kw_only=True, frozen=True):
+    """What the recorder wants recorded. ``captured`` is false for a track that the caller pushes itself."""
+
+    track: Name
+    kind: Name
+    captured: bool
+    settings: dict[str, Any]
+    enabled: bool = True
+
+
+class RecordingOptions(Struct, kw_only=True, frozen=True):
+    """``key_frame_*`` are ``None`` where the caller gave none; ``timeslice_ms`` is ``None`` for one Blob."""
+
+    mime_type: str
+    audio_bits_per_second: Count
+    video_bits_per_second: Count
+    audio_bitrate_mode: Name = "variable"
+    key_frame_interval_ms: float | None = None
+    key_frame_interval_count: Count | None = None
+    timeslice_ms: float | None = None
+    overload: Name = "drop"
+
+
+class TrackStatistics(Struct, kw_only=True, frozen=True):
+    """Accounting of one track; sound is counted in samples per channel.
+
+    ``frames_accepted`` = ``frames_encoded`` + ``frames_dropped`` once the recording is finished (before,
+    the difference is in the queue). ``timestamps_corrected`` counts corrections by kind.
+    """
+
+    kind: str
+    frames_accepted: int = 0
+    frames_encoded: int = 0
+    frames_dropped: int = 0
+    dropped_by_cause: dict[str, int] = {}
+    timestamps_corrected: dict[str, int] = {}
+    clock_drift_ppm: float = 0.0
+    level_dbfs: float | None = None
+
+
+class RecordingStatistics(Struct, kw_only=True, frozen=True):
+    """``duration`` in seconds of media; ``size_bytes`` on disk so far; ``stop_stages_ns``: stage -> ns after
+    the ``stop()`` call at which it was reached (empty before a stop)."""
+
+    state: str
+    duration: float = 0.0
+    size_bytes: int = 0
+    tracks: tuple[TrackStatistics, ...] = ()
+    stop_stages_ns: dict[str, int] = {}
+
+
+class BlobDescription(Struct, kw_only=True, frozen=True):
+    """A range of a spool file: ``head`` (bytes that the file no longer has so) followed by
+    ``[start, end)`` of the file at ``path``. ``whole``: the file is finished and this is all of it."""
+
+    path: str
+    start: Count
+    end: Count
+    head: bytes = b""
+    mime_type: str = ""
+    duration: float = 0.0
+    whole: bool = False
+
+
+# --- caller -> controller -------------------------------------------------------------------------
+
+
+class Request(Message, kw_only=True):
+    """``id`` comes back in the reply; 0 asks for none."""
+
+    id: Count = 0
+
+
+class Hello(Request, tag="hello", kw_only=True):
+    client: Name
+
+
+class OpenSource(Request, tag="open_source", kw_only=True):
+    """Constraint maps as given to ``get_user_media``, each with its ``source``; to a capture process also with
+    the name of its ``track``."""
+
+    client: Name = ""
+    audio: dict[str, Any] | None = None
+    video: dict[str, Any] | None = None
+
+
+class CloseTrack(Request, tag="close_track", kw_only=True):
+    track: Name
+
+
+class Start(Request, tag="start", kw_only=True):
+    client: Name
+    recorder: Name
+    recording: Name
+    tracks: tuple[RecordedTrack, ...]
+    options: RecordingOptions
+    at_ns: Ns
+
+
+class Control(Request, tag="control", kw_only=True):
+    """``action`` is pause, resume, request_data, stop or modified (the stream's set of tracks changed)."""
+
+    recording: Name
+    action: Name
+    at_ns: Ns
+
+
+class AskStatistics(Request, tag="statistics", kw_only=True):
+    recording: Name
+
+
+class Bye(Request, tag="bye", kw_only=True):
+    """The caller is done: its recordings are finished, its tracks closed."""
+
+    client: Name
+
+
+# --- controller -> worker, controller -> capture --------------------------------------------------
+
+
+class OpenRecording(Request, tag="open_recording", kw_only=True):
+    recording: Name
+    path: str
+    tracks: tuple[RecordedTrack, ...]
+    routes: tuple[Name, ...]
+    options: RecordingOptions
+    at_ns: Ns
+
+
+class StopRecording(Request, tag="stop_recording", kw_only=True):
+    """Finish by ``deadline_ns`` at the latest, with the end-of-stream marks or without."""
+
+    recording: Name
+    at_ns: Ns
+    deadline_ns: Ns
+
+
+class CutRecording(Request, tag="cut_recording", kw_only=True):
+    """Hand out what there is (``request_data``)."""
+
+    recording: Name
+
+
+class BeginRoute(Request, tag="begin_route", kw_only=True):
+    route: RouteDescription
+    from_ns: Ns
+    enabled: bool = True
+
+
+class ControlRoute(Request, tag="control_route", kw_only=True):
+    """``action`` is pause, resume or end, at this instant of capture time; or enable or disable, at once."""
+
+    route: Name
+    action: Name
+    at_ns: Ns
+
+
+class Shutdown(Request, tag="shutdown", kw_only=True):
+    """Finish what is open and end."""
+
+
+# --- answers and reports --------------------------------------------------------------------------
+
+
+class Reply(Message, tag="reply", kw_only=True):
+    """``error`` is the DOMException name, or ``""``; ``result`` depends on the request."""
+
+    id: Count
+    error: str = ""
+    text: str = ""
+    result: Any = None
+
+
+class Ready(Message, tag="ready", kw_only=True):
+    """A role's first word to the controller; ``endpoint`` is where a worker takes frames."""
+
+    role: Name
+    pid: int
+    endpoint: str = ""
+
+
+class TrackEnded(Message, tag="track_ended", kw_only=True):
+    track: Name
+    error: str = ""
+    text: str = ""
+
+
+class DataReady(Message, tag="data_ready", kw_only=True):
+    """A piece of a recording that still goes on. ``asked``: for ``request_data``, else for the timeslice."""
+
+    recording: Name
+    blob: BlobDescription
+    timecode_ms: float
+
+
+class RecordingFinished(Message, tag="recording_finished", kw_only=True):
+    """The file is complete and closed. ``error`` is ``""`` unless the worker had to give up."""
+
+    recording: Name
+    blob: BlobDescription
+    timecode_ms: float
+    statistics: RecordingStatistics
+    whole: BlobDescription
+    error: str = ""
+    text: str = ""
+
+
+# --- events: controller -> subscribers ------------------------------------------------------------
+
+
+class RecorderEvent(Message, tag="event", kw_only=True):
+    """``sequence`` counts per recording from 0 without gaps. ``at_ns`` is when it was published."""
+
+    recorder: Name
+    recording: Name
+    sequence: Count
+    type: Name
+    at_ns: Ns
+    mime_type: str = ""
+    blob: BlobDescription | None = None
+    timecode_ms: float = 0.0
+    error: str = ""
+    text: str = ""
+    statistics: RecordingStatistics | None = None
+    whole: BlobDescription | None = None
+
+
+class SourceEvent(Message, tag="source_event", kw_only=True):
+    """A captured track ended by itself; ``error`` is ``""`` when its source came to its end."""
+
+    track: Name
+    error: str = ""
+    text: str = ""
+
+
+class Subscribed(Message, tag="subscribed", kw_only=True):
+    """Answers a new subscription, so that the subscriber knows that from now on nothing is missed."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+encode = _encoder.encode
+
+
+class Codec:
+    """Decodes the messages of one socket: a closed set of kinds, anything else is refused."""
+
+    def __init__(self, kinds: Any) -> None:
+        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(kinds)
+
+    def decode(self, header: Any) -> Any:
+        """The message in ``header`` (any buffer); ``MessageError`` where it is none of this socket's."""
+        if len(header) > HEADER_BYTES_MAX:
+            raise MessageError(f"header of {len(header)} bytes: at most {HEADER_BYTES_MAX} are taken")
+        try:
+            return self._decoder.decode(header)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise MessageError(f"unreadable message: {error}") from None
+
+
+DATA = Codec(DataMessage)
+SENDER = Codec(Credit | Refused)
+CALLER_REQUESTS = Codec(
+    Hello | OpenSource | ControlRoute | CloseTrack | Start | Control | AskStatistics | Bye | Shutdown
+)
+REPLIES = Codec(Reply)
+WORKER_REQUESTS = Codec(OpenRecording | StopRecording | CutRecording | AskStatistics | Shutdown)
+CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoute | ControlRoute | Shutdown)
+ROLE_REPORTS = Codec(Reply | Ready | TrackEnded | DataReady | RecordingFinished)
+EVENTS = Codec(RecorderEvent | SourceEvent | Subscribed)
+
+
+def check_payload(header: VideoFrame | AudioFrame, payload_bytes: int) -> None:
+    """Raises ``MessageError`` unless the payload has the length that the header promises."""
+    expected = header.payload_bytes()
+    if header.muted and payload_bytes == 0:
+        return
+    if payload_bytes != expected or payload_bytes > FRAME_BYTES_MAX:
+        what = (
+            f"{header.width}x{header.height} {header.pixel_format}"
+            if isinstance(header, VideoFrame)
+            else f"{header.sample_count} samples x {header.channel_count} of {header.sample_format}"
+        )
+        raise MessageError(f"payload of {payload_bytes} bytes: {what} takes {expected} (at most {FRAME_BYTES_MAX})")

@@ -1,0 +1,330 @@
+"""The sending end of the frame path: one ``FrameSender`` per track, one route per recording of it.
+
+Used by the capture process for its sources and by the caller for pushed ones. Frames are sent from the
+thread that brings them; nothing is queued here but the short pre-roll and what comes while a route is
+still being opened.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import threading
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+from .. import errors
+from ..limits import PREROLL_BYTES_MAX, PREROLL_NS
+from . import messages, sockets
+from .flow import CaptureWindow, CreditBalance
+
+log = logging.getLogger("recsvc")
+
+_WAIT_MS = 50  # a waiting writer looks again at least this often, in case another thread took its wake-up
+
+
+class Picture(NamedTuple):
+    """A video frame on its way. The payload must not change any more."""
+
+    captured_ns: int
+    payload: Any
+    pixel_format: str
+    width: int
+    height: int
+
+
+class Block(NamedTuple):
+    """A sound block on its way: interleaved samples, the first one captured at ``captured_ns``."""
+
+    captured_ns: int
+    payload: Any
+    sample_count: int
+
+
+class _Route:
+    """One recording of the track. Guarded by the sender's lock."""
+
+    def __init__(self, name: str, from_ns: int, frames: int, size: int) -> None:
+        self.name = name
+        self.window = CaptureWindow(from_ns)
+        self.balance = CreditBalance(frames, size)
+        self.socket: Any = None
+        self.sequence = 0
+        self.enabled = True
+        self.dropped: dict[str, int] = {}
+        self.backlog: list[tuple[bytes, Any]] = []  # until the route is open; bounded by the first credit
+
+    def open(self, endpoint: str) -> None:
+        self.socket = sockets.data_client(endpoint)
+        self.socket.send(messages.encode(messages.Attach(route=self.name)))
+        for header, payload in self.backlog:
+            self._put(header, payload)
+        self.backlog = []
+
+    def take_credits(self) -> None:
+        if self.socket is None:
+            return
+        while True:
+            try:
+                message = messages.SENDER.decode(self.socket.recv(sockets.NOBLOCK))
+            except sockets.Again:
+                return
+            except messages.MessageError as error:
+                log.warning("route %s: %s", self.name, error)
+                continue
+            if isinstance(message, messages.Credit):
+                self.balance.grant(message.frames, message.bytes)
+            else:
+                log.warning("route %s: the encoder refused a message: %s", self.name, message.reason)
+
+    def send(self, header: bytes, payload: Any, size: int) -> None:
+        self.balance.use(size)
+        self.sequence += 1
+        if self.socket is None:
+            self.backlog.append((header, payload))
+        else:
+            self._put(header, payload)
+
+    def _put(self, header: bytes, payload: Any) -> None:
+        self.socket.send(header, sockets.SNDMORE)
+        self.socket.send(payload, copy=False)
+
+    def count_drop(self, cause: str, amount: int) -> None:
+        self.dropped[cause] = self.dropped.get(cause, 0) + amount
+
+    def close(self) -> None:
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+
+
+class FrameSender:
+    """Sends the frames of one track to all its recordings. Thread-safe.
+
+    ``when_full``: ``"drop"`` drops and counts a frame for which there is no credit, ``"wait"`` blocks.
+    ``by_capture_time``: a recording gets the frames *captured* in its window (devices), else those *written*
+    in it (pushed frames, whose time stamps are the caller's business).
+    """
+
+    def __init__(self, kind: str, *, when_full: str = "drop", by_capture_time: bool = False) -> None:
+        self.kind = kind
+        self.when_full = when_full
+        self.by_capture_time = by_capture_time
+        self.muted = False
+        self.audio_format: tuple[str, int, int] | None = None  # sample_format, sample_rate, channel_count
+        self._routes: dict[str, _Route] = {}
+        self._lock = threading.RLock()
+        self._wanted = threading.Condition(self._lock)
+        self._counted: dict[str, int] = {}
+        self._preroll: deque[Picture | Block] = deque()
+        self._preroll_bytes = 0
+        self._failure: Exception | None = None
+        self._closed = False
+
+    # --- routes -----------------------------------------------------------------------------------
+
+    def prepare(self, route: str, from_ns: int, frames: int, size: int) -> None:
+        """Begins to take frames for a route whose endpoint is not known yet; at most the first credit."""
+        with self._lock:
+            self._failure = None  # a recording by a new service: the old one's end is history
+            self._routes[route] = _Route(route, from_ns, frames, size)
+
+    def open(self, description: messages.RouteDescription) -> None:
+        """Connects a prepared route and sends what it holds."""
+        with self._lock:
+            route = self._routes.get(description.route)
+            if route is not None:
+                route.open(description.endpoint)
+                self._wanted.notify_all()
+
+    def begin(self, description: messages.RouteDescription, from_ns: int, enabled: bool = True) -> None:
+        """``prepare`` and ``open`` at once; frames of the pre-roll captured from ``from_ns`` on are sent too."""
+        with self._lock:
+            self.prepare(description.route, from_ns, description.credit_frames, description.credit_bytes)
+            self.open(description)
+            route = self._routes[description.route]
+            route.enabled = enabled
+            for frame in list(self._preroll):
+                self._offer(route, frame, wait=False)
+
+    def enable(self, route: str, enabled: bool) -> None:
+        """A disabled route gets black pictures and silence, of the right length."""
+        with self._lock:
+            if route in self._routes:
+                self._routes[route].enabled = enabled
+
+    def pause(self, route: str, at_ns: int) -> None:
+        with self._lock:
+            if route in self._routes:
+                self._routes[route].window.pause(at_ns)
+
+    def resume(self, route: str, at_ns: int) -> None:
+        with self._lock:
+            if route in self._routes:
+                self._routes[route].window.resume(at_ns)
+
+    def end(self, route: str, at_ns: int) -> None:
+        """Sends the end of stream behind the last frame and forgets the route. Unknown: nothing happens."""
+        with self._lock:
+            ending = self._routes.pop(route, None)
+            if ending is None:
+                return
+            until_ns, paused_ns = ending.window.end(at_ns)
+            message = messages.End(
+                route=route,
+                count=ending.sequence,
+                until_ns=until_ns,
+                paused_ns=paused_ns,
+                dropped=ending.dropped,
+                counted=self._counted,
+                sent_ns=time.monotonic_ns(),
+            )
+            if ending.socket is not None:
+                ending.socket.send(messages.encode(message))
+            ending.close()
+
+    def end_all(self, at_ns: int) -> None:
+        with self._lock:
+            for route in list(self._routes):
+                self.end(route, at_ns)
+
+    def fail(self, error: Exception) -> None:
+        """The service is gone: every later write raises ``error``; routes are forgotten."""
+        with self._lock:
+            self._failure = error
+            self.end_all(time.monotonic_ns())  # an encoder that still lives can finish its files
+            self._wanted.notify_all()
+
+    def close(self) -> None:
+        """Ends what is open at once; a writer that waits gets ``False``."""
+        self.end_all(time.monotonic_ns())
+        with self._lock:
+            self._closed = True
+            self._preroll.clear()
+            self._wanted.notify_all()
+
+    @property
+    def wanted(self) -> bool:
+        with self._lock:
+            return bool(self._routes)
+
+    def wait_wanted(self, timeout_s: float) -> bool:
+        """Blocks until a recording wants frames, at most ``timeout_s`` seconds."""
+        with self._lock:
+            self._wanted.wait_for(lambda: self._routes or self._closed or self._failure, timeout_s)
+            return bool(self._routes)
+
+    # --- frames -----------------------------------------------------------------------------------
+
+    def count(self, cause: str, amount: int = 1) -> None:
+        """Adds to a running total that every later header carries."""
+        with self._lock:
+            self._counted = {**self._counted, cause: self._counted.get(cause, 0) + amount}
+
+    def send(self, frame: Picture | Block) -> bool:
+        """Gives one frame to every recording of the track; whether each that wanted it took it, and one did.
+
+        Blocks only with ``when_full="wait"``. Raises the error given to ``fail``.
+        """
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            if self.by_capture_time:
+                self._keep(frame)
+            routes = list(self._routes.values())
+        taken = [self._offer(route, frame, wait=self.when_full == "wait") for route in routes]
+        return bool(taken) and all(taken)
+
+    def _keep(self, frame: Picture | Block) -> None:
+        self._preroll.append(frame)
+        self._preroll_bytes += len(frame.payload)
+        oldest_ns = frame.captured_ns - PREROLL_NS
+        while self._preroll and (
+            self._preroll[0].captured_ns < oldest_ns or self._preroll_bytes > PREROLL_BYTES_MAX
+        ):
+            self._preroll_bytes -= len(self._preroll.popleft().payload)
+
+    def _offer(self, route: _Route, frame: Picture | Block, *, wait: bool) -> bool:
+        with self._lock:
+            parts = self._parts(route, frame)
+        return bool(parts) and all([self._offer_part(route, part, paused_ns, wait) for part, paused_ns in parts])
+
+    def _parts(self, route: _Route, frame: Picture | Block) -> list[tuple[Picture | Block, int]]:
+        """What of a frame the recording wants, each with the time paused before it."""
+        if not self.by_capture_time:
+            return [] if route.window.paused else [(frame, route.window.paused_ns)]
+        if isinstance(frame, Picture):
+            paused_ns = route.window.paused_before(frame.captured_ns)
+            return [] if paused_ns is None else [(frame, paused_ns)]
+        assert self.audio_format is not None
+        sample_format, sample_rate, channel_count = self.audio_format
+        width = messages.BYTES_PER_SAMPLE[sample_format] * channel_count
+        parts: list[tuple[Picture | Block, int]] = []
+        for first, end, at_ns, paused_ns in route.window.cut(frame.captured_ns, frame.sample_count, sample_rate):
+            payload = frame.payload
+            if (first, end) != (0, frame.sample_count):
+                payload = bytes(memoryview(payload)[first * width : end * width])
+            parts.append((Block(at_ns, payload, end - first), paused_ns))
+        return parts
+
+    def _offer_part(self, route: _Route, frame: Picture | Block, paused_ns: int, wait: bool) -> bool:
+        while True:
+            with self._lock:
+                muted = self.muted or not route.enabled
+                size = 0 if muted else len(frame.payload)
+                if self._routes.get(route.name) is not route:
+                    if self._failure is not None:
+                        raise self._failure
+                    return False
+                route.take_credits()
+                if route.balance.allows(size):
+                    header = self._header(route, frame, paused_ns, muted)
+                    route.send(header, b"" if muted else frame.payload, size)
+                    return True
+                if not wait:
+                    amount = frame.sample_count if isinstance(frame, Block) else 1
+                    route.count_drop("queue_full", amount)
+                    return False
+                descriptor = None if route.socket is None else sockets.file_descriptor(route.socket)
+                if descriptor is None:
+                    self._wanted.wait(_WAIT_MS / 1000)
+            if descriptor is not None:
+                waiter = select.poll()
+                waiter.register(descriptor, select.POLLIN)
+                waiter.poll(_WAIT_MS)
+
+    def _header(self, route: _Route, frame: Picture | Block, paused_ns: int, muted: bool) -> bytes:
+        if isinstance(frame, Picture):
+            return messages.encode(
+                messages.VideoFrame(
+                    route=route.name,
+                    sequence=route.sequence,
+                    captured_ns=frame.captured_ns,
+                    paused_ns=paused_ns,
+                    muted=muted,
+                    dropped=route.dropped,
+                    counted=self._counted,
+                    pixel_format=frame.pixel_format,
+                    width=frame.width,
+                    height=frame.height,
+                )
+            )
+        if self.audio_format is None:
+            raise errors.InvalidStateError("sound was sent before its format was set")
+        sample_format, sample_rate, channel_count = self.audio_format
+        return messages.encode(
+            messages.AudioFrame(
+                route=route.name,
+                sequence=route.sequence,
+                captured_ns=frame.captured_ns,
+                paused_ns=paused_ns,
+                muted=muted,
+                dropped=route.dropped,
+                counted=self._counted,
+                sample_format=sample_format,
+                sample_rate=sample_rate,
+                channel_count=channel_count,
+                sample_count=frame.sample_count,
+            )
+        )

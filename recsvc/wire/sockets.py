@@ -1,0 +1,105 @@
+"""All of ZeroMQ: how each socket of recsvc is made. Frames use plain sockets and a poller.
+
+Every socket has an explicit high-water mark and linger (``recsvc.limits``). A socket belongs to one thread,
+or to one lock.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import zmq
+
+from ..limits import (
+    CONTROL_HIGH_WATER_MARK,
+    CONTROL_LINGER_MS,
+    DATA_HIGH_WATER_MARK,
+    DATA_LINGER_MS,
+    RECONNECT_MS,
+)
+
+Again = zmq.Again
+ZMQError = zmq.ZMQError
+Frame = zmq.Frame
+Socket = zmq.Socket
+NOBLOCK = zmq.NOBLOCK
+SNDMORE = zmq.SNDMORE
+POLLIN = zmq.POLLIN
+Poller = zmq.Poller
+EVENTS = zmq.EVENTS
+
+_SOCKETS_MAX = 8192  # a process with thousands of routes; the default of 1023 ends at some hundreds of recordings
+
+_lock = threading.Lock()
+_context: tuple[int, zmq.Context[zmq.Socket[bytes]]] | None = None
+
+
+def context() -> zmq.Context[zmq.Socket[bytes]]:
+    """The process's one context; a forked child gets its own."""
+    global _context
+    with _lock:
+        if _context is None or _context[0] != os.getpid():
+            made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+            made.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
+            _context = (os.getpid(), made)
+        return _context[1]
+
+
+def _make(kind: int, high_water_mark: int, linger_ms: int) -> zmq.Socket[bytes]:
+    socket = context().socket(kind)
+    socket.setsockopt(zmq.LINGER, linger_ms)
+    socket.setsockopt(zmq.SNDHWM, high_water_mark)
+    socket.setsockopt(zmq.RCVHWM, high_water_mark)
+    socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+    return socket
+
+
+def control_server(endpoint: str) -> zmq.Socket[bytes]:
+    """ROUTER, bound: requests come in with their sender's identity, replies go out by it."""
+    socket = _make(zmq.ROUTER, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS)
+    socket.bind(endpoint)
+    return socket
+
+
+def control_client(endpoint: str) -> zmq.Socket[bytes]:
+    """DEALER, connected to a ``control_server``."""
+    socket = _make(zmq.DEALER, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS)
+    socket.connect(endpoint)
+    return socket
+
+
+def event_server(endpoint: str) -> zmq.Socket[bytes]:
+    """XPUB, bound; it also receives each subscription, so that it can be answered."""
+    socket = _make(zmq.XPUB, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS)
+    socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+    socket.bind(endpoint)
+    return socket
+
+
+def event_client(endpoint: str, topic: bytes) -> zmq.Socket[bytes]:
+    """SUB, connected and subscribed to every topic that begins with ``topic``."""
+    socket = _make(zmq.SUB, CONTROL_HIGH_WATER_MARK, 0)
+    socket.connect(endpoint)
+    socket.setsockopt(zmq.SUBSCRIBE, topic)
+    return socket
+
+
+def data_server(endpoint: str) -> tuple[zmq.Socket[bytes], str]:
+    """ROUTER, bound, for frames; also returns the endpoint really bound (for ``tcp://…:*``)."""
+    socket = _make(zmq.ROUTER, DATA_HIGH_WATER_MARK, 0)
+    socket.bind(endpoint)
+    return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def data_client(endpoint: str) -> zmq.Socket[bytes]:
+    """DEALER, connected to a ``data_server``: one per route, so that routes never wait for each other."""
+    socket = _make(zmq.DEALER, DATA_HIGH_WATER_MARK, DATA_LINGER_MS)
+    socket.connect(endpoint)
+    return socket
+
+
+def file_descriptor(socket: zmq.Socket[bytes]) -> int:
+    """Becomes readable when the socket's state may have changed (edge-triggered: then read until empty)."""
+    return int(socket.getsockopt(zmq.FD))

@@ -3,20 +3,20 @@
 Roles start often and must be ready fast, so they are told apart before anything else is imported.
 """
 
+import importlib
 import sys
+
+_ROLES = {
+    "controller": "recsvc.controller.server",
+    "encode": "recsvc.encode.process",
+    "capture": "recsvc.capture.process",
+}
 
 
 def main() -> None:
     role = sys.argv[1] if len(sys.argv) > 1 else ""
-    if role == "controller":
-        from .controller.server import main as run
-    elif role == "encode":
-        from .encode.process import main as run
-    elif role == "capture":
-        from .capture.process import main as run
-    else:
-        from .cli import main as run
-    run()
+    module = _ROLES.get(role, "recsvc.cli")
+    importlib.import_module(module).main()
 
 
 if __name__ == "__main__":

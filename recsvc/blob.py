@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
 import io
 import os
@@ -89,12 +90,14 @@ class Blob:
             raise TypeError(f"parts must be a sequence of Blobs and bytes-like objects, got {parts!r:.80}")
         if not isinstance(type, str):
             raise TypeError(f"type must be a string, got {type!r}")
+        self._parts: tuple[_Range | _Bytes, ...] = ()
+        self._type = type
+        self._duration = 0.0
         joined: list[_Range | _Bytes] = []
-        duration = 0.0
         for part in parts:
             if isinstance(part, Blob):
                 joined += part._parts
-                duration += part._duration
+                self._duration += part._duration
             elif isinstance(part, str):
                 raise TypeError(f"a part must be a Blob or bytes-like, got the string {part!r:.80}; encode it first")
             else:
@@ -103,8 +106,6 @@ class Blob:
                 except TypeError:
                     raise TypeError(f"a part must be a Blob or bytes-like, got {part!r:.80}") from None
         self._parts = tuple(part for part in joined if len(part))
-        self._type = type
-        self._duration = duration
 
     @classmethod
     def _of_file(cls, file: SpoolFile, head: bytes, start: int, end: int, type: str, duration: float) -> Blob:
@@ -157,7 +158,7 @@ class Blob:
         blob._parts = tuple(parts)
         return blob
 
-    def stream(self, chunk_size: int = 65_536) -> Iterator[bytes]:
+    def stream(self, chunk_size: int = 65_536) -> Iterator[builtins.bytes]:
         """The bytes in pieces of at most ``chunk_size``. ``NotReadableError`` when the file was cut short."""
         if not isinstance(chunk_size, int) or isinstance(chunk_size, bool):
             raise TypeError(f"chunk_size must be an integer, got {chunk_size!r}")
@@ -165,7 +166,7 @@ class Blob:
             raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
         return self._chunks(chunk_size)
 
-    def _chunks(self, chunk_size: int) -> Iterator[bytes]:
+    def _chunks(self, chunk_size: int) -> Iterator[builtins.bytes]:
         for part in self._parts:
             position = 0
             while position < len(part):

@@ -108,7 +108,9 @@ class Client:
                 if reply.id == number:
                     return reply
             elif self._pidfd in readable:
-                raise errors.ServiceError("the private controller ended unexpectedly; what was recorded is in the spool")
+                raise errors.ServiceError(
+                    "the private controller ended unexpectedly; what was recorded is in the spool"
+                )
             elif left_ms <= 0:
                 raise errors.ServiceError(f"no answer from {self._endpoint}: is a recsvc controller running there?")
 

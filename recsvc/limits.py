@@ -39,6 +39,14 @@ and the arrival of the command at the capture process. Older ones are let go."""
 PREROLL_BYTES_MAX = 32 * 1024 * 1024
 """Memory of that store, per track; the oldest frames are let go first."""
 
+AUDIO_HOLD_NS = 20 * MS
+"""Captured sound stays this long at its sender, so that it can be cut to the sample where a command that is
+still on its way says. Costs a stop nothing: what is held goes with the end of stream."""
+
+VIDEO_HOLD_NS = 100 * MS
+"""Packets of pictures stay this long (in media time) before they are written, so that those captured after a
+pause or stop, but before its command arrived, can be left out."""
+
 # --- time -----------------------------------------------------------------------------------------
 AUDIO_GAP_NS = 20 * MS
 """A sound block later than expected by more than this leaves a gap, which is filled with silence; less

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -112,12 +111,12 @@ class Listeners:
         following = -1
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._over or (self._log and self._log[-1][0] > following))
                 fresh = [(number, event) for number, event in self._log if number > following]
                 if not fresh:
-                    return
+                    if self._over:
+                        return
+                    self._changed.wait()
+                    continue
             for number, event in fresh:
                 following = number
                 yield event
-
-

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from .errors import NotSupportedError
 
@@ -15,11 +16,14 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _TYPE = re.compile(rf"^\s*({_TOKEN})/({_TOKEN})\s*((?:;.*)?)$", re.S)
 _PARAMETER = re.compile(rf';\s*({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|{_TOKEN})\s*')
 
-VIDEO_CODECS = ("vp8", "vp9")
+Container = Literal["webm", "matroska", "ogg"]
+VideoCodec = Literal["vp8", "vp9"]
+
+VIDEO_CODECS: tuple[VideoCodec, ...] = ("vp8", "vp9")
 AUDIO_CODECS = ("opus",)
 
 # type/subtype -> (container, video codecs, audio codecs)
-_CONTAINERS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+_CONTAINERS: dict[str, tuple[Container, tuple[VideoCodec, ...], tuple[str, ...]]] = {
     "video/webm": ("webm", VIDEO_CODECS, AUDIO_CODECS),
     "audio/webm": ("webm", (), AUDIO_CODECS),
     "audio/ogg": ("ogg", (), AUDIO_CODECS),
@@ -45,8 +49,8 @@ _SUFFIXES = {"webm": ".webm", "matroska": ".mkv", "ogg": ".ogg"}
 class Format:
     """What is written: ``container`` is webm, matroska or ogg; a codec is ``None`` where its track is absent."""
 
-    container: str
-    video_codec: str | None
+    container: Container
+    video_codec: VideoCodec | None
     audio_codec: str | None
     mime_type: str
 
@@ -121,7 +125,8 @@ def choose(text: str, kinds: set[str]) -> Format:
     require_supported(text)
     essence, codecs = _parse(text) if text else ("video/webm" if "video" in kinds else "audio/webm", None)
     container, video, audio = _CONTAINERS[essence]
-    chosen: dict[str, str | None] = {"video": None, "audio": None}
+    chosen: dict[str, str] = {}
+    known: tuple[str, ...]
     for kind, known in (("video", video), ("audio", audio)):
         if kind not in kinds:
             continue
@@ -131,5 +136,6 @@ def choose(text: str, kinds: set[str]) -> Format:
         if not asked:
             raise NotSupportedError(f"the stream's {kind} track cannot be held by {text!r}: it names no {kind} codec")
         chosen[kind] = asked[0]
-    names = ",".join(codec for codec in (chosen["video"], chosen["audio"]) if codec)
-    return Format(container, chosen["video"], chosen["audio"], f"{essence};codecs={names}")
+    names = ",".join(chosen.values())
+    video_codec = next((codec for codec in video if codec == chosen.get("video")), None)
+    return Format(container, video_codec, chosen.get("audio"), f"{essence};codecs={names}")

@@ -413,7 +413,10 @@ class MediaRecorder:
             blob = messages.BlobDescription(path=session.path, start=0, end=size)
             for type, fields in (
                 ("error", {"error": "ServiceError", "text": str(error)}),
-                ("dataavailable", {"blob": blob, "whole": blob, "statistics": RecordingStatistics(state="inactive")}),
+                (
+                    "dataavailable",
+                    {"blob": blob, "whole": blob, "statistics": RecordingStatistics(state="inactive")},
+                ),
                 ("stop", {}),
             ):
                 self._queue.put(
@@ -423,7 +426,7 @@ class MediaRecorder:
                         sequence=0,
                         type=type,
                         at_ns=time.monotonic_ns(),
-                        **fields,  # type: ignore[arg-type]
+                        **fields,
                     )
                 )
 
@@ -477,7 +480,7 @@ class MediaRecorder:
             log.exception("the recorded file is gone")
             data = Blob((), message.mime_type)
         if message.statistics is not None:
-            stages = dict(message.statistics.stop_stages_ns)
+            stages = dict(message.statistics.stop_stages_ns) if session.stop_ns is not None else {}
             if session.stop_ns is not None:
                 stages["published"] = message.at_ns - session.stop_ns
                 stages["blob_ready"] = time.monotonic_ns() - session.stop_ns

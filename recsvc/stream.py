@@ -260,7 +260,10 @@ def enumerate_devices() -> list[MediaDeviceInfo]:
 
     common = ("device_id", "kind", "label")
     return [
-        MediaDeviceInfo(**{name: found[name] for name in common}, details={k: v for k, v in found.items() if k not in common})
+        MediaDeviceInfo(
+            **{name: found[name] for name in common},
+            details={k: v for k, v in found.items() if k not in common},
+        )
         for found in enumerate_in_helper()
     ]
 
@@ -311,7 +314,8 @@ def get_user_media(audio: Any = False, video: Any = False, *, service: str | Non
         raise TypeError("neither audio nor video is asked for: give at least one of them")
     client = connect(service)
     opened = client.request(
-        messages.OpenSource(client=client.name, audio=wishes["audio"], video=wishes["video"]), OPEN_SOURCE_DEADLINE_NS
+        messages.OpenSource(client=client.name, audio=wishes["audio"], video=wishes["video"]),
+        OPEN_SOURCE_DEADLINE_NS,
     )
     tracks = []
     for one in opened:
@@ -367,7 +371,9 @@ def _payload(buffer: Any, formats: tuple[str, ...], what: str) -> bytes:
     try:
         view = memoryview(buffer)
     except TypeError:
-        raise TypeError(f"expected an object with the buffer protocol (bytes, a numpy array), got {buffer!r:.80}") from None
+        raise TypeError(
+            f"expected an object with the buffer protocol (bytes, a numpy array), got {buffer!r:.80}"
+        ) from None
     if view.format.lstrip("@=<") not in formats:
         raise TypeError(f"elements of type {view.format!r} are no {what}; convert them first")
     return view.tobytes()
@@ -413,7 +419,11 @@ class AudioSource(_PushSource):
         channel_count = _integer("channel_count", channel_count, 1, 8)
         if sample_format not in messages.BYTES_PER_SAMPLE:
             raise ValueError(f'sample_format must be "s16" or "f32", got {sample_format!r}')
-        settings = {"sample_rate": sample_rate, "channel_count": channel_count, "sample_format": sample_format}
+        settings = {
+            "sample_rate": sample_rate,
+            "channel_count": channel_count,
+            "sample_format": sample_format,
+        }
         super().__init__("audio", settings, when_full)
         self._sender.audio_format = (sample_format, sample_rate, channel_count)
         self._frame_bytes = messages.BYTES_PER_SAMPLE[sample_format] * channel_count
@@ -461,7 +471,5 @@ class VideoSource(_PushSource):
         payload = _payload(buffer, ("B", "b", "c"), "8-bit pixels")
         if len(payload) != self._bytes:
             pixel_format, width, height = self._form
-            raise ValueError(
-                f"a picture of {len(payload)} bytes: {width}x{height} {pixel_format} takes {self._bytes}"
-            )
+            raise ValueError(f"a picture of {len(payload)} bytes: {width}x{height} {pixel_format} takes {self._bytes}")
         return self._sender.send(Picture(_timestamp(timestamp_ns), payload, *self._form))

@@ -50,14 +50,10 @@ class PicturePacker:
     A picture of another size or pixel format than the stream began with is converted to ``format``.
     """
 
-    def __init__(
-        self, pixel_format: str, width: int, height: int, rate: float | None, wish: VideoWish
-    ) -> None:
+    def __init__(self, pixel_format: str, width: int, height: int, rate: float | None, wish: VideoWish) -> None:
         """``pixel_format``: FFmpeg's name. A wished size scales; with one side given the other follows."""
         if not (0 < width <= SIDE_MAX and 0 < height <= SIDE_MAX):
-            raise OverconstrainedError(
-                f"pictures of {width}x{height}; at most {SIDE_MAX}x{SIDE_MAX} is recorded"
-            )
+            raise OverconstrainedError(f"pictures of {width}x{height}; at most {SIDE_MAX}x{SIDE_MAX} is recorded")
         target_width, target_height = _scaled(width, height, wish)
         if wish.frame_rate is not None and (rate is None or rate > wish.frame_rate):
             rate = wish.frame_rate
@@ -89,9 +85,7 @@ class PicturePacker:
                 form.width,
                 form.height,
                 self._av_format,
-                dst_color_range=ColorRange.JPEG
-                if self._av_format.startswith(("rgb", "bgr"))
-                else ColorRange.MPEG,
+                dst_color_range=ColorRange.JPEG if self._av_format.startswith(("rgb", "bgr")) else ColorRange.MPEG,
                 threads=1,
             )
         chroma = ((form.width + 1) // 2, (form.height + 1) // 2)

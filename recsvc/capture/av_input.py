@@ -100,9 +100,7 @@ class InputSource:
             self._add(_VideoReader(self._stream("video"), video), label)
         self._start_ns = _first_time_ns(self._streams, container)
         live = parsed.scheme in LIVE_SCHEMES or (
-            parsed.scheme != "file"
-            and container.duration is None
-            and container.format.name not in SEGMENT_FORMATS
+            parsed.scheme != "file" and container.duration is None and container.format.name not in SEGMENT_FORMATS
         )
         self._delivery: Delivery = (Unpaced if self.pace_max else Live if live else Playout)(self.tracks)
         for stream in self._streams:

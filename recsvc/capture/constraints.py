@@ -106,9 +106,7 @@ def checked_video(constraints: Mapping[str, object] | None) -> VideoWish | None:
     )
 
 
-def _known(
-    kind: str, given: Mapping[str, object] | None, names: tuple[str, ...]
-) -> Mapping[str, object] | None:
+def _known(kind: str, given: Mapping[str, object] | None, names: tuple[str, ...]) -> Mapping[str, object] | None:
     if given is None:
         return None
     if not isinstance(given, Mapping):

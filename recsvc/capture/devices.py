@@ -49,9 +49,7 @@ def enumerate_in_helper(timeout_s: float = HELPER_LIMIT_S) -> list[dict[str, Any
     """
     command = [sys.executable, "-m", "recsvc.capture.devices"]
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=True
-        )
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=True)
         devices = json.loads(done.stdout)
     except subprocess.TimeoutExpired as error:
         raise NotReadableError(f"looking for devices took more than {timeout_s:g} s") from error
@@ -85,9 +83,7 @@ def _microphones() -> list[dict[str, Any]]:
 
 def _can(sounddevice: Any, device: Any, rate: int) -> bool:
     try:
-        sounddevice.check_input_settings(
-            device["index"], min(2, device["max_input_channels"]), "int16", None, rate
-        )
+        sounddevice.check_input_settings(device["index"], min(2, device["max_input_channels"]), "int16", None, rate)
     except (sounddevice.PortAudioError, ValueError):
         return False
     return True

@@ -233,9 +233,7 @@ def _try_screen(display: str, options: dict[str, str]) -> tuple[int, int]:
     """The size of the whole display."""
     whole = display.partition("+")[0]
     try:
-        container: Any = av.open(
-            whole, format="x11grab", options=options, timeout=(OPEN_LIMIT_S, STALL_LIMIT_S)
-        )
+        container: Any = av.open(whole, format="x11grab", options=options, timeout=(OPEN_LIMIT_S, STALL_LIMIT_S))
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise _screen_error(display) from error
     codec = container.streams.video[0].codec_context

@@ -278,13 +278,11 @@ def _find(sounddevice: Any, name: str) -> Mapping[str, Any]:
 
 
 def _format(sounddevice: Any, device: Mapping[str, Any], wish: AudioWish) -> AudioFormat:
-    """The format to open the device with. Raises ``OverconstrainedError`` when it cannot do what is wished."""
+    """The format to open the device with. Raises ``OverconstrainedError`` when it cannot do the wish."""
     channels_max = device["max_input_channels"]
     channels = wish.channel_count or min(2, channels_max)
     if channels > channels_max:
-        raise OverconstrainedError(
-            f"microphone {device['name']!r} has {channels_max} channels, not {channels}"
-        )
+        raise OverconstrainedError(f"microphone {device['name']!r} has {channels_max} channels, not {channels}")
     sample_format = wish.sample_format or "s16"
     own_rate = int(device["default_samplerate"])
     reason: Exception | None = None

@@ -91,9 +91,7 @@ class Pattern:
 class _Window:
     """A view that moves over a texture of twice its height."""
 
-    def __init__(
-        self, name: str, width: int, height: int, source: random.Random, low: int, high: int
-    ) -> None:
+    def __init__(self, name: str, width: int, height: int, source: random.Random, low: int, high: int) -> None:
         self._name = name
         self._size = width * height
         self._width = width
@@ -120,14 +118,9 @@ NOISE_OFFSETS = 65_521
 def _texture(width: int, height: int, source: random.Random, low: int, high: int) -> bytes:
     """Soft diagonal stripes that repeat every ``TEXTURE_PERIOD`` rows; slope and phase come from the seed."""
     half = TEXTURE_PERIOD // 2
-    wave = bytes(
-        low + (high - low) * (n if n < half else TEXTURE_PERIOD - n) // half for n in range(TEXTURE_PERIOD)
-    )
+    wave = bytes(low + (high - low) * (n if n < half else TEXTURE_PERIOD - n) // half for n in range(TEXTURE_PERIOD))
     ramp = wave * (width // TEXTURE_PERIOD + 2)
     phase, slope = source.randrange(TEXTURE_PERIOD), source.choice((-3, -1, 1, 3))
-    lines = [
-        ramp[(start := (phase + slope * row) % TEXTURE_PERIOD) : start + width]
-        for row in range(TEXTURE_PERIOD)
-    ]
+    lines = [ramp[(start := (phase + slope * row) % TEXTURE_PERIOD) : start + width] for row in range(TEXTURE_PERIOD)]
     once = b"".join(lines)
     return once * (height // TEXTURE_PERIOD + 2)

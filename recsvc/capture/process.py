@@ -188,8 +188,12 @@ class CaptureProcess:
             self._end_route(request.route, sink, request.at_ns)
 
     def _end_route(self, route: str, sink: _TrackSink, at_ns: int) -> None:
-        """What was captured up to ``at_ns`` goes first, then the end of stream."""
+        """What was captured up to ``at_ns`` goes first, then the end of stream.
+
+        The window is closed before the flush: frames that the source brings meanwhile are later ones.
+        """
         assert self._source is not None
+        sink.sender.pause(route, at_ns)
         if not self._source.pace_max:
             self._source.flush(at_ns)
         sink.sender.end(route, at_ns)

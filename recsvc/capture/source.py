@@ -136,9 +136,7 @@ def parse_source(source: str) -> ParsedSource:
     if not isinstance(source, str):
         raise TypeError(f"a source is a string such as 'mic:' or 'test:', not {source!r}")
     if len(source) > SOURCE_CHARACTERS_MAX or "\0" in source:
-        raise ValueError(
-            f"a source has at most {SOURCE_CHARACTERS_MAX} characters and no NUL: {source[:80]!r}…"
-        )
+        raise ValueError(f"a source has at most {SOURCE_CHARACTERS_MAX} characters and no NUL: {source[:80]!r}…")
     scheme, colon, target = source.partition(":")
     scheme = scheme.lower()
     if not colon or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
@@ -191,9 +189,7 @@ def _open(parsed: ParsedSource, audio: AudioWish | None, video: VideoWish | None
         return open_microphone(parsed.target, audio)
     if parsed.scheme in ("camera", "screen"):
         if video is None or audio is not None:
-            raise NotFoundError(
-                f"a {parsed.scheme} ('{parsed.scheme}:') has a video track and no audio track"
-            )
+            raise NotFoundError(f"a {parsed.scheme} ('{parsed.scheme}:') has a video track and no audio track")
         from recsvc.capture.grab import open_grab
 
         return open_grab(parsed.scheme, parsed.target, video)
@@ -214,9 +210,7 @@ def _parse_file(source: str, target: str) -> ParsedSource:
     parameters = _parameters(source, query)
     unknown = sorted(set(parameters) - set(FILE_PARAMETERS))
     if unknown:
-        raise ValueError(
-            f"{source!r}: unknown parameter {', '.join(unknown)}; known: {', '.join(FILE_PARAMETERS)}"
-        )
+        raise ValueError(f"{source!r}: unknown parameter {', '.join(unknown)}; known: {', '.join(FILE_PARAMETERS)}")
     if parameters.get("pace", "realtime") not in PACES:
         raise ValueError(f"{source!r}: pace is one of {', '.join(PACES)}, not {parameters['pace']!r}")
     return ParsedSource("file", path, parameters)

@@ -58,14 +58,10 @@ class SyntheticSource:
 
     pace_max = False
 
-    def __init__(
-        self, parameters: Mapping[str, str], audio: AudioWish | None, video: VideoWish | None
-    ) -> None:
+    def __init__(self, parameters: Mapping[str, str], audio: AudioWish | None, video: VideoWish | None) -> None:
         unknown = sorted(set(parameters) - set(PARAMETERS))
         if unknown:
-            raise ValueError(
-                f"test: unknown parameter {', '.join(unknown)}; known are {', '.join(PARAMETERS)}"
-            )
+            raise ValueError(f"test: unknown parameter {', '.join(unknown)}; known are {', '.join(PARAMETERS)}")
         self.tracks: list[TrackInfo] = []
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -204,9 +200,7 @@ class _Film(_Track):
             self.next += 1
             if self.sink is not None:
                 picture = self._pattern.picture(number)
-                self.sink.video(
-                    self.captured_ns(number), picture, "i420", self.format.width, self.format.height
-                )
+                self.sink.video(self.captured_ns(number), picture, "i420", self.format.width, self.format.height)
         if self.at_end(until_ns):
             self.end()
 
@@ -290,9 +284,7 @@ def _duration(parameters: Mapping[str, str], frame_rate: float) -> Fraction | No
         frames = _whole(parameters, "frames", 0, 1, int(DURATION_MAX_S * frame_rate))
         return frames / Fraction(frame_rate).limit_denominator(1001 * 1000)
     if "duration" in parameters:
-        duration = Fraction(_number(parameters, "duration", 0.0, 0.0, DURATION_MAX_S)).limit_denominator(
-            SECOND_NS
-        )
+        duration = Fraction(_number(parameters, "duration", 0.0, 0.0, DURATION_MAX_S)).limit_denominator(SECOND_NS)
         if duration <= 0:
             raise ValueError("test: duration must be above 0 s")
         return duration

@@ -126,7 +126,9 @@ class Controller:
 
     def _start_worker(self) -> Child:
         number = len(self._workers)
-        child = self._supervisor.start("encode", "--data", f"ipc://{self._directory}/encode-{number}-{uuid.uuid4().hex[:6]}")
+        child = self._supervisor.start(
+            "encode", "--data", f"ipc://{self._directory}/encode-{number}-{uuid.uuid4().hex[:6]}"
+        )
         self._workers.append(child)
         return child
 
@@ -259,7 +261,7 @@ class Controller:
                 by_source.setdefault(str(wish.get("source", "")), {})[kind] = named
         opened: list[Any] = []
         failed: list[messages.Reply] = []
-        captures = []
+        captures: list[_Capture] = []
 
         def answered(reply: messages.Reply) -> None:
             (failed if reply.error else opened).append(reply)
@@ -279,7 +281,9 @@ class Controller:
             self._captures.append(capture)
             captures.append(capture)
             self._supervisor.ask(
-                capture.child, messages.OpenSource(audio=wishes.get("audio"), video=wishes.get("video")), answered
+                capture.child,
+                messages.OpenSource(audio=wishes.get("audio"), video=wishes.get("video")),
+                answered,
             )
 
     def _close_track(self, track: str) -> None:
@@ -334,9 +338,7 @@ class Controller:
             lambda reply: self._opened(identity, request, recording, reply),
         )
 
-    def _opened(
-        self, identity: bytes, request: messages.Start, recording: Recording, reply: messages.Reply
-    ) -> None:
+    def _opened(self, identity: bytes, request: messages.Start, recording: Recording, reply: messages.Reply) -> None:
         outbox = self._outboxes[recording.recorder]
         if reply.error:
             self._recordings.pop(recording.name, None)
@@ -428,7 +430,11 @@ class Controller:
         blob = messages.BlobDescription(path=recording.path, start=start, end=size, mime_type=recording.mime_type)
         timecode_ms = recording.timecode_ms + 0.001 if recording.handed_out else 0.0
         self._conclude(
-            recording, blob, timecode_ms, messages.RecordingStatistics(state="inactive", size_bytes=size), whole
+            recording,
+            blob,
+            timecode_ms,
+            messages.RecordingStatistics(state="inactive", size_bytes=size),
+            whole,
         )
 
     def _conclude(

@@ -297,9 +297,7 @@ class VideoEncoder(_Encoder):
             if view.itemsize != 1:
                 raise TypeError(f"items of the picture are {view.format!r}, not bytes")
             with _contiguous(view) as data:
-                return self._push(
-                    data, view.nbytes, format_value, width, height, pts_us, duration_us, force_key_frame
-                )
+                return self._push(data, view.nbytes, format_value, width, height, pts_us, duration_us, force_key_frame)
 
     def _push(
         self,
@@ -321,9 +319,7 @@ class VideoEncoder(_Encoder):
                 picture.pts_us = pts_us
                 picture.duration_us = duration_us
             except OverflowError as error:
-                raise ValueError(
-                    f"size {width} x {height}, pts {pts_us}, duration {duration_us}: {error}"
-                ) from None
+                raise ValueError(f"size {width} x {height}, pts {pts_us}, duration {duration_us}: {error}") from None
             picture.data = data
             picture.byte_count = byte_count
             picture.pixel_format = format_value

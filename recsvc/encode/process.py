@@ -6,6 +6,7 @@ a command waits for at most one frame's encoding.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -23,6 +24,7 @@ from ..role import Lifeline, arguments
 from ..wire import messages, sockets
 from .recording import Recording
 from .scheduler import Scheduler
+from .tracks import units_of
 
 log = logging.getLogger("recsvc.encode")
 
@@ -178,6 +180,7 @@ class Worker:
             return
         if isinstance(message, messages.End):
             self._scheduler.push(message.route, message.until_ns, (message, None))
+            self._scheduler.stop(message.route)
             return
         if len(parts) != 3:
             raise messages.MessageError("a frame without its payload")
@@ -190,17 +193,15 @@ class Worker:
         if track.ended:
             raise messages.MessageError("a frame behind the end of stream")
         route.received += 1
-        track.account.received += track.units(message)
+        track.account.received += units_of(message)
         track.account.heard(message.dropped, message.counted)
         self._scheduler.push(message.route, message.captured_ns, (message, payload))
 
     def _refuse(self, parts: list[Any], reason: str) -> None:
         self._refused += 1
         route = ""
-        try:
+        with contextlib.suppress(messages.MessageError, IndexError):
             route = messages.DATA.decode(parts[1].buffer).route
-        except (messages.MessageError, IndexError):
-            pass
         known = self._routes.get(route)
         if known is not None:
             known.recording.tracks[route].account.drop("refused", 1)
@@ -210,7 +211,8 @@ class Worker:
         log.warning("a data message was refused (%d so far): %s", self._refused, reason)
         try:
             self._data.send_multipart(
-                [parts[0].bytes, messages.encode(messages.Refused(route=route, reason=reason))], sockets.NOBLOCK
+                [parts[0].bytes, messages.encode(messages.Refused(route=route, reason=reason))],
+                sockets.NOBLOCK,
             )
         except sockets.ZMQError:
             log.debug("nobody there to hear of the refusal")
@@ -260,8 +262,10 @@ class Worker:
         if message.count > route.received:
             recording.tracks[name].account.drop("lost", message.count - route.received)
         recording.end_route(name, message)
-        recording.reached("capture_ended", message.sent_ns)
         if recording.ended:
+            if recording.stop_ns is None:  # its own command is behind the end of stream, or there is none
+                recording.stop_ns = message.at_ns
+            recording.reached("capture_ended", message.sent_ns)
             recording.reached("frames_drained")
             self._finish(recording)
 
@@ -282,7 +286,7 @@ class Worker:
     def _drop_waiting(self, route: str) -> int:
         """Takes a waiting frame of a route out of the scheduler; its units."""
         _, (message, _) = self._scheduler.pop_from(route)
-        return 0 if isinstance(message, messages.End) else self._routes[route].recording.tracks[route].units(message)
+        return 0 if isinstance(message, messages.End) else units_of(message)
 
     def _finish_late(self) -> None:
         now = time.monotonic_ns()

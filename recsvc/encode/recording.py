@@ -68,6 +68,8 @@ class Recording:
         track.ended = True
         track.account.heard(message.dropped, message.counted)
         until_ns = message.until_ns - message.paused_ns
+        if message.exact and isinstance(track, VideoTrack):
+            track.leave_out(until_ns)
         self._until_ns = until_ns if self._until_ns is None else max(self._until_ns, until_ns)
         self._release_held()
 
@@ -168,7 +170,12 @@ class Recording:
         duration = self._duration_ns / S
         blob, timecode_ms = self._pieces.last(self.format.mime_type, size, duration)
         whole = BlobDescription(
-            path=str(self.path), start=0, end=size, mime_type=self.format.mime_type, duration=duration, whole=True
+            path=str(self.path),
+            start=0,
+            end=size,
+            mime_type=self.format.mime_type,
+            duration=duration,
+            whole=True,
         )
         return messages.RecordingFinished(
             recording=self.name,

@@ -94,6 +94,4 @@ class Scheduler(Generic[Item]):
         """Puts the head of a route into the heap; what stood there for it before becomes void."""
         self._tie += 1
         entry.version = self._tie
-        heapq.heappush(
-            self._heap, (not entry.stopping, entry.items[0][0], self._tie, entry.name, entry.version)
-        )
+        heapq.heappush(self._heap, (not entry.stopping, entry.items[0][0], self._tie, entry.name, entry.version))

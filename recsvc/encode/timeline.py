@@ -64,7 +64,9 @@ class VideoTimeline:
         recorded_ns = captured_ns - paused_ns
         if self.last_ns is not None:
             if recorded_ns < self.last_ns + TICK_NS:
-                kind = "repeated" if recorded_ns == self.last_ns else "backward" if recorded_ns < self.last_ns else "close"
+                kind = (
+                    "repeated" if recorded_ns == self.last_ns else "backward" if recorded_ns < self.last_ns else "close"
+                )
                 self.corrected[kind] = self.corrected.get(kind, 0) + 1
                 recorded_ns = self.last_ns + TICK_NS
             self._interval_ns = min(max(recorded_ns - self.last_ns, TICK_NS), S)

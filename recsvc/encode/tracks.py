@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Any, NamedTuple
 
-from ..limits import S
+from ..limits import VIDEO_HOLD_NS, S
+from ..mime import VideoCodec
 from ..wire.messages import AudioFrame, RecordedTrack, RecordingOptions, TrackStatistics, VideoFrame
 from . import native
 from .timeline import AudioTimeline, KeyFrames, VideoTimeline
@@ -24,6 +26,11 @@ class MuxPacket(NamedTuple):
     is_key_frame: bool
     opus_pts: int = 0
     padding_samples: int = 0
+
+
+def units_of(header: VideoFrame | AudioFrame) -> int:
+    """What a frame counts for: sound is counted in samples per channel."""
+    return header.sample_count if isinstance(header, AudioFrame) else 1
 
 
 class Account:
@@ -61,11 +68,12 @@ class Account:
 
 
 class VideoTrack:
-    """Pictures to packets. A packet is held until the next picture tells how long it lasts."""
+    """Pictures to packets. A packet is held for a while: the next picture tells how long it lasts, and a pause or
+    stop whose command is still on its way may show that it was captured too late."""
 
     kind = "video"
 
-    def __init__(self, codec: str, track: RecordedTrack, options: RecordingOptions) -> None:
+    def __init__(self, codec: VideoCodec, track: RecordedTrack, options: RecordingOptions) -> None:
         self.account = Account()
         self.ended = False
         self._codec = codec
@@ -73,13 +81,16 @@ class VideoTrack:
         self._timeline = VideoTimeline(track.settings.get("frame_rate"))
         self._keys = KeyFrames(options.key_frame_interval_ms, options.key_frame_interval_count)
         self._encoder: native.VideoEncoder | None = None
-        self._held: MuxPacket | None = None
+        self._held: deque[MuxPacket] = deque()
+        self._paused_ns = 0
+        self._pts_us = -1
         self.first_ns: int | None = None
 
-    def units(self, header: VideoFrame) -> int:
-        return 1
-
     def encode(self, header: VideoFrame, picture: Any, offset_ns: int) -> list[MuxPacket]:
+        if header.paused_ns != self._paused_ns:
+            self._paused_ns = header.paused_ns
+            if header.since_ns:
+                self.leave_out(header.since_ns + offset_ns - header.paused_ns)
         recorded_ns, expected_ns = self._timeline.place(header.captured_ns + offset_ns, header.paused_ns)
         if self.first_ns is None:
             self.first_ns = recorded_ns
@@ -93,29 +104,47 @@ class VideoTrack:
             header.pixel_format,
             header.width,
             header.height,
-            (recorded_ns - self.first_ns) // 1000,
+            self._encoder_pts(recorded_ns),
             max(expected_ns // 1000, 1),
             force_key_frame=key,
         )
         self.account.encoded += 1
-        done = []
         for packet in packets:
             if packet.is_key_frame:
                 self._keys.made(recorded_ns)
-            done += self._release(recorded_ns)
-            self._held = MuxPacket("video", packet.data, recorded_ns, expected_ns, packet.is_key_frame)
-        return done
+            self._held.append(MuxPacket("video", packet.data, recorded_ns, expected_ns, packet.is_key_frame))
+        return self._release(recorded_ns - VIDEO_HOLD_NS)
 
     def drain(self, until_ns: int) -> list[MuxPacket]:
-        """The last packet; it lasts until ``until_ns`` (recorded time) where that is later."""
-        return self._release(until_ns)
+        """What is held; the last picture lasts until ``until_ns`` (recorded time) where that is later."""
+        done = self._release(None)
+        if done and until_ns > done[-1].recorded_ns:
+            done[-1] = done[-1]._replace(duration_ns=until_ns - done[-1].recorded_ns)
+        return done
 
-    def _release(self, next_ns: int) -> list[MuxPacket]:
-        if self._held is None:
-            return []
-        packet, self._held = self._held, None
-        duration_ns = next_ns - packet.recorded_ns
-        return [packet._replace(duration_ns=duration_ns if duration_ns > 0 else packet.duration_ns)]
+    def leave_out(self, until_ns: int) -> None:
+        """Pictures captured after this recorded time (a pause, a stop) were not asked for."""
+        while self._held and self._held[-1].recorded_ns > until_ns:
+            self._held.pop()
+            self.account.received -= 1
+            self.account.encoded -= 1
+            self._timeline.last_ns = self._held[-1].recorded_ns if self._held else until_ns
+
+    def _encoder_pts(self, recorded_ns: int) -> int:
+        """Microseconds for the encoder, which insists that they rise, also where a picture was left out."""
+        assert self.first_ns is not None
+        self._pts_us = max((recorded_ns - self.first_ns) // 1000, self._pts_us + 1)
+        return self._pts_us
+
+    def _release(self, until_ns: int | None) -> list[MuxPacket]:
+        """Packets of pictures up to this recorded time (``None``: all), each lasting to the next."""
+        done = []
+        while self._held and (until_ns is None or (len(self._held) > 1 and self._held[0].recorded_ns <= until_ns)):
+            packet = self._held.popleft()
+            if self._held:
+                packet = packet._replace(duration_ns=self._held[0].recorded_ns - packet.recorded_ns)
+            done.append(packet)
+        return done
 
     @property
     def end_ns(self) -> int | None:
@@ -162,9 +191,6 @@ class AudioTrack:
     def end_ns(self) -> int | None:
         return self._timeline.end_ns
 
-    def units(self, header: AudioFrame) -> int:
-        return header.sample_count
-
     def encode(self, header: AudioFrame, samples: Any, offset_ns: int) -> list[MuxPacket]:
         form = (header.sample_format, header.sample_rate, header.channel_count)
         if form != (self.sample_format, self.sample_rate, self.channel_count):
@@ -186,7 +212,7 @@ class AudioTrack:
 
     def _placed(self, packet: native.Packet) -> MuxPacket:
         assert self.first_ns is not None
-        recorded_ns = self.first_ns + packet.pts * S // OPUS_RATE
+        recorded_ns = self.first_ns + (packet.pts - self.pre_skip_samples) * S // OPUS_RATE
         duration_ns = packet.duration * S // OPUS_RATE
         return MuxPacket("audio", packet.data, recorded_ns, duration_ns, True, packet.pts, packet.padding_samples)
 

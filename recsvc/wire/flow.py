@@ -34,11 +34,13 @@ class CreditBalance:
         self.bytes_used += size
 
 
-_SEGMENTS_KEPT = 64  # frames come in order of capture: only the last few intervals can still matter
+_INTERVALS_KEPT = 64  # frames come in order of capture: only the last few intervals can still matter
 
 
 @dataclass(slots=True)
-class _Segment:
+class Interval:
+    """An unpaused interval of capture time; ``until_ns`` is ``None`` while it lasts; ``paused_ns`` before it."""
+
     from_ns: int
     until_ns: int | None
     paused_ns: int
@@ -52,62 +54,62 @@ class CaptureWindow:
     """
 
     from_ns: int
-    _segments: list[_Segment] = field(default_factory=list)
+    _intervals: list[Interval] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._segments.append(_Segment(self.from_ns, None, 0))
+        self._intervals.append(Interval(self.from_ns, None, 0))
 
     @property
     def paused(self) -> bool:
-        return self._segments[-1].until_ns is not None
+        return self._intervals[-1].until_ns is not None
 
     @property
-    def paused_ns(self) -> int:
-        """Paused time before the newest interval."""
-        return self._segments[-1].paused_ns
+    def current(self) -> Interval:
+        """The newest interval."""
+        return self._intervals[-1]
 
     def pause(self, at_ns: int) -> None:
         """Frames captured after ``at_ns`` are not wanted. A second pause changes nothing."""
-        last = self._segments[-1]
+        last = self._intervals[-1]
         if last.until_ns is None:
             last.until_ns = max(at_ns, last.from_ns)
 
     def resume(self, at_ns: int) -> None:
         """Frames captured from ``at_ns`` on are wanted again. A second resume changes nothing."""
-        last = self._segments[-1]
+        last = self._intervals[-1]
         if last.until_ns is not None:
             at_ns = max(at_ns, last.until_ns)
-            self._segments.append(_Segment(at_ns, None, last.paused_ns + at_ns - last.until_ns))
-            del self._segments[:-_SEGMENTS_KEPT]
+            self._intervals.append(Interval(at_ns, None, last.paused_ns + at_ns - last.until_ns))
+            del self._intervals[:-_INTERVALS_KEPT]
 
     def end(self, at_ns: int) -> tuple[int, int]:
         """Closes the window; ``(until_ns, paused_ns)``: where the recording's time line ends."""
         self.pause(at_ns)
-        last = self._segments[-1]
+        last = self._intervals[-1]
         assert last.until_ns is not None
         return last.until_ns, last.paused_ns
 
-    def paused_before(self, captured_ns: int) -> int | None:
-        """Paused time before an instant, or ``None`` when that instant is not wanted."""
-        for segment in reversed(self._segments):
-            if captured_ns >= segment.from_ns:
-                wanted = segment.until_ns is None or captured_ns <= segment.until_ns
-                return segment.paused_ns if wanted else None
+    def interval_of(self, captured_ns: int) -> Interval | None:
+        """The interval that an instant belongs to, or ``None`` when that instant is not wanted."""
+        for interval in reversed(self._intervals):
+            if captured_ns >= interval.from_ns:
+                wanted = interval.until_ns is None or captured_ns <= interval.until_ns
+                return interval if wanted else None
         return None
 
-    def cut(self, captured_ns: int, sample_count: int, sample_rate: int) -> list[tuple[int, int, int, int]]:
-        """The wanted parts of a sound block: ``(first sample, end sample, captured_ns, paused_ns)`` each.
+    def cut(self, captured_ns: int, sample_count: int, sample_rate: int) -> list[tuple[int, int, int, Interval]]:
+        """The wanted parts of a sound block: ``(first sample, end sample, captured_ns, interval)`` each.
 
         Sample ``i`` is captured at ``captured_ns + i / sample_rate``; one captured exactly at the end of an
         interval belongs to it.
         """
         parts = []
-        for segment in self._segments:
-            first = max(0, -((captured_ns - segment.from_ns) * sample_rate // 1_000_000_000))
+        for interval in self._intervals:
+            first = max(0, -((captured_ns - interval.from_ns) * sample_rate // 1_000_000_000))
             end = sample_count
-            if segment.until_ns is not None:
-                end = min(end, (segment.until_ns - captured_ns) * sample_rate // 1_000_000_000 + 1)
+            if interval.until_ns is not None:
+                end = min(end, (interval.until_ns - captured_ns) * sample_rate // 1_000_000_000 + 1)
             if first < end:
                 at_ns = captured_ns + first * 1_000_000_000 // sample_rate
-                parts.append((first, end, at_ns, segment.paused_ns))
+                parts.append((first, end, at_ns, interval))
         return parts

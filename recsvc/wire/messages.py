@@ -56,7 +56,8 @@ class Attach(Message, tag="attach", kw_only=True):
 
 class FrameHeader(Message, kw_only=True):
     """Common to both kinds of frame. ``sequence`` counts from 0; ``paused_ns`` is the time spent paused
-    before this frame; ``dropped`` are the sender's running totals by cause (sound: samples per channel);
+    before this frame, and ``since_ns`` when the unpaused interval began that it belongs to (0: the source does not cut by capture
+    time); ``dropped`` are the sender's running totals by cause (sound: samples per channel);
     ``counted`` are its other running totals (such as ``device_overflow``). A ``muted`` frame is recorded
     black or silent and may come without payload."""
 
@@ -64,6 +65,7 @@ class FrameHeader(Message, kw_only=True):
     sequence: Count
     captured_ns: Ns
     paused_ns: Count = 0
+    since_ns: Ns = 0
     muted: bool = False
     dropped: dict[Name, Count] = {}
     counted: dict[Name, Count] = {}
@@ -97,7 +99,9 @@ class AudioFrame(FrameHeader, tag="audio", kw_only=True):
 
 class End(Message, tag="end", kw_only=True):
     """End of stream, behind the last frame: ``count`` frames were sent; the recording of this route runs
-    to ``until_ns``, of which ``paused_ns`` were paused; ``sent_ns`` is when this was sent."""
+    to ``until_ns``, of which ``paused_ns`` were paused. ``exact``: pictures captured later that were sent before
+    the stop was known are to be left out. ``at_ns`` is when the end was asked
+    for, ``sent_ns`` when this was sent."""
 
     route: Name
     count: Count
@@ -105,7 +109,9 @@ class End(Message, tag="end", kw_only=True):
     paused_ns: Count = 0
     dropped: dict[Name, Count] = {}
     counted: dict[Name, Count] = {}
+    at_ns: Ns = 0
     sent_ns: Ns = 0
+    exact: bool = False
 
 
 DataMessage = Attach | VideoFrame | AudioFrame | End

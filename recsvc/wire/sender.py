@@ -15,9 +15,9 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from .. import errors
-from ..limits import PREROLL_BYTES_MAX, PREROLL_NS
+from ..limits import AUDIO_HOLD_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
 from . import messages, sockets
-from .flow import CaptureWindow, CreditBalance
+from .flow import CaptureWindow, CreditBalance, Interval
 
 log = logging.getLogger("recsvc")
 
@@ -117,6 +117,7 @@ class FrameSender:
         self._lock = threading.RLock()
         self._wanted = threading.Condition(self._lock)
         self._counted: dict[str, int] = {}
+        self._held: deque[Block] = deque()
         self._preroll: deque[Picture | Block] = deque()
         self._preroll_bytes = 0
         self._failure: Exception | None = None
@@ -167,10 +168,13 @@ class FrameSender:
     def end(self, route: str, at_ns: int) -> None:
         """Sends the end of stream behind the last frame and forgets the route. Unknown: nothing happens."""
         with self._lock:
-            ending = self._routes.pop(route, None)
+            ending = self._routes.get(route)
             if ending is None:
                 return
             until_ns, paused_ns = ending.window.end(at_ns)
+            for block in self._held:
+                self._offer(ending, block, wait=False)
+            del self._routes[route]
             message = messages.End(
                 route=route,
                 count=ending.sequence,
@@ -178,7 +182,9 @@ class FrameSender:
                 paused_ns=paused_ns,
                 dropped=ending.dropped,
                 counted=self._counted,
+                at_ns=at_ns,
                 sent_ns=time.monotonic_ns(),
+                exact=self.by_capture_time,
             )
             if ending.socket is not None:
                 ending.socket.send(messages.encode(message))
@@ -201,6 +207,7 @@ class FrameSender:
         self.end_all(time.monotonic_ns())
         with self._lock:
             self._closed = True
+            self._held.clear()
             self._preroll.clear()
             self._wanted.notify_all()
 
@@ -230,45 +237,61 @@ class FrameSender:
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            if self.by_capture_time:
-                self._keep(frame)
+            frames = self._hold(frame) if self.by_capture_time else [frame]
             routes = list(self._routes.values())
-        taken = [self._offer(route, frame, wait=self.when_full == "wait") for route in routes]
+        wait = self.when_full == "wait"
+        taken = [self._offer(route, each, wait=wait) for each in frames for route in routes]
         return bool(taken) and all(taken)
+
+    def _hold(self, frame: Picture | Block) -> list[Picture | Block]:
+        """What may go now that this frame has come: sound waits until it is old enough to be cut no more."""
+        if isinstance(frame, Picture):
+            self._keep(frame)
+            return [frame]
+        assert self.audio_format is not None
+        sample_rate = self.audio_format[1]
+        self._held.append(frame)
+        newest_ns = frame.captured_ns + frame.sample_count * S // sample_rate
+        released: list[Picture | Block] = []
+        while self._held:
+            oldest = self._held[0]
+            if oldest.captured_ns + oldest.sample_count * S // sample_rate > newest_ns - AUDIO_HOLD_NS:
+                break
+            self._keep(oldest)
+            released.append(self._held.popleft())
+        return released
 
     def _keep(self, frame: Picture | Block) -> None:
         self._preroll.append(frame)
         self._preroll_bytes += len(frame.payload)
         oldest_ns = frame.captured_ns - PREROLL_NS
-        while self._preroll and (
-            self._preroll[0].captured_ns < oldest_ns or self._preroll_bytes > PREROLL_BYTES_MAX
-        ):
+        while self._preroll and (self._preroll[0].captured_ns < oldest_ns or self._preroll_bytes > PREROLL_BYTES_MAX):
             self._preroll_bytes -= len(self._preroll.popleft().payload)
 
     def _offer(self, route: _Route, frame: Picture | Block, *, wait: bool) -> bool:
         with self._lock:
             parts = self._parts(route, frame)
-        return bool(parts) and all([self._offer_part(route, part, paused_ns, wait) for part, paused_ns in parts])
+        return bool(parts) and all([self._offer_part(route, part, interval, wait) for part, interval in parts])
 
-    def _parts(self, route: _Route, frame: Picture | Block) -> list[tuple[Picture | Block, int]]:
-        """What of a frame the recording wants, each with the time paused before it."""
+    def _parts(self, route: _Route, frame: Picture | Block) -> list[tuple[Picture | Block, Interval]]:
+        """What of a frame the recording wants, each with the interval it belongs to."""
         if not self.by_capture_time:
-            return [] if route.window.paused else [(frame, route.window.paused_ns)]
+            return [] if route.window.paused else [(frame, route.window.current)]
         if isinstance(frame, Picture):
-            paused_ns = route.window.paused_before(frame.captured_ns)
-            return [] if paused_ns is None else [(frame, paused_ns)]
+            interval = route.window.interval_of(frame.captured_ns)
+            return [] if interval is None else [(frame, interval)]
         assert self.audio_format is not None
         sample_format, sample_rate, channel_count = self.audio_format
         width = messages.BYTES_PER_SAMPLE[sample_format] * channel_count
-        parts: list[tuple[Picture | Block, int]] = []
-        for first, end, at_ns, paused_ns in route.window.cut(frame.captured_ns, frame.sample_count, sample_rate):
+        parts: list[tuple[Picture | Block, Interval]] = []
+        for first, end, at_ns, interval in route.window.cut(frame.captured_ns, frame.sample_count, sample_rate):
             payload = frame.payload
             if (first, end) != (0, frame.sample_count):
                 payload = bytes(memoryview(payload)[first * width : end * width])
-            parts.append((Block(at_ns, payload, end - first), paused_ns))
+            parts.append((Block(at_ns, payload, end - first), interval))
         return parts
 
-    def _offer_part(self, route: _Route, frame: Picture | Block, paused_ns: int, wait: bool) -> bool:
+    def _offer_part(self, route: _Route, frame: Picture | Block, interval: Interval, wait: bool) -> bool:
         while True:
             with self._lock:
                 muted = self.muted or not route.enabled
@@ -279,7 +302,7 @@ class FrameSender:
                     return False
                 route.take_credits()
                 if route.balance.allows(size):
-                    header = self._header(route, frame, paused_ns, muted)
+                    header = self._header(route, frame, interval, muted)
                     route.send(header, b"" if muted else frame.payload, size)
                     return True
                 if not wait:
@@ -294,14 +317,15 @@ class FrameSender:
                 waiter.register(descriptor, select.POLLIN)
                 waiter.poll(_WAIT_MS)
 
-    def _header(self, route: _Route, frame: Picture | Block, paused_ns: int, muted: bool) -> bytes:
+    def _header(self, route: _Route, frame: Picture | Block, interval: Interval, muted: bool) -> bytes:
         if isinstance(frame, Picture):
             return messages.encode(
                 messages.VideoFrame(
                     route=route.name,
                     sequence=route.sequence,
                     captured_ns=frame.captured_ns,
-                    paused_ns=paused_ns,
+                    paused_ns=interval.paused_ns,
+                    since_ns=interval.from_ns if self.by_capture_time else 0,
                     muted=muted,
                     dropped=route.dropped,
                     counted=self._counted,
@@ -318,7 +342,8 @@ class FrameSender:
                 route=route.name,
                 sequence=route.sequence,
                 captured_ns=frame.captured_ns,
-                paused_ns=paused_ns,
+                paused_ns=interval.paused_ns,
+                since_ns=interval.from_ns if self.by_capture_time else 0,
                 muted=muted,
                 dropped=route.dropped,
                 counted=self._counted,

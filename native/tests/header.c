@@ -1,0 +1,15 @@
+/* The public header compiles alone, before any other, and twice. */
+#include "recsvc.h"
+#include "recsvc.h"
+
+#include "check.h"
+
+int main(void)
+{
+    CHECK(strlen(recsvc_version()) >= 5);
+    CHECK(strstr(recsvc_opus_version(), "opus") != NULL);
+    CHECK(strlen(recsvc_vpx_version()) > 0);
+    CHECK(strstr(recsvc_soxr_version(), "soxr") != NULL);
+    CHECK(strlen(recsvc_yuv_version()) > 0);
+    return 0;
+}

@@ -1,0 +1,134 @@
+"""Source strings and constraints: what is accepted, what is refused, and with which words."""
+
+import subprocess
+import sys
+
+import pytest
+
+from recsvc.capture.source import open_source, parse_source
+from recsvc.errors import NotFoundError, OverconstrainedError, RecorderError
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("test:", ("test", "", {})),
+        ("test:pattern=counter&seed=7", ("test", "", {"pattern": "counter", "seed": "7"})),
+        ("test:?seed=7", ("test", "", {"seed": "7"})),
+        ("TEST:seed=7", ("test", "", {"seed": "7"})),
+        ("mic:", ("mic", "", {})),
+        ("mic:USB Audio: #1 (hw:1,0)", ("mic", "USB Audio: #1 (hw:1,0)", {})),
+        ("camera:/dev/video0", ("camera", "/dev/video0", {})),
+        ("screen:", ("screen", "", {})),
+        ("screen::99.0+10,20", ("screen", ":99.0+10,20", {})),
+        ("file:/a/b.webm", ("file", "/a/b.webm", {})),
+        ("file:///a/b.webm", ("file", "/a/b.webm", {})),
+        ("file:b.webm?pace=max", ("file", "b.webm", {"pace": "max"})),
+        ("file:what?.webm", ("file", "what?.webm", {})),
+        ("rtsp://host/a?b=c", ("rtsp", "rtsp://host/a?b=c", {})),
+    ],
+)
+def test_a_source_string_is_taken_apart(source, expected):
+    assert tuple(parse_source(source)) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "word"),
+    [
+        ("", ValueError, "test:"),
+        ("nothing", ValueError, "test:"),
+        ("ftp://host/x", NotFoundError, "rtsp://"),
+        ("concat:a|b", NotFoundError, "file:"),
+        ("rtsp:host", ValueError, "rtsp://host"),
+        ("file:", ValueError, "file:PATH"),
+        ("file:a?pace=fast", ValueError, "realtime"),
+        ("file:a?speed=2", ValueError, "speed"),
+        ("test:seed", ValueError, "name=value"),
+        ("test:seed=1&seed=2", ValueError, "twice"),
+        ("file:a\0b", ValueError, "NUL"),
+        (None, TypeError, "None"),
+    ],
+)
+def test_a_wrong_source_string_is_refused_with_the_reason(source, error, word):
+    with pytest.raises(error, match=word):
+        parse_source(source)
+
+
+@pytest.mark.parametrize(
+    ("audio", "video", "error", "word"),
+    [
+        (None, {"width": 0}, ValueError, "width"),
+        (None, {"width": -1}, ValueError, "width"),
+        (None, {"height": 16384}, ValueError, "16384"),
+        (None, {"width": "640"}, TypeError, "'640'"),
+        (None, {"width": True}, TypeError, "True"),
+        (None, {"frame_rate": 0}, ValueError, "frame_rate"),
+        (None, {"frame_rate": float("nan")}, ValueError, "nan"),
+        (None, {"frame_rate": 1001}, ValueError, "1001"),
+        (None, {"colour": 1}, ValueError, "colour"),
+        ({"sample_rate": 7999}, None, ValueError, "7999"),
+        ({"sample_rate": 192001}, None, ValueError, "192001"),
+        ({"channel_count": 0}, None, ValueError, "channel_count"),
+        ({"channel_count": 9}, None, ValueError, "channel_count"),
+        ({"sample_size": 24}, None, OverconstrainedError, "24"),
+        ({"rate": 1}, None, ValueError, "rate"),
+        ([], None, TypeError, "dict"),
+        (None, None, TypeError, "neither"),
+    ],
+)
+def test_impossible_constraints_are_refused_with_the_value(audio, video, error, word):
+    with pytest.raises(error, match=word):
+        open_source("test:", audio, video)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "colour=red", "width=0", "width=99999", "frame_rate=0", "frame_rate=nan", "frequency=x",
+        "frequency=24001",         "amplitude=2", "pattern=stripes", "frames=0", "duration=0", "duration=-1", "frames=1&duration=1",
+    ],
+)  # fmt: skip
+def test_impossible_parameters_of_the_test_source_are_refused(parameters):
+    with pytest.raises(ValueError):
+        open_source(f"test:{parameters}", {}, {})
+
+
+@pytest.mark.parametrize(
+    ("source", "audio", "video"),
+    [
+        ("mic:", None, {}),
+        ("screen:", {}, None),
+        ("camera:/dev/video99", None, {}),
+        ("screen::4093", None, {}),
+        ("file:/no/such/file.webm", None, {}),
+        ("tcp://127.0.0.1:9", None, {}),
+    ],
+)
+def test_what_does_not_exist_is_not_found(source, audio, video):
+    with pytest.raises(NotFoundError):
+        open_source(source, audio, video)
+
+
+def test_a_screen_needs_a_display(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    with pytest.raises(NotFoundError, match="DISPLAY"):
+        open_source("screen:", None, {})
+
+
+def test_errors_are_of_the_project_alone():
+    """A caller catches ``RecorderError``; FFmpeg's own exceptions do not come through."""
+    for source in ("file:/etc/passwd", "file:/tmp", "camera:/etc/passwd", "srt://127.0.0.1:9"):
+        with pytest.raises(RecorderError):
+            open_source(source, None, {})
+
+
+def test_the_test_source_loads_no_media_library():
+    """Starting a capture process for ``test:`` must not pay for FFmpeg or PortAudio."""
+    program = (
+        "import sys; from recsvc.capture.source import open_source; open_source('test:', {}, {}).close();"
+        "print([name for name in ('av', 'sounddevice', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.strip() == "[]"

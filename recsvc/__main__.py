@@ -6,18 +6,22 @@ Roles start often and must be ready fast, so they are told apart before anything
 import importlib
 import sys
 
-_ROLES = {
+ROLE_MODULES = {
     "controller": "recsvc.controller.server",
     "encode": "recsvc.encode.process",
     "capture": "recsvc.capture.process",
 }
 
 
-def main() -> None:
-    role = sys.argv[1] if len(sys.argv) > 1 else ""
-    module = _ROLES.get(role, "recsvc.cli")
-    importlib.import_module(module).main()
+def run_role(role: str) -> None:
+    """Runs a role process until it ends."""
+    importlib.import_module(ROLE_MODULES[role]).main()
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1 and sys.argv[1] in ROLE_MODULES:
+        run_role(sys.argv[1])
+    else:
+        from recsvc.cli import main
+
+        main()

@@ -230,9 +230,7 @@ def _read_cluster(data: bytes, cluster: Element, file: File) -> None:
     file.clusters.append((timestamp, blocks))
 
 
-def _block(
-    data: bytes, at: Element, outer: Element, cluster: Element, base_ms: int, key: bool | None
-) -> Block:
+def _block(data: bytes, at: Element, outer: Element, cluster: Element, base_ms: int, key: bool | None) -> Block:
     track, time_at = _number(data, at.begin, keep_marker=False)
     relative_ms, flags = struct.unpack_from(">hB", data, time_at)
     if flags & 0x06:

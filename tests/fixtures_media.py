@@ -96,9 +96,7 @@ def xvfb(size: str = "320x240", colour: str = "#ff8000") -> Iterator[str]:
 
         wait_until(said, "Xvfb's display number")
         display = f":{int(text)}"
-        subprocess.run(
-            [program("xsetroot"), "-display", display, "-solid", colour], check=True, timeout=START_LIMIT_S
-        )
+        subprocess.run([program("xsetroot"), "-display", display, "-solid", colour], check=True, timeout=START_LIMIT_S)
         yield display
 
 
@@ -271,9 +269,7 @@ class KeepingSink:
     def video(self, captured_ns: int, picture: Any, pixel_format: str, width: int, height: int) -> None:
         with self.lock:
             self.after_end += len(self.ends)
-            self.pictures.append(
-                Picture(captured_ns, picture, pixel_format, width, height, time.monotonic_ns())
-            )
+            self.pictures.append(Picture(captured_ns, picture, pixel_format, width, height, time.monotonic_ns()))
 
     def count(self, cause: str, amount: int = 1) -> None:
         with self.lock:

@@ -26,9 +26,7 @@ def read_counter(luma: object, width: int, height: int, stride: int | None = Non
         if abs(level - (BLACK + WHITE) / 2) < DOUBT:
             return None
         bits.append(level > (BLACK + WHITE) / 2)
-    high, low, check = (
-        sum(bit << 7 - n for n, bit in enumerate(bits[row * 8 : row * 8 + 8])) for row in range(3)
-    )
+    high, low, check = (sum(bit << 7 - n for n, bit in enumerate(bits[row * 8 : row * 8 + 8])) for row in range(3))
     number = high << 8 | low
     return number if _crc8(bytes([high, low])) == check else None
 

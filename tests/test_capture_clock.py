@@ -39,7 +39,7 @@ def test_settling_takes_the_earliest_arrival():
 
 
 def blocks(stamper, count, *, called_ns, delay_ns=0, block=480):
-    """Stamps ``count`` blocks of 10 ms that are called back in time; returns stamps and the last call's time."""
+    """Stamps ``count`` blocks of 10 ms, called back in time; returns stamps and the last call's time."""
     stamps = []
     for _ in range(count):
         called_ns += 10 * MS

@@ -102,18 +102,14 @@ def test_with_pace_max_it_waits_for_a_recording_and_then_hurries(numbered):
 
 def test_constraints_convert(numbered):
     wish = {"sample_rate": 16_000, "channel_count": 2, "sample_size": 32}
-    source, sinks, _ = opened(
-        f"file:{numbered}?pace=max", wish, {"width": 81, "height": 61, "frame_rate": 12.5}
-    )
+    source, sinks, _ = opened(f"file:{numbered}?pace=max", wish, {"width": 81, "height": 61, "frame_rate": 12.5})
     ended(sinks)
     source.close()
     assert abs(len(sinks["audio"].samples) // 8 - 16_000) <= 1
     samples = sinks["audio"].samples
     assert tone_frequency(samples, 16_000, channels=2, sample_format="f32") == pytest.approx(440, abs=0.5)
     assert len(sinks["video"].pictures) == 13
-    assert {(p.width, p.height, len(p.picture)) for p in sinks["video"].pictures} == {
-        (81, 61, 81 * 61 + 2 * 41 * 31)
-    }
+    assert {(p.width, p.height, len(p.picture)) for p in sinks["video"].pictures} == {(81, 61, 81 * 61 + 2 * 41 * 31)}
 
 
 @pytest.mark.parametrize(
@@ -126,9 +122,7 @@ def test_constraints_convert(numbered):
         ("gray", "i420", 1.5),
     ],
 )
-def test_pixel_formats_pass_directly_where_the_core_reads_them(
-    tmp_path, pixel_format, expected, bytes_per_pixel
-):
+def test_pixel_formats_pass_directly_where_the_core_reads_them(tmp_path, pixel_format, expected, bytes_per_pixel):
     path = make_file(
         tmp_path / "raw.nut",
         "color=color=white:size=50x32:rate=5:duration=0.4",
@@ -138,9 +132,7 @@ def test_pixel_formats_pass_directly_where_the_core_reads_them(
     ended(sinks)
     source.close()
     pictures = sinks["video"].pictures
-    assert [(p.pixel_format, len(p.picture)) for p in pictures] == [
-        (expected, int(50 * 32 * bytes_per_pixel))
-    ] * 2
+    assert [(p.pixel_format, len(p.picture)) for p in pictures] == [(expected, int(50 * 32 * bytes_per_pixel))] * 2
     assert pictures[0].picture[0] in ((235, 234) if expected in ("i420", "nv12") else (255,))
 
 

@@ -40,9 +40,7 @@ def test_a_live_stream_is_captured_now_and_flushed_to_the_end(monkeypatch):
         # What was sent before the start is not new, and nothing is from the future.
         assert video.pictures[0].captured_ns >= start_ns
         assert all(p.captured_ns <= p.given_ns for p in video.pictures)
-        gaps = [
-            b.captured_ns - a.captured_ns for a, b in zip(video.pictures, video.pictures[1:], strict=False)
-        ]
+        gaps = [b.captured_ns - a.captured_ns for a, b in zip(video.pictures, video.pictures[1:], strict=False)]
         assert all(abs(gap - S // 25) < 2_000_000 for gap in gaps)
         sounds = audio.sounds
         assert all(

@@ -1,14 +1,17 @@
 """Screens, through an X server of our own."""
 
 import time
+from fractions import Fraction
 
+import fixtures_media
 import pytest
 from fixtures_media import KeepingSink, wait_until, xvfb
 
+from recsvc.capture.grab import _captured_ns
 from recsvc.capture.source import open_source
 from recsvc.errors import NotFoundError, NotReadableError, OverconstrainedError
 
-pytest_plugins = ["fixtures_media"]
+xvfb_display = fixtures_media.xvfb_display
 
 S = 1_000_000_000
 ORANGE = bytes((0x00, 0x80, 0xFF))  # blue, green, red of #ff8000
@@ -71,10 +74,28 @@ def test_what_is_wrong_with_a_screen_is_said(xvfb_display, monkeypatch):
         open_source("screen:first", None, {})
     with pytest.raises(NotFoundError, match=":4093"):
         open_source("screen::4093", None, {})
-    with pytest.raises(NotReadableError):
+    with pytest.raises(OverconstrainedError, match="320x240"):
         open_source(f"screen:{xvfb_display}+300,0", None, {"width": 100, "height": 100})
+    with pytest.raises(NotReadableError):
+        open_source(f"screen:{xvfb_display}.7", None, {})
     monkeypatch.setenv("DISPLAY", xvfb_display)
     open_source("screen:", None, {}).close()
+
+
+def test_a_device_s_stamp_is_carried_over_to_the_monotonic_clock():
+    """Devices stamp on the wall clock or on the monotonic one; any other stamp is of no use."""
+
+    class Packet:
+        time_base = Fraction(1, 1_000_000)
+
+        def __init__(self, pts):
+            self.pts = pts
+
+    wall_ns, now_ns = 1_800_000_000 * S, 5_000 * S
+    assert _captured_ns(Packet((wall_ns - S // 50) // 1000), now_ns, wall_ns) == now_ns - S // 50
+    assert _captured_ns(Packet((now_ns - S // 50) // 1000), now_ns, wall_ns) == now_ns - S // 50
+    for pts in (0, (now_ns + S) // 1000, (wall_ns - 9 * S) // 1000, None):
+        assert _captured_ns(Packet(pts), now_ns, wall_ns) == now_ns
 
 
 def test_a_screen_that_goes_ends_the_track():

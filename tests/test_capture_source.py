@@ -85,7 +85,8 @@ def test_impossible_constraints_are_refused_with_the_value(audio, video, error, 
     "parameters",
     [
         "colour=red", "width=0", "width=99999", "frame_rate=0", "frame_rate=nan", "frequency=x",
-        "frequency=24001",         "amplitude=2", "pattern=stripes", "frames=0", "duration=0", "duration=-1", "frames=1&duration=1",
+        "frequency=24001", "amplitude=2", "pattern=stripes", "frames=0", "duration=0", "duration=-1",
+        "frames=1&duration=1",
     ],
 )  # fmt: skip
 def test_impossible_parameters_of_the_test_source_are_refused(parameters):
@@ -128,7 +129,5 @@ def test_the_test_source_loads_no_media_library():
         "import sys; from recsvc.capture.source import open_source; open_source('test:', {}, {}).close();"
         "print([name for name in ('av', 'sounddevice', 'numpy') if name in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"

@@ -141,9 +141,7 @@ def test_the_check_byte_notices_a_picture_of_two_frames():
     assert read_counter(old, 64, 48) is None
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "bit_rate"), [(160, 120, 100_000), (64, 48, 50_000), (640, 480, 400_000)]
-)
+@pytest.mark.parametrize(("width", "height", "bit_rate"), [(160, 120, 100_000), (64, 48, 50_000), (640, 480, 400_000)])
 def test_the_number_is_readable_after_heavy_compression(width, height, bit_rate):
     pattern = Pattern("counter", width, height, 3)
     file = io.BytesIO()
@@ -158,8 +156,7 @@ def test_the_number_is_readable_after_heavy_compression(width, height, bit_rate)
     file.seek(0)
     with av.open(file) as back:
         numbers = [
-            read_counter(frame.planes[0], width, height, frame.planes[0].line_size)
-            for frame in back.decode(video=0)
+            read_counter(frame.planes[0], width, height, frame.planes[0].line_size) for frame in back.decode(video=0)
         ]
     # An encoder short of bits may leave frames out; what there is must be right.
     read = [n for n in numbers if n is not None]

@@ -111,9 +111,7 @@ def merged(*calls: list[Call]) -> list[Call]:
     return sorted((call for part in calls for call in part), key=lambda call: call.at_ns)
 
 
-def muxer_for(
-    path: Path, container: str, calls: list[Call], *, codec: str = "vp8", channels: int = 2
-) -> Muxer:
+def muxer_for(path: Path, container: str, calls: list[Call], *, codec: str = "vp8", channels: int = 2) -> Muxer:
     kinds = {call.kind for call in calls}
     return Muxer(
         path,
@@ -172,19 +170,16 @@ def check(file: ebml.File, calls: list[Call], duration_ns: int) -> None:
     """What holds for every finished WebM and Matroska file whose packets came in time."""
     assert file.segment_size_known
     assert file.duration_ms == pytest.approx(duration_ns / 1e6, abs=1e-6)
-    assert file.seek_head == {
-        name: ats[0] for name, ats in file.level_1.items() if name not in ("SeekHead", "Cluster")
-    }
+    assert file.seek_head == {name: ats[0] for name, ats in file.level_1.items() if name not in ("SeekHead", "Cluster")}
     assert {len(ats) for name, ats in file.level_1.items() if name != "Cluster"} == {1}
     times = [block.ms for block in file.blocks]
     assert times == sorted(times), "the file's order is not that of time"
-    assert all(-32768 <= block.ms - base <= 500 for base, blocks in file.clusters for block in blocks)
+    assert all(0 <= block.ms - base < 400 for base, blocks in file.clusters for block in blocks)
+    assert all(not (block.track == 1 and block.is_key_frame) for _, blocks in file.clusters for block in blocks[1:])
     for kind, number in (("video", 1), ("audio", 2)):
         blocks, given = file.of(number), [call.arguments for call in calls if call.kind == kind]
         assert [block.data for block in blocks] == [arguments[0] for arguments in given]
-        assert all(a.ms < b.ms for a, b in zip(blocks, blocks[1:], strict=False)), (
-            "times do not rise strictly"
-        )
+        assert all(a.ms < b.ms for a, b in zip(blocks, blocks[1:], strict=False)), "times do not rise strictly"
         for block, arguments in zip(blocks, given, strict=True):
             pts = arguments[1] / 1e6 if kind == "video" else (arguments[1] + PRE_SKIP) / 48  # type: ignore[operator]
             assert block.ms == pytest.approx(pts, abs=0.5001)
@@ -195,7 +190,7 @@ def check(file: ebml.File, calls: list[Call], duration_ns: int) -> None:
             (block.ms, block.cluster.at, block.at) for block in keys
         ]
     else:
-        assert [cue.ms for cue in file.cues] == [blocks[0].ms for _, blocks in file.clusters]
+        assert [cue.ms for cue in file.cues] == list(range(0, times[-1] + 1, 5_000))
 
 
 def sample_count_of(file: ebml.File) -> int:
@@ -233,7 +228,7 @@ def test_finished_file(tmp_path: Path, container: str, codec: str, tracks: str) 
         assert (audio[0]["codec_delay_ns"], audio[0]["seek_pre_roll_ns"]) == (6_500_000, 80_000_000)
         assert (audio[0]["rate"], audio[0]["channels"]) == (48_000, 2)
     with av.open(str(tmp_path / "a")) as opened:
-        assert opened.duration == 2_612_346
+        assert opened.duration == pytest.approx(2_612_346, abs=1)
 
 
 def test_tools_find_nothing_wrong(tmp_path: Path) -> None:
@@ -245,10 +240,7 @@ def test_tools_find_nothing_wrong(tmp_path: Path) -> None:
         path = tmp_path / f"a.{container}"
         record(path, container, part, 2_600_000_000)
         assert run("ffprobe", "-v", "warning", "-count_packets", str(path)) == ""
-        assert (
-            len(run("ffmpeg", "-v", "warning", "-i", str(path), "-map", "0:a", "-f", "s16le", "-"))
-            == 120_100 * 4
-        )
+        assert len(run("ffmpeg", "-v", "warning", "-i", str(path), "-map", "0:a", "-f", "s16le", "-")) == 120_100 * 4
         copy = run("mkvmerge", "-o", str(tmp_path / "copy"), str(path))
         assert "Warning" not in copy and "Error" not in copy, copy
 
@@ -268,34 +260,26 @@ def test_equal_packets_give_equal_files(tmp_path: Path) -> None:
         assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_every_option_is_known_to_libavformat(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for container in ("webm", "matroska", "ogg"):
-        record(tmp_path / "a", container, audio_calls(960), 20_000_000)
-    assert caplog.records == []
-
-
 # --- time -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("container", ["webm", "matroska", "ogg"])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_sound_is_exact_to_the_sample(
-    tmp_path: Path, container: str, channels: int, rng: random.Random
-) -> None:
+def test_sound_is_exact_to_the_sample(tmp_path: Path, container: str, channels: int, rng: random.Random) -> None:
     for count in (1, 647, 648, 649, 960, 48_000, *(rng.randrange(2, 100_000) for _ in range(4))):
         path = tmp_path / str(count)
         file = record(path, container, audio_calls(count, channels=channels), 10**9, channels=channels)
-        assert sum(frame.samples for frame in decoded(path, "audio")) == count  # type: ignore[union-attr]
         if container != "ogg":
             assert sample_count_of(file) == count
+        if container == "ogg" or count > 960 - PRE_SKIP:  # libavformat's reader trims a packet at one end only
+            assert sum(frame.samples for frame in decoded(path, "audio")) == count  # type: ignore[union-attr]
+        if container != "ogg":
             continue
         pages = ogg_pages(path.read_bytes())
         assert pages[-1][1] == count + PRE_SKIP
         assert [flags for flags, _, _ in pages] == [2, 0] + [0] * (len(pages) - 3) + [4]
         granules = [granule for _, granule, _ in pages[1:]]
-        assert granules[0] == 0 and all(
-            0 < b - a <= 21_120 for a, b in zip(granules, granules[1:], strict=False)
-        )
+        assert granules[0] == 0 and all(0 < b - a <= 21_120 for a, b in zip(granules, granules[1:], strict=False))
 
 
 @pytest.mark.parametrize("late", ["video", "audio"])
@@ -315,9 +299,7 @@ def test_one_track_begins_later(tmp_path: Path, late: str, rng: random.Random) -
 def test_two_frames_in_one_millisecond(tmp_path: Path) -> None:
     (key, _), *others = video_packets(5)
     muxer = Muxer(tmp_path / "a", "webm", video=VideoTrack("vp8", *SIZE), audio=None)
-    for data, pts_ns in zip(
-        (key, *(data for data, _ in others)), (0, 1, 499_999, 30_000_000, 30_400_000), strict=True
-    ):
+    for data, pts_ns in zip((key, *(data for data, _ in others)), (0, 1, 499_999, 30_000_000, 30_400_000), strict=True):
         muxer.write_video(data, pts_ns, 1_000_000, data is key)
     muxer.finish(31_000_000)
     assert [block.ms for block in ebml.read((tmp_path / "a").read_bytes()).blocks] == [0, 1, 2, 30, 31]
@@ -335,8 +317,30 @@ def test_packets_later_than_the_interleaving_waits_are_kept(tmp_path: Path) -> N
     file = record(tmp_path / "a", "webm", calls, 2 * 10**9)
     assert [block.data for block in file.of(1)] == [data for data, _ in video_packets(60)]
     assert [block.ms for block in file.of(1)] == [round(n * FRAME_NS / 1e6) for n in range(60)]
+    for base, blocks in file.clusters:
+        times = [block.ms for block in blocks]
+        assert times == sorted(times) and times[0] == base, "times fall within a cluster"
     assert len(decoded(tmp_path / "a", "video")) == 60
     assert sum(frame.samples for frame in decoded(tmp_path / "a", "audio")) == 96_000  # type: ignore[union-attr]
+
+
+def test_a_still_picture_says_how_long_it_lasts(tmp_path: Path) -> None:
+    muxer = Muxer(tmp_path / "a", "webm", video=VideoTrack("vp8", *SIZE), audio=None)
+    packets = video_packets(3)
+    for number, duration_ns in enumerate((33_000_000, 4_967_000_000, 2_000_000_000)):
+        muxer.write_video(packets[number][0], (0, 33_000_000, 5 * 10**9)[number], duration_ns, number == 0)
+    muxer.finish(7 * 10**9)
+    blocks = ebml.read((tmp_path / "a").read_bytes()).blocks
+    assert [(block.ms, block.duration_ms, block.is_key_frame) for block in blocks] == [
+        (0, None, True),
+        (33, 4967, False),
+        (5000, 2000, False),
+    ]
+    with av.open(str(tmp_path / "a")) as opened:
+        assert [(packet.pts, packet.duration, packet.is_keyframe) for packet in opened.demux() if packet.size][1:] == [
+            (33, 4967, False),
+            (5000, 2000, False),
+        ]
 
 
 # --- the growing file -------------------------------------------------------------------------------------
@@ -390,17 +394,15 @@ def test_only_header_bytes_ever_change(tmp_path: Path, container: str) -> None:
     muxer.finish(2 * 10**9)
     whole = (tmp_path / "a").read_bytes()
     assert len(set(map(len, copies))) >= 4, "the file did not grow while it was written"
+    changed = sum(a != b for a, b in zip(whole[: muxer.header_size], copies[0], strict=False))
+    assert changed <= 8 + 21 + 11, "more than the Segment's size, the Cues' SeekHead entry and the Duration"
     for copy in copies:
-        assert copy[: muxer.header_size] == copies[0][: muxer.header_size], (
-            "the header changed before the end"
-        )
+        assert copy[: muxer.header_size] == copies[0][: muxer.header_size], "the header changed before the end"
         assert whole[muxer.header_size : len(copy)] == copy[muxer.header_size :]
     assert muxer.header_size == (0 if container == "ogg" else ebml.read(whole).header_end) < 1000
 
 
-@pytest.mark.parametrize(
-    "container, situation", [("webm", "both"), ("webm", "one picture, then sound"), ("ogg", "")]
-)
+@pytest.mark.parametrize("container, situation", [("webm", "both"), ("webm", "one picture, then sound"), ("ogg", "")])
 def test_a_killed_process_leaves_a_file_that_plays(tmp_path: Path, container: str, situation: str) -> None:
     if situation == "both":
         calls = merged(video_calls(300), audio_calls(480_000))
@@ -437,6 +439,27 @@ def test_abort_leaves_what_a_crash_would(tmp_path: Path) -> None:
     assert until_ns <= 5 * 10**9 and len(decoded(before, "video")) >= 120
 
 
+def test_flush_leaves_nothing_behind(tmp_path: Path) -> None:
+    (data, _), (other, _) = video_packets(2)
+    muxer = Muxer(tmp_path / "a", "webm", video=VideoTrack("vp8", *SIZE), audio=AudioTrack(2, PRE_SKIP, 48_000))
+    sound = audio_calls(9600)
+    muxer.flush()
+    muxer.write_video(data, 0, FRAME_NS, True)
+    for call in sound[:5]:
+        call.write(muxer)
+    muxer.flush()
+    assert muxer.written_until_ns == 80_000_000
+    file = ebml.read((tmp_path / "a").read_bytes())
+    assert [(block.ms, block.track) for block in file.blocks] == [(0, 1)] + [(20 * n, 2) for n in range(5)]
+    muxer.write_video(other, 33_000_000, FRAME_NS, False)  # earlier than what was flushed
+    for call in sound[5:]:
+        call.write(muxer)
+    muxer.finish(200_000_000)
+    file = ebml.read((tmp_path / "a").read_bytes())
+    assert [block.ms for block in file.of(1)] == [0, 33] and len(file.of(2)) == len(sound)
+    assert len(decoded(tmp_path / "a", "video")) == 2
+
+
 # --- ends and errors --------------------------------------------------------------------------------------
 
 
@@ -450,7 +473,7 @@ def test_no_packets(tmp_path: Path, container: str, tracks: str) -> None:
     muxer = Muxer(path, container, video=VideoTrack("vp9", *SIZE) if tracks != "audio" else None, audio=audio)  # type: ignore[arg-type]
     muxer.finish(1_500_000_000)
     with av.open(str(path)) as opened:
-        assert list(opened.demux()) == [] or all(packet.size == 0 for packet in opened.demux())
+        assert [frame for frame in opened.decode() if not isinstance(frame, av.AudioFrame) or frame.samples] == []
     if container == "ogg":
         assert [(flags, granule) for flags, granule, _ in ogg_pages(path.read_bytes())] == [
             (2, 0),
@@ -468,14 +491,10 @@ def test_finish_does_not_depend_on_the_length(tmp_path: Path) -> None:
     """Ten minutes of pictures and sound: what finish adds is what was held and the Cues."""
     (key, _), (other, _), *_ = video_packets(2)
     sound = opus_packets(960)[0]
-    muxer = Muxer(
-        tmp_path / "a", "webm", video=VideoTrack("vp8", *SIZE), audio=AudioTrack(2, PRE_SKIP, 48_000)
-    )
+    muxer = Muxer(tmp_path / "a", "webm", video=VideoTrack("vp8", *SIZE), audio=AudioTrack(2, PRE_SKIP, 48_000))
     for tick in range(30_000):
         if tick % 2 == 0:
-            muxer.write_video(
-                key if tick % 400 == 0 else other, tick * 20_000_000, 40_000_000, tick % 400 == 0
-            )
+            muxer.write_video(key if tick % 400 == 0 else other, tick * 20_000_000, 40_000_000, tick % 400 == 0)
         muxer.write_audio(sound, tick * 960 - PRE_SKIP)
     before, started = muxer.bytes_written, time.perf_counter()
     muxer.finish(600 * 10**9)
@@ -483,7 +502,7 @@ def test_finish_does_not_depend_on_the_length(tmp_path: Path) -> None:
     file = ebml.read((tmp_path / "a").read_bytes())
     assert len(file.cues) == 75
     assert muxer.bytes_written - before < 75 * 24 + 50 * (len(sound) + len(key) + 16)
-    assert seconds < 0.5, f"{seconds} s"
+    assert seconds < 0.1, f"{seconds} s"
 
 
 def test_full_disk(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from typing import Any
 
 from recsvc.capture.quiet import quiet_stderr
@@ -23,18 +24,21 @@ log = logging.getLogger("recsvc")
 HELPER_LIMIT_S = 10.0
 # Looking at one camera or screen.
 PROBE_LIMIT_S = 2.0
+KINDS = ("audioinput", "videoinput")
 RATES = (8_000, 16_000, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000)
 
 
-def list_devices() -> list[dict[str, Any]]:
-    """The devices as this process sees them; empty when there are none, never raises.
+def list_devices(kinds: tuple[str, ...] = KINDS) -> list[dict[str, Any]]:
+    """The devices of these kinds as this process sees them; empty when there are none, never raises.
 
     Each has ``device_id`` (the source string), ``kind`` (``audioinput`` or ``videoinput``), ``label``;
     microphones ``sample_rates`` (a list) and ``channel_count`` (the most), screens and cameras ``sizes`` (a
     list of ``[width, height]``) and ``frame_rates`` (a list), empty when not known. Blocks up to seconds.
     """
     devices: list[dict[str, Any]] = []
-    for look in (_microphones, _cameras, _screens):
+    for kind, look in (("audioinput", _microphones), ("videoinput", _cameras), ("videoinput", _screens)):
+        if kind not in kinds:
+            continue
         try:
             devices += look()
         except Exception as error:
@@ -45,11 +49,16 @@ def list_devices() -> list[dict[str, Any]]:
 def enumerate_in_helper(timeout_s: float = HELPER_LIMIT_S) -> list[dict[str, Any]]:
     """``list_devices`` as a new process sees it. Blocks until that has ended, at most ``timeout_s``.
 
+    A sound configuration with which PortAudio aborts costs the microphones, not the cameras and screens.
     Raises ``NotReadableError`` when it failed or took too long; the process is gone in any case.
     """
-    command = [sys.executable, "-m", "recsvc.capture.devices"]
+    deadline_s = time.monotonic() + timeout_s
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=True)
+        done = _helper(KINDS, timeout_s)
+        if done.returncode < 0:
+            log.warning("PortAudio ended by signal %d: no microphones are listed", -done.returncode)
+            done = _helper(("videoinput",), max(0.0, deadline_s - time.monotonic()))
+        done.check_returncode()
         devices = json.loads(done.stdout)
     except subprocess.TimeoutExpired as error:
         raise NotReadableError(f"looking for devices took more than {timeout_s:g} s") from error
@@ -58,6 +67,11 @@ def enumerate_in_helper(timeout_s: float = HELPER_LIMIT_S) -> list[dict[str, Any
     if not isinstance(devices, list):
         raise NotReadableError(f"looking for devices gave no list: {str(devices)[:200]}")
     return devices
+
+
+def _helper(kinds: tuple[str, ...], timeout_s: float) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "recsvc.capture.devices", *kinds]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s)
 
 
 def _microphones() -> list[dict[str, Any]]:
@@ -147,4 +161,4 @@ def _camera_name(path: str) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(list_devices()))
+    print(json.dumps(list_devices(tuple(sys.argv[1:]) or KINDS)))

@@ -1,22 +1,24 @@
-"""mux: ready packets in, a seekable spool file out. Written here from RFC 9559, RFC 8794, RFC 3533 and RFC 7845.
+"""mux: ready packets in, a seekable spool file out. After RFC 9559 and 8794 (Matroska), 3533 and 7845 (Ogg).
 
 The spool file of WebM and Matroska consists of
-- a header (EBML head, SeekHead, Info, Tracks), the first ``header_size`` bytes: ``finish()`` patches three places in
-  it (Segment size, the SeekHead's entry for the Cues, Duration); nothing after it ever changes;
-- clusters of known size, each appended as a whole once it is complete. Until ``finish()`` the Segment has unknown
-  size, so that the file plays at any time, up to its last cluster;
+- a header (EBML head, SeekHead, Info, Tracks), the first ``header_size`` bytes. ``finish()`` patches three places
+  in it (Segment size, the SeekHead's entry for the Cues, Duration); nothing else ever changes;
+- clusters of known size, each appended as a whole once it is complete. Until ``finish()`` the Segment has
+  unknown size, so that the file plays at any time, up to its last cluster;
 - the Cues, at the end.
 An Ogg file is pages in a row; nothing in it is ever patched.
 
 A kill loses the packets that wait for another track's (``INTERLEAVE_MAX_MS``) and the open cluster
 (``CLUSTER_MAX_MS``) or page (``OGG_PAGE_MS``): less than one second.
 
-Why not libavformat: its interleaving waits for a silent VP8 or VP9 track without end (``max_interleave_delta`` leaves
-these codecs out), so that under a still picture the sound would pile up in memory, and be gone after a crash; it
-cannot close a cluster before the next packet; and it takes a recording's length from its packets only.
+Why not libavformat: its interleaving waits for a silent VP8 or VP9 track without end
+(``max_interleave_delta`` leaves these codecs out), so that under a still picture the sound would pile up in
+memory, and be gone after a crash; it cannot close a cluster before the next packet; and it takes a
+recording's length from its packets only.
 """
 
 import bisect
+import contextlib
 import errno
 import io
 import os
@@ -27,20 +29,20 @@ from typing import Literal, NamedTuple
 from recsvc import errors
 
 CLUSTER_MAX_MS = 400
-"""A packet this much later than the cluster's first opens a new one: short, for crashes and for timeslices."""
+"""A packet this much later than the cluster's first opens a new one: short, for crashes and timeslices."""
 INTERLEAVE_MAX_MS = 300
-"""How long packets wait for those of a silent track. Packets later than this are still kept, in a new cluster."""
+"""How long packets wait for those of a silent track. Packets later still are kept, in a new cluster."""
 OGG_PAGE_MS = 400
 """Length of an Ogg page; players seek to pages, and each costs some 50 bytes."""
 CLUSTER_BYTES_MAX = 4 * 1024 * 1024
 """A cluster this large is closed: bounds the memory at any bitrate."""
 AUDIO_CUE_MS = 5_000
-"""Without video, a Cue this often: a day has 350 KB of them, and players find the rest by the clusters' sizes."""
+"""Without video, a Cue this often: a day has 350 KB of them; between them players go by cluster sizes."""
 EXPLICIT_DURATION_MS = 1_000
-"""A picture shown this long says so itself (BlockDuration), for readers that would take the next frame's time."""
+"""A picture shown this long says so (BlockDuration): readers cannot guess it for the last one of a file."""
 
 _OPUS_RATE = 48_000  # Opus counts in 48 kHz samples whatever the input's rate (RFC 7845 section 4)
-_OGG_SEGMENTS_MAX = 255
+_OGG_SEGMENTS_MAX, _OGG_FIRST_PAGE, _OGG_LAST_PAGE = 255, 2, 4
 _QUOTA_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _VIDEO, _AUDIO = 1, 2  # track numbers; where times are equal, video comes first
 
@@ -54,8 +56,8 @@ class VideoTrack(NamedTuple):
 
 
 class AudioTrack(NamedTuple):
-    """The Opus track: ``pre_skip_samples`` is the encoder's look-ahead in 48 kHz samples; the input's rate (Hz) is for
-    information only (RFC 7845 section 5.1)."""
+    """The Opus track: ``pre_skip_samples`` is the encoder's look-ahead in 48 kHz samples; the input's rate
+    (Hz) is for information only (RFC 7845 section 5.1)."""
 
     channel_count: int
     pre_skip_samples: int
@@ -65,14 +67,14 @@ class AudioTrack(NamedTuple):
 class Muxer:
     """Writes the packets of one recording. Not thread-safe; every call may block on the disk.
 
-    Times are recording time: 0 is the first recorded frame of any track. Packets of one track come in their order;
-    those of different tracks should come within ``INTERLEAVE_MAX_MS`` of each other: later ones stand in the file after
-    younger ones, which seeking and some players stumble over. ``data`` is kept without a copy until it is written: do
-    not change it.
+    Times are recording time: 0 is the first recorded frame of any track. Packets of one track come in their
+    order; those of different tracks should come within ``INTERLEAVE_MAX_MS`` of each other: later ones stand
+    in the file after younger ones, which seeking and some players stumble over. ``data`` is kept without a
+    copy until it is written: do not change it.
 
-    A full disk or a file-size limit raises ``QuotaExceededError``, any other failure ``UnknownError``, with path and
-    reason; the file is then what a crash would have left, further calls raise the same, and ``abort()`` remains to be
-    called. After ``finish()`` or ``abort()``, writing raises ``InvalidStateError``.
+    A full disk or a file-size limit raises ``QuotaExceededError``, any other failure ``UnknownError``, with
+    path and reason; the file is then what a crash would have left, further calls raise the same, and
+    ``abort()`` remains to be called. After ``finish()`` or ``abort()``, writing raises ``InvalidStateError``.
     """
 
     header_size: int
@@ -117,8 +119,8 @@ class Muxer:
     def write_video(self, data: bytes, pts_ns: int, duration_ns: int, is_key_frame: bool) -> None:
         """Takes one VP8 or VP9 frame, shown from ``pts_ns`` on; the first must be a key frame.
 
-        ``duration_ns`` may be an estimate: a picture lasts until the next or the recording's end, so do not hold a frame
-        back for it. A frame in the same millisecond as the one before is moved to the next.
+        ``duration_ns`` may be an estimate: a picture lasts until the next or the recording's end, so do not
+        hold a frame back for it. A frame in the same millisecond as the one before is moved to the next.
         """
         if not self._has_video:
             raise errors.InvalidStateError(f"{self._path}: this recording has no video track")
@@ -133,10 +135,10 @@ class Muxer:
     def write_audio(self, data: bytes, pts_samples: int, duration_samples: int = 960, padding_samples: int = 0) -> None:
         """Takes one Opus packet. All numbers are 48 kHz samples.
 
-        ``pts_samples``: when the packet's first decoded sample would be heard if nothing were skipped. The first packet
-        of a track whose first captured sample is at recording time T has T - pre-skip (so -312, say, for T = 0), each
-        further one ``duration_samples`` more. ``padding_samples``: how many of its last samples are not part of the
-        recording (less than ``duration_samples``; only the last packet has any).
+        ``pts_samples``: when the packet's first decoded sample would be heard if nothing were skipped. The
+        first packet of a track whose first captured sample is at recording time T has T - pre-skip (so -312,
+        say, for T = 0), each further one ``duration_samples`` more. ``padding_samples``: how many of its last
+        samples are not part of the recording (less than ``duration_samples``; only the last packet has any).
         """
         if not self._has_audio:
             raise errors.InvalidStateError(f"{self._path}: this recording has no audio track")
@@ -151,8 +153,8 @@ class Muxer:
             raise self._failed(error) from error
 
     def flush(self) -> None:
-        """Puts what was written so far into the file (of Ogg, all but the last packet): for a source that is silent, so
-        that a crash loses nothing of it. Packets of another track that come later with an earlier time are kept."""
+        """Puts what was written so far into the file (not for Ogg): for when no packet is to be expected soon, so
+        that a crash loses nothing. Packets of another track may still come with an earlier time."""
         self._check()
         try:
             self._writer.flush()
@@ -162,9 +164,9 @@ class Muxer:
     def finish(self, duration_ns: int) -> None:
         """Completes and closes the file; all of it is with the operating system when this returns.
 
-        ``duration_ns``, the length up to the stop, becomes the Duration element, whatever the packets' own ends (an Ogg
-        file's length is the end of its last packet). It takes the time for less than a second of media and the Cues,
-        which are ready: whatever the length of the recording.
+        ``duration_ns``, the length up to the stop, becomes the Duration element, whatever the packets' own
+        ends (an Ogg file's length is the end of its last packet). It takes the time for less than a second of
+        media and the Cues, which are ready: whatever the length of the recording.
         """
         self._check()
         if duration_ns < 0:
@@ -180,10 +182,8 @@ class Muxer:
     def abort(self) -> None:
         """Closes the file as it is, playable up to its last cluster. Never raises; any number of times."""
         self._closed = True
-        try:
+        with contextlib.suppress(OSError, AttributeError):  # the latter: it could not even be opened
             self._spool.close()
-        except (OSError, AttributeError):  # the latter: it could not even be opened
-            pass
 
     @property
     def bytes_written(self) -> int:
@@ -192,8 +192,7 @@ class Muxer:
 
     @property
     def written_until_ns(self) -> int:
-        """Recording time up to which the first ``bytes_written`` bytes hold the media: the latest block's time, or the
-        last Ogg page's end."""
+        """Recording time up to which these bytes hold the media: the latest block's time, the last page's end."""
         return self._writer.written_until_ns
 
     def _check(self) -> None:
@@ -258,8 +257,8 @@ class _MatroskaWriter:
         self._add(_Packet(ms, _VIDEO, data, is_key_frame, explicit_ms))
 
     def add_audio(self, data: bytes, start: int, duration: int, padding: int) -> None:
-        # Block time - CodecDelay is when the first decoded sample is heard (RFC 9559, CodecDelay): with the pre-skip
-        # added, the first packet's block bears the time of the first sample that is not skipped.
+        # Block time - CodecDelay is when the first decoded sample is heard (RFC 9559, CodecDelay): with the
+        # pre-skip added, the first packet's block bears the time of the first sample that is not skipped.
         ms = max(_to_ms(start), self._last_ms[_AUDIO] + 1)
         if padding:
             discard_ns = (padding * 10**9 + _OPUS_RATE // 2) // _OPUS_RATE
@@ -268,8 +267,7 @@ class _MatroskaWriter:
             self._add(_Packet(ms, _AUDIO, data, True))
 
     def _add(self, packet: _Packet) -> None:
-        """Puts it in order, and passes on all those that no track can bring an earlier packet for, or that waited long
-        enough for one."""
+        """Puts it in order; passes on those before which none can come any more, or which waited long enough."""
         self._last_ms[packet.track] = packet.ms
         if self._pending or len(self._last_ms) > 1:
             bisect.insort(self._pending, packet)
@@ -285,8 +283,7 @@ class _MatroskaWriter:
         del self._pending[:count]
 
     def _put(self, packet: _Packet) -> None:
-        """Adds the packet's block to the open cluster or to a new one: times never fall within a cluster, key frames
-        begin one."""
+        """Adds a block to the open cluster or a new one: times never fall in a cluster, key frames begin one."""
         ms, track, data, is_key_frame, duration_ms, discard_ns = packet
         is_video = track == _VIDEO
         if self._blocks and (
@@ -303,8 +300,8 @@ class _MatroskaWriter:
         if is_key_frame and (is_video or not self._has_video and ms >= self._next_cue_ms):
             self._cues += _cue(ms, track, self._spool.size - self._segment_at, self._blocks_size)
             self._next_cue_ms = ms + AUDIO_CUE_MS
-        # RFC 9559 section 10: track, time in the cluster, flags. A SimpleBlock says by a flag that it is a key frame, a
-        # Block by referring to none.
+        # RFC 9559 section 10: track, time in the cluster, flags. A SimpleBlock says by a flag that it is a
+        # key frame, a Block by referring to none.
         if not duration_ms:
             flags = 0x80 if is_key_frame else 0
             head = b"\xa3" + _size(len(data) + 4) + struct.pack(">BhB", 0x80 | track, ms - self._cluster_ms, flags)
@@ -360,8 +357,13 @@ class _OggWriter:
         self._packets: list[bytes] = []
         self._page_samples = 0
         self._granule = 0
-        self._write_page(_opus_head(track), 2)
-        self._write_page(b"OpusTags" + struct.pack("<I6sI", 6, b"recsvc", 0), 0)
+        for header, flags in (
+            (_opus_head(track), _OGG_FIRST_PAGE),
+            (b"OpusTags" + struct.pack("<I6sI", 6, b"recsvc", 0), 0),
+        ):
+            self._lacing.append(len(header))
+            self._packets.append(header)
+            self._close_page(flags)
 
     def add_video(self, data: bytes, pts_ns: int, duration_ns: int, is_key_frame: bool) -> None:
         raise NotImplementedError("an Ogg recording has no video")
@@ -373,16 +375,130 @@ class _OggWriter:
         # Only a further packet closes a page, so that finish() always has one to mark as the last.
         is_full = self._page_samples >= OGG_PAGE_MS * _OPUS_RATE // 1000
         if is_full or len(self._lacing) + len(lacing) > _OGG_SEGMENTS_MAX:
-            self.flush()
+            self._close_page(0)
         self._lacing += lacing
         self._packets.append(data)
         self._page_samples += duration
-        # Counts the skipped samples too, and without the padding it is the recording's end, by which players trim
+        # Counts the skipped samples too; without the padding it is the recording's end, by which players trim
         # (RFC 7845 sections 4.2 and 4.4).
         self._granule = start + duration - padding
 
     def flush(self) -> None:
-        pass
+        """Nothing: sound has no pauses, and a page is short."""
 
     def finish(self, duration_ns: int) -> None:
-        pass
+        if not self._packets:  # a recording without sound ends with an empty packet
+            self._lacing += b"\0"
+        self._close_page(_OGG_LAST_PAGE)
+
+    def _close_page(self, flags: int) -> None:
+        """Writes the open page (RFC 3533 section 6)."""
+        page = bytearray(
+            struct.pack("<4sBBqIIIB", b"OggS", 0, flags, self._granule, self._serial, self._page_number, 0,
+                        len(self._lacing))
+        )  # fmt: skip
+        page += self._lacing + b"".join(self._packets)
+        page[22:26] = _ogg_crc(page).to_bytes(4, "little")
+        self._spool.write(bytes(page))
+        self._page_number += 1
+        self._lacing.clear()
+        self._packets.clear()
+        self._page_samples = 0
+        self.written_until_ns = max(self._granule - self._pre_skip, 0) * 10**9 // _OPUS_RATE
+
+
+class _SpoolFile(io.FileIO):
+    """An unbuffered file that is only appended to, but for patches in its header."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "w+")
+        self.size = 0
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Appends all of ``data``, of which a nearly full disk takes only a part at once."""
+        count = 0
+        while count < len(data):
+            count += super().write(memoryview(data)[count:])
+        self.size += count
+        return count
+
+    def patch(self, at: int, data: bytes) -> None:
+        if os.pwrite(self.fileno(), data, at) != len(data):
+            raise OSError(errno.EIO, "a few bytes were written only in part")
+
+
+def _to_ms(samples: int) -> int:
+    return (samples * 1000 + _OPUS_RATE // 2) // _OPUS_RATE
+
+
+def _opus_head(track: AudioTrack) -> bytes:
+    """The identification header (RFC 7845 section 5.1): version 1, no gain, mono or stereo."""
+    return struct.pack("<8sBBHIhB", b"OpusHead", 1, *track, 0, 0)
+
+
+def _video_entry(track: VideoTrack | None) -> bytes:
+    if track is None:
+        return b""
+    # BT.601 limited range is what our I420 frames are: matrix 6 (SMPTE 170M), range 1 (broadcast).
+    colour = _element(0x55B0, _uint(0x55B1, 6) + _uint(0x55B9, 1))
+    picture = _element(0xE0, _uint(0xB0, track.width) + _uint(0xBA, track.height) + colour)
+    return _entry(_VIDEO, b"V_" + track.codec.upper().encode(), picture)
+
+
+def _audio_entry(track: AudioTrack | None) -> bytes:
+    if track is None:
+        return b""
+    delay_ns = (track.pre_skip_samples * 10**9 + _OPUS_RATE // 2) // _OPUS_RATE
+    sound = _element(0xB5, struct.pack(">d", _OPUS_RATE)) + _uint(0x9F, track.channel_count)
+    # CodecDelay is the pre-skip; SeekPreRoll is 80 ms for every Opus stream (RFC 7845 section 4.6).
+    delays = _uint(0x56AA, delay_ns) + _uint(0x56BB, 80_000_000)
+    return _entry(_AUDIO, b"A_OPUS", _element(0x63A2, _opus_head(track)) + delays + _element(0xE1, sound))
+
+
+def _entry(track: int, codec: bytes, more: bytes) -> bytes:
+    """A TrackEntry: number, UID and type are one; no lacing; language undetermined."""
+    numbers = _uint(0xD7, track) + _uint(0x73C5, track) + _uint(0x83, track) + _uint(0x9C, 0)
+    return _element(0xAE, numbers + _element(0x22B59C, b"und") + _element(0x86, codec) + more)
+
+
+def _cue(ms: int, track: int, cluster_at: int, block_at: int) -> bytes:
+    positions = _uint(0xF7, track) + _uint(0xF1, cluster_at) + _uint(0xF0, block_at)
+    return _element(0xBB, _uint(0xB3, ms) + _element(0xB7, positions))
+
+
+_SEEK_SIZE = 21
+
+
+def _seek(identifier: int, at: int) -> bytes:
+    """A SeekHead's entry, always of ``_SEEK_SIZE`` bytes."""
+    return _element(0x4DBB, _element(0x53AB, identifier.to_bytes(4, "big")) + _element(0x53AC, at.to_bytes(8, "big")))
+
+
+def _void(size: int) -> bytes:
+    """Room for an element of ``size`` bytes."""
+    return _element(0xEC, bytes(size - 2))
+
+
+def _size(value: int) -> bytes:
+    """An element's size, on as few bytes as it needs (RFC 8794 section 4)."""
+    length = 1
+    while value >= (1 << 7 * length) - 1:
+        length += 1
+    return (value | 1 << 7 * length).to_bytes(length, "big")
+
+
+def _element(identifier: int, content: bytes) -> bytes:
+    return identifier.to_bytes((identifier.bit_length() + 7) // 8, "big") + _size(len(content)) + content
+
+
+def _uint(identifier: int, value: int) -> bytes:
+    return _element(identifier, value.to_bytes((value.bit_length() + 7) // 8 or 1, "big"))
+
+
+_BITS_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _ogg_crc(page: bytes | bytearray) -> int:
+    """Ogg's CRC-32 is zlib's with every bit order reversed, and without its inversions."""
+    crc = zlib.crc32(page.translate(_BITS_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{crc:032b}"[::-1], 2)

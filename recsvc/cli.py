@@ -1,0 +1,142 @@
+"""The command line: ``recsvc record``, ``devices``, ``types``. Each command imports the heavy modules it needs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Records microphones, cameras, screens, files, network streams and test pictures to seekable WebM or Ogg.",
+)
+
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+
+def _fail(reason: str, code: int = EXIT_FAILED) -> NoReturn:
+    print(f"recsvc: {' '.join(reason.split())}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"recsvc {importlib.metadata.version('recsvc')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def record(
+    audio: Annotated[str | None, typer.Option(metavar="SOURCE", help="mic: mic:NAME file:PATH test: or a URL")] = None,
+    video: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="camera:/dev/video0 screen: file:PATH test: or a URL")
+    ] = None,
+    duration: Annotated[float | None, typer.Option(metavar="S", help="Stop after this many seconds.")] = None,
+    type: Annotated[str, typer.Option(metavar="MIME", help="One of `recsvc types`; default: by the tracks.")] = "",
+    audio_bitrate: Annotated[int | None, typer.Option(metavar="BITS/S", help="Default 128000.")] = None,
+    video_bitrate: Annotated[int | None, typer.Option(metavar="BITS/S", help="Default 2500000.")] = None,
+    width: Annotated[int | None, typer.Option(metavar="PIXELS")] = None,
+    height: Annotated[int | None, typer.Option(metavar="PIXELS")] = None,
+    frame_rate: Annotated[float | None, typer.Option(metavar="1/S")] = None,
+    sample_rate: Annotated[int | None, typer.Option(metavar="HZ")] = None,
+    channels: Annotated[int | None, typer.Option(metavar="N", help="Channels of sound to capture.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Default: recording-DATE-TIME with its ending."),
+    ] = None,
+    service: Annotated[
+        str | None,
+        typer.Option(metavar="ENDPOINT", help="A controller, such as tcp://host:port; default: a private one."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the final report as one JSON object.")] = False,
+) -> None:
+    """Record until --duration is over, the sources end, or `q` or Ctrl-C is pressed; `p` pauses and resumes.
+
+    With neither --audio nor --video: the default microphone and camera, where there are any.
+    """
+    from . import console
+
+    wishes: dict[str, dict[str, Any] | None] = {
+        "audio": _wish(audio, sample_rate=sample_rate, channel_count=channels),
+        "video": _wish(video, width=width, height=height, frame_rate=frame_rate),
+    }
+    try:
+        console.check_arguments(duration, output)
+        report = console.record(
+            wishes,
+            duration=duration,
+            output=output,
+            service=service,
+            quiet=as_json,
+            mime_type=type,
+            audio_bits_per_second=audio_bitrate,
+            video_bits_per_second=video_bitrate,
+        )
+    except (console.UsageError, TypeError, ValueError) as error:
+        _fail(str(error), EXIT_USAGE)
+    except console.Failed as error:
+        _fail(str(error))
+    if as_json:
+        print(json.dumps(report))
+    else:
+        console.print_report(report)
+
+
+def _wish(source: str | None, **constraints: Any) -> dict[str, Any] | None:
+    given = {name: value for name, value in constraints.items() if value is not None}
+    if source is None:
+        return None
+    return {"source": source, **given}
+
+
+@app.command()
+def devices(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+) -> None:
+    """List the microphones, cameras and screens of this machine, each with the string that opens it."""
+    from .stream import enumerate_devices
+
+    found = enumerate_devices()
+    if as_json:
+        print(json.dumps([{"device_id": d.device_id, "kind": d.kind, "label": d.label, **d.details} for d in found]))
+        return
+    for device in found:
+        details = ", ".join(f"{name} {value}" for name, value in device.details.items())
+        print(f"{device.kind:<11} {device.device_id:<28} {device.label}{f' ({details})' if details else ''}")
+    if not found:
+        print("no microphone, camera or screen here; try --audio test: --video test:")
+
+
+@app.command()
+def types() -> None:
+    """List the MIME types that can be recorded."""
+    from .mime import SUPPORTED_TYPES
+
+    for one in SUPPORTED_TYPES:
+        print(one)
+
+
+def main() -> None:
+    """The console script ``recsvc``; also takes the roles' names, so that each role can be run by hand."""
+    from .__main__ import ROLE_MODULES, run_role
+
+    if len(sys.argv) > 1 and sys.argv[1] in ROLE_MODULES:
+        run_role(sys.argv[1])
+        return
+    app(prog_name="recsvc")

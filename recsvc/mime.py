@@ -14,7 +14,8 @@ from .errors import NotSupportedError
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _TYPE = re.compile(rf"^\s*({_TOKEN})/({_TOKEN})\s*((?:;.*)?)$", re.S)
-_PARAMETER = re.compile(rf';\s*({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|{_TOKEN})\s*')
+# Commas and more stand unquoted in what people write (codecs=vp8,opus), and browsers take it.
+_PARAMETER = re.compile(rf';\s*({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|[^";\s][^";]*)\s*')
 
 Container = Literal["webm", "matroska", "ogg"]
 VideoCodec = Literal["vp8", "vp9"]

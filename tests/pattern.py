@@ -32,7 +32,10 @@ def read_counter(luma: object, width: int, height: int, stride: int | None = Non
 
 
 def tone_frequency(samples: object, rate: int, *, channels: int = 1, sample_format: str = "s16") -> float:
-    """The frequency in Hz of a steady tone, from the zero crossings of the first channel; 0.0 for silence."""
+    """The frequency in Hz of a steady tone, from the first channel; 0.0 for silence.
+
+    It is the mean of the periods between zero crossings, without those that a gap or a click made wrong.
+    """
     values = channel_values(samples, channels=channels, sample_format=sample_format)
     loudest = max((abs(value) for value in values), default=0)
     if loudest == 0:
@@ -44,9 +47,12 @@ def tone_frequency(samples: object, rate: int, *, channels: int = 1, sample_form
         if armed and values[n - 1] < 0 <= values[n]:
             crossings.append(n - values[n] / (values[n] - values[n - 1]))
             armed = False
-    if len(crossings) < 2:
+    periods = sorted(b - a for a, b in zip(crossings, crossings[1:], strict=False))
+    if not periods:
         return 0.0
-    return (len(crossings) - 1) * rate / (crossings[-1] - crossings[0])
+    middle = periods[len(periods) // 2]
+    sound = [period for period in periods if abs(period - middle) < middle / 10]
+    return rate * len(sound) / sum(sound)
 
 
 def channel_values(

@@ -78,16 +78,16 @@ def test_a_flush_is_exact_to_the_sample(rate, channels, size):
 
 def test_a_flush_delivers_the_frames_that_are_due_and_waits_for_nothing():
     source, sink = opened("test:", None, {"width": 1280, "height": 720, "frame_rate": 200})
-    slowest_ns = 0
+    took_ns = []
     for _ in range(30):
         time.sleep(0.004)
         until_ns = time.monotonic_ns()
         source.flush(until_ns)
-        slowest_ns = max(slowest_ns, time.monotonic_ns() - until_ns)
+        took_ns.append(time.monotonic_ns() - until_ns)
         start_ns = sink.pictures[0].captured_ns
         assert len(sink.pictures) * S // 200 > until_ns - start_ns
     source.close()
-    assert slowest_ns < 100_000_000
+    assert sorted(took_ns)[15] < 50_000_000  # half of them: a busy machine may hold up any one
 
 
 def test_a_flush_into_the_future_counts_as_now():

@@ -360,9 +360,11 @@ SITUATIONS: dict[str, Callable[[], list[Call]]] = {
 def test_at_most_one_second_is_not_in_the_file(tmp_path: Path, situation: str) -> None:
     calls = SITUATIONS[situation]()
     muxer = muxer_for(tmp_path / "a", "webm", calls)
+    seen = muxer.header_size
     for call in calls:
         call.write(muxer)
-        if len(file_bytes := (tmp_path / "a").read_bytes()) > muxer.header_size:
+        if muxer.bytes_written > seen:
+            seen, file_bytes = muxer.bytes_written, (tmp_path / "a").read_bytes()
             file = ebml.read(file_bytes)
             assert file.complete_end == len(file_bytes) == muxer.bytes_written
             assert muxer.written_until_ns == max(block.ms for block in file.blocks) * 1_000_000
@@ -372,14 +374,14 @@ def test_at_most_one_second_is_not_in_the_file(tmp_path: Path, situation: str) -
 
 
 def test_at_most_one_second_is_not_in_the_ogg_file(tmp_path: Path) -> None:
-    calls = audio_calls(240_000)
+    calls = audio_calls(144_000)
     muxer = muxer_for(tmp_path / "a", "ogg", calls)
     assert (muxer.header_size, len(ogg_pages((tmp_path / "a").read_bytes()))) == (0, 2)
     for call in calls:
         call.write(muxer)
         end_samples = ogg_pages((tmp_path / "a").read_bytes())[-1][1] - PRE_SKIP
         assert muxer.written_until_ns == max(end_samples, 0) * 10**9 // 48_000 >= call.at_ns - 10**9
-    muxer.finish(5 * 10**9)
+    muxer.finish(3 * 10**9)
 
 
 @pytest.mark.parametrize("container", ["webm", "matroska", "ogg"])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import array
 import gc
 import math
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,7 +40,7 @@ def encode_all(encoder: AudioEncoder, samples: Any, block: int) -> list[Packet]:
 
 def hear(packets: list[Packet], look_ahead_samples: int, channel_count: int) -> np.ndarray:
     """Decoded sound as [sample, channel], less the look-ahead and the padding."""
-    decoder = av.CodecContext.create("libopus", "r")
+    decoder: Any = av.CodecContext.create("libopus", "r")
     decoder.sample_rate = 48000
     decoder.layout = "stereo" if channel_count == 2 else "mono"
     blocks = []
@@ -191,7 +189,7 @@ def test_wrong_samples() -> None:
 @pytest.mark.parametrize("pixel_format", ["rgb24", "bgr24", "rgba", "bgra"])
 @pytest.mark.parametrize(("width", "height"), [(160, 120), (161, 91)])
 def test_pictures_come_back(codec: str, pixel_format: str, width: int, height: int) -> None:
-    decoder = av.CodecContext.create(codec, "r")
+    decoder: Any = av.CodecContext.create(codec, "r")
     with VideoEncoder(codec, width, height, bits_per_second=2_000_000) as encoder:
         for step in range(5):
             rgb = moving(width, height, step)
@@ -210,7 +208,7 @@ def test_pictures_come_back(codec: str, pixel_format: str, width: int, height: i
 
 @pytest.mark.parametrize("codec", native.VIDEO_CODECS)
 def test_sizes_key_frames_and_black(codec: str) -> None:
-    decoder = av.CodecContext.create(codec, "r")
+    decoder: Any = av.CodecContext.create(codec, "r")
     sizes = [(64, 48), (64, 48), (65, 49), (32, 32), (32, 32)]
     with VideoEncoder(codec, 64, 48, bits_per_second=500_000) as encoder:
         for step, (width, height) in enumerate(sizes):
@@ -284,14 +282,14 @@ def test_wrong_pictures() -> None:
             ((good, "rgb24", 64, 48, 100, 10), ValueError, "not after 100"),
             ((good, "rgb24", 64, 48, -1, 10), ValueError, "negative"),
             ((good, "rgb24", 64, 48, 2**70, 10), ValueError, str(2**70)),
-            ((good, "rgb24", 64, 48, 200.5, 10), TypeError, ""),
+            ((good, "rgb24", 64, 48, 200.5, 10), TypeError, None),
             ((good, None, 64, 48, 200, 10), TypeError, "pixel_format"),
-            (("text", "rgb24", 64, 48, 200, 10), TypeError, ""),
+            (("text", "rgb24", 64, 48, 200, 10), TypeError, None),
             ((np.zeros(9216, np.int16), "rgb24", 64, 48, 200, 10), TypeError, "items"),
             ((np.zeros((48, 64, 6), np.uint8)[:, :, ::2], "rgb24", 64, 48, 200, 10), ValueError, "contig"),
         ):
             with pytest.raises(error, match=text):
-                encoder.encode(*arguments)  # type: ignore[arg-type]
+                encoder.encode(*arguments)
         assert not encoder.encode(good, "rgb24", 64, 48, 101, 10)[0].is_key_frame
 
 
@@ -308,8 +306,8 @@ def test_frame_bytes() -> None:
 # ---- both -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["audio", "video"])
-def encoder(request: pytest.FixtureRequest) -> Iterator[AudioEncoder | VideoEncoder]:
+@pytest.fixture(name="encoder", params=["audio", "video"])
+def either_encoder(request: pytest.FixtureRequest) -> Iterator[AudioEncoder | VideoEncoder]:
     made: AudioEncoder | VideoEncoder
     if request.param == "audio":
         made = AudioEncoder(48000, 2, "s16")
@@ -425,10 +423,3 @@ def test_the_extension_exports_nothing_but_itself() -> None:
 
     with pytest.raises(AttributeError):
         _ = ctypes.CDLL(_native.__file__).recsvc_version
-
-
-def test_import_is_light() -> None:
-    """The encoder process starts without anything but cffi and the core."""
-    code = "import sys, recsvc.encode.native; print(sorted({'av', 'numpy', 'zmq'} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"

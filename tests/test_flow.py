@@ -1,0 +1,80 @@
+"""Credits and the window of capture time."""
+
+import random
+
+from recsvc.limits import S
+from recsvc.wire.flow import CaptureWindow, CreditBalance
+
+
+def test_credit_runs_out_in_frames_and_comes_back() -> None:
+    balance = CreditBalance(2, 1000)
+    for _ in range(2):
+        assert balance.allows(1)
+        balance.use(1)
+    assert not balance.allows(1)
+    balance.grant(3, 1001)
+    assert balance.allows(1)
+
+
+def test_credit_runs_out_in_bytes_but_one_frame_always_goes() -> None:
+    balance = CreditBalance(10, 100)
+    assert balance.allows(5000)  # larger than all of it, and nothing is under way
+    balance.use(5000)
+    assert not balance.allows(1)
+    balance.grant(11, 5100)
+    assert balance.allows(5000)
+
+
+def test_an_old_credit_message_takes_nothing_away() -> None:
+    balance = CreditBalance(5, 100)
+    balance.grant(9, 900)
+    balance.grant(7, 700)
+    assert (balance.frames_granted, balance.bytes_granted) == (9, 900)
+
+
+def test_window_takes_what_was_captured_inside_only() -> None:
+    window = CaptureWindow(100)
+    window.pause(200)
+    window.resume(300)
+    assert window.interval_of(99) is None
+    assert [window.interval_of(t).paused_ns for t in (100, 200, 300, 999)] == [0, 0, 100, 100]
+    assert window.interval_of(201) is None and window.interval_of(299) is None
+    assert window.end(400) == (400, 100)
+    assert window.interval_of(401) is None
+
+
+def test_pausing_and_resuming_twice_changes_nothing() -> None:
+    window = CaptureWindow(0)
+    window.pause(10)
+    window.pause(20)
+    window.resume(30)
+    window.resume(40)
+    assert window.end(50) == (50, 20)
+
+
+def test_ending_while_paused_ends_where_the_pause_began() -> None:
+    window = CaptureWindow(0)
+    window.pause(10)
+    assert window.end(99) == (10, 0)
+
+
+def test_every_sample_goes_exactly_where_its_capture_time_says() -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    for _ in range(200):
+        rate = rng.choice([8000, 44100, 48000])
+        window = CaptureWindow(rng.randrange(S))
+        now = window.from_ns
+        for _ in range(rng.randrange(4)):
+            now += rng.randrange(S // 5)
+            window.pause(now)
+            now += rng.randrange(S // 5)
+            window.resume(now)
+        window.end(now + rng.randrange(S // 5))
+        captured_ns, count = rng.randrange(S), rng.randrange(2000)
+        wanted = [i for i in range(count) if window.interval_of(-(-i * S // rate) + captured_ns) is not None]
+        got = [i for first, end, _, _ in window.cut(captured_ns, count, rate) for i in range(first, end)]
+        # Nanoseconds do not divide evenly into samples: at each boundary one sample may fall either way.
+        assert len(set(wanted) ^ set(got)) <= 2 * len(window._intervals)
+        assert got == sorted(set(got))

@@ -1,0 +1,89 @@
+"""The tree's rules: who may import what."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import recsvc
+
+PACKAGE = Path(recsvc.__file__).parent
+
+# Third-party library -> the modules that may import it: one per role.
+OWNERS = {
+    "zmq": {"wire.sockets"},
+    "cffi": set(),
+    "sounddevice": {"capture.microphone"},
+    "typer": {"cli"},
+    "rich": {"console"},
+    "numpy": set(),
+}
+# Pure logic: no sockets, no processes, no files, no clocks of its own.
+PURE = (
+    "state",
+    "mime",
+    "events",
+    "errors",
+    "limits",
+    "wire.flow",
+    "wire.messages",
+    "encode.scheduler",
+    "encode.timeline",
+)
+NOT_PURE = {"zmq", "socket", "subprocess", "threading", "time", "os", "asyncio", "av", "sounddevice"}
+# A role never imports another's inside, and the API none of them.
+FORBIDDEN = {
+    "encode": ("controller", "capture", "recorder", "stream", "client", "cli"),
+    "capture": ("controller", "encode", "recorder", "stream", "client", "cli"),
+    "controller": ("encode", "capture", "recorder", "stream", "client", "cli"),
+    "wire": ("controller", "encode", "capture", "recorder", "stream", "client", "cli"),
+}
+
+
+def modules() -> dict[str, set[str]]:
+    """Module name (without the package) -> names of what it imports, absolute."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        parents = name.split(".")[:-1] if path.name != "__init__.py" else name.split(".")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found[name].update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ""
+                if node.level:
+                    kept = parents[: len(parents) - (node.level - 1)]
+                    base = ".".join(["recsvc", *kept, *filter(None, [node.module])])
+                found[name].add(base)
+                found[name].update(f"{base}.{alias.name}" for alias in node.names)
+    return found
+
+
+def test_each_third_party_library_has_its_owner() -> None:
+    for name, imported in modules().items():
+        for library, owners in OWNERS.items():
+            if any(one == library or one.startswith(library + ".") for one in imported):
+                assert name in owners or (library == "sounddevice" and name.startswith("capture.")), (name, library)
+
+
+def test_pyav_is_used_by_the_muxer_and_by_capture_alone() -> None:
+    users = {name for name, imported in modules().items() if any(one.split(".")[0] == "av" for one in imported)}
+    assert all(name == "encode.mux" or name.startswith("capture.") for name in users), users
+
+
+def test_pure_modules_stay_pure() -> None:
+    found = modules()
+    for name in PURE:
+        roots = {one.split(".")[0] for one in found[name]}
+        assert not roots & NOT_PURE, (name, roots & NOT_PURE)
+
+
+def test_roles_do_not_look_into_each_other() -> None:
+    for name, imported in modules().items():
+        for other in FORBIDDEN.get(name.split(".")[0], ()):
+            inside = [one for one in imported if one == f"recsvc.{other}" or one.startswith(f"recsvc.{other}.")]
+            assert not inside, (name, inside)
+
+
+def test_no_file_grows_beyond_reading() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 560, path

@@ -1,0 +1,123 @@
+"""Messages: what fits goes through unchanged, everything else is refused with its reason."""
+
+import random
+
+import msgspec
+import pytest
+
+from recsvc.wire import messages
+from recsvc.wire.messages import AudioFrame, MessageError, VideoFrame
+
+VIDEO = VideoFrame(
+    route="r", sequence=1, captured_ns=5, pixel_format="i420", width=3, height=3, dropped={"queue_full": 2}
+)
+AUDIO = AudioFrame(
+    route="r", sequence=1, captured_ns=5, sample_format="s16", sample_rate=48000, channel_count=2, sample_count=10
+)
+
+
+@pytest.mark.parametrize(
+    "message", [VIDEO, AUDIO, messages.Attach(route="r"), messages.End(route="r", count=1, until_ns=9)]
+)
+def test_round_trip(message: messages.Message) -> None:
+    assert messages.DATA.decode(messages.encode(message)) == message
+
+
+def test_every_message_says_its_version_and_kind() -> None:
+    found = msgspec.msgpack.decode(messages.encode(VIDEO))
+    assert (found["v"], found["kind"]) == (messages.VERSION, "video")
+
+
+def as_map(**changes: object) -> bytes:
+    return msgspec.msgpack.encode({**msgspec.msgpack.decode(messages.encode(VIDEO)), **changes})
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"\xc1",
+        b"not a map",
+        messages.encode(VIDEO)[:-1],
+        as_map(v=2),
+        as_map(v="1"),
+        as_map(kind="nonsense"),
+        as_map(kind=None),
+        as_map(width=0),
+        as_map(width=16384),
+        as_map(height=-1),
+        as_map(sequence=-1),
+        as_map(captured_ns="now"),
+        as_map(captured_ns=2**63),
+        as_map(dropped=[1]),
+        as_map(dropped={"x": -1}),
+        as_map(route="x" * 201),
+        as_map(route=None),
+        b"\x81" * 50_000,
+        b"\x00" * (64 * 1024 + 1),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_a_reason(header: bytes) -> None:
+    with pytest.raises(MessageError, match=r"unreadable message|header of"):
+        messages.DATA.decode(header)
+
+
+def test_a_message_of_another_socket_is_refused() -> None:
+    with pytest.raises(MessageError):
+        messages.DATA.decode(messages.encode(messages.Shutdown()))
+
+
+def test_random_bytes_never_raise_anything_else() -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    good = bytearray(messages.encode(VIDEO))
+    for _ in range(3000):
+        data = bytearray(good)
+        for _ in range(rng.randrange(1, 6)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        try:
+            message = messages.DATA.decode(bytes(data))
+            if isinstance(message, (VideoFrame, AudioFrame)):
+                messages.check_payload(message, 17)
+        except MessageError:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "width", "height", "size"),
+    [
+        ("i420", 640, 480, 460_800),
+        ("i420", 3, 3, 9 + 2 * 4),
+        ("nv12", 1, 1, 3),
+        ("rgb24", 3, 2, 18),
+        ("bgr24", 3, 2, 18),
+        ("rgba", 3, 2, 24),
+        ("bgra", 3, 2, 24),
+    ],
+)
+def test_picture_bytes(pixel_format: str, width: int, height: int, size: int) -> None:
+    assert messages.picture_bytes(pixel_format, width, height) == size
+    header = VideoFrame(route="r", sequence=0, captured_ns=0, pixel_format=pixel_format, width=width, height=height)
+    messages.check_payload(header, size)
+    for wrong in (size - 1, size + 1, 0):
+        with pytest.raises(MessageError, match=str(size)):
+            messages.check_payload(header, wrong)
+
+
+def test_payloads_of_unknown_formats_are_refused() -> None:
+    with pytest.raises(MessageError, match="yuy2"):
+        messages.check_payload(msgspec.structs.replace(VIDEO, pixel_format="yuy2"), 18)
+    with pytest.raises(MessageError, match="s24"):
+        messages.check_payload(msgspec.structs.replace(AUDIO, sample_format="s24"), 60)
+
+
+def test_sound_payload() -> None:
+    messages.check_payload(AUDIO, 40)
+    with pytest.raises(MessageError, match="40"):
+        messages.check_payload(AUDIO, 39)
+
+
+def test_a_muted_frame_may_come_without_payload() -> None:
+    messages.check_payload(msgspec.structs.replace(VIDEO, muted=True), 0)
+    messages.check_payload(msgspec.structs.replace(AUDIO, muted=True), 0)

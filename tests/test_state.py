@@ -1,0 +1,55 @@
+"""The transition table, checked against rules that are written down a second time, in other words."""
+
+import pytest
+
+from recsvc.errors import InvalidStateError
+from recsvc.state import ALLOWED_CALLS, PUBLIC, TABLE, Input, Phase, check_call, next_phase
+
+
+def walk(*inputs: Input) -> Phase:
+    phase = Phase.IDLE
+    for happened in inputs:
+        phase = next_phase(phase, happened)
+    return phase
+
+
+def test_a_whole_life() -> None:
+    phase = walk(Input.START, Input.OPENED, Input.PAUSE, Input.RESUME, Input.STOP)
+    assert phase is Phase.STOPPING
+    assert PUBLIC[phase] == "inactive"
+    assert next_phase(phase, Input.FINISHED) is Phase.IDLE
+
+
+def test_every_phase_has_a_public_state_and_can_be_left() -> None:
+    assert set(PUBLIC) == set(Phase)
+    for phase in Phase:
+        assert any(before is phase and after is not phase for (before, _), after in TABLE.items())
+
+
+def test_from_every_active_phase_idle_is_reached_through_a_stop_or_a_failure() -> None:
+    for phase in (Phase.RECORDING, Phase.PAUSED):
+        for why in (Input.STOP, Input.FAIL, Input.TRACKS_ENDED):
+            assert next_phase(next_phase(phase, why), Input.FINISHED) is Phase.IDLE
+
+
+def test_what_comes_late_while_stopping_changes_nothing() -> None:
+    for late in (Input.STOP, Input.FAIL, Input.TRACKS_ENDED, Input.PAUSE, Input.RESUME, Input.REQUEST_DATA):
+        assert next_phase(Phase.STOPPING, late) is Phase.STOPPING
+
+
+@pytest.mark.parametrize("happened", [i for i in Input if i is not Input.START])
+def test_nothing_but_start_happens_to_an_idle_recorder(happened: Input) -> None:
+    with pytest.raises(InvalidStateError, match=happened.value):
+        next_phase(Phase.IDLE, happened)
+
+
+@pytest.mark.parametrize("state", ["inactive", "recording", "paused"])
+@pytest.mark.parametrize("call", [Input.START, Input.PAUSE, Input.RESUME, Input.REQUEST_DATA, Input.STOP])
+def test_calls_allowed_by_the_specification(state: str, call: Input) -> None:
+    allowed = (call is Input.START) == (state == "inactive")
+    assert (call in ALLOWED_CALLS[state]) == allowed
+    if allowed:
+        check_call(state, call)
+    else:
+        with pytest.raises(InvalidStateError, match=state):
+            check_call(state, call)

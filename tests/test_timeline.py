@@ -1,0 +1,91 @@
+"""Where frames stand in recorded time, what is a key frame, where sound is missing."""
+
+from recsvc.encode.timeline import TICK_NS, AudioTimeline, KeyFrames, VideoTimeline
+from recsvc.limits import AUDIO_GAP_MAX_NS, KEY_FRAME_INTERVAL_COUNT, MS, S
+
+
+def keys(policy: KeyFrames, frames: list[tuple[int, int]]) -> list[int]:
+    """Indices of the frames (recorded_ns, paused_ns) that are key frames."""
+    found = []
+    for index, (recorded_ns, paused_ns) in enumerate(frames):
+        if policy.wanted(recorded_ns, paused_ns):
+            policy.made(recorded_ns)
+            found.append(index)
+    return found
+
+
+def steady(count: int, interval_ns: int = 33 * MS) -> list[tuple[int, int]]:
+    return [(index * interval_ns, 0) for index in range(count)]
+
+
+def test_interval_count_means_so_many_others_between() -> None:
+    assert keys(KeyFrames(None, 3), steady(10)) == [0, 4, 8]
+    assert keys(KeyFrames(None, 0), steady(4)) == [0, 1, 2, 3]
+
+
+def test_interval_duration_takes_the_first_frame_at_or_after_it() -> None:
+    assert keys(KeyFrames(2000, None), steady(9, 500 * MS)) == [0, 4, 8]
+    assert keys(KeyFrames(1999, None), steady(9, 500 * MS)) == [0, 4, 8]
+    assert keys(KeyFrames(2001, None), steady(11, 500 * MS)) == [0, 5, 10]
+
+
+def test_default_bounds_frames_and_time() -> None:
+    assert keys(KeyFrames(None, None), steady(KEY_FRAME_INTERVAL_COUNT * 2 + 1)) == [0, 100, 200]
+    assert keys(KeyFrames(None, None), steady(25, S)) == [0, 10, 20]
+
+
+def test_the_first_frame_after_a_pause_is_a_key_frame() -> None:
+    assert keys(KeyFrames(None, None), [(0, 0), (33 * MS, 0), (66 * MS, 5 * S), (99 * MS, 5 * S)]) == [0, 2]
+
+
+def test_a_key_frame_the_encoder_made_by_itself_counts() -> None:
+    policy = KeyFrames(None, 3)
+    assert policy.wanted(0, 0)
+    policy.made(0)
+    for index in range(1, 3):
+        assert not policy.wanted(index * MS, 0)
+    policy.made(2 * MS)
+    assert [policy.wanted(index * MS, 0) for index in range(3, 7)] == [False, False, False, True]
+
+
+def test_video_times_rise_strictly_whatever_comes() -> None:
+    timeline = VideoTimeline(30)
+    placed = [timeline.place(t, 0)[0] for t in (100 * MS, 133 * MS, 133 * MS, 90 * MS, 133 * MS + 1, 200 * MS)]
+    assert all(b - a >= TICK_NS for a, b in zip(placed, placed[1:], strict=False))
+    assert placed[-1] == 200 * MS  # a good time stamp is never touched
+    assert timeline.corrected == {"repeated": 1, "backward": 2}
+
+
+def test_video_duration_is_the_last_interval() -> None:
+    timeline = VideoTimeline(25)
+    assert timeline.place(0, 0)[1] == 40 * MS
+    assert timeline.place(50 * MS, 0)[1] == 50 * MS
+    assert timeline.place(100 * S, 0)[1] == S  # rate control is not told of a whole pause
+
+
+def test_jitter_and_small_delays_leave_sound_alone() -> None:
+    timeline = AudioTimeline(48_000)
+    for index in range(100):
+        assert timeline.place(S + index * 10 * MS + (19 * MS if index % 3 else 0), 0, 480) == 0
+    assert timeline.samples == 48_000 and timeline.corrected == {}
+
+
+def test_a_gap_becomes_silence_of_its_length() -> None:
+    timeline = AudioTimeline(48_000)
+    assert timeline.place(0, 0, 480) == 0
+    assert timeline.place(110 * MS, 0, 480) == 4800
+    assert timeline.end_ns == 120 * MS
+    assert timeline.corrected == {"gap": 1}
+
+
+def test_paused_time_is_no_gap() -> None:
+    timeline = AudioTimeline(48_000)
+    timeline.place(0, 0, 480)
+    assert timeline.place(5 * S + 10 * MS, 5 * S, 480) == 0
+
+
+def test_an_absurd_time_stamp_is_counted_and_fills_no_disk() -> None:
+    timeline = AudioTimeline(48_000)
+    timeline.place(0, 0, 480)
+    assert timeline.place(AUDIO_GAP_MAX_NS * 2, 0, 480) == 0
+    assert timeline.corrected == {"absurd": 1}

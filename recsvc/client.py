@@ -124,7 +124,7 @@ class Client:
     # --- events -----------------------------------------------------------------------------------
 
     def on_recorder(self, recorder: str, handler: Callable[[messages.RecorderEvent], None] | None) -> None:
-        """``handler`` gets a recorder's events, on the reader's thread: it must only pass them on. ``None``: no more."""
+        """``handler`` gets a recorder's events, on the reader's thread: it must only pass them on. ``None``: end."""
         if handler is None:
             self._on_recorder.pop(recorder, None)
         else:

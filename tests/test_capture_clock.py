@@ -4,8 +4,7 @@ import random
 
 import pytest
 
-from recsvc.capture.clock import STEP_NS, ArrivalClock
-from recsvc.capture.microphone import GAP_NS, Stamper
+from recsvc.capture.clock import GAP_NS, STEP_NS, ArrivalClock, Stamper
 
 S = 1_000_000_000
 MS = 1_000_000

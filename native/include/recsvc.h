@@ -156,7 +156,8 @@ int recsvc_audio_take(recsvc_audio_encoder *encoder, recsvc_packet *packets, siz
 
 /* Finishes: what is decoded from all packets, less the look-ahead at the beginning and the padding
  * of the last packet, is round(pushed samples x 48000 / sample_rate) samples; no packet at all if
- * that is 0. To drain again is harmless and gives nothing new. */
+ * that is 0. To drain again is harmless and gives nothing new. After a failed push only what was
+ * finished before can be taken. */
 int recsvc_audio_drain(recsvc_audio_encoder *encoder);
 
 /* Changes the bit rate from the next packet on; 500 to 512000. */

@@ -26,10 +26,10 @@ struct recsvc_audio_encoder {
     packet_queue queue;
     int32_t look_ahead;
     bool drained;
-    int failure;            /* the status that ended this encoder, or RECSVC_OK */
-    int64_t samples_total;  /* at 48 kHz, that came in */
+    int failure;           /* the status that ended this encoder, or RECSVC_OK */
+    int64_t samples_total; /* at 48 kHz, that came in */
     int64_t packet_count;
-    size_t packet_fill;     /* samples in `packet` */
+    size_t packet_fill; /* samples in `packet` */
     float packet[PACKET_SAMPLES * CHANNELS_MAX];
     float piece[PIECE_SAMPLES * CHANNELS_MAX];
 };
@@ -47,36 +47,29 @@ void recsvc_audio_default_settings(recsvc_audio_settings *settings)
     settings->complexity = 9;
 }
 
-static int check_range(const char *name, int32_t value, int32_t low, int32_t high)
-{
-    if (value >= low && value <= high)
-        return RECSVC_OK;
-    return recsvc_fail(RECSVC_ERROR_ARGUMENT, "%s is %d, it must be from %d to %d", name,
-                       (int)value, (int)low, (int)high);
-}
-
 static int check_bits_per_second(int32_t bits_per_second)
 {
-    return check_range("bits_per_second", bits_per_second, RECSVC_AUDIO_BITS_PER_SECOND_MIN,
-                       RECSVC_AUDIO_BITS_PER_SECOND_MAX);
+    return recsvc_check_range("bits_per_second", bits_per_second, RECSVC_AUDIO_BITS_PER_SECOND_MIN,
+                              RECSVC_AUDIO_BITS_PER_SECOND_MAX);
 }
 
 static int check_settings(const recsvc_audio_settings *settings)
 {
-    int status = check_range("sample_rate", settings->sample_rate, RECSVC_SAMPLE_RATE_MIN,
-                             RECSVC_SAMPLE_RATE_MAX);
+    int status = recsvc_check_range("sample_rate", settings->sample_rate, RECSVC_SAMPLE_RATE_MIN,
+                                    RECSVC_SAMPLE_RATE_MAX);
     if (status == RECSVC_OK)
-        status = check_range("channel_count", settings->channel_count, 1, RECSVC_CHANNEL_COUNT_MAX);
+        status = recsvc_check_range("channel_count", settings->channel_count, 1,
+                                    RECSVC_CHANNEL_COUNT_MAX);
     if (status == RECSVC_OK)
-        status = check_range("sample_format", settings->sample_format, RECSVC_SAMPLE_S16,
-                             RECSVC_SAMPLE_F32);
+        status = recsvc_check_range("sample_format", settings->sample_format, RECSVC_SAMPLE_S16,
+                                    RECSVC_SAMPLE_F32);
     if (status == RECSVC_OK)
         status = check_bits_per_second(settings->bits_per_second);
     if (status == RECSVC_OK)
-        status = check_range("bitrate_mode", settings->bitrate_mode, RECSVC_BITRATE_VARIABLE,
-                             RECSVC_BITRATE_CONSTANT);
+        status = recsvc_check_range("bitrate_mode", settings->bitrate_mode, RECSVC_BITRATE_VARIABLE,
+                                    RECSVC_BITRATE_CONSTANT);
     if (status == RECSVC_OK)
-        status = check_range("complexity", settings->complexity, 0, 10);
+        status = recsvc_check_range("complexity", settings->complexity, 0, 10);
     return status;
 }
 
@@ -215,8 +208,9 @@ int recsvc_audio_push(recsvc_audio_encoder *encoder, const void *samples, size_t
                            "%zu bytes are not %zu samples of %d channels, %zu bytes each sample",
                            byte_count, sample_count, (int)encoder->mixer.channels_in, frame_bytes);
     if (sample_count > RECSVC_PUSH_SAMPLES_MAX)
-        return recsvc_fail(RECSVC_ERROR_ARGUMENT, "%zu samples in one push, at most %d are possible",
-                           sample_count, RECSVC_PUSH_SAMPLES_MAX);
+        return recsvc_fail(RECSVC_ERROR_ARGUMENT,
+                           "%zu samples in one push, at most %d are possible", sample_count,
+                           RECSVC_PUSH_SAMPLES_MAX);
     int status = refuse_if_over(encoder);
     if (status != RECSVC_OK)
         return status;
@@ -260,11 +254,12 @@ int recsvc_audio_drain(recsvc_audio_encoder *encoder)
         return recsvc_fail(RECSVC_ERROR_ARGUMENT, "encoder is NULL");
     if (encoder->drained)
         return RECSVC_OK;
-    int status = refuse_if_over(encoder);
-    if (status != RECSVC_OK)
-        return status;
     packet_queue_discard_taken(&encoder->queue);
     encoder->drained = true;
+    /* The failure was reported when it happened; what was finished before it can still be taken. */
+    if (encoder->failure != RECSVC_OK)
+        return RECSVC_OK;
+    int status = RECSVC_OK;
     if (encoder->resampler)
         status = resampler_flush(encoder->resampler, append, encoder);
     if (status == RECSVC_OK)

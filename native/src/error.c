@@ -19,3 +19,11 @@ const char *recsvc_last_error(void)
 {
     return last_error;
 }
+
+int recsvc_check_range(const char *name, int32_t value, int32_t low, int32_t high)
+{
+    if (value >= low && value <= high)
+        return RECSVC_OK;
+    return recsvc_fail(RECSVC_ERROR_ARGUMENT, "%s is %d, it must be from %d to %d", name,
+                       (int)value, (int)low, (int)high);
+}

@@ -95,7 +95,8 @@ int picture_convert(const recsvc_picture *picture, const planes *target)
         error = RAWToI420(from, 3 * width, y, y_stride, u, uv_stride, v, uv_stride, width, height);
         break;
     case RECSVC_PIXEL_BGR24:
-        error = RGB24ToI420(from, 3 * width, y, y_stride, u, uv_stride, v, uv_stride, width, height);
+        error =
+            RGB24ToI420(from, 3 * width, y, y_stride, u, uv_stride, v, uv_stride, width, height);
         break;
     case RECSVC_PIXEL_RGBA:
         error = ABGRToI420(from, 4 * width, y, y_stride, u, uv_stride, v, uv_stride, width, height);

@@ -75,12 +75,14 @@ static void configure(vpx_codec_enc_cfg_t *config, const recsvc_video_settings *
 static int tile_columns_log2(int32_t width, int32_t threads)
 {
     int columns_log2 = 0;
-    while (columns_log2 < 6 && (256 << (columns_log2 + 1)) <= width && (1 << columns_log2) < threads)
+    while (columns_log2 < 6 && (256 << (columns_log2 + 1)) <= width &&
+           (1 << columns_log2) < threads)
         columns_log2++;
     return columns_log2;
 }
 
-static vpx_codec_err_t control_common(vpx_codec_ctx_t *context, const recsvc_video_settings *settings)
+static vpx_codec_err_t control_common(vpx_codec_ctx_t *context,
+                                      const recsvc_video_settings *settings)
 {
     vpx_codec_err_t error = vpx_codec_control(context, VP8E_SET_CPUUSED, settings->speed);
     if (error == VPX_CODEC_OK)

@@ -15,11 +15,11 @@ struct recsvc_video_encoder {
     video_codec codec;
     recsvc_video_settings settings; /* width and height are those of the last frame */
     packet_queue queue;
-    uint8_t *scratch;               /* one I420 frame, for what has to be converted */
+    uint8_t *scratch; /* one I420 frame, for what has to be converted */
     size_t scratch_capacity;
-    int64_t last_pts_us;            /* -1 before the first frame */
-    int64_t clock_us;               /* the time that libvpx was told */
-    int32_t frames_to_key;          /* the next frame is a key frame when 0 */
+    int64_t last_pts_us;   /* -1 before the first frame */
+    int64_t clock_us;      /* the time that libvpx was told */
+    int32_t frames_to_key; /* the next frame is a key frame when 0 */
     bool drained;
 };
 
@@ -37,42 +37,34 @@ void recsvc_video_default_settings(recsvc_video_settings *settings, int32_t code
     settings->key_frame_interval_max = 100;
 }
 
-static int check_range(const char *name, int32_t value, int32_t low, int32_t high)
-{
-    if (value >= low && value <= high)
-        return RECSVC_OK;
-    return recsvc_fail(RECSVC_ERROR_ARGUMENT, "%s is %d, it must be from %d to %d", name,
-                       (int)value, (int)low, (int)high);
-}
-
 static int check_bits_per_second(int32_t bits_per_second)
 {
-    return check_range("bits_per_second", bits_per_second, RECSVC_VIDEO_BITS_PER_SECOND_MIN,
-                       RECSVC_VIDEO_BITS_PER_SECOND_MAX);
+    return recsvc_check_range("bits_per_second", bits_per_second, RECSVC_VIDEO_BITS_PER_SECOND_MIN,
+                              RECSVC_VIDEO_BITS_PER_SECOND_MAX);
 }
 
 static int check_speed(int32_t codec, int32_t speed)
 {
     int32_t highest = video_codec_speed_max(codec);
-    return check_range("speed", speed, -highest, highest);
+    return recsvc_check_range("speed", speed, -highest, highest);
 }
 
 static int check_settings(const recsvc_video_settings *settings)
 {
-    int status = check_range("codec", settings->codec, RECSVC_VIDEO_VP8, RECSVC_VIDEO_VP9);
+    int status = recsvc_check_range("codec", settings->codec, RECSVC_VIDEO_VP8, RECSVC_VIDEO_VP9);
     if (status == RECSVC_OK)
-        status = check_range("width", settings->width, 1, RECSVC_FRAME_SIDE_MAX);
+        status = recsvc_check_range("width", settings->width, 1, RECSVC_FRAME_SIDE_MAX);
     if (status == RECSVC_OK)
-        status = check_range("height", settings->height, 1, RECSVC_FRAME_SIDE_MAX);
+        status = recsvc_check_range("height", settings->height, 1, RECSVC_FRAME_SIDE_MAX);
     if (status == RECSVC_OK)
         status = check_bits_per_second(settings->bits_per_second);
     if (status == RECSVC_OK)
         status = check_speed(settings->codec, settings->speed);
     if (status == RECSVC_OK)
-        status = check_range("threads", settings->threads, 1, RECSVC_VIDEO_THREADS_MAX);
+        status = recsvc_check_range("threads", settings->threads, 1, RECSVC_VIDEO_THREADS_MAX);
     if (status == RECSVC_OK)
-        status = check_range("key_frame_interval_max", settings->key_frame_interval_max, 1,
-                             INT32_MAX);
+        status = recsvc_check_range("key_frame_interval_max", settings->key_frame_interval_max, 1,
+                                    INT32_MAX);
     return status;
 }
 
@@ -186,7 +178,8 @@ static int encode(recsvc_video_encoder *self, const recsvc_picture *picture)
     if (status != RECSVC_OK)
         return status;
     self->last_pts_us = picture->pts_us;
-    self->frames_to_key = is_key ? self->settings.key_frame_interval_max - 1 : self->frames_to_key - 1;
+    self->frames_to_key =
+        is_key ? self->settings.key_frame_interval_max - 1 : self->frames_to_key - 1;
     return RECSVC_OK;
 }
 

@@ -45,8 +45,10 @@ static void pushes_are_checked(void)
     recsvc_audio_settings settings = audio_settings(48000, 2, RECSVC_SAMPLE_S16);
     recsvc_audio_encoder *encoder = audio_open(&settings);
     char samples[960 * 4 + 4] = {0};
-    CHECK_FAILS(recsvc_audio_push(encoder, samples, 3839, 960), RECSVC_ERROR_ARGUMENT, "3839 bytes");
-    CHECK_FAILS(recsvc_audio_push(encoder, samples, 3840, 959), RECSVC_ERROR_ARGUMENT, "959 samples");
+    CHECK_FAILS(recsvc_audio_push(encoder, samples, 3839, 960), RECSVC_ERROR_ARGUMENT,
+                "3839 bytes");
+    CHECK_FAILS(recsvc_audio_push(encoder, samples, 3840, 959), RECSVC_ERROR_ARGUMENT,
+                "959 samples");
     CHECK_FAILS(recsvc_audio_push(encoder, NULL, 4, 1), RECSVC_ERROR_ARGUMENT, "4 bytes");
     /* A count whose bytes would overflow. */
     CHECK_FAILS(recsvc_audio_push(encoder, samples, 4, SIZE_MAX / 4 + 2), RECSVC_ERROR_ARGUMENT,

@@ -25,7 +25,8 @@ static void check_length(const recsvc_audio_settings *settings, const void *samp
 
 static void awkward_lengths(check_random *random)
 {
-    static const size_t LENGTHS[] = {0, 1, 2, 647, 648, 649, 959, 960, 961, 1919, 1920, 4801, 48017};
+    static const size_t LENGTHS[] = {0,   1,   2,    647,  648,  649,  959,
+                                     960, 961, 1919, 1920, 4801, 48017};
     for (int rate = 0; rate < RATE_COUNT; rate++) {
         recsvc_audio_settings settings = audio_settings(RATES[rate], 1, RECSVC_SAMPLE_S16);
         void *samples = audio_sine(&settings, 48017, 440, 0.5);

@@ -8,7 +8,7 @@
 typedef struct decoding {
     OpusDecoder *opus;
     heard sound;
-    size_t skip;       /* samples of look-ahead still to discard */
+    size_t skip; /* samples of look-ahead still to discard */
     int64_t next_pts;
     int was_padded;
 } decoding;
@@ -51,8 +51,9 @@ static void decode(decoding *self, const recsvc_packet *packet)
     heard *sound = &self->sound;
     size_t channels = (size_t)sound->channels;
     float decoded[960 * 2];
-    CHECK_INT(opus_decode_float(self->opus, packet->data, (opus_int32)packet->size, decoded, 960, 0),
-              960);
+    CHECK_INT(
+        opus_decode_float(self->opus, packet->data, (opus_int32)packet->size, decoded, 960, 0),
+        960);
     size_t skipped = self->skip < 960 ? self->skip : 960;
     CHECK(skipped + packet->padding_samples <= 960);
     size_t kept = 960 - skipped - packet->padding_samples;

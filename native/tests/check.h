@@ -9,24 +9,25 @@
 
 #include "recsvc.h"
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            check_failed(__FILE__, __LINE__, #condition);                                          \
+#define CHECK(condition)                                  \
+    do {                                                  \
+        if (!(condition))                                 \
+            check_failed(__FILE__, __LINE__, #condition); \
     } while (0)
 
 /* An integer equation; prints both sides. */
-#define CHECK_INT(got, wanted) check_int(__FILE__, __LINE__, #got, (int64_t)(got), (int64_t)(wanted))
+#define CHECK_INT(got, wanted) \
+    check_int(__FILE__, __LINE__, #got, (int64_t)(got), (int64_t)(wanted))
 
 /* A call that must succeed; prints the library's text. */
 #define CHECK_OK(call) CHECK_INT((call), RECSVC_OK)
 
 /* A call that must fail with `status` and a text that contains `word`. */
-#define CHECK_FAILS(call, status, word)                                                            \
-    do {                                                                                           \
-        CHECK_INT((call), (status));                                                               \
-        if (!strstr(recsvc_last_error(), (word)))                                                  \
-            check_failed(__FILE__, __LINE__, #call ": the text has no \"" word "\"");              \
+#define CHECK_FAILS(call, status, word)                                               \
+    do {                                                                              \
+        CHECK_INT((call), (status));                                                  \
+        if (!strstr(recsvc_last_error(), (word)))                                     \
+            check_failed(__FILE__, __LINE__, #call ": the text has no \"" word "\""); \
     } while (0)
 
 static inline void check_failed(const char *file, int line, const char *what)

@@ -57,5 +57,6 @@ int main(void)
 
     /* One second and 312 samples of look-ahead fill 51 packets but for the padding. */
     printf("%zu packets, %u samples of padding\n", packets_written, padding_written);
-    return status == RECSVC_OK && packets_written == 51 && padding_written == 51 * 960 - 48312 ? 0 : 1;
+    return status == RECSVC_OK && packets_written == 51 && padding_written == 51 * 960 - 48312 ? 0
+                                                                                               : 1;
 }

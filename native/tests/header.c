@@ -1,6 +1,8 @@
 /* The public header compiles alone, before any other, and twice. */
+/* clang-format off */
 #include "recsvc.h"
 #include "recsvc.h"
+/* clang-format on */
 
 #include "check.h"
 

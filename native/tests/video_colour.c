@@ -102,7 +102,8 @@ int main(void)
 {
     static const int32_t SIZES[][2] = {{1, 1},   {2, 2},   {1, 17},  {17, 1},   {3, 5},
                                        {15, 16}, {16, 16}, {33, 31}, {160, 90}, {161, 91}};
-    static const colour COLOURS[] = {{255, 0, 0}, {0, 255, 0}, {0, 0, 255}, {255, 255, 255}, {0, 0, 0}};
+    static const colour COLOURS[] = {
+        {255, 0, 0}, {0, 255, 0}, {0, 0, 255}, {255, 255, 255}, {0, 0, 0}};
     for (int32_t codec = RECSVC_VIDEO_VP8; codec <= RECSVC_VIDEO_VP9; codec++) {
         for (int format = 0; format < FORMAT_COUNT; format++) {
             for (size_t i = 0; i < sizeof SIZES / sizeof SIZES[0]; i++)

@@ -118,9 +118,9 @@ static void bit_rate_changes_while_running(int32_t codec, check_random *random)
 /* Jitter, a stall of an hour, a burst within microseconds: a packet for each, with its own time. */
 static void times_are_kept(int32_t codec)
 {
-    static const int64_t TIMES_US[] = {5,         6,           40000,       73000,
-                                       120000,    3600000000,  3600000001,  3600033333,
-                                       3600040000, INT64_MAX / 2, INT64_MAX};
+    static const int64_t TIMES_US[] = {
+        5,          6,          40000,      73000,         120000,   3600000000,
+        3600000001, 3600033333, 3600040000, INT64_MAX / 2, INT64_MAX};
     recsvc_video_settings settings = video_settings(codec, 64, 48);
     recsvc_video_encoder *encoder = video_open(&settings);
     video_decoder decoder;
@@ -141,7 +141,8 @@ static void times_are_kept(int32_t codec)
 
 static void threads_and_extremes(int32_t codec)
 {
-    static const int32_t RATES[] = {RECSVC_VIDEO_BITS_PER_SECOND_MIN, RECSVC_VIDEO_BITS_PER_SECOND_MAX};
+    static const int32_t RATES[] = {RECSVC_VIDEO_BITS_PER_SECOND_MIN,
+                                    RECSVC_VIDEO_BITS_PER_SECOND_MAX};
     for (int i = 0; i < 2; i++) {
         recsvc_video_settings settings = video_settings(codec, 640, 360);
         settings.threads = 1 + 3 * i;

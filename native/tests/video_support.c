@@ -91,8 +91,12 @@ static recsvc_picture paint(int32_t format, int32_t width, int32_t height, paint
             }
         }
     }
-    return (recsvc_picture){.data = data, .byte_count = byte_count, .pixel_format = format,
-                            .width = width, .height = height, .duration_us = 33333};
+    return (recsvc_picture){.data = data,
+                            .byte_count = byte_count,
+                            .pixel_format = format,
+                            .width = width,
+                            .height = height,
+                            .duration_us = 33333};
 }
 
 static colour scene_colour(const void *context, int x, int y)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from recsvc.capture.clock import ArrivalClock
+from recsvc.capture.clock import Stamper
 from recsvc.capture.constraints import AudioWish
 from recsvc.capture.quiet import quiet_stderr
 from recsvc.capture.source import AudioFormat, Sink, TrackInfo
@@ -30,14 +30,12 @@ SECOND_NS = 1_000_000_000
 # Blocks between PortAudio's thread and ours: at 2 ms a block still half a second, in which ours must
 # run once.
 QUEUE_BLOCKS_MAX = 256
+# From opening to the first block: sound servers wake a sleeping device, wireless ones connect.
+OPEN_LIMIT_S = 5.0
 # A working device calls back every few ms, whether there is sound or not.
 STALL_LIMIT_S = 3.0
 # How often the thread looks whether the device is still there.
 WATCH_POLL_S = 0.25
-# Samples missing (not just late) are a gap from here on; below, it is drift.
-GAP_NS = 20_000_000
-# Blocks that were delayed come in a burst soon; what is still missing after this is lost.
-GAP_WINDOW_NS = SECOND_NS // 2
 # A flush waits for what is between converter and us: the stream's latency, doubled for a late callback,
 # and this.
 FLUSH_EXTRA_S = 0.1
@@ -65,7 +63,8 @@ def load_sounddevice() -> Any:
 def open_microphone(name: str, wish: AudioWish) -> MicrophoneSource:
     """Opens the input device whose number is ``name`` or whose name contains it; ``""``: the default one.
 
-    Raises as ``open_source`` does. Blocks while PortAudio looks for devices (0.1 to 2 s, once a process).
+    Blocks while PortAudio looks for devices (0.1 to 2 s, once a process) and until the first block has come, at
+    most ``OPEN_LIMIT_S``. Raises as ``open_source`` does.
     """
     sounddevice = load_sounddevice()
     with quiet_stderr():
@@ -96,9 +95,11 @@ class MicrophoneSource:
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._over = False
+        self._error: Exception | None = None
+        self._alive = False  # a block has come
+        self._start_ns: int | None = None
         self._given_until_ns = 0
         self._sink: Sink | None = None
-        self._thread: threading.Thread | None = None
         try:
             self._stream = sounddevice.RawInputStream(
                 samplerate=form.sample_rate,
@@ -114,21 +115,24 @@ class MicrophoneSource:
             raise NotReadableError(f"{self._what} cannot be opened (in use elsewhere?): {error}") from error
         self._latency_ns = int(self._stream.latency * SECOND_NS)
         self._stamper = Stamper(form.sample_rate, self._latency_ns)
-
-    def start(self, sinks: Mapping[str, Sink]) -> None:
-        """Starts the device. May be called once. Raises ``NotReadableError`` when the device refuses."""
-        if self._thread is not None:
-            raise RuntimeError(f"{self._what} was started before")
-        self._sink = sinks.get("audio")
         self._thread = threading.Thread(target=self._run, name="capture mic:", daemon=True)
         try:
-            with quiet_stderr():
-                self._stream.start()
-        except Exception as error:
-            self._closing.set()
+            self._stream.start()
+        except sounddevice.PortAudioError as error:
+            self._stream.close()
             raise NotReadableError(f"{self._what} does not start: {error}") from error
-        finally:
-            self._thread.start()
+        self._thread.start()
+        self._await_first_block()
+
+    def start(self, sinks: Mapping[str, Sink]) -> None:
+        """The device runs since it was opened: delivers what is captured from now on. May be called once."""
+        with self._changed:
+            if self._start_ns is not None:
+                raise RuntimeError(f"{self._what} was started before")
+            self._start_ns = self._given_until_ns = time.monotonic_ns()
+            self._sink = sinks.get("audio")
+            if self._over and self._sink is not None:
+                self._sink.ended(self._error)
 
     def flush(self, until_ns: int) -> None:
         """Waits for the block that covers ``until_ns``: about the stream's latency, at most twice that and
@@ -137,7 +141,7 @@ class MicrophoneSource:
         deadline_s = time.monotonic() + 2 * self._latency_ns / SECOND_NS + FLUSH_EXTRA_S
         until_ns = min(until_ns, time.monotonic_ns())
         with self._changed:
-            while self._thread is not None and not (self._over or self._closing.is_set()):
+            while self._start_ns is not None and not (self._over or self._closing.is_set()):
                 if self._given_until_ns > until_ns:
                     return
                 if not self._changed.wait(deadline_s - time.monotonic()):
@@ -149,10 +153,19 @@ class MicrophoneSource:
         with self._changed:
             self._changed.notify_all()
         self._queue.put(None)
-        if self._thread is None:
-            self._stream.close()
-        elif self._thread is not threading.current_thread():
+        if self._thread is not threading.current_thread():
             self._thread.join(CLOSE_LIMIT_S)
+
+    def _await_first_block(self) -> None:
+        deadline_s = time.monotonic() + OPEN_LIMIT_S
+        with self._changed:
+            while not (self._alive or self._over):
+                if not self._changed.wait(deadline_s - time.monotonic()):
+                    break
+            alive, error = self._alive, self._error
+        if not alive:
+            self.close()
+            raise error or NotReadableError(f"{self._what} was opened, but no sound came for {OPEN_LIMIT_S:g} s")
 
     def _callback(self, samples: Any, frames: int, when: Any, status: Any) -> None:
         """In PortAudio's thread: copies and returns."""
@@ -176,7 +189,7 @@ class MicrophoneSource:
             log.exception("capture of %s stopped", self._what)
             error = failure
         with self._changed:
-            self._over = True
+            self._over, self._error = True, error
             self._changed.notify_all()
             if self._sink is not None and not self._closing.is_set():
                 self._sink.ended(error)
@@ -201,15 +214,22 @@ class MicrophoneSource:
                 self._give(block, lost)
             elif self._finished:
                 return NotReadableError(f"{self._what}: the device stopped; was it unplugged?")
-            elif time.monotonic() - alive_s > STALL_LIMIT_S:
+            elif self._alive and time.monotonic() - alive_s > STALL_LIMIT_S:
                 return NotReadableError(f"{self._what}: no sound for {STALL_LIMIT_S:g} s; was it unplugged?")
         return None
 
     def _give(self, block: _Block, lost: int) -> None:
         count = len(block.samples) // self._format.frame_bytes
-        captured_ns = self._stamper.stamp(count, block.called_ns, block.delay_ns, block.overflow or lost > 0)
+        missing = block.overflow or lost > 0
         with self._changed:
-            if self._closing.is_set():
+            started = self._start_ns is not None
+            captured_ns = self._stamper.stamp(
+                count, block.called_ns, block.delay_ns, missing, settling=not started
+            )
+            end_ns = captured_ns + count * SECOND_NS // self._format.sample_rate
+            self._alive = True
+            self._changed.notify_all()
+            if self._closing.is_set() or self._start_ns is None or end_ns <= self._start_ns:
                 return
             if self._sink is not None:
                 if block.overflow:
@@ -217,40 +237,7 @@ class MicrophoneSource:
                 if lost:
                     self._sink.count("capture_queue_full", lost)
                 self._sink.audio(captured_ns, block.samples)
-            self._given_until_ns = captured_ns + count * SECOND_NS // self._format.sample_rate
-            self._changed.notify_all()
-
-
-class Stamper:
-    """Capture times of a device's blocks; see the top of this file. No I/O, not thread-safe."""
-
-    def __init__(self, sample_rate: int, latency_ns: int) -> None:
-        self._rate = sample_rate
-        self._latency_ns = latency_ns
-        self._count = 0
-        self._clock = ArrivalClock(gap_ns=GAP_NS, gap_window_ns=GAP_WINDOW_NS)
-        # The fixed part of the delay: lateness is measured against the first block.
-        self._delay_ns = 0
-
-    def stamp(self, count: int, called_ns: int, delay_ns: int, overflow: bool) -> int:
-        """The capture time of a block of ``count`` samples; ``overflow``: samples before it were lost."""
-        media_ns = self._count * SECOND_NS // self._rate
-        length_ns = count * SECOND_NS // self._rate
-        self._count += count
-        if not self._clock.is_set:
-            self._delay_ns = self._plausible_ns(delay_ns, length_ns) - length_ns
-        arrived_ns = called_ns - length_ns - self._delay_ns
-        if overflow and self._clock.is_set:
-            captured_ns = called_ns - self._plausible_ns(delay_ns, length_ns)
-            if captured_ns - self._clock.captured_ns(media_ns) > GAP_NS:
-                self._clock.set(media_ns, captured_ns, called_ns)
-        else:
-            self._clock.follow(media_ns, arrived_ns, called_ns)
-        return self._clock.captured_ns(media_ns)
-
-    def _plausible_ns(self, delay_ns: int, length_ns: int) -> int:
-        """The reported delay within what is possible: the block's length, and at most the latency on top."""
-        return max(length_ns, min(delay_ns, length_ns + self._latency_ns))
+            self._given_until_ns = end_ns
 
 
 def _find(sounddevice: Any, name: str) -> Mapping[str, Any]:

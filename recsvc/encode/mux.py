@@ -262,25 +262,20 @@ class _MatroskaWriter:
         ms = max(_to_ms(start), self._last_ms[_AUDIO] + 1)
         if padding:
             discard_ns = (padding * 10**9 + _OPUS_RATE // 2) // _OPUS_RATE
-            self._add(_Packet(ms, _AUDIO, data, True, _to_ms(duration - padding), discard_ns))
+            self._add(_Packet(ms, _AUDIO, data, True, _to_ms(duration - padding) or 1, discard_ns))
         else:
             self._add(_Packet(ms, _AUDIO, data, True))
 
     def _add(self, packet: _Packet) -> None:
         """Puts it in order; passes on those before which none can come any more, or which waited long enough."""
         self._last_ms[packet.track] = packet.ms
-        if self._pending or len(self._last_ms) > 1:
-            bisect.insort(self._pending, packet)
-            times = self._last_ms.values()
-            self._release(max(min(times), max(times) - INTERLEAVE_MAX_MS))
-        else:
-            self._put(packet)
+        bisect.insort(self._pending, packet)
+        times = self._last_ms.values()
+        self._release(max(min(times), max(times) - INTERLEAVE_MAX_MS))
 
     def _release(self, until_ms: int) -> None:
-        count = bisect.bisect_right(self._pending, until_ms, key=lambda packet: packet.ms)
-        for packet in self._pending[:count]:
-            self._put(packet)
-        del self._pending[:count]
+        while self._pending and self._pending[0].ms <= until_ms:
+            self._put(self._pending.pop(0))
 
     def _put(self, packet: _Packet) -> None:
         """Adds a block to the open cluster or a new one: times never fall in a cluster, key frames begin one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,6 @@ class Recording:
         self._until_ns: int | None = None
         self._origin_ns: int | None = None
         self._held: list[MuxPacket] = []
-        self._pieces = _Pieces(self.path)
         self._duration_ns = 0
         video = audio = None
         for track, route in zip(request.tracks, request.routes, strict=True):
@@ -51,6 +49,7 @@ class Recording:
                 self.tracks[route] = sound
                 audio = mux.AudioTrack(sound.output_channel_count, sound.pre_skip_samples, sound.sample_rate)
         self._muxer = mux.Muxer(self.path, self.format.container, video=video, audio=audio)
+        self._pieces = _Pieces(self.path, self._muxer.header_size)
 
     # --- frames -----------------------------------------------------------------------------------
 
@@ -118,7 +117,7 @@ class Recording:
                 packet.padding_samples,
             )
             self._duration_ns = max(self._duration_ns, at_ns)
-        self._pieces.written(self._muxer.bytes_written, at_ns)
+        self._pieces.written(self._muxer.bytes_written, self._muxer.written_until_ns)
 
     @property
     def _audio(self) -> AudioTrack:
@@ -208,21 +207,19 @@ class _Pieces:
     The first piece keeps its own copy of the header, because the file's is patched at the end.
     """
 
-    HEAD_BYTES = 4096  # more than any header of ours; what lies behind it is never patched
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, header_size: int) -> None:
         self._path = path
+        self._header_size = header_size
         self._size = 0
-        self._size_ns = 0  # media up to here is in complete clusters
+        self._size_ns = 0
         self._handed_out = 0
         self._handed_out_ns = 0
         self._count = 0
         self._timecode_ms = -1.0
 
-    def written(self, size: int, at_ns: int) -> None:
-        """The file has ``size`` bytes after a packet of time ``at_ns`` was given to the muxer."""
-        if size > self._size:
-            self._size, self._size_ns = size, at_ns
+    def written(self, size: int, until_ns: int) -> None:
+        """The file has ``size`` bytes, which hold the media up to ``until_ns``."""
+        self._size, self._size_ns = size, until_ns
 
     def ready(self, timeslice_ms: float) -> bool:
         grown = self._size > self._handed_out and self._size_ns > self._handed_out_ns
@@ -244,7 +241,7 @@ class _Pieces:
         head = b""
         if start == 0 and end > 0:
             with open(self._path, "rb") as file:
-                head = os.pread(file.fileno(), min(self.HEAD_BYTES, end), 0)
+                head = file.read(min(self._header_size, end))
             start = len(head)
         blob = BlobDescription(
             path=str(self._path),

@@ -254,7 +254,7 @@ def _start_private() -> Client:
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     if not os.access(base, os.W_OK):
         base = tempfile.gettempdir()
-    directory = tempfile.mkdtemp(prefix="recsvc-", dir=base)
+    directory = tempfile.mkdtemp(prefix=role.RUNTIME_PREFIX, dir=base)
     endpoint = f"ipc://{directory}/control"
     process = role.start(
         "controller", "--endpoint", endpoint, "--directory", directory, "--spool", str(spool_directory())

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import select
+import shutil
 import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 log = logging.getLogger("recsvc")
 
-ROLES = ("controller", "encode", "capture")
+RUNTIME_PREFIX = "recsvc-"  # of the directories that hold the sockets of private controllers
 
 
 def start(role: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -33,6 +36,13 @@ def arguments(role: str, *names: str) -> argparse.Namespace:
     return parser.parse_args(sys.argv[2:])
 
 
+def remove_runtime(endpoint: str) -> None:
+    """Removes the directory of an ``ipc://`` endpoint of ours: for a role whose controller can do it no more."""
+    directory = Path(endpoint.removeprefix("ipc://")).parent
+    if endpoint.startswith("ipc://") and directory.name.startswith(RUNTIME_PREFIX):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 class Lifeline:
     """Two file descriptors that become readable when this process is to end: its parent's, and SIGTERM's."""
 
@@ -51,6 +61,12 @@ class Lifeline:
                 self.parent_gone = True
             else:
                 self.descriptors.append(self._parent)
+
+    def check(self) -> bool:
+        """Whether the parent is gone by now."""
+        if self._parent is not None and select.select([self._parent], [], [], 0)[0]:
+            self.parent_gone = True
+        return self.parent_gone
 
     def ended_by(self, readable: int) -> bool:
         """Whether this readable descriptor means that the process is to end."""

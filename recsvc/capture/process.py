@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from .. import errors
-from ..role import Lifeline, arguments
+from ..role import Lifeline, arguments, remove_runtime
 from ..wire import messages, sockets
 from ..wire.sender import Block, FrameSender, Picture
 from .source import AudioFormat, Source, TrackInfo, open_source
@@ -214,4 +214,11 @@ class CaptureProcess:
 def main() -> None:
     """``recsvc capture``: the process's entry."""
     given = arguments("capture", "control")
-    CaptureProcess(given.control, Lifeline(given.parent)).run()
+    lifeline = Lifeline(given.parent)
+    try:
+        CaptureProcess(given.control, lifeline).run()
+    except sockets.ZMQError:
+        if not lifeline.check():  # else its sockets' directory went with the parent
+            raise
+    if lifeline.check():
+        remove_runtime(given.control)

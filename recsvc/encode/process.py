@@ -20,7 +20,7 @@ from ..limits import (
     RECORDINGS_PER_WORKER_MAX,
     VIDEO_CREDIT_FRAMES,
 )
-from ..role import Lifeline, arguments
+from ..role import Lifeline, arguments, remove_runtime
 from ..wire import messages, sockets
 from .recording import Recording
 from .scheduler import Scheduler
@@ -302,4 +302,11 @@ class Worker:
 def main() -> None:
     """``recsvc encode``: the process's entry."""
     given = arguments("encode", "control", "data")
-    Worker(given.control, given.data, Lifeline(given.parent)).run()
+    lifeline = Lifeline(given.parent)
+    try:
+        Worker(given.control, given.data, lifeline).run()
+    except sockets.ZMQError:
+        if not lifeline.check():  # else its sockets' directory went with the parent
+            raise
+    if lifeline.check():
+        remove_runtime(given.control)

@@ -182,6 +182,7 @@ def _read_tracks(data: bytes, element: Element, file: File, base: int) -> None:
         track: dict[str, object] = {
             "type": _uint(data, entry, 0x83),
             "codec": _value(data, entry, 0x86).decode(),
+            "language": _value(data, entry, 0x22B59C).decode() or "eng",
             "private": _value(data, entry, 0x63A2),
             "codec_delay_ns": _uint(data, entry, 0x56AA),
             "seek_pre_roll_ns": _uint(data, entry, 0x56BB),

@@ -216,6 +216,7 @@ def test_finished_file(tmp_path: Path, container: str, codec: str, tracks: str) 
     check(file, calls, 2_612_345_678)
     assert file.doc_type == container
     assert file.blocks[0].ms == 0
+    assert {track["language"] for track in file.tracks.values()} == {"und"}
     video = [track for track in file.tracks.values() if track["type"] == 1]
     audio = [track for track in file.tracks.values() if track["type"] == 2]
     if tracks != "audio":
@@ -441,6 +442,15 @@ def test_abort_leaves_what_a_crash_would(tmp_path: Path) -> None:
     assert until_ns <= 5 * 10**9 and len(decoded(before, "video")) >= 120
 
 
+def test_clusters_are_bounded_at_any_bitrate(tmp_path: Path) -> None:
+    muxer = Muxer(tmp_path / "a", "webm", video=VideoTrack("vp8", *SIZE), audio=None)
+    for number in range(12):
+        muxer.write_video(bytes(1_000_000), number * 10_000_000, 10_000_000, number == 0)
+    assert muxer.bytes_written > 10_000_000
+    muxer.finish(120_000_000)
+    assert [len(blocks) for _, blocks in ebml.read((tmp_path / "a").read_bytes()).clusters] == [5, 5, 2]
+
+
 def test_flush_leaves_nothing_behind(tmp_path: Path) -> None:
     (data, _), (other, _) = video_packets(2)
     muxer = Muxer(tmp_path / "a", "webm", video=VideoTrack("vp8", *SIZE), audio=AudioTrack(2, PRE_SKIP, 48_000))
@@ -532,7 +542,7 @@ def test_disk_full_in_the_middle(tmp_path: Path, file_size_limit: int) -> None:
             again()
     muxer.abort()
     left = (tmp_path / "a").read_bytes()
-    assert len(left) == file_size_limit, "a write in parts was not completed up to the limit"
+    assert ebml.read(left).complete_end == muxer.bytes_written < len(left) == file_size_limit, "a part went unnoticed"
     assert len(decoded(left, "video")) > 10
 
 

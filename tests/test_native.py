@@ -377,7 +377,7 @@ def test_the_gil_is_released() -> None:
         ticks += 1
     thread.join()
     assert spans[0] > 0.02
-    assert ticks > spans[0] * 1000 / 20  # held, it would be one or two
+    assert ticks >= 5  # held, it would be one or two
 
 
 def test_close_waits_for_a_call_in_another_thread() -> None:

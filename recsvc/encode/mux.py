@@ -308,7 +308,8 @@ class _MatroskaWriter:
                 more += _element(0x75A2, discard_ns.to_bytes(8, "big"))
             if not is_key_frame:
                 more += _element(0xFB, (self._last_video_block_ms - ms).to_bytes(8, "big", signed=True))
-            block = _element(0xA1, struct.pack(">BhB", 0x80 | track, ms - self._cluster_ms, 0) + data)
+            head = struct.pack(">BhB", 0x80 | track, ms - self._cluster_ms, 0)
+            block = _element(0xA1, b"".join((head, data)))
             self._blocks.append(_element(0xA0, block + more))
             self._blocks_size += len(self._blocks[-1])
         self._newest_ms = ms

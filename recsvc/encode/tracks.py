@@ -13,6 +13,7 @@ from . import native
 from .timeline import AudioTimeline, KeyFrames, VideoTimeline
 
 OPUS_RATE = 48_000
+_KEY_FRAME_DISTANCE_MAX = 30_000  # ours to decide (timeline.KeyFrames); some decoders fail beyond so many others
 _LEVEL_EVERY_NS = 100_000_000  # the level meter looks at one sound block in this time: it must cost nothing
 
 
@@ -96,7 +97,11 @@ class VideoTrack:
             self.first_ns = recorded_ns
         if self._encoder is None:
             self._encoder = native.VideoEncoder(
-                self._codec, header.width, header.height, bits_per_second=self._bits_per_second
+                self._codec,
+                header.width,
+                header.height,
+                bits_per_second=self._bits_per_second,
+                key_frame_interval_max=_KEY_FRAME_DISTANCE_MAX,
             )
         key = self._keys.wanted(recorded_ns, header.paused_ns)
         packets = self._encoder.encode(

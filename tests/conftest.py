@@ -95,6 +95,10 @@ def _unshared_processes() -> dict[int, str]:
 @pytest.fixture(autouse=True)
 def nothing_left_by_the_test(request: pytest.FixtureRequest) -> Iterator[None]:
     before = spool_files()
+    known = set(role_processes())
+
+    def unwanted_processes() -> dict[int, str]:
+        return {pid: line for pid, line in _unshared_processes().items() if pid not in known}
 
     def unwanted_files() -> set[Path]:
         files = spool_files() - before
@@ -104,7 +108,7 @@ def nothing_left_by_the_test(request: pytest.FixtureRequest) -> Iterator[None]:
 
     yield
     if request.node.stash.get(_passed, False):
-        none_left(_unshared_processes, "processes")
+        none_left(unwanted_processes, "processes")
         none_left(unwanted_files, "spool files")
 
 

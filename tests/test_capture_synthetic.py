@@ -8,6 +8,7 @@ import pytest
 from fixtures_media import KeepingSink, wait_until
 from pattern import loudness, read_counter, tone_frequency
 
+from recsvc.capture import synthetic
 from recsvc.capture.pattern import Pattern, cells, check_byte
 from recsvc.capture.source import open_source
 
@@ -88,6 +89,28 @@ def test_a_flush_delivers_the_frames_that_are_due_and_waits_for_nothing():
         assert len(sink.pictures) * S // 200 > until_ns - start_ns
     source.close()
     assert sorted(took_ns)[15] < 50_000_000  # half of them: a busy machine may hold up any one
+
+
+def test_a_source_that_falls_behind_leaves_frames_out_and_counts_them(monkeypatch):
+    """A sink that takes 20 ms for each of 200 frames a second: the source stays at most its limit behind."""
+    monkeypatch.setattr(synthetic, "LATE_LIMIT_NS", S // 10)
+
+    class SlowSink(KeepingSink):
+        def video(self, *frame):
+            time.sleep(0.02)
+            super().video(*frame)
+
+    sink = SlowSink()
+    source = open_source("test:", None, {"width": 64, "height": 48, "frame_rate": 200})
+    source.start({"video": sink})
+    wait_until(lambda: len(sink.pictures) >= 20, "20 frames")
+    until_ns = time.monotonic_ns()
+    source.flush(until_ns)
+    took_ns = time.monotonic_ns() - until_ns
+    source.close()
+    assert took_ns < S  # what is at most 0.1 s late: 20 frames, and not the ones that became due meanwhile
+    numbers = [read_counter(p.picture, p.width, p.height) for p in sink.pictures]
+    assert numbers == sorted(set(numbers)) and numbers[-1] - len(numbers) + 1 == sink.counts["capture_late"]
 
 
 def test_a_flush_into_the_future_counts_as_now():

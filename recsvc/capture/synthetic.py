@@ -35,6 +35,9 @@ log = logging.getLogger("recsvc")
 BLOCKS_PER_SECOND = 100
 # The thread only computes and calls sinks; longer than this, a sink has hung and is left behind.
 CLOSE_LIMIT_S = 2.0
+# A machine that cannot draw as fast as the frames are due falls behind no further than this: older frames are
+# left out and counted, as a camera's would be. It also bounds what a flush has to draw.
+LATE_LIMIT_NS = 2_000_000_000
 # A recording's frames are numbered with 64 bits; a run this long (a year) is as good as endless.
 DURATION_MAX_S = 366 * 86_400
 
@@ -64,7 +67,11 @@ class SyntheticSource:
             raise ValueError(f"test: unknown parameter {', '.join(unknown)}; known are {', '.join(PARAMETERS)}")
         self.tracks: list[TrackInfo] = []
         self._lock = threading.Lock()
+        self._flush_lock = threading.Lock()
         self._closing = threading.Event()
+        self._flushes = 0  # how many callers are in flush(): the thread makes way for them
+        self._no_flush = threading.Event()
+        self._no_flush.set()
         self._thread: threading.Thread | None = None
         self._audio: _Tone | None = None
         self._video: _Film | None = None
@@ -90,13 +97,23 @@ class SyntheticSource:
 
     def flush(self, until_ns: int) -> None:
         """Delivers all frames and samples up to ``until_ns``, a partial block too. Blocks for computing
-        alone: under 2 ms a frame, plus what the source's thread is delivering at this moment.
+        alone: under 2 ms a frame, plus the one frame that the source's thread is delivering at this moment.
         """
         if self._thread is None:
             return
-        with self._lock:
-            if not self._closing.is_set():
-                self._deliver(min(until_ns, time.monotonic_ns()), partial=True)
+        with self._flush_lock:
+            self._flushes += 1
+            self._no_flush.clear()
+        try:
+            with self._lock:
+                if not self._closing.is_set():
+                    until_ns = min(until_ns, time.monotonic_ns())
+                    self._deliver(until_ns, partial=True, give_way=self._closing.is_set)
+        finally:
+            with self._flush_lock:
+                self._flushes -= 1
+                if not self._flushes:
+                    self._no_flush.set()
 
     def close(self) -> None:
         """Blocks for the frame being delivered, at most ``CLOSE_LIMIT_S``."""
@@ -105,10 +122,14 @@ class SyntheticSource:
             self._thread.join(CLOSE_LIMIT_S)
 
     def _run(self) -> None:
+        def give_way() -> bool:
+            return not self._no_flush.is_set() or self._closing.is_set()
+
         try:
             while not self._closing.is_set():
+                self._no_flush.wait()
                 with self._lock:
-                    due_ns = self._deliver(time.monotonic_ns(), partial=False)
+                    due_ns = self._deliver(time.monotonic_ns(), partial=False, give_way=give_way)
                 if due_ns is None:
                     return
                 self._closing.wait(max(0, due_ns - time.monotonic_ns()) / SECOND_NS)
@@ -118,13 +139,16 @@ class SyntheticSource:
                 if track is not None:
                     track.end(error)
 
-    def _deliver(self, until_ns: int, *, partial: bool) -> int | None:
-        """Delivers what is due; when the next is, ``None`` when every track has ended. Under the lock."""
+    def _deliver(self, until_ns: int, *, partial: bool, give_way: Callable[[], bool]) -> int | None:
+        """Delivers what is due, frame by frame until ``give_way()``. Under the lock.
+
+        Returns when the next frame is due, ``None`` when every track has ended.
+        """
         due: list[int] = []
         for track in (self._video, self._audio):
             if track is None or track.ended:
                 continue
-            track.deliver(until_ns, partial, self._closing.is_set)
+            track.deliver(until_ns, partial, give_way)
             if not track.ended:
                 due.append(track.due_ns())
         return min(due, default=None)
@@ -171,7 +195,7 @@ class _Track:
             if self.sink is not None:
                 self.sink.ended(error)
 
-    def deliver(self, until_ns: int, partial: bool, closing: Callable[[], bool]) -> None:
+    def deliver(self, until_ns: int, partial: bool, give_way: Callable[[], bool]) -> None:
         raise NotImplementedError
 
     def due_ns(self) -> int:
@@ -193,9 +217,14 @@ class _Film(_Track):
         self.format = VideoFormat(width, height, "i420", frame_rate)
         self._pattern = Pattern(name, width, height, _whole(parameters, "seed", 0, 0, 2**64 - 1))
 
-    def deliver(self, until_ns: int, partial: bool, closing: Callable[[], bool]) -> None:
+    def deliver(self, until_ns: int, partial: bool, give_way: Callable[[], bool]) -> None:
         count = self.count_until(until_ns)
-        while self.next < count and not closing():
+        late = self.count_until(until_ns - LATE_LIMIT_NS) - self.next
+        if late > 0:
+            self.next += late
+            if self.sink is not None:
+                self.sink.count("capture_late", late)
+        while self.next < count and not give_way():
             number = self.next
             self.next += 1
             if self.sink is not None:
@@ -224,9 +253,9 @@ class _Tone(_Track):
         amplitude = _number(parameters, "amplitude", 0.5, 0.0, 1.0)
         self._wave = _wave(self.format, frequency, amplitude, self._period, self._period + self._block)
 
-    def deliver(self, until_ns: int, partial: bool, closing: Callable[[], bool]) -> None:
+    def deliver(self, until_ns: int, partial: bool, give_way: Callable[[], bool]) -> None:
         count = self.count_until(until_ns)
-        while self.next < count and not closing():
+        while self.next < count and not give_way():
             end = self._block_end()
             if end > count:
                 if not partial:

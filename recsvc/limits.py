@@ -47,6 +47,10 @@ VIDEO_HOLD_NS = 100 * MS
 """Packets of pictures stay this long (in media time) before they are written, so that those captured after a
 pause or stop, but before its command arrived, can be left out."""
 
+IDLE_FLUSH_NS = 400 * MS
+"""When nothing has come for a recording this long (a still picture, a stalled source), what is held and the open
+cluster are written, so that a crash loses nothing of it."""
+
 # --- time -----------------------------------------------------------------------------------------
 AUDIO_GAP_NS = 20 * MS
 """A sound block later than expected by more than this leaves a gap, which is filled with silence; less

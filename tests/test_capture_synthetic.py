@@ -78,7 +78,7 @@ def test_a_flush_is_exact_to_the_sample(rate, channels, size):
 
 
 def test_a_flush_delivers_the_frames_that_are_due_and_waits_for_nothing():
-    source, sink = opened("test:", None, {"width": 1280, "height": 720, "frame_rate": 200})
+    source, sink = opened("test:", None, {"width": 320, "height": 240, "frame_rate": 200})
     took_ns = []
     for _ in range(30):
         time.sleep(0.004)
@@ -110,7 +110,9 @@ def test_a_source_that_falls_behind_leaves_frames_out_and_counts_them(monkeypatc
     source.close()
     assert took_ns < S  # what is at most 0.1 s late: 20 frames, and not the ones that became due meanwhile
     numbers = [read_counter(p.picture, p.width, p.height) for p in sink.pictures]
-    assert numbers == sorted(set(numbers)) and numbers[-1] - len(numbers) + 1 == sink.counts["capture_late"]
+    assert numbers == sorted(set(numbers))
+    # Every number that is missing was counted; so were those left out last, before a frame that never came.
+    assert 0 < numbers[-1] + 1 - len(numbers) <= sink.counts["capture_late"]
 
 
 def test_a_flush_into_the_future_counts_as_now():

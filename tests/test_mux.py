@@ -584,3 +584,21 @@ def test_other_errors(tmp_path: Path) -> None:
         with pytest.raises(errors.InvalidStateError, match="closed"):
             call()
     muxer.abort()
+
+
+def test_why_libavformat_does_not_mux_here(tmp_path: Path) -> None:
+    """It keeps the sound behind a silent VP8 track in memory, without end. When this fails, use it."""
+    path = tmp_path / "held.webm"
+    with av.open(str(path), "w", format="webm", options={"flush_packets": "1", "max_interleave_delta": "300000"}) as out:
+        video = out.add_mux_stream("vp8", width=16, height=16)
+        sound = out.add_stream("libopus", rate=48_000)
+        picture = av.Packet(bytes(range(1, 64)))
+        picture.stream, picture.pts, picture.dts = video, 0, 0
+        picture.time_base, picture.is_keyframe = Fraction(1, 1000), True
+        out.mux(picture)
+        for index in range(1000):  # 20 s
+            frame = av.AudioFrame(format="s16", layout="stereo", samples=960)
+            frame.sample_rate, frame.pts, frame.time_base = 48_000, index * 960, Fraction(1, 48_000)
+            out.mux(sound.encode(frame))
+        assert path.stat().st_size < 1000
+    assert path.stat().st_size > 1000

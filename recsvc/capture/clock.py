@@ -91,9 +91,7 @@ class Stamper:
         # The fixed part of the delay: lateness is measured against the first block.
         self._delay_ns = 0
 
-    def stamp(
-        self, count: int, called_ns: int, delay_ns: int, overflow: bool, *, settling: bool = False
-    ) -> int:
+    def stamp(self, count: int, called_ns: int, delay_ns: int, overflow: bool, *, settling: bool = False) -> int:
         """The capture time of a block of ``count`` samples.
 
         ``called_ns``: when it came; ``delay_ns``: how long before its first sample was captured, as the device

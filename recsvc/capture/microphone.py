@@ -223,9 +223,7 @@ class MicrophoneSource:
         missing = block.overflow or lost > 0
         with self._changed:
             started = self._start_ns is not None
-            captured_ns = self._stamper.stamp(
-                count, block.called_ns, block.delay_ns, missing, settling=not started
-            )
+            captured_ns = self._stamper.stamp(count, block.called_ns, block.delay_ns, missing, settling=not started)
             end_ns = captured_ns + count * SECOND_NS // self._format.sample_rate
             self._alive = True
             self._changed.notify_all()

@@ -16,6 +16,7 @@ from .. import errors
 from ..limits import (
     AUDIO_CREDIT_FRAMES,
     DRAIN_DEADLINE_NS,
+    IDLE_FLUSH_NS,
     QUEUE_BYTES_MAX,
     RECORDINGS_PER_WORKER_MAX,
     VIDEO_CREDIT_FRAMES,
@@ -78,15 +79,18 @@ class Worker:
                 self._take_data()
             self._encode_one()
             self._finish_late()
+            if not readable and not len(self._scheduler):  # else this process was starved, not its recordings
+                self._flush_idle()
         self._data.close()
         self._control.close()
 
     def _timeout_ms(self) -> int:
         if len(self._scheduler):
             return 0
-        deadlines = [r.deadline_ns for r in self._recordings.values() if r.deadline_ns is not None]
-        if not deadlines:
+        if not self._recordings:
             return 60_000
+        deadlines = [r.deadline_ns for r in self._recordings.values() if r.deadline_ns is not None]
+        deadlines.append(time.monotonic_ns() + IDLE_FLUSH_NS // 2)
         return max(0, (min(deadlines) - time.monotonic_ns()) // 1_000_000 + 1)
 
     def _send(self, message: messages.Message) -> None:
@@ -282,6 +286,14 @@ class Worker:
         del self._recordings[recording.name]
         recording.abandon("deadline" if error == "UnknownError" else "failed", waiting)
         self._send(recording.finish(error, text))
+
+    def _flush_idle(self) -> None:
+        now = time.monotonic_ns()
+        for recording in list(self._recordings.values()):
+            try:
+                recording.idle(now)
+            except Exception as error:
+                self._finish(recording, errors.name_of(error), str(error))
 
     def _drop_waiting(self, route: str) -> int:
         """Takes a waiting frame of a route out of the scheduler; its units."""

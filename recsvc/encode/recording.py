@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import mime
-from ..limits import FIRST_FRAME_WAIT_NS, S
+from ..limits import FIRST_FRAME_WAIT_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S
 from ..wire import messages
 from ..wire.messages import AudioFrame, BlobDescription, End, OpenRecording, RecordingStatistics, VideoFrame
 from . import mux
@@ -37,6 +37,8 @@ class Recording:
         self._origin_ns: int | None = None
         self._held: list[MuxPacket] = []
         self._duration_ns = 0
+        self._active_ns = time.monotonic_ns()
+        self._flushed = True
         video = audio = None
         for track, route in zip(request.tracks, request.routes, strict=True):
             if track.kind == "video":
@@ -59,7 +61,27 @@ class Recording:
         if self._offset_ns is None:
             own_clock = header.captured_ns < self.started_ns - _OWN_CLOCK_NS
             self._offset_ns = self.started_ns - header.captured_ns if own_clock else 0
-        self._write(track.encode(header, payload, self._offset_ns))  # type: ignore[arg-type]
+        packets = track.encode(header, payload, self._offset_ns)  # type: ignore[arg-type]
+        if isinstance(track, AudioTrack):  # sound tells how far a picture without successor lies back
+            for other in self.tracks.values():
+                if isinstance(other, VideoTrack):
+                    packets += other.release((track.end_ns or 0) - 2 * VIDEO_HOLD_NS)
+        self._write(packets)
+        self._active_ns, self._flushed = time.monotonic_ns(), False
+
+    def idle(self, now_ns: int) -> None:
+        """To be called now and then: writes what is held once nothing has come for a while."""
+        if not self._flushed and now_ns - self._active_ns >= IDLE_FLUSH_NS:
+            self._flush()
+
+    def _flush(self) -> None:
+        for track in self.tracks.values():
+            if isinstance(track, VideoTrack):
+                self._held += track.release(None)
+        self._release_held(all_of_it=True)
+        self._muxer.flush()
+        self._pieces.written(self._muxer.bytes_written, self._muxer.written_until_ns)
+        self._flushed = True
 
     def end_route(self, route: str, message: End) -> None:
         """The end of stream of one track: nothing more comes from it."""

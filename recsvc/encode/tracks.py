@@ -118,11 +118,11 @@ class VideoTrack:
             if packet.is_key_frame:
                 self._keys.made(recorded_ns)
             self._held.append(MuxPacket("video", packet.data, recorded_ns, expected_ns, packet.is_key_frame))
-        return self._release(recorded_ns - VIDEO_HOLD_NS)
+        return self.release(recorded_ns - VIDEO_HOLD_NS)
 
     def drain(self, until_ns: int) -> list[MuxPacket]:
         """What is held; the last picture lasts until ``until_ns`` (recorded time) where that is later."""
-        done = self._release(None)
+        done = self.release(None)
         if done and until_ns > done[-1].recorded_ns:
             done[-1] = done[-1]._replace(duration_ns=until_ns - done[-1].recorded_ns)
         return done
@@ -141,10 +141,10 @@ class VideoTrack:
         self._pts_us = max((recorded_ns - self.first_ns) // 1000, self._pts_us + 1)
         return self._pts_us
 
-    def _release(self, until_ns: int | None) -> list[MuxPacket]:
-        """Packets of pictures up to this recorded time (``None``: all), each lasting to the next."""
+    def release(self, until_ns: int | None) -> list[MuxPacket]:
+        """Packets of pictures up to this recorded time (``None``: all), each lasting to the next if there is one."""
         done = []
-        while self._held and (until_ns is None or (len(self._held) > 1 and self._held[0].recorded_ns <= until_ns)):
+        while self._held and (until_ns is None or self._held[0].recorded_ns <= until_ns):
             packet = self._held.popleft()
             if self._held:
                 packet = packet._replace(duration_ns=self._held[0].recorded_ns - packet.recorded_ns)

@@ -1,0 +1,82 @@
+"""Ogg with one Opus stream: pages. After RFC 3533 (Ogg) and RFC 7845 (Opus in Ogg)."""
+
+import os
+import struct
+import zlib
+
+from .spool import OPUS_RATE, AudioTrack, SpoolFile, opus_head
+
+PAGE_MS = 400
+"""Length of an Ogg page; players seek to pages, and each costs some 50 bytes."""
+
+_SEGMENTS_MAX, _FIRST_PAGE, _LAST_PAGE = 255, 2, 4
+
+
+class OggWriter:
+    """Pages of one Opus stream in ``spool``."""
+
+    def __init__(self, spool: SpoolFile, track: AudioTrack) -> None:
+        self.written_until_ns = 0
+        self._spool = spool
+        self._pre_skip = track.pre_skip_samples
+        # Random, since chained recordings must not share a serial number (RFC 3533 section 4).
+        self._serial = int.from_bytes(os.urandom(4), "little")
+        self._page_number = 0
+        self._lacing = bytearray()  # of the open page: the packets' lengths (RFC 3533 section 6)
+        self._packets: list[bytes] = []
+        self._page_samples = 0
+        self._granule = 0
+        for header, flags in (
+            (opus_head(track), _FIRST_PAGE),
+            (b"OpusTags" + struct.pack("<I6sI", 6, b"recsvc", 0), 0),
+        ):
+            self._lacing.append(len(header))
+            self._packets.append(header)
+            self._close_page(flags)
+
+    def add_audio(self, data: bytes, start: int, duration: int, padding: int) -> None:
+        lacing = b"\xff" * (len(data) // 255) + bytes([len(data) % 255])
+        if len(lacing) > _SEGMENTS_MAX:
+            raise ValueError(f"no Opus packet has {len(data)} bytes")
+        # Only a further packet closes a page, so that finish() always has one to mark as the last.
+        is_full = self._page_samples >= PAGE_MS * OPUS_RATE // 1000
+        if is_full or len(self._lacing) + len(lacing) > _SEGMENTS_MAX:
+            self._close_page(0)
+        self._lacing += lacing
+        self._packets.append(data)
+        self._page_samples += duration
+        # Counts the skipped samples too; without the padding it is the recording's end, by which players trim
+        # (RFC 7845 sections 4.2 and 4.4).
+        self._granule = start + duration - padding
+
+    def flush(self) -> None:
+        """Nothing: sound has no pauses, and a page is short."""
+
+    def finish(self, duration_ns: int) -> None:
+        if not self._packets:  # a recording without sound ends with an empty packet
+            self._lacing += b"\0"
+        self._close_page(_LAST_PAGE)
+
+    def _close_page(self, flags: int) -> None:
+        """Writes the open page (RFC 3533 section 6)."""
+        page = bytearray(
+            struct.pack("<4sBBqIIIB", b"OggS", 0, flags, self._granule, self._serial, self._page_number, 0,
+                        len(self._lacing))
+        )  # fmt: skip
+        page += self._lacing + b"".join(self._packets)
+        page[22:26] = _ogg_crc(page).to_bytes(4, "little")
+        self._spool.write(bytes(page))
+        self._page_number += 1
+        self._lacing.clear()
+        self._packets.clear()
+        self._page_samples = 0
+        self.written_until_ns = max(self._granule - self._pre_skip, 0) * 10**9 // OPUS_RATE
+
+
+_BITS_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _ogg_crc(page: bytes | bytearray) -> int:
+    """Ogg's CRC-32 is zlib's with every bit order reversed, and without its inversions."""
+    crc = zlib.crc32(page.translate(_BITS_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{crc:032b}"[::-1], 2)

@@ -1,0 +1,51 @@
+"""What the writers of both containers share: the spool file and what the tracks are."""
+
+import errno
+import io
+import os
+import struct
+from typing import Literal, NamedTuple
+
+OPUS_RATE = 48_000  # Opus counts in 48 kHz samples whatever the input's rate (RFC 7845 section 4)
+
+
+class VideoTrack(NamedTuple):
+    """The video track as its header tells it: the size is that of the first frame, in pixels."""
+
+    codec: Literal["vp8", "vp9"]
+    width: int
+    height: int
+
+
+class AudioTrack(NamedTuple):
+    """The Opus track: ``pre_skip_samples`` is the encoder's look-ahead in 48 kHz samples; the input's rate
+    (Hz) is for information only (RFC 7845 section 5.1)."""
+
+    channel_count: int
+    pre_skip_samples: int
+    input_sample_rate: int
+
+
+class SpoolFile(io.FileIO):
+    """An unbuffered file that is only appended to, but for patches in its header."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "w+")
+        self.size = 0
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Appends all of ``data``, of which a nearly full disk takes only a part at once."""
+        count = 0
+        while count < len(data):
+            count += super().write(memoryview(data)[count:])
+        self.size += count
+        return count
+
+    def patch(self, at: int, data: bytes) -> None:
+        if os.pwrite(self.fileno(), data, at) != len(data):
+            raise OSError(errno.EIO, "a few bytes were written only in part")
+
+
+def opus_head(track: AudioTrack) -> bytes:
+    """The identification header (RFC 7845 section 5.1): version 1, no gain, mono or stereo."""
+    return struct.pack("<8sBBHIhB", b"OpusHead", 1, *track, 0, 0)

@@ -134,6 +134,8 @@ def spool() -> Path:
 def own_controller() -> Iterator[None]:
     """The test gets a private controller of its own, started in its environment; nothing of it stays."""
     client.close_all()
+    for path in spool_files():  # of tests that failed
+        path.unlink()
     yield
     client.close_all()
     none_left(role_processes, "processes")

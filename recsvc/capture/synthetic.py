@@ -23,9 +23,8 @@ from recsvc.capture.constraints import (
     SIDE_MAX,
     AudioWish,
     VideoWish,
-    checked_frame_rate,
-    whole_number,
 )
+from recsvc.capture.parameters import asked_duration, asked_frame_rate, asked_number, asked_whole
 from recsvc.capture.pattern import PATTERNS, Pattern
 from recsvc.capture.source import AudioFormat, Sink, TrackInfo, VideoFormat
 
@@ -38,8 +37,6 @@ CLOSE_LIMIT_S = 2.0
 # A machine that cannot draw as fast as the frames are due falls behind no further than this: older frames are
 # left out and counted, as a camera's would be. It also bounds what a flush has to draw.
 LATE_LIMIT_NS = 2_000_000_000
-# A recording's frames are numbered with 64 bits; a run this long (a year) is as good as endless.
-DURATION_MAX_S = 366 * 86_400
 
 PARAMETERS = (
     "pattern", "seed", "frequency", "amplitude", "width", "height", "frame_rate", "sample_rate",
@@ -75,8 +72,8 @@ class SyntheticSource:
         self._thread: threading.Thread | None = None
         self._audio: _Tone | None = None
         self._video: _Film | None = None
-        frame_rate = _frame_rate(parameters, video)
-        duration = _duration(parameters, frame_rate)
+        frame_rate = asked_frame_rate(parameters, video)
+        duration = asked_duration(parameters, frame_rate)
         if audio is not None:
             self._audio = _Tone(parameters, audio, duration)
             self.tracks.append(TrackInfo("audio", "Test tone", self._audio.format))
@@ -209,13 +206,13 @@ class _Film(_Track):
         self, parameters: Mapping[str, str], wish: VideoWish, frame_rate: float, duration: Fraction | None
     ) -> None:
         super().__init__(Fraction(frame_rate).limit_denominator(1001 * 1000), duration)
-        width = wish.width or _whole(parameters, "width", 640, 1, SIDE_MAX)
-        height = wish.height or _whole(parameters, "height", 480, 1, SIDE_MAX)
+        width = wish.width or asked_whole(parameters, "width", 640, 1, SIDE_MAX)
+        height = wish.height or asked_whole(parameters, "height", 480, 1, SIDE_MAX)
         name = parameters.get("pattern", "counter")
         if name not in PATTERNS:
             raise ValueError(f"test: pattern is one of {', '.join(PATTERNS)}, not {name!r}")
         self.format = VideoFormat(width, height, "i420", frame_rate)
-        self._pattern = Pattern(name, width, height, _whole(parameters, "seed", 0, 0, 2**64 - 1))
+        self._pattern = Pattern(name, width, height, asked_whole(parameters, "seed", 0, 0, 2**64 - 1))
 
     def deliver(self, until_ns: int, partial: bool, give_way: Callable[[], bool]) -> None:
         count = self.count_until(until_ns)
@@ -243,14 +240,14 @@ class _Tone(_Track):
     kind = "audio"
 
     def __init__(self, parameters: Mapping[str, str], wish: AudioWish, duration: Fraction | None) -> None:
-        rate = wish.sample_rate or _whole(parameters, "sample_rate", 48_000, SAMPLE_RATE_MIN, SAMPLE_RATE_MAX)
-        channels = wish.channel_count or _whole(parameters, "channel_count", 2, 1, CHANNELS_MAX)
+        rate = wish.sample_rate or asked_whole(parameters, "sample_rate", 48_000, SAMPLE_RATE_MIN, SAMPLE_RATE_MAX)
+        channels = wish.channel_count or asked_whole(parameters, "channel_count", 2, 1, CHANNELS_MAX)
         super().__init__(Fraction(rate), duration)
         self.format = AudioFormat(rate, channels, wish.sample_format or "s16")
         self._block = rate // BLOCKS_PER_SECOND
-        frequency = _whole(parameters, "frequency", 440, 0, rate // 2)
+        frequency = asked_whole(parameters, "frequency", 440, 0, rate // 2)
         self._period = rate // math.gcd(frequency, rate)
-        amplitude = _number(parameters, "amplitude", 0.5, 0.0, 1.0)
+        amplitude = asked_number(parameters, "amplitude", 0.5, 0.0, 1.0)
         self._wave = _wave(self.format, frequency, amplitude, self._period, self._period + self._block)
 
     def deliver(self, until_ns: int, partial: bool, give_way: Callable[[], bool]) -> None:
@@ -298,43 +295,3 @@ def _wave(form: AudioFormat, frequency: int, amplitude: float, period: int, leng
     wave = samples.tobytes()
     once = b"".join(wave[n : n + size] * channels for n in range(0, len(wave), size))
     return (once * (length // period + 1))[: length * form.frame_bytes]
-
-
-def _frame_rate(parameters: Mapping[str, str], wish: VideoWish | None) -> float:
-    if wish is not None and wish.frame_rate is not None:
-        return wish.frame_rate
-    return checked_frame_rate(_number(parameters, "frame_rate", 30.0, 0.0, math.inf))
-
-
-def _duration(parameters: Mapping[str, str], frame_rate: float) -> Fraction | None:
-    if "frames" in parameters and "duration" in parameters:
-        raise ValueError("test: frames and duration say the same thing; give one of them")
-    if "frames" in parameters:
-        frames = _whole(parameters, "frames", 0, 1, int(DURATION_MAX_S * frame_rate))
-        return frames / Fraction(frame_rate).limit_denominator(1001 * 1000)
-    if "duration" in parameters:
-        duration = Fraction(_number(parameters, "duration", 0.0, 0.0, DURATION_MAX_S)).limit_denominator(SECOND_NS)
-        if duration <= 0:
-            raise ValueError("test: duration must be above 0 s")
-        return duration
-    return None
-
-
-def _whole(parameters: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    if name not in parameters:
-        return default
-    try:
-        value = int(parameters[name])
-    except ValueError:
-        raise ValueError(f"test: {name} must be a whole number, not {parameters[name]!r}") from None
-    return whole_number(f"test: {name}", value, low, high)
-
-
-def _number(parameters: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
-    try:
-        value = float(parameters.get(name, default))
-    except ValueError:
-        raise ValueError(f"test: {name} must be a number, not {parameters[name]!r}") from None
-    if not low <= value <= high:  # also refuses NaN
-        raise ValueError(f"test: {name} must be within {low:g} to {high:g}, not {value}")
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import builtins
 import errno
 import io
@@ -18,21 +19,22 @@ from .errors import NotReadableError
 
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of a file, where the file system can
 _COPY_BYTES = 1 << 20
+_HTML_BYTES_MAX = 50_000_000  # browsers and notebook files become slow with more
 
 
 class SpoolFile:
-    """A finished or growing file of the service that Blobs refer to; it is removed with the last of them."""
+    """A finished or growing file that Blobs refer to; it is removed with the last of them, unless ``keep``."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, keep: bool = False) -> None:
         self.path = path
         try:
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise NotReadableError(f"the recording's file {path} cannot be opened: {error.strerror}") from error
-        weakref.finalize(self, _forget, path, self.descriptor, os.getpid())
+        weakref.finalize(self, _forget, path, self.descriptor, None if keep else os.getpid())
 
 
-def _forget(path: str, descriptor: int, owner_pid: int) -> None:
+def _forget(path: str, descriptor: int, owner_pid: int | None) -> None:
     with suppress(OSError):
         os.close(descriptor)
     if os.getpid() == owner_pid:  # not in a fork
@@ -138,6 +140,15 @@ class Blob:
 
     def __repr__(self) -> str:
         return f"<Blob {self.size} bytes {self._type!r}>"
+
+    def _repr_html_(self) -> str | None:
+        """Plays in a notebook; only the text form when it is too large to stand in a page."""
+        kind = self._type.partition("/")[0]
+        if kind not in ("audio", "video") or self.size > _HTML_BYTES_MAX:
+            return None
+        data = base64.b64encode(self.bytes()).decode("ascii")
+        essence = self._type.partition(";")[0]
+        return f'<{kind} controls src="data:{essence};base64,{data}"></{kind}>'
 
     def bytes(self) -> bytes:
         """All of it in memory."""

@@ -19,6 +19,11 @@ QUEUE_BYTES_MAX = 64 * 1024 * 1024
 """Payload bytes of one route that may be under way; one frame is always allowed, however large. Keeps
 the memory of a worker near (routes x 64 MiB) at worst. Full: as above."""
 
+LATE_CREDIT_FRAMES = 20_000
+LATE_QUEUE_BYTES_MAX = 1024 * 1024 * 1024
+"""Instead of the three above with ``overload="finish-late"``: nothing is dropped until so much waits in the
+worker's memory, per route."""
+
 FRAME_BYTES_MAX = 256 * 1024 * 1024
 """A single payload above this is refused: an 8192x8192 RGBA picture just fits; beyond is a broken header."""
 
@@ -86,6 +91,9 @@ OPEN_SOURCE_DEADLINE_NS = 25 * S
 DRAIN_DEADLINE_NS = 10 * S
 """From ``stop()`` on, the queue must be encoded by then; after it: ``error``, what is playable, ``stop``."""
 
+LATE_DRAIN_DEADLINE_NS = 600 * S
+"""The same with ``overload="finish-late"``, whose queue may be long."""
+
 SHUTDOWN_DEADLINE_NS = 5 * S
 """A role that was asked to end and still lives then is killed. Counted from when its files are done."""
 
@@ -102,9 +110,28 @@ RECONNECT_MS = 5
 """ZeroMQ tries to connect again after this: peers on one machine appear within milliseconds."""
 
 # --- counts ---------------------------------------------------------------------------------------
+BACKLOG_FRAMES_SLOW = 8
+"""With so many pictures waiting the encoder works faster from here on, at some cost in quality, before any is
+dropped; a quarter of a second at the usual rate."""
+
+SPEED_RESTORE_NS = 5 * S
+"""After so long without a picture waiting, the encoder takes its time again, a step at a time."""
+
 RECORDINGS_PER_WORKER_MAX = 256
 """A worker refuses more with ``QuotaExceededError``; each costs encoders and a file."""
 
 EVENTS_KEPT_MAX = 10_000
 """Events of one recorder that wait for a listener, or for ``wait()`` and ``events()``; above it the
 oldest not yet fetched are let go (``events()`` and ``wait()`` only: listeners see all)."""
+
+
+def credit(kind: str, overload: str) -> tuple[int, int]:
+    """What a route of this kind may have under way: frames and payload bytes."""
+    if overload == "finish-late":
+        return LATE_CREDIT_FRAMES, LATE_QUEUE_BYTES_MAX
+    return (VIDEO_CREDIT_FRAMES if kind == "video" else AUDIO_CREDIT_FRAMES), QUEUE_BYTES_MAX
+
+
+def drain_deadline_ns(overload: str) -> int:
+    """How long a drain may take."""
+    return LATE_DRAIN_DEADLINE_NS if overload == "finish-late" else DRAIN_DEADLINE_NS

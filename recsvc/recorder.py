@@ -18,13 +18,7 @@ import msgspec
 from . import client, errors, mime
 from .blob import Blob, SpoolFile
 from .events import BlobEvent, ErrorEvent, Event
-from .limits import (
-    AUDIO_CREDIT_FRAMES,
-    DRAIN_DEADLINE_NS,
-    QUEUE_BYTES_MAX,
-    VIDEO_CREDIT_FRAMES,
-    S,
-)
+from .limits import S, credit, drain_deadline_ns
 from .listeners import Listener, Listeners
 from .state import Input, check_call
 from .stream import MediaStream, MediaStreamTrack, _PushedOrigin
@@ -280,7 +274,7 @@ class MediaRecorder:
                 self.stop()
             dispatcher = self._dispatcher
         if dispatcher is not None and dispatcher is not threading.current_thread():
-            dispatcher.join(2 * DRAIN_DEADLINE_NS / S)
+            dispatcher.join(2 * drain_deadline_ns(self._overload) / S)
 
     def __enter__(self) -> MediaRecorder:
         return self
@@ -334,8 +328,7 @@ class MediaRecorder:
         at_ns = time.monotonic_ns()
         for track in session.tracks:
             if isinstance(track._origin, _PushedOrigin):
-                credit = VIDEO_CREDIT_FRAMES if track.kind == "video" else AUDIO_CREDIT_FRAMES
-                track._origin.sender.prepare(session.route(track), at_ns, credit, QUEUE_BYTES_MAX)
+                track._origin.sender.prepare(session.route(track), at_ns, *credit(track.kind, self._overload))
                 track._origin.sender.enable(session.route(track), track.enabled)
         reply = session.client.request(
             messages.Start(

@@ -94,14 +94,15 @@ def _unshared_processes() -> dict[int, str]:
 
 @pytest.fixture(autouse=True)
 def nothing_left_by_the_test(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = spool_files()
+    for path in spool_files():  # of tests that failed
+        path.unlink()
     known = set(role_processes())
 
     def unwanted_processes() -> dict[int, str]:
         return {pid: line for pid, line in _unshared_processes().items() if pid not in known}
 
     def unwanted_files() -> set[Path]:
-        files = spool_files() - before
+        files = spool_files()
         if files:
             gc.collect()
         return files
@@ -120,8 +121,6 @@ def nothing_left_by_the_module() -> Iterator[None]:
     none_left(role_processes, "processes")
     none_left(lambda: list(RUNTIME.iterdir()), "runtime directories")
     none_left(lambda: shared_memory() - before, "shared memory")
-    for path in spool_files():  # of tests that failed
-        path.unlink()
 
 
 @pytest.fixture
@@ -134,8 +133,6 @@ def spool() -> Path:
 def own_controller() -> Iterator[None]:
     """The test gets a private controller of its own, started in its environment; nothing of it stays."""
     client.close_all()
-    for path in spool_files():  # of tests that failed
-        path.unlink()
     yield
     client.close_all()
     none_left(role_processes, "processes")

@@ -589,7 +589,9 @@ def test_other_errors(tmp_path: Path) -> None:
 def test_why_libavformat_does_not_mux_here(tmp_path: Path) -> None:
     """It keeps the sound behind a silent VP8 track in memory, without end. When this fails, use it."""
     path = tmp_path / "held.webm"
-    with av.open(str(path), "w", format="webm", options={"flush_packets": "1", "max_interleave_delta": "300000"}) as out:
+    with av.open(
+        str(path), "w", format="webm", options={"flush_packets": "1", "max_interleave_delta": "300000"}
+    ) as out:
         video = out.add_mux_stream("vp8", width=16, height=16)
         sound = out.add_stream("libopus", rate=48_000)
         picture = av.Packet(bytes(range(1, 64)))

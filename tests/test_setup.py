@@ -76,16 +76,12 @@ def test_packages_missing_and_no_right_to_install(machine: Machine) -> None:
     machine.has("apt-get", "exit 0")
     machine.has("sudo", "exit 1")
     message = machine.set_up()
-    assert message.startswith(
-        "recsvc: error: sudo wants a password and there is no terminal; run as root: apt-get"
-    )
+    assert message.startswith("recsvc: error: sudo wants a password and there is no terminal; run as root: apt-get")
 
 
 def test_python_too_old(machine: Machine) -> None:
     # Every package is there.
-    machine.has(
-        "dpkg-query", f"sed -n '/^[a-z]/s/^/installed /p' '{machine.tree}/tools/packages' | cut -d ' ' -f 1,2"
-    )
+    machine.has("dpkg-query", f"sed -n '/^[a-z]/s/^/installed /p' '{machine.tree}/tools/packages' | cut -d ' ' -f 1,2")
     for name in ("python3", "python3.14", "python3.13", "python3.12", "python3.11"):
         machine.has(name, '[ "$1" = -V ] && echo Python 3.9.2; exit 1')
     assert machine.set_up(PYTHON="").startswith(

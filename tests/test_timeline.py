@@ -1,7 +1,7 @@
 """Where frames stand in recorded time, what is a key frame, where sound is missing."""
 
-from recsvc.encode.timeline import TICK_NS, AudioTimeline, KeyFrames, VideoTimeline
-from recsvc.limits import AUDIO_GAP_MAX_NS, KEY_FRAME_INTERVAL_COUNT, MS, S
+from recsvc.encode.timeline import TICK_NS, AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
+from recsvc.limits import AUDIO_GAP_MAX_NS, BACKLOG_FRAMES_SLOW, KEY_FRAME_INTERVAL_COUNT, MS, SPEED_RESTORE_NS, S
 
 
 def keys(policy: KeyFrames, frames: list[tuple[int, int]]) -> list[int]:
@@ -89,3 +89,16 @@ def test_an_absurd_time_stamp_is_counted_and_fills_no_disk() -> None:
     timeline.place(0, 0, 480)
     assert timeline.place(AUDIO_GAP_MAX_NS * 2, 0, 480) == 0
     assert timeline.corrected == {"absurd": 1}
+
+
+def test_the_encoder_hurries_only_while_pictures_pile_up() -> None:
+    control = SpeedControl(2)
+    assert not any(control.update(BACKLOG_FRAMES_SLOW - 1, index * MS) for index in range(100))
+    changes = [control.update(BACKLOG_FRAMES_SLOW, index * MS) for index in range(100)]
+    assert (control.step, control.raised) == (2, 2)
+    # A step is given time to show its effect.
+    first, second = [index for index, changed in enumerate(changes) if changed]
+    assert second - first > BACKLOG_FRAMES_SLOW
+    calm = [control.update(0, S + index * S) for index in range(30)]
+    assert control.step == 0 and sum(calm) == 2
+    assert SPEED_RESTORE_NS == 5 * S and calm.index(True) == 5

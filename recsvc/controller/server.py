@@ -19,13 +19,12 @@ import msgspec
 
 from .. import errors, mime
 from ..limits import (
-    AUDIO_CREDIT_FRAMES,
     CLOSE_DEADLINE_NS,
     DRAIN_DEADLINE_NS,
-    QUEUE_BYTES_MAX,
     SHUTDOWN_DEADLINE_NS,
-    VIDEO_CREDIT_FRAMES,
     S,
+    credit,
+    drain_deadline_ns,
 )
 from ..role import Lifeline, arguments
 from ..state import Input, Phase
@@ -348,16 +347,18 @@ class Controller:
             self._reply(identity, messages.Reply(id=request.id, error=reply.error, text=reply.text))
             return
         recording.happened(Input.OPENED)
-        routes = [
-            messages.RouteDescription(
-                route=recording.route(track.track),
-                track=track.track,
-                endpoint=recording.worker.endpoint,
-                credit_frames=VIDEO_CREDIT_FRAMES if track.kind == "video" else AUDIO_CREDIT_FRAMES,
-                credit_bytes=QUEUE_BYTES_MAX,
+        routes = []
+        for track in request.tracks:
+            frames, size = credit(track.kind, request.options.overload)
+            routes.append(
+                messages.RouteDescription(
+                    route=recording.route(track.track),
+                    track=track.track,
+                    endpoint=recording.worker.endpoint,
+                    credit_frames=frames,
+                    credit_bytes=size,
+                )
             )
-            for track in request.tracks
-        ]
         for track, route in zip(request.tracks, routes, strict=True):
             child = recording.captures.get(route.route)
             if child is not None:
@@ -382,10 +383,10 @@ class Controller:
             recording.happened(Input.REQUEST_DATA)
             self._supervisor.ask(recording.worker, messages.CutRecording(recording=recording.name))
         elif request.action == "stop":
-            self._stop(recording, request.at_ns, Input.STOP, DRAIN_DEADLINE_NS)
+            self._stop(recording, request.at_ns, Input.STOP, drain_deadline_ns(recording.options.overload))
         elif request.action == "modified":
             recording.fail("InvalidModificationError", "a track was added to or removed from the recorded stream")
-            self._stop(recording, request.at_ns, Input.FAIL, DRAIN_DEADLINE_NS)
+            self._stop(recording, request.at_ns, Input.FAIL, drain_deadline_ns(recording.options.overload))
 
     def _tell_captures(self, recording: Recording, action: str, at_ns: int) -> None:
         for route, child in recording.captures.items():

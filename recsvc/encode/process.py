@@ -14,12 +14,10 @@ from typing import Any
 
 from .. import errors
 from ..limits import (
-    AUDIO_CREDIT_FRAMES,
     DRAIN_DEADLINE_NS,
     IDLE_FLUSH_NS,
-    QUEUE_BYTES_MAX,
     RECORDINGS_PER_WORKER_MAX,
-    VIDEO_CREDIT_FRAMES,
+    credit,
 )
 from ..role import Lifeline, arguments, remove_runtime
 from ..wire import messages, sockets
@@ -40,7 +38,7 @@ class _Route:
         self.identity: bytes | None = None
         self.received = 0
         self.units_waiting = 0
-        self.window = VIDEO_CREDIT_FRAMES if kind == "video" else AUDIO_CREDIT_FRAMES
+        self.window, self.window_bytes = credit(kind, recording.options.overload)
         self.frames_done = 0
         self.bytes_done = 0
         self.frames_told = 0
@@ -232,7 +230,7 @@ class Worker:
             if isinstance(message, messages.End):
                 self._route_ended(name, route, message)
                 return
-            recording.encode(name, message, payload)
+            recording.encode(name, message, payload, self._scheduler.waiting(name))
             piece = recording.due_piece()
             if piece is not None:
                 self._send(piece)
@@ -254,7 +252,7 @@ class Worker:
             return
         route.frames_told = route.frames_done
         credit = messages.Credit(
-            route=name, frames=route.window + route.frames_done, bytes=QUEUE_BYTES_MAX + route.bytes_done
+            route=name, frames=route.window + route.frames_done, bytes=route.window_bytes + route.bytes_done
         )
         try:
             self._data.send_multipart([route.identity, messages.encode(credit)], sockets.NOBLOCK)

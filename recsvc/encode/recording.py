@@ -55,9 +55,14 @@ class Recording:
 
     # --- frames -----------------------------------------------------------------------------------
 
-    def encode(self, route: str, header: VideoFrame | AudioFrame, payload: Any) -> None:
-        """Encodes one frame and writes the packets that are ready. The payload is read only during the call."""
+    def encode(self, route: str, header: VideoFrame | AudioFrame, payload: Any, waiting: int = 0) -> None:
+        """Encodes one frame and writes the packets that are ready. The payload is read only during the call.
+
+        ``waiting``: how many more of this route are there already.
+        """
         track = self.tracks[route]
+        if isinstance(track, VideoTrack):
+            track.keep_up(waiting)
         if self._offset_ns is None:
             own_clock = header.captured_ns < self.started_ns - _OWN_CLOCK_NS
             self._offset_ns = self.started_ns - header.captured_ns if own_clock else 0

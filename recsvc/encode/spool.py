@@ -1,6 +1,7 @@
 """What the writers of both containers share: the spool file and what the tracks are."""
 
 import errno
+import fcntl
 import io
 import os
 import struct
@@ -26,11 +27,31 @@ class AudioTrack(NamedTuple):
     input_sample_rate: int
 
 
+def lock(descriptor: int) -> bool:
+    """Takes a file for this process until the descriptor is closed, at the latest with the process; ``False``
+    when somebody else has it. By this a file being written is told from one left behind."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:  # a file system without locks: nobody is kept from anything
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+            raise
+    return True
+
+
 class SpoolFile(io.FileIO):
-    """An unbuffered file that is only appended to, but for patches in its header."""
+    """An unbuffered file, locked while it is open, that is only appended to, but for patches in its header."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(path, "w+")
+        super().__init__(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
+        try:
+            if not lock(self.fileno()):
+                raise OSError(errno.EBUSY, "another process is writing it")
+            self.truncate(0)
+        except OSError:
+            self.close()
+            raise
         self.size = 0
 
     def write(self, data: bytes) -> int:  # type: ignore[override]

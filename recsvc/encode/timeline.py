@@ -9,8 +9,10 @@ from __future__ import annotations
 from ..limits import (
     AUDIO_GAP_MAX_NS,
     AUDIO_GAP_NS,
+    BACKLOG_FRAMES_SLOW,
     KEY_FRAME_INTERVAL_COUNT,
     KEY_FRAME_INTERVAL_NS,
+    SPEED_RESTORE_NS,
     VIDEO_DURATION_DEFAULT_NS,
     S,
 )
@@ -72,6 +74,41 @@ class VideoTimeline:
             self._interval_ns = min(max(recorded_ns - self.last_ns, TICK_NS), S)
         self.last_ns = recorded_ns
         return recorded_ns, self._interval_ns
+
+
+class SpeedControl:
+    """How hurried the encoder is: 0 is its normal speed, each step above costs quality and saves time.
+
+    One step up whenever pictures pile up, at most one per ``BACKLOG_FRAMES_SLOW`` pictures so that a step can
+    show its effect; one step down after ``SPEED_RESTORE_NS`` without a picture waiting.
+    """
+
+    def __init__(self, steps: int) -> None:
+        """``steps``: how many there are above normal."""
+        self._steps = steps
+        self._since_change = 0
+        self._calm_since_ns: int | None = None
+        self.step = 0
+        self.raised = 0
+
+    def update(self, waiting: int, now_ns: int) -> bool:
+        """To be called before each picture; whether ``step`` has changed."""
+        self._since_change += 1
+        if waiting:
+            self._calm_since_ns = None
+        elif self._calm_since_ns is None:
+            self._calm_since_ns = now_ns
+        if waiting >= BACKLOG_FRAMES_SLOW and self.step < self._steps and self._since_change > BACKLOG_FRAMES_SLOW:
+            self.step += 1
+            self.raised += 1
+            self._since_change = 0
+            return True
+        if self.step and self._calm_since_ns is not None and now_ns - self._calm_since_ns >= SPEED_RESTORE_NS:
+            self.step -= 1
+            self._calm_since_ns = now_ns
+            self._since_change = 0
+            return True
+        return False
 
 
 class AudioTimeline:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from typing import Any, NamedTuple
+
+import msgspec
 
 from ..limits import VIDEO_HOLD_NS, S
 from ..mime import VideoCodec
 from ..wire.messages import AudioFrame, RecordedTrack, RecordingOptions, TrackStatistics, VideoFrame
 from . import native
-from .timeline import AudioTimeline, KeyFrames, VideoTimeline
+from .timeline import AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
 
 OPUS_RATE = 48_000
 _KEY_FRAME_DISTANCE_MAX = 30_000  # ours to decide (timeline.KeyFrames); some decoders fail beyond so many others
+_SPEEDS: dict[VideoCodec, tuple[int, ...]] = {"vp8": (-6, -9, -12, -16), "vp9": (8, 9)}  # normal, then hurried
 _LEVEL_EVERY_NS = 100_000_000  # the level meter looks at one sound block in this time: it must cost nothing
 
 
@@ -81,6 +85,7 @@ class VideoTrack:
         self._bits_per_second = options.video_bits_per_second
         self._timeline = VideoTimeline(track.settings.get("frame_rate"))
         self._keys = KeyFrames(options.key_frame_interval_ms, options.key_frame_interval_count)
+        self._speed = SpeedControl(len(_SPEEDS[codec]) - 1)
         self._encoder: native.VideoEncoder | None = None
         self._held: deque[MuxPacket] = deque()
         self._paused_ns = 0
@@ -120,6 +125,11 @@ class VideoTrack:
             self._held.append(MuxPacket("video", packet.data, recorded_ns, expected_ns, packet.is_key_frame))
         return self.release(recorded_ns - VIDEO_HOLD_NS)
 
+    def keep_up(self, waiting: int) -> None:
+        """Works faster while ``waiting`` pictures pile up, and takes its time again when they don't."""
+        if self._speed.update(waiting, time.monotonic_ns()) and self._encoder is not None:
+            self._encoder.set_speed(_SPEEDS[self._codec][self._speed.step])
+
     def drain(self, until_ns: int) -> list[MuxPacket]:
         """What is held; the last picture lasts until ``until_ns`` (recorded time) where that is later."""
         done = self.release(None)
@@ -157,7 +167,8 @@ class VideoTrack:
         return self._timeline.last_ns
 
     def statistics(self) -> TrackStatistics:
-        return self.account.statistics(self.kind, self._timeline.corrected, None)
+        statistics = self.account.statistics(self.kind, self._timeline.corrected, None)
+        return msgspec.structs.replace(statistics, speed_raised=self._speed.raised)
 
     def close(self) -> None:
         if self._encoder is not None:

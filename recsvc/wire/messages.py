@@ -185,7 +185,8 @@ class TrackStatistics(Struct, kw_only=True, frozen=True):
     """Accounting of one track; sound is counted in samples per channel.
 
     ``frames_accepted`` = ``frames_encoded`` + ``frames_dropped`` once the recording is finished (before,
-    the difference is in the queue). ``timestamps_corrected`` counts corrections by kind.
+    the difference is in the queue). ``timestamps_corrected`` counts corrections by kind. ``speed_raised``: how
+    often the encoder had to hurry, before anything was dropped.
     """
 
     kind: str
@@ -196,6 +197,7 @@ class TrackStatistics(Struct, kw_only=True, frozen=True):
     timestamps_corrected: dict[str, int] = {}
     clock_drift_ppm: float = 0.0
     level_dbfs: float | None = None
+    speed_raised: int = 0
 
 
 class RecordingStatistics(Struct, kw_only=True, frozen=True):

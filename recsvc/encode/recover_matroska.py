@@ -1,0 +1,320 @@
+"""Completes WebM and Matroska files of our own muxer (``matroska.py``). After RFC 9559 and RFC 8794."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import NotReadableError
+from . import matroska
+
+if TYPE_CHECKING:
+    from .recover import File
+
+_HEADER_MAX = 4096  # ours are below 500 bytes
+_LOOK = 48  # bytes read of a cluster: its head, Timestamp, and the head of its first block
+TORN_MAX = 4 * matroska.CLUSTER_BYTES_MAX
+"""A kill tears one cluster. More unreadable bytes than this at a file's end are damage: nothing is cut off then."""
+_LAST_CLUSTERS = 8  # in which the end of the last block of any track is looked for
+_PACKET_MS = 20  # of Opus, always
+_PICTURE_MS, _PICTURE_MAX_MS = 33, matroska.EXPLICIT_DURATION_MS  # a last picture lasts as long as the one before
+
+_CLUSTER, _CUES = b"\x1f\x43\xb6\x75", 0x1C53BB6B
+_UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
+_NO_DURATION, _NO_SEEK = matroska._void(11), matroska._void(matroska._SEEK_SIZE)
+_MIME_CODECS = {b"V_VP8": "vp8", b"V_VP9": "vp9", b"A_OPUS": "opus"}
+
+
+class _Element(NamedTuple):
+    """``begin`` and ``end`` are those of its content."""
+
+    identifier: int
+    at: int
+    begin: int
+    end: int
+
+
+class _Cluster(NamedTuple):
+    """``key_at``: where in its content its first block stands, if that is a key frame of the video track."""
+
+    at: int
+    begin: int
+    end: int
+    ms: int
+    key_at: int | None
+    key_ms: int
+
+
+class _Block(NamedTuple):
+    at: int
+    track: int
+    ms: int
+    duration_ms: int | None
+
+
+class Matroska:
+    """A file as it is found. ``NotReadableError`` where it is none of ours, or ends within its header."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        data = file.read(0, _HEADER_MAX)
+        if data[: len(_EBML)] != _EBML[: len(data)]:
+            raise NotReadableError(f"{file.path} is no recording of recsvc")
+        try:
+            self._read_header(data)
+        except IndexError:
+            raise NotReadableError(
+                f"{file.path} has {file.size} bytes and ends within its header: nothing was recorded in it yet"
+            ) from None
+        except (ValueError, KeyError):
+            raise NotReadableError(f"{file.path} is no recording of recsvc") from None
+        size = self._size_field
+        self._size_is_wrong = (
+            size != _UNKNOWN_SIZE and int.from_bytes(size, "big") - (1 << 56) != file.size - self._base
+        )
+        self.finished = size != _UNKNOWN_SIZE and not self._size_is_wrong and self._duration_ms is not None
+        self.duration = (self._duration_ms or 0.0) / 1000
+
+    def _read_header(self, data: bytes) -> None:
+        """IndexError: the file ends too early. Everything stands where the muxer puts it."""
+        head = _element(data, 0)
+        doc_type = _content(data, _children(data, head.begin, head.end), 0x4282)
+        self._base = head.end + 12
+        if data[head.end : head.end + 4] != b"\x18\x53\x80\x67"[: max(len(data) - head.end, 0)]:
+            raise ValueError("no Segment")
+        seek_head = _element(data, self._base)
+        info = _element(data, seek_head.end)
+        tracks = _element(data, info.end)
+        if [seek_head.identifier, info.identifier, tracks.identifier] != [0x114D9B74, 0x1549A966, 0x1654AE6B]:
+            raise ValueError("not our order of elements")
+        self._size_field = data[self._base - 8 : self._base]
+        self._cues_seek_at = seek_head.end - matroska._SEEK_SIZE
+        self._duration_at = info.end - len(_NO_DURATION)
+        self._seek_field = data[self._cues_seek_at : seek_head.end]
+        self._duration_field = data[self._duration_at : info.end]
+        self._first_at = tracks.end
+        if _content(data, _children(data, info.begin, self._duration_at), 0x4D80) != b"recsvc":
+            raise ValueError("written by another program")
+        self._kinds: dict[int, int] = {}  # track number -> 1 video, 2 audio
+        self._codec_delay_ms = 0.0
+        codecs = []
+        for entry in _children(data, tracks.begin, tracks.end):
+            inside = _children(data, entry.begin, entry.end)
+            kind = _content(data, inside, 0x83)[0]
+            self._kinds[_content(data, inside, 0xD7)[0]] = kind
+            codecs.append(_MIME_CODECS[_content(data, inside, 0x86)])
+            if kind == 2:
+                self._codec_delay_ms = int.from_bytes(_content(data, inside, 0x56AA), "big") / 1e6
+        self._has_video = 1 in self._kinds.values()
+        essence = "video/x-matroska" if doc_type == b"matroska" else "video/webm" if self._has_video else "audio/webm"
+        self.mime_type = f"{essence};codecs={','.join(codecs)}"
+        self._duration_ms: float | None = None
+        if self._duration_field[:3] == b"\x44\x89\x88":
+            (duration_ms,) = struct.unpack(">d", self._duration_field[3:])
+            self._duration_ms = duration_ms if math.isfinite(duration_ms) and duration_ms >= 0 else None
+
+    # --- completing -------------------------------------------------------------------------------
+
+    def complete(self) -> None:
+        """Writes what is missing. Sets ``duration`` (s)."""
+        file, base = self._file, self._base
+        clusters, blocks = self._walk()
+        end = clusters[-1].end if clusters else self._first_at
+        cues = self._cues(clusters)
+        tail = matroska._element(_CUES, cues) if cues else b""
+        if not clusters:  # readers take a file without any cluster for broken
+            tail = matroska._element(0x1F43B675, matroska._uint(0xE7, 0))
+        all_there = not self._size_is_wrong and file.size - end == len(tail) and file.read(end, len(tail)) == tail
+        if not all_there:
+            self._check_torn(end)
+            self._reopen()
+            file.cut(end)
+            file.write(end, tail)
+        if not all_there or self._duration_ms is None:  # else it was killed while it was finished
+            self._duration_ms = self._end_ms(blocks)
+        if cues:
+            file.write(self._cues_seek_at, matroska._seek(_CUES, end - base))
+        file.write(self._duration_at, matroska._element(0x4489, struct.pack(">d", self._duration_ms)))
+        file.sync()
+        file.write(base - 8, (file.size - base | 1 << 56).to_bytes(8, "big"))
+        file.sync()
+        self.duration = self._duration_ms / 1000
+
+    def _reopen(self) -> None:
+        """A finished file that was cut later: first its header becomes that of an unfinished one. Its size says
+        that something is missing, so it goes last."""
+        if self._duration_field != _NO_DURATION or self._seek_field != _NO_SEEK:
+            self._file.write(self._duration_at, _NO_DURATION)
+            self._file.write(self._cues_seek_at, _NO_SEEK)
+            self._file.sync()
+        if self._size_field != _UNKNOWN_SIZE:
+            self._file.write(self._base - 8, _UNKNOWN_SIZE)
+            self._file.sync()
+
+    def _check_torn(self, end: int) -> None:
+        """What is to be cut off must be what a kill leaves: not the rest of a recording behind a bad spot."""
+        size = self._file.size - end
+        torn = self._file.read(end, min(size, TORN_MAX))
+        at = torn.find(_CLUSTER, 1)
+        while at >= 0 and size <= TORN_MAX:
+            cluster = self._cluster(end + at)
+            if cluster is not None and self._blocks(cluster):
+                break
+            at = torn.find(_CLUSTER, at + 1)
+        if at >= 0 or size > TORN_MAX:
+            raise NotReadableError(
+                f"{self._file.path} is damaged at byte {end}, and media follow behind that: it is left as it is"
+            )
+
+    # --- walking ----------------------------------------------------------------------------------
+
+    def _walk(self) -> tuple[list[_Cluster], list[_Block]]:
+        """The complete clusters, and the blocks in the last of them."""
+        clusters = []
+        at = self._first_at
+        while (cluster := self._cluster(at)) is not None:
+            clusters.append(cluster)
+            at = cluster.end
+        blocks: list[_Block] = []
+        while clusters:  # a power failure may leave a last cluster of the right size with other content
+            last = self._blocks(clusters[-1])
+            if last is not None:
+                for cluster in clusters[-_LAST_CLUSTERS:-1]:
+                    blocks += self._blocks(cluster) or []
+                return clusters, blocks + last
+            clusters.pop()
+        return clusters, blocks
+
+    def _cluster(self, at: int) -> _Cluster | None:
+        """The cluster there, unless it is not complete."""
+        head = self._file.read(at, _LOOK)
+        if head[:4] != _CLUSTER:
+            return None
+        try:
+            size, begin = _number(head, 4)
+            if at + begin + size > self._file.size or head[begin] != 0xE7:
+                return None
+            ms, first = self._timestamp(head, begin)
+            key_ms = self._key_frame_ms(head, first, at) if self._has_video and first < begin + size else None
+        except (IndexError, ValueError):
+            return None
+        key_at = None if key_ms is None else first - begin
+        return _Cluster(at, at + begin, at + begin + size, ms, key_at, ms + (key_ms or 0))
+
+    @staticmethod
+    def _timestamp(head: bytes, at: int) -> tuple[int, int]:
+        length, at = _number(head, at + 1)
+        return int.from_bytes(head[at : at + length], "big"), at + length
+
+    def _key_frame_ms(self, head: bytes, at: int, cluster_at: int) -> int | None:
+        """The time in the cluster of the block there if it is a picture's key frame: such begin a cluster."""
+        is_group = head[at] == 0xA0
+        group_size, content_at = _number(head, at + 1)
+        group_end = content_at + group_size
+        if is_group:
+            block_size, content_at = _number(head, content_at + 1)
+            block_end = content_at + block_size
+        track, ms, flags = struct.unpack(">BhB", head[content_at : content_at + 4].ljust(4, b"\0"))
+        if self._kinds.get(track & 0x7F) != 1:
+            return None
+        if not is_group:
+            return ms if flags & 0x80 else None
+        rest = self._file.read(cluster_at + block_end, min(group_end - block_end, _LOOK))
+        refers = any(one.identifier == 0xFB for one in _children(rest, 0, len(rest)))
+        return None if refers else ms
+
+    def _blocks(self, cluster: _Cluster) -> list[_Block] | None:
+        """All blocks of a cluster; ``None`` where its content is no cluster's."""
+        data = self._file.read(cluster.begin, cluster.end - cluster.begin)
+        found = []
+        try:
+            for one in _children(data, 0, len(data))[1:]:
+                block, duration_ms = one, None
+                if one.identifier == 0xA0:
+                    parts = {part.identifier: part for part in _children(data, one.begin, one.end)}
+                    block = parts[0xA1]
+                    if 0x9B in parts:
+                        duration_ms = int.from_bytes(data[parts[0x9B].begin : parts[0x9B].end], "big")
+                elif one.identifier != 0xA3:
+                    return None
+                track, ms, _ = struct.unpack(">BhB", data[block.begin : block.begin + 4])
+                if track & 0x7F not in self._kinds:
+                    return None
+                found.append(_Block(one.at, track & 0x7F, cluster.ms + ms, duration_ms))
+        except (IndexError, ValueError, KeyError, struct.error):
+            return None
+        return found
+
+    def _cues(self, clusters: list[_Cluster]) -> bytes:
+        """As ``MatroskaWriter`` writes them."""
+        cues = bytearray()
+        next_ms = 0
+        for cluster in clusters:
+            position = cluster.at - self._base
+            if cluster.key_at is not None:
+                cues += matroska._cue(cluster.key_ms, matroska._VIDEO, position, cluster.key_at)
+            elif not self._has_video and cluster.ms + matroska.CLUSTER_MAX_MS > next_ms:
+                for block in self._blocks(cluster) or []:
+                    if block.ms >= next_ms:
+                        cues += matroska._cue(block.ms, block.track, position, block.at)
+                        next_ms = block.ms + matroska.AUDIO_CUE_MS
+        return bytes(cues)
+
+    def _end_ms(self, blocks: list[_Block]) -> float:
+        """Where the media end: the last picture's length is that of the one before, if it does not say."""
+        end_ms = 0.0
+        before: dict[int, int] = {}
+        for block in blocks:
+            if self._kinds[block.track] == 2:
+                # A block's time is by the codec's delay later than what is heard of it.
+                length_ms = _PACKET_MS - self._codec_delay_ms
+            elif block.duration_ms is not None:
+                length_ms = block.duration_ms
+            else:
+                distance_ms = block.ms - before.get(block.track, block.ms - _PICTURE_MS)
+                length_ms = min(max(distance_ms, 1), _PICTURE_MAX_MS)
+            before[block.track] = block.ms
+            end_ms = max(end_ms, block.ms + length_ms)
+        return end_ms
+
+
+_EBML = b"\x1a\x45\xdf\xa3"
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """An element's size, and where its content begins (RFC 8794 section 4). IndexError: the data end before."""
+    length = 9 - data[at].bit_length()
+    if length > 8:
+        raise ValueError(f"no size at {at}")
+    data[at + length - 1]
+    return int.from_bytes(data[at : at + length], "big") - (1 << 7 * length), at + length
+
+
+def _element(data: bytes, at: int) -> _Element:
+    """The element there, which must be complete: IndexError where the data end before it does."""
+    length = 9 - data[at].bit_length()
+    if length > 4:
+        raise ValueError(f"no element at {at}")
+    size, begin = _number(data, at + length)
+    if begin + size > len(data):
+        raise IndexError(f"the element at {at} is not complete")
+    return _Element(int.from_bytes(data[at : at + length], "big"), at, begin, begin + size)
+
+
+def _children(data: bytes, at: int, end: int) -> list[_Element]:
+    """The elements that fill this range exactly."""
+    found = []
+    while at < end:
+        found.append(_element(data, at))
+        at = found[-1].end
+    if at != end:
+        raise ValueError("an element is longer than its parent")
+    return found
+
+
+def _content(data: bytes, elements: list[_Element], identifier: int) -> bytes:
+    one = next((one for one in elements if one.identifier == identifier), None)
+    if one is None:
+        raise ValueError(f"no element {identifier:x}")
+    return data[one.begin : one.end]

@@ -4,6 +4,7 @@ from . import errors
 from .blob import Blob
 from .events import BlobEvent, ErrorEvent, Event
 from .recorder import MediaRecorder
+from .recovery import recover
 from .stream import (
     AudioSource,
     MediaDeviceInfo,
@@ -33,4 +34,5 @@ __all__ = [
     "enumerate_devices",
     "errors",
     "get_user_media",
+    "recover",
 ]

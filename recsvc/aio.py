@@ -9,15 +9,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
+from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from . import recorder as _recorder
+from . import recovery as _recovery
 from . import stream as _stream
 from .blob import Blob
 from .errors import InvalidStateError
 from .events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
-from .listeners import Listener, checked_type
+from .limits import EVENTS_KEPT_MAX
+from .listeners import Listener, checked_timeout, checked_type
 from .stream import MediaDeviceInfo, MediaStream, MediaStreamTrack
 from .wire.messages import RecordingStatistics, TrackStatistics
 
@@ -36,6 +41,7 @@ __all__ = [
     "VideoSource",
     "enumerate_devices",
     "get_user_media",
+    "recover",
 ]
 
 log = logging.getLogger("recsvc")
@@ -45,14 +51,25 @@ Result = TypeVar("Result")
 
 async def _in_thread(call: Callable[[], Result], undo: Callable[[Result], Any]) -> Result:
     """Runs a blocking call beside the loop. Cancelled, it still ends first, and what it did is undone."""
-    work = asyncio.ensure_future(asyncio.to_thread(call))
+    loop = asyncio.get_running_loop()
+    work = loop.run_in_executor(None, call)  # no task: the end of a loop cancels all of those
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        result = await asyncio.gather(work, return_exceptions=True)
-        if not isinstance(result[0], BaseException):
-            await asyncio.to_thread(undo, result[0])
+        await _done(work)
+        if work.exception() is None:
+            undoing = loop.run_in_executor(None, undo, work.result())
+            await _done(undoing)
+            if undoing.exception() is not None:
+                log.debug("undoing a cancelled call failed", exc_info=undoing.exception())
         raise
+
+
+async def _done(work: asyncio.Future[Any]) -> None:
+    """Waits for it through every cancellation."""
+    while not work.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
 
 
 async def get_user_media(audio: Any = False, video: Any = False, *, service: str | None = None) -> MediaStream:
@@ -65,6 +82,11 @@ async def get_user_media(audio: Any = False, video: Any = False, *, service: str
 async def enumerate_devices() -> list[MediaDeviceInfo]:
     """As ``recsvc.enumerate_devices``."""
     return await asyncio.to_thread(_stream.enumerate_devices)
+
+
+async def recover(path: str | os.PathLike[str]) -> Blob:
+    """As ``recsvc.recover``. Cancelled, it still completes the file."""
+    return await asyncio.to_thread(_recovery.recover, path)
 
 
 class _Push:
@@ -120,13 +142,15 @@ class MediaRecorder:
         self._recorder = _recorder.MediaRecorder(stream, **options)
         self._handlers: dict[str, Listener | None] = dict.fromkeys(EVENT_TYPES)
         self._listeners: dict[str, list[Listener]] = {type: [] for type in EVENT_TYPES}
-        self._fired: list[Event] = []
-        self._unwaited: dict[str, list[Event]] = {type: [] for type in EVENT_TYPES}
-        self._changed: asyncio.Condition | None = None
+        self._fired: deque[Event] = deque()  # since the last start; before these there were so many:
+        self._forgotten = 0
+        self._unwaited: dict[str, deque[Event]] = {}
+        self._forget()
+        self._begun = 0  # recordings whose stop event was not delivered yet
+        self._changed = asyncio.Event()  # a new one after each change
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._deliveries: asyncio.Queue[Event] | None = None
-        self._delivery: asyncio.Task[None] | None = None
-        self._delivering = False
+        self._deliveries: deque[Event] = deque()
+        self._delivery: asyncio.Task[None] | None = None  # while there is something to deliver
         for type in EVENT_TYPES:
             self._recorder.add_event_listener(type, self._from_thread)
 
@@ -144,7 +168,16 @@ class MediaRecorder:
         loop = asyncio.get_running_loop()
         if self._recorder.state == "inactive":
             self._attach(loop)
-        await _in_thread(lambda: self._recorder.start(timeslice), lambda _: self._recorder.stop())
+        self._begun += 1
+
+        def begin() -> None:
+            try:
+                self._recorder.start(timeslice)
+            except BaseException:
+                loop.call_soon_threadsafe(self._one_less)
+                raise
+
+        await _in_thread(begin, lambda _: self._recorder.stop())
 
     async def stop(self) -> None:
         """As the synchronous ``stop``: returns when the state has changed; the events follow."""
@@ -175,8 +208,9 @@ class MediaRecorder:
     async def close(self) -> None:
         """Stops an active recording and waits until its events were delivered; idempotent."""
         await asyncio.to_thread(self._recorder.close)
-        if self._delivery is not None and not self._delivering:
-            await asyncio.wait([self._delivery])
+        delivery = self._delivery
+        if delivery is not None and not self._inside_a_listener():
+            await asyncio.wait([delivery])
 
     async def __aenter__(self) -> MediaRecorder:
         return self
@@ -199,76 +233,94 @@ class MediaRecorder:
 
     async def wait(self, type: str, timeout: float | None = None) -> Event:
         """As the synchronous ``wait``; ``TimeoutError`` after ``timeout`` seconds."""
-        waiting = self._unwaited[checked_type(type)]
-        if self._delivering and asyncio.current_task() is self._delivery:
+        checked_type(type)
+        checked_timeout(timeout)
+        if self._inside_a_listener():
             raise InvalidStateError(f"wait({type!r}) inside a listener would wait for itself")
-        condition = self._condition()
-        async with asyncio.timeout(timeout), condition:
-            await condition.wait_for(lambda: self._unwaited[type])
-            waiting = self._unwaited[type]
-            return waiting.pop(0)
+        try:
+            async with asyncio.timeout(timeout):
+                while not self._unwaited[type]:
+                    await self._changed.wait()
+        except TimeoutError:
+            raise TimeoutError(f"no {type!r} event within {timeout} s") from None
+        return self._unwaited[type].popleft()
 
     async def events(self) -> AsyncIterator[Event]:
         """Iterates over the events since the last ``start()`` and on to ``stop``."""
-        condition = self._condition()
-        fired, position = self._fired, 0
+        following = 0
         while True:
-            async with condition:
-                while len(fired) <= position:
-                    if fired is not self._fired:
-                        return
-                    await condition.wait()
-            event = fired[position]
-            position += 1
-            yield event
-            if event.type == "stop" and position == len(fired) and self._recorder.state == "inactive":
+            position = max(following - self._forgotten, 0)
+            if position < len(self._fired):
+                following = self._forgotten + position + 1
+                yield self._fired[position]
+            elif self._over:
                 return
+            elif self._inside_a_listener():
+                raise InvalidStateError("events() inside a listener would wait for itself")
+            else:
+                await self._changed.wait()
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _condition(self) -> asyncio.Condition:
-        if self._changed is None:
-            self._changed = asyncio.Condition()
-        return self._changed
+    def _inside_a_listener(self) -> bool:
+        return self._delivery is not None and asyncio.current_task() is self._delivery
 
     def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """This recording's events go to this loop."""
         if self._loop is not loop:
-            self._loop, self._changed, self._delivery = loop, None, None
-            self._deliveries = asyncio.Queue()
-        self._fired = []
-        self._unwaited = {type: [] for type in EVENT_TYPES}
-        if self._delivery is None or self._delivery.done():
-            self._delivery = loop.create_task(self._deliver())
+            if self._loop is not None:
+                self._changed, self._deliveries, self._delivery = asyncio.Event(), deque(), None
+            self._loop = loop
+        self._forget()
+
+    def _forget(self) -> None:
+        self._forgotten += len(self._fired)
+        self._fired.clear()
+        self._unwaited = {type: deque(maxlen=EVENTS_KEPT_MAX) for type in EVENT_TYPES}
+        self._over = False
+
+    def _one_less(self) -> None:
+        """A recording is over, or never began."""
+        self._begun -= 1
+        self._over = self._begun == 0
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _from_thread(self, event: Event) -> None:
         """On the recorder's thread: the loop takes over, unless it has ended."""
-        assert self._loop is not None and self._deliveries is not None
+        assert self._loop is not None
         try:
-            self._loop.call_soon_threadsafe(self._deliveries.put_nowait, event)
+            self._loop.call_soon_threadsafe(self._take, event)
         except RuntimeError:
             log.warning("the loop of this recorder has ended; its event %r is not delivered", event.type)
 
+    def _take(self, event: Event) -> None:
+        self._deliveries.append(event)
+        if self._delivery is None or self._delivery.done():
+            self._delivery = asyncio.get_running_loop().create_task(self._deliver())
+
     async def _deliver(self) -> None:
-        """One event after the other, until a recording is over and no newer one has begun."""
-        assert self._deliveries is not None
-        while True:
-            event = await self._deliveries.get()
-            self._delivering = True
+        """One event after the other, until none is left."""
+        while self._deliveries:
+            event = self._deliveries.popleft()
             handler = self._handlers[event.type]
             if handler is not None:
                 await self._call(handler, event)
             for listener in list(self._listeners[event.type]):
                 if listener in self._listeners[event.type]:
                     await self._call(listener, event)
-            self._delivering = False
-            condition = self._condition()
-            async with condition:
-                self._fired.append(event)
-                self._unwaited[event.type].append(event)
-                condition.notify_all()
-            if event.type == "stop" and self._deliveries.empty() and self._recorder.state == "inactive":
-                return
+            if len(self._fired) == EVENTS_KEPT_MAX:
+                self._fired.popleft()
+                self._forgotten += 1
+            self._fired.append(event)
+            self._unwaited[event.type].append(event)
+            if event.type == "stop":
+                self._one_less()
+            self._notify()
+        self._delivery = None
 
     async def _call(self, listener: Listener, event: Event) -> None:
         try:

@@ -1,4 +1,7 @@
-"""The command line: ``recsvc record``, ``devices``, ``types``. Each command imports the heavy modules it needs."""
+"""The command line: ``recsvc record``, ``recover``, ``devices``, ``types``.
+
+Each command imports the heavy modules it needs.
+"""
 
 from __future__ import annotations
 
@@ -103,6 +106,45 @@ def _wish(source: str | None, **constraints: Any) -> dict[str, Any] | None:
     if source is None:
         return None
     return {"source": source, **given}
+
+
+@app.command()
+def recover(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="Files, or names of files in the spool.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Save it there; moved if it lies in the spool."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+) -> None:
+    """Complete recordings that a crash left unfinished: the given files, else all in the spool, which are listed.
+
+    Exit code 1 when one of them cannot be completed; a recording that is still going on is no reason for it.
+    """
+    from . import recovery
+    from .client import spool_directory
+
+    if output is not None and len(files or ()) != 1:
+        _fail("-o takes exactly one file to recover; name it", EXIT_USAGE)
+    spool = spool_directory()
+    found = recovery.recover_all(spool) if not files else (recovery.recover_named(one, output, spool) for one in files)
+    failed = []
+    rows = []
+    for one in found:
+        if one.reason and (files or one.state == "unreadable"):
+            failed.append(one.reason)
+        if as_json:
+            rows.append({**one._asdict(), "path": str(one.path)})
+        elif not (files and one.reason):
+            print(recovery.line(one), flush=True)
+    if as_json:
+        print(json.dumps(rows))
+    elif not files:
+        print(f"in {spool}")
+    if failed:
+        _fail("; ".join(failed))
 
 
 @app.command()

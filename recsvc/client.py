@@ -30,6 +30,8 @@ from .wire import messages, sockets
 
 log = logging.getLogger("recsvc")
 
+_LAST_WORDS_MS = 50  # silence after which a service that has ended has nothing more to say
+
 
 def spool_directory() -> Path:
     """Where recordings are written: ``RECSVC_SPOOL``, else ``recsvc/spool`` below the user's state directory.
@@ -58,7 +60,7 @@ class Client:
         self._next_id = 0
         self._on_recorder: dict[str, Callable[[messages.RecorderEvent], None]] = {}
         self._on_track: dict[str, Callable[[messages.SourceEvent], None]] = {}
-        self._on_loss: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._listeners: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lost: errors.ServiceError | None = None
         self._closing = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -134,9 +136,10 @@ class Client:
         """``handler`` hears when a captured track ends by itself."""
         self._on_track[track] = handler
 
-    def on_loss(self, listener: Any) -> None:
-        """``listener.service_lost(error)`` is called when the controller is gone. Held weakly."""
-        self._on_loss.add(listener)
+    def on_end(self, listener: Any) -> None:
+        """``listener.service_lost(error)`` is called when the controller is gone, ``service_closed()`` when this
+        connection was closed and every event has come. Held weakly."""
+        self._listeners.add(listener)
         if self._lost is not None:
             listener.service_lost(self._lost)
 
@@ -154,6 +157,8 @@ class Client:
             else:
                 self._lose()
                 break
+        while self._events.poll(_LAST_WORDS_MS):  # what the other side said before it ended
+            self._take_events()
         self._events.close()
 
     def _take_events(self) -> None:
@@ -182,7 +187,7 @@ class Client:
         if self._closing:
             return
         self._lost = errors.ServiceError("the private controller ended unexpectedly; what was recorded is in the spool")
-        for listener in list(self._on_loss):
+        for listener in list(self._listeners):
             try:
                 listener.service_lost(self._lost)
             except Exception:
@@ -217,8 +222,12 @@ class Client:
                     self._process.wait()
         os.write(self._wake_write, b"x")
         self._reader.join()
+        for listener in list(self._listeners):
+            listener.service_closed()
         for socket in (self._commands, *self._idle):
             socket.close()
+        for descriptor in (self._wake_read, self._wake_write, *filter(None, [self._pidfd])):
+            os.close(descriptor)
         if self._directory:
             shutil.rmtree(self._directory, ignore_errors=True)
 

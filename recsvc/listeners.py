@@ -26,6 +26,13 @@ def checked_type(type: Any) -> str:
     return type
 
 
+def checked_timeout(timeout: Any) -> float | None:
+    """``timeout`` if it is a number of seconds or ``None``, else ``TypeError``."""
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float))):
+        raise TypeError(f"timeout must be seconds or None, got {timeout!r}")
+    return timeout
+
+
 class Listeners:
     """Thread-safe. Events are fired one at a time, by one thread."""
 
@@ -97,8 +104,7 @@ class Listeners:
     def wait(self, type: str, timeout: float | None) -> Event:
         """The oldest event of this type not yet waited for; blocks until there is one. ``TimeoutError``."""
         checked_type(type)
-        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float))):
-            raise TypeError(f"timeout must be seconds or None, got {timeout!r}")
+        checked_timeout(timeout)
         if self._firing == threading.get_ident():
             raise InvalidStateError(f"wait({type!r}) inside a listener would wait for itself")
         with self._changed:
@@ -115,6 +121,8 @@ class Listeners:
                 if not fresh:
                     if self._over:
                         return
+                    if self._firing == threading.get_ident():
+                        raise InvalidStateError("events() inside a listener would wait for itself")
                     self._changed.wait()
                     continue
             for number, event in fresh:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import queue
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from . import client, errors, mime
+from . import client, errors, mime, recovery
 from .blob import Blob, SpoolFile
 from .events import BlobEvent, ErrorEvent, Event
-from .limits import S, credit, drain_deadline_ns
+from .limits import CLOSE_DEADLINE_NS, S, credit, drain_deadline_ns
 from .listeners import Listener, Listeners
+from .pieces import HandedOut
 from .state import Input, check_call
 from .stream import MediaStream, MediaStreamTrack, _PushedOrigin
 from .wire import messages
@@ -30,6 +31,7 @@ log = logging.getLogger("recsvc")
 AUDIO_BITS_DEFAULT, AUDIO_BITS_MIN, AUDIO_BITS_MAX = 128_000, 6_000, 510_000  # Opus' own range
 VIDEO_BITS_DEFAULT, VIDEO_BITS_MIN = 2_500_000, 75_000  # below it a VGA picture is no picture any more
 _UINT32_MAX = 2**32 - 1
+_RECOVERY_LIMIT_S = 4.0  # orphaned encoders finish their files within 2 s
 
 
 class _Bitrates(NamedTuple):
@@ -47,6 +49,8 @@ class _Session:
         self.path = path
         self.stop_ns: int | None = None
         self.file: SpoolFile | None = None
+        self.mime_type = ""
+        self.handed_out = HandedOut()
         self.stages: dict[str, int] = {}
 
     def route(self, track: MediaStreamTrack) -> str:
@@ -67,6 +71,16 @@ class _Session:
             self.file = SpoolFile(description.path)
         d = description
         return Blob._of_file(self.file, d.head, d.start, d.end, d.mime_type, d.duration)
+
+    def left_behind(self, message: messages.RecorderEvent) -> messages.RecorderEvent:
+        """The last ``dataavailable`` where no controller can send it: waits for the file to be finished, at most
+        ``_RECOVERY_LIMIT_S``."""
+        done = recovery.wait_completed(self.path, _RECOVERY_LIMIT_S)
+        size = done.size if done is not None else os.path.getsize(self.path) if os.path.exists(self.path) else 0
+        duration = None if done is None else done.duration
+        blob, whole, timecode_ms = self.handed_out.rest(self.path, self.mime_type, size, duration)
+        statistics = RecordingStatistics(state="inactive", duration=whole.duration, size_bytes=size)
+        return msgspec.structs.replace(message, blob=blob, whole=whole, timecode_ms=timecode_ms, statistics=statistics)
 
 
 class MediaRecorder:
@@ -198,7 +212,7 @@ class MediaRecorder:
             self._state = "recording"
             self._listeners.forget()
             connection.on_recorder(self._id, self._queue.put)
-            connection.on_loss(self)
+            connection.on_end(self)
             try:
                 self._open(session, timeslice_ms)
             except BaseException:
@@ -208,6 +222,7 @@ class MediaRecorder:
                 self._inactivate(session)
                 if not self._sessions:
                     connection.on_recorder(self._id, None)
+                    self._listeners.end()
                 raise
             if self._dispatcher is None:
                 self._dispatcher = threading.Thread(target=self._dispatch, name="recsvc-recorder", daemon=True)
@@ -396,32 +411,23 @@ class MediaRecorder:
                 self._session.end_pushed(time.monotonic_ns())
 
     def service_lost(self, error: Exception) -> None:
-        """The controller is gone: what is on disk is what there is."""
+        """The controller is gone: the error is told at once; the file's end is waited for on the events' own thread."""
         for session in list(self._sessions.values()):
             for track in session.tracks:
                 if isinstance(track._origin, _PushedOrigin):
                     track._origin.sender.fail(error)
-            path = Path(session.path)
-            size = path.stat().st_size if session.path and path.exists() else 0
-            blob = messages.BlobDescription(path=session.path, start=0, end=size)
-            for type, fields in (
-                ("error", {"error": "ServiceError", "text": str(error)}),
-                (
-                    "dataavailable",
-                    {"blob": blob, "whole": blob, "statistics": RecordingStatistics(state="inactive")},
-                ),
-                ("stop", {}),
-            ):
-                self._queue.put(
-                    messages.RecorderEvent(
-                        recorder=self._id,
-                        recording=session.name,
-                        sequence=0,
-                        type=type,
-                        at_ns=time.monotonic_ns(),
-                        **fields,
-                    )
-                )
+            event = messages.RecorderEvent(
+                recorder=self._id, recording=session.name, sequence=0, type="error", at_ns=time.monotonic_ns()
+            )
+            self._queue.put(msgspec.structs.replace(event, error="ServiceError", text=str(error)))
+            self._queue.put(msgspec.structs.replace(event, type="dataavailable"))  # no Blob: what was left behind
+            self._queue.put(msgspec.structs.replace(event, type="stop"))
+
+    def service_closed(self) -> None:
+        """The connection was closed, at the program's end perhaps: listeners still get what they were promised."""
+        dispatcher = self._dispatcher
+        if dispatcher is not None and dispatcher is not threading.current_thread():
+            dispatcher.join(CLOSE_DEADLINE_NS / S)
 
     # --- events -----------------------------------------------------------------------------------
 
@@ -449,6 +455,7 @@ class MediaRecorder:
 
     def _event(self, session: _Session, message: messages.RecorderEvent) -> Event:
         if message.type == "start":
+            session.mime_type = message.mime_type
             with self._lock:
                 if self._session is session:
                     self._mime_type = message.mime_type
@@ -464,7 +471,10 @@ class MediaRecorder:
         return Event(message.type)
 
     def _blob_event(self, session: _Session, message: messages.RecorderEvent) -> BlobEvent:
+        if message.blob is None:
+            message = session.left_behind(message)
         assert message.blob is not None
+        session.handed_out.add(message.blob, message.timecode_ms)
         try:
             data = session.blob(message.blob)
             if message.whole is not None:

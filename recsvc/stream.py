@@ -57,7 +57,7 @@ class _CapturedOrigin(_Origin):
         self.client = client
         self.track = track
         client.on_track(track, self._on_ended)
-        client.on_loss(self)
+        client.on_end(self)
 
     def _on_ended(self, event: messages.SourceEvent) -> None:
         if event.error:
@@ -65,6 +65,9 @@ class _CapturedOrigin(_Origin):
         self.end()
 
     def service_lost(self, error: Exception) -> None:
+        self.end()
+
+    def service_closed(self) -> None:
         self.end()
 
     def control(self, route: str, action: str, at_ns: int) -> None:

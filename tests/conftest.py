@@ -16,11 +16,14 @@ import pytest
 
 from recsvc import client
 
+# The helpers' assertions explain themselves as those of the tests do.
+pytest.register_assert_rewrite("ebml", "fixtures_media", "media", "pattern")
+
 # Everything of this run is below here; the name in their environment tells our processes from others.
 DIRECTORY = Path(tempfile.mkdtemp(prefix="rst-"))
 SPOOL = DIRECTORY / "spool"
 RUNTIME = DIRECTORY / "run"
-GONE_LIMIT_S = 30.0
+GONE_LIMIT_S = 20.0
 POLL_S = 0.01
 SHARED_MEMORY = Path("/dev/shm")
 # The names that Python's and POSIX' shared memory and semaphores get, and our own.
@@ -67,6 +70,11 @@ def role_processes() -> dict[int, str]:
 
 def spool_files() -> set[Path]:
     return set(SPOOL.iterdir())
+
+
+def runtime_directories() -> list[Path]:
+    """Other programs may keep things of their own beside them."""
+    return list(RUNTIME.glob("recsvc-*"))
 
 
 def shared_memory() -> set[Path]:
@@ -119,7 +127,7 @@ def nothing_left_by_the_module() -> Iterator[None]:
     yield
     client.close_all()
     none_left(role_processes, "processes")
-    none_left(lambda: list(RUNTIME.iterdir()), "runtime directories")
+    none_left(runtime_directories, "runtime directories")
     none_left(lambda: shared_memory() - before, "shared memory")
 
 
@@ -136,4 +144,4 @@ def own_controller() -> Iterator[None]:
     yield
     client.close_all()
     none_left(role_processes, "processes")
-    none_left(lambda: list(RUNTIME.iterdir()), "runtime directories")
+    none_left(runtime_directories, "runtime directories")

@@ -230,7 +230,8 @@ FAILING = [
     (2, ["--video", "tape:recorder"], "tape"),
     (2, ["--video", "test:colour=red"], "colour"),
     (1, ["--video", "file:/no/such/file.webm"], "/no/such/file.webm"),
-    (1, ["--video", "file:TEXT"], "text.txt"),
+    (1, ["--video", "file:TEXT.webm"], "TEXT.webm"),
+    (1, ["--video", "file:TEXT.txt"], "TEXT.txt"),
     (2, ["--video", "test:", "--width", "0"], "0"),
     (2, ["--video", "test:", "--width", "99999"], "99999"),
     (2, ["--video", "test:", "--height", "-7"], "-7"),
@@ -247,14 +248,11 @@ FAILING = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("code", "arguments", "text"),
-    FAILING,
-    ids=lambda value: " ".join(map(str, value))[-40:] if isinstance(value, list) else "",
-)  # noqa: E501
+@pytest.mark.parametrize(("code", "arguments", "text"), FAILING)
 def test_each_failure_has_its_exit_code_and_one_line(code, arguments, text, tmp_path):
-    (tmp_path / "text.txt").write_text("this is no film\n" * 100)
-    arguments = [one.replace("TEXT", str(tmp_path / "text.txt")) for one in arguments]
+    for suffix in (".webm", ".txt"):
+        (tmp_path / f"TEXT{suffix}").write_text("this is no film\n" * 100)
+    arguments = [one.replace("file:TEXT", f"file:{tmp_path}/TEXT") for one in arguments]
     path = tmp_path / "never.webm"
     done = run("record", *arguments, *([] if "--duration" in arguments else ["--duration", 1]), "-o", path)
     assert done.returncode == code, done.stderr
@@ -275,7 +273,7 @@ def no_role_may_start():
     seen, over = [], threading.Event()
 
     def watch():
-        while not over.is_set():
+        while not over.wait(0.005):
             seen.extend(line for line in role_processes().values() if " record " not in line)
 
     watcher = threading.Thread(target=watch)
@@ -306,27 +304,12 @@ def test_the_watch_for_role_processes_sees_them(tmp_path, no_role_may_start):
 
 
 def test_without_any_source_the_message_says_what_to_try(tmp_path):
-    (tmp_path / "none.conf").write_text("")
-    hidden = {"DISPLAY", "PULSE_SERVER", "WAYLAND_DISPLAY"}
-    env = {name: value for name, value in os.environ.items() if name not in hidden}
-    env["ALSA_CONFIG_PATH"] = str(tmp_path / "none.conf")
-    if any(device.kind == "videoinput" for device in recsvc.enumerate_devices()):
-        pytest.skip("this machine has a camera")
-    done = run("record", "-o", tmp_path / "demo.webm", env=env)
+    if any(not device.device_id.startswith("screen:") for device in recsvc.enumerate_devices()):
+        pytest.skip("this machine has a microphone or a camera")
+    done = run("record", "-o", tmp_path / "demo.webm")
     assert done.returncode == 1
     assert_one_line(done.stderr)
     assert "--audio test: --video test:" in done.stderr
-
-
-def test_a_service_that_does_not_answer_is_one_line(tmp_path):
-    """Names an endpoint on which a socket listens that is no controller, so that nothing but silence comes."""
-    wrong = f"ipc://{tmp_path}/nobody"
-    command = [*RECSVC, "record", *SOURCES, "--service", wrong, "-o", str(tmp_path / "demo.webm")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        _, err = process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 1
-    assert_one_line(err)
-    assert wrong in err
 
 
 # --- the other commands ---------------------------------------------------------------------------
@@ -355,11 +338,10 @@ def test_version_and_help():
     assert run("--version").stdout == f"recsvc {recsvc.__version__}\n"
     overview = run("--help")
     assert overview.returncode == 0
-    for command in ("record", "devices", "types"):
-        assert command in overview.stdout
-        one = run(command, "--help")
-        assert one.returncode == 0 and "Usage: recsvc " + command in one.stdout
-    assert "--duration" in run("record", "--help").stdout
+    assert all(command in overview.stdout for command in ("record", "devices", "types"))
+    record = run("record", "--help")
+    assert record.returncode == 0
+    assert "Usage: recsvc record" in record.stdout and "--duration" in record.stdout
     unknown = run("rekord")
     assert unknown.returncode == 2 and "rekord" in unknown.stderr
 

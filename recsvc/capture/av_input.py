@@ -47,6 +47,9 @@ GAP_NS = 20_000_000
 LIVE_SCHEMES = ("rtmp", "rtmps", "rtmpt", "rtp", "rtsp", "rtsps", "srt", "udp")
 # Demuxers of segments: fetched at once, to be played in real time.
 SEGMENT_FORMATS = ("hls", "dash")
+# FFmpeg draws any text file as a terminal would; nobody who names one means that.
+TEXT_ART_FORMATS = ("tty", "bin", "xbin", "adf", "idf")
+
 # What a network source may open by itself (a playlist names further addresses): never a local file.
 NETWORK_PROTOCOLS = ",".join((*NETWORK_SCHEMES, "httpproxy", "srtp", "crypto", "data"))
 
@@ -68,6 +71,8 @@ def open_input(parsed: ParsedSource, audio: AudioWish | None, video: VideoWish |
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise open_error(error, what, OPEN_LIMIT_S) from error
     try:
+        if container.format.name in TEXT_ART_FORMATS:
+            raise NotReadableError(f"{what} is text, not media")
         return InputSource(container, parsed, what, audio, video)
     except BaseException as error:
         container.close()

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ..pieces import HandedOut
 from ..state import Input, Phase, next_phase
 from ..wire import messages
 
@@ -27,8 +28,8 @@ class Recording:
         self.phase = next_phase(Phase.IDLE, Input.START)
         self.failure: tuple[str, str] | None = None
         self.deadline_ns: int | None = None
-        self.handed_out = 0
-        self.timecode_ms = 0.0
+        self.handed_out = HandedOut()
+        self.recovery_deadline_ns: int | None = None
         self.mime_type = ""
 
     def route(self, track: str) -> str:

@@ -35,6 +35,7 @@ from .supervisor import Child, Supervisor
 log = logging.getLogger("recsvc.controller")
 
 _ORPHAN_DEADLINE_NS = 1 * S  # senders whose process is gone will never say that they have ended
+_RECOVERY_DEADLINE_NS = 4 * S  # usually some ms; then what the dead worker left is handed out as it is
 _WORKER_GRACE_NS = 2 * S  # behind the drain's own deadline; then the worker is taken for hung
 
 
@@ -88,11 +89,13 @@ class Controller:
                     self._end()
             self._supervisor.kill_late()
             self._kill_hung_workers()
+            self._give_up_recoveries()
         for socket in (self._callers, self._events, self._supervisor.socket):
             socket.close()
 
     def _timeout_ms(self) -> int:
         deadlines = [r.deadline_ns + _WORKER_GRACE_NS for r in self._recordings.values() if r.deadline_ns]
+        deadlines += [r.recovery_deadline_ns for r in self._recordings.values() if r.recovery_deadline_ns]
         if self._ending_ns is not None:
             deadlines.append(self._ending_ns)
         next_ns = self._supervisor.next_deadline_ns()
@@ -152,6 +155,7 @@ class Controller:
                 f"{self._client_of(child)}/source",
                 messages.SourceEvent(track=message.track, error=message.error, text=message.text),
             )
+            self._close_track(message.track)  # nobody needs a source that is over
         elif isinstance(message, messages.DataReady):
             recording = self._recordings.get(message.recording)
             if recording is not None:
@@ -165,9 +169,11 @@ class Controller:
     def _on_child_end(self, child: Child) -> None:
         if child.role == "encode":
             self._workers.remove(child)
+            Path(child.endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
             for recording in [r for r in self._recordings.values() if r.worker is child]:
                 self._lost(recording, "the encoder process ended unexpectedly")
-            if not self._workers and self._ending_ns is None:
+            few = len(self._workers) < len(os.sched_getaffinity(0))
+            if self._ending_ns is None and (not self._workers or few and child.ready):  # else none can start here
                 self._start_worker()
             return
         for capture in [c for c in self._captures if c.child is child]:
@@ -286,6 +292,9 @@ class Controller:
             )
 
     def _close_track(self, track: str) -> None:
+        """The capture process ends the track's routes; it ends with its last track."""
+        for recording in self._recordings.values():
+            recording.captures.pop(recording.route(track), None)
         for capture in self._captures:
             if track in capture.tracks:
                 capture.tracks.discard(track)
@@ -403,7 +412,7 @@ class Controller:
         )
 
     def _hand_out(self, recording: Recording, blob: messages.BlobDescription, timecode_ms: float) -> None:
-        recording.handed_out, recording.timecode_ms = blob.end, timecode_ms
+        recording.handed_out.add(blob, timecode_ms)
         self._outboxes[recording.recorder].add(
             recording.name, "dataavailable", blob=blob, timecode_ms=timecode_ms, mime_type=recording.mime_type
         )
@@ -420,23 +429,38 @@ class Controller:
         self._conclude(recording, message.blob, message.timecode_ms, message.statistics, message.whole)
 
     def _lost(self, recording: Recording, text: str) -> None:
-        """The worker is gone: the file is what is on disk."""
-        del self._recordings[recording.name]
+        """The worker is gone: another one completes the file, then the events follow."""
+        now = time.monotonic_ns()
         recording.fail("UnknownError", text)
-        self._tell_captures(recording, "end", time.monotonic_ns())
-        path = Path(recording.path)
-        size = path.stat().st_size if path.exists() else 0
-        start = min(recording.handed_out, size)
-        whole = messages.BlobDescription(path=recording.path, start=0, end=size, mime_type=recording.mime_type)
-        blob = messages.BlobDescription(path=recording.path, start=start, end=size, mime_type=recording.mime_type)
-        timecode_ms = recording.timecode_ms + 0.001 if recording.handed_out else 0.0
-        self._conclude(
-            recording,
-            blob,
-            timecode_ms,
-            messages.RecordingStatistics(state="inactive", size_bytes=size),
-            whole,
+        recording.happened(Input.FAIL)
+        recording.deadline_ns, recording.recovery_deadline_ns = None, now + _RECOVERY_DEADLINE_NS
+        self._tell_captures(recording, "end", now)
+        self._supervisor.ask(
+            self._choose_worker(),
+            messages.RecoverFile(path=recording.path),
+            lambda reply: self._recovered(recording, reply),
         )
+
+    def _give_up_recoveries(self) -> None:
+        now = time.monotonic_ns()
+        for recording in list(self._recordings.values()):
+            if recording.recovery_deadline_ns is not None and now >= recording.recovery_deadline_ns:
+                self._recovered(recording, messages.Reply(id=0, error="UnknownError", text="it took too long"))
+
+    def _recovered(self, recording: Recording, reply: messages.Reply) -> None:
+        """The file is completed, or is what the dead worker left of it."""
+        if self._recordings.pop(recording.name, None) is None:
+            return  # given up already
+        if reply.error:
+            log.warning("%s is handed out as it is: %s", recording.path, reply.text)
+            size = os.path.getsize(recording.path) if os.path.exists(recording.path) else 0
+            duration = None
+        else:
+            done = msgspec.convert(reply.result, messages.CompletedFile)
+            size, duration = done.size, done.duration
+        blob, whole, timecode_ms = recording.handed_out.rest(recording.path, recording.mime_type, size, duration)
+        statistics = messages.RecordingStatistics(state="inactive", duration=whole.duration, size_bytes=size)
+        self._conclude(recording, blob, timecode_ms, statistics, whole)
 
     def _conclude(
         self,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
+import threading
 import time
 from typing import Any
 
@@ -22,6 +24,7 @@ from ..limits import (
 from ..role import Lifeline, arguments, remove_runtime
 from ..wire import messages, sockets
 from .recording import Recording
+from .recover import complete
 from .scheduler import Scheduler
 from .tracks import units_of
 
@@ -59,13 +62,17 @@ class Worker:
         self._routes: dict[str, _Route] = {}
         self._refused = 0
         self._ending = False
+        self._recovering = 0
+        self._recovered: queue.SimpleQueue[messages.Reply] = queue.SimpleQueue()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poller.register(self._wake, sockets.POLLIN)
         self._send(messages.Ready(role="encode", pid=os.getpid(), endpoint=endpoint))
 
     def run(self) -> None:
         """Until a shutdown, a SIGTERM or the parent's end, and then until the files are complete."""
         if self._lifeline.parent_gone:
             self._end()
-        while not (self._ending and not self._recordings):
+        while not (self._ending and not self._recordings and not self._recovering):
             readable = dict(self._poller.poll(self._timeout_ms()))
             for descriptor in self._lifeline.descriptors:
                 if descriptor in readable and self._lifeline.ended_by(descriptor):
@@ -75,6 +82,8 @@ class Worker:
                 self._take_commands()
             if self._data in readable:
                 self._take_data()
+            if self._wake in readable:
+                self._tell_recovered()
             self._encode_one()
             self._finish_late()
             if not readable and not len(self._scheduler):  # else this process was starved, not its recordings
@@ -104,6 +113,10 @@ class Worker:
                 return
             except messages.MessageError as error:
                 log.warning("a command was refused: %s", error)
+                continue
+            if isinstance(request, messages.RecoverFile):
+                self._recovering += 1
+                threading.Thread(target=self._recover, args=(request,), name="recsvc-recover").start()
                 continue
             try:
                 result = self._do(request)
@@ -156,6 +169,23 @@ class Worker:
             if recording.deadline_ns is None:
                 # Senders end their routes when they lose their controller; this is only for those that can't.
                 self._stop(recording, now, now + DRAIN_DEADLINE_NS // 5)
+
+    def _recover(self, request: messages.RecoverFile) -> None:
+        """On a thread of its own, since it waits for the disk: the recordings of this worker go on meanwhile."""
+        try:
+            done = complete(request.path)
+            result = messages.CompletedFile(size=done.size, duration=done.duration)
+            reply = messages.Reply(id=request.id, result=result)
+        except Exception as error:
+            log.debug("%s failed", request, exc_info=True)
+            reply = messages.Reply(id=request.id, error=errors.name_of(error), text=str(error))
+        self._recovered.put(reply)
+        os.eventfd_write(self._wake, 1)
+
+    def _tell_recovered(self) -> None:
+        for _ in range(os.eventfd_read(self._wake)):
+            self._send(self._recovered.get())
+            self._recovering -= 1
 
     # --- data -------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from . import matroska
 if TYPE_CHECKING:
     from .recover import File
 
-_HEADER_MAX = 4096  # ours are below 500 bytes
+_HEADER_MAX = 1024  # ours are below 500 bytes
 _LOOK = 48  # bytes read of a cluster: its head, Timestamp, and the head of its first block
 TORN_MAX = 4 * matroska.CLUSTER_BYTES_MAX
 """A kill tears one cluster. More unreadable bytes than this at a file's end are damage: nothing is cut off then."""
@@ -63,12 +63,12 @@ class Matroska:
             raise NotReadableError(f"{file.path} is no recording of recsvc")
         try:
             self._read_header(data)
-        except IndexError:
-            raise NotReadableError(
-                f"{file.path} has {file.size} bytes and ends within its header: nothing was recorded in it yet"
-            ) from None
-        except (ValueError, KeyError):
-            raise NotReadableError(f"{file.path} is no recording of recsvc") from None
+        except (IndexError, ValueError, KeyError) as error:
+            if isinstance(error, IndexError) and file.size < _HEADER_MAX:
+                reason = f"{file.path} has {file.size} bytes and ends within its header: nothing was recorded in it yet"
+            else:
+                reason = f"{file.path} is no recording of recsvc"
+            raise NotReadableError(reason) from None
         size = self._size_field
         self._size_is_wrong = (
             size != _UNKNOWN_SIZE and int.from_bytes(size, "big") - (1 << 56) != file.size - self._base
@@ -131,12 +131,13 @@ class Matroska:
             self._reopen()
             file.cut(end)
             file.write(end, tail)
-        if not all_there or self._duration_ms is None:  # else it was killed while it was finished
-            self._duration_ms = self._end_ms(blocks)
+        last_ms = max((block.ms for block in blocks), default=0)
+        if not all_there or self._duration_ms is None or self._duration_ms < last_ms:
+            self._duration_ms = self._end_ms(blocks)  # else it was killed while it was finished, and says it
         if cues:
             file.write(self._cues_seek_at, matroska._seek(_CUES, end - base))
         file.write(self._duration_at, matroska._element(0x4489, struct.pack(">d", self._duration_ms)))
-        file.sync()
+        file.sync()  # what is written in the header is written in one sector, so it is there or it is not
         file.write(base - 8, (file.size - base | 1 << 56).to_bytes(8, "big"))
         file.sync()
         self.duration = self._duration_ms / 1000
@@ -268,7 +269,7 @@ class Matroska:
         for block in blocks:
             if self._kinds[block.track] == 2:
                 # A block's time is by the codec's delay later than what is heard of it.
-                length_ms = _PACKET_MS - self._codec_delay_ms
+                length_ms = (block.duration_ms or _PACKET_MS) - self._codec_delay_ms
             elif block.duration_ms is not None:
                 length_ms = block.duration_ms
             else:

@@ -51,8 +51,10 @@ class Ogg:
         self._headers = pages
         self.duration = 0.0
         last = self._last_page()
-        self.finished = last is not None and last.flags & _LAST_PAGE != 0 and self._crc_is_right(last)
-        if last is not None and self.finished:
+        self.finished = False
+        if last is not None and last.flags & _LAST_PAGE:
+            stored, (_, right) = self._crcs(last)
+            self.finished = stored == right
             self._set_duration(last)
 
     def complete(self) -> None:
@@ -73,7 +75,7 @@ class Ogg:
         page[5] |= _LAST_PAGE
         page[22:26] = bytes(4)
         page[22:26] = _ogg_crc(page).to_bytes(4, "little")
-        # The flag and the checksum. Should only one of them reach the disk, _is_intact() takes the page all the same.
+        # The flag and the checksum. Should a part of them reach the disk, _is_intact() takes the page all the same.
         file.write(last.at, bytes(page[:28] if not pages else page[:26]))
         file.sync()
         self._set_duration(last)
@@ -119,16 +121,22 @@ class Ogg:
             at = data.rfind(b"OggS\0", 0, at)
         return None
 
-    def _crc_is_right(self, page: _Page, flags: int | None = None) -> bool:
+    def _crcs(self, page: _Page) -> tuple[bytes, list[bytes]]:
+        """The stored checksum; those of the page as it would be in the middle and at the end of a file."""
         data = bytearray(self._file.read(page.at, page.end - page.at))
-        stored = int.from_bytes(data[22:26], "little")
+        stored = bytes(data[22:26])
         data[22:26] = bytes(4)
-        data[5] = page.flags if flags is None else flags
-        return _ogg_crc(data) == stored
+        right = []
+        for flags in (page.flags & ~_LAST_PAGE, page.flags | _LAST_PAGE):
+            data[5] = flags
+            right.append(_ogg_crc(data).to_bytes(4, "little"))
+        return stored, right
 
     def _is_intact(self, page: _Page) -> bool:
-        """Whether the checksum is that of the page, marked as the last one or not."""
-        return any(self._crc_is_right(page, flags) for flags in (page.flags & ~_LAST_PAGE, page.flags | _LAST_PAGE))
+        """Whether the checksum is right, or a mixture: while a page is marked as the last one, any part of the mark
+        and of the new checksum may be on the disk."""
+        stored, right = self._crcs(page)
+        return all(byte in either for byte, *either in zip(stored, *right, strict=True))
 
     def _check_torn(self, end: int) -> None:
         """What is to be cut off must be what a kill leaves: not the rest of a recording behind a bad spot."""

@@ -48,7 +48,8 @@ class SpoolFile(io.FileIO):
         try:
             if not lock(self.fileno()):
                 raise OSError(errno.EBUSY, "another process is writing it")
-            self.truncate(0)
+            if os.fstat(self.fileno()).st_size:
+                self.truncate(0)
         except OSError:
             self.close()
             raise

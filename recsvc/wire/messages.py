@@ -224,6 +224,13 @@ class BlobDescription(Struct, kw_only=True, frozen=True):
     whole: bool = False
 
 
+class CompletedFile(Struct, kw_only=True, frozen=True):
+    """A spool file that was completed after its worker's end; ``duration`` in seconds."""
+
+    size: Count
+    duration: float
+
+
 # --- caller -> controller -------------------------------------------------------------------------
 
 
@@ -301,6 +308,12 @@ class CutRecording(Request, tag="cut_recording", kw_only=True):
     """Hand out what there is (``request_data``)."""
 
     recording: Name
+
+
+class RecoverFile(Request, tag="recover_file", kw_only=True):
+    """Complete what another worker left behind; the reply's result is a ``CompletedFile``."""
+
+    path: str
 
 
 class BeginRoute(Request, tag="begin_route", kw_only=True):
@@ -425,7 +438,7 @@ CALLER_REQUESTS = Codec(
     Hello | OpenSource | ControlRoute | CloseTrack | Start | Control | AskStatistics | Bye | Shutdown
 )
 REPLIES = Codec(Reply)
-WORKER_REQUESTS = Codec(OpenRecording | StopRecording | CutRecording | AskStatistics | Shutdown)
+WORKER_REQUESTS = Codec(OpenRecording | StopRecording | CutRecording | RecoverFile | AskStatistics | Shutdown)
 CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoute | ControlRoute | Shutdown)
 ROLE_REPORTS = Codec(Reply | Ready | TrackEnded | DataReady | RecordingFinished)
 EVENTS = Codec(RecorderEvent | SourceEvent | Subscribed)

@@ -1,0 +1,309 @@
+"""Whichever process is killed, whenever: the caller gets the error, the data, ``stop``; the data are a finished file, at
+most a second short; the same recorder starts again; nothing stays behind. Real processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import ebml
+import pytest
+from conftest import RUNTIME, role_processes
+from fixtures_media import wait_until
+from media import (
+    DEADLINE_S,
+    SMALL_TEST,
+    TICK_S,
+    Decoded,
+    assert_accounted,
+    assert_consecutive,
+    complaints,
+    counter_picture,
+    decode,
+    record_for,
+)
+
+import recsvc
+from recsvc.errors import NotReadableError, ServiceError, UnknownError
+
+LOST_MAX_S = 1.0
+PHASES = ("right after start", "while recording", "during stop")
+RECORDED_S = 1.3
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(own_controller: None) -> Iterator[None]:
+    """Each test has its own controller; what is behind it is checked there."""
+    yield
+
+
+def roles(role: str) -> list[int]:
+    return [pid for pid, line in role_processes().items() if f" -m recsvc {role} " in line]
+
+
+def worker_of(path: Path) -> int:
+    """The encoder worker that has a spool file open."""
+
+    def find() -> int | None:
+        for pid in roles("encode"):
+            with contextlib.suppress(OSError):
+                if any(os.path.samefile(f"/proc/{pid}/fd/{fd}", path) for fd in os.listdir(f"/proc/{pid}/fd")):
+                    return pid
+        return None
+
+    return wait_until(find, "the worker", DEADLINE_S)
+
+
+def listen(recorder: recsvc.MediaRecorder) -> list[recsvc.Event]:
+    events: list[recsvc.Event] = []
+    for type in ("start", "stop", "dataavailable", "pause", "resume", "error"):
+        recorder.add_event_listener(type, events.append)
+    return events
+
+
+def kill_at(phase: str, recorder: recsvc.MediaRecorder, find: Callable[[], list[int]], **start: float) -> float:
+    """Records and kills; how long was recorded, in s. A process that is stopped first misses the ``stop()``."""
+    recorder.start(**start)
+    begin_s = time.monotonic()
+    if phase != "right after start":
+        time.sleep(RECORDED_S)
+    victims = find()
+    assert victims
+    if phase == "during stop":
+        for pid in victims:
+            os.kill(pid, signal.SIGSTOP)
+        recorder.stop()
+    recorded_s = time.monotonic() - begin_s
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    recorder.wait("stop", DEADLINE_S)
+    return recorded_s
+
+
+def check_finished(blob: recsvc.Blob, path: Path, recorded_s: float, lost_max_s: float = LOST_MAX_S) -> Decoded | None:
+    """A finished file with all but the last second; ``None`` where that may be nothing."""
+    blob.save(path)
+    file = ebml.read(path.read_bytes())
+    assert file.segment_size_known and file.duration_ms is not None
+    assert len(file.cues) == sum(block.is_key_frame for block in file.of(1))
+    if not file.blocks:
+        assert recorded_s < lost_max_s
+        return None
+    assert complaints(path) == []
+    decoded = decode(path)
+    if decoded.pictures:
+        assert_consecutive(decoded.counters)
+    end_s = max(decoded.sound_s, decoded.pictures[-1].at_s if decoded.pictures else 0.0)
+    assert end_s >= recorded_s - lost_max_s
+    assert decoded.duration_s == pytest.approx(blob.duration, abs=TICK_S)
+    assert blob.duration >= end_s - 2 * TICK_S
+    return decoded
+
+
+def starts_again(recorder: recsvc.MediaRecorder, events: list[recsvc.Event]) -> None:
+    events.clear()
+    again = decode(record_for(recorder, 0.3))
+    assert [event.type for event in events] == ["start", "dataavailable", "stop"]
+    assert_consecutive(again.counters)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_killed_encoder(phase: str, spool: Path, tmp_path: Path) -> None:
+    with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as stream:
+        recorder = recsvc.MediaRecorder(stream, video_key_frame_interval_count=9)
+        events = listen(recorder)
+        others = len(os.sched_getaffinity(0))
+        wait_until(lambda: len(roles("encode")) == others, "all workers", DEADLINE_S)
+        before = set(spool.iterdir())
+        recorded_s = kill_at(phase, recorder, lambda: [worker_of(next(iter(set(spool.iterdir()) - before)))])
+        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        assert isinstance(events[1].error, UnknownError)
+        assert recorder.state == "inactive"
+        assert recorder.recording.bytes() == events[2].data.bytes()
+        check_finished(recorder.recording, tmp_path / "a.webm", recorded_s)
+        assert recorder.statistics().duration == events[2].data.duration
+        starts_again(recorder, events)
+        wait_until(lambda: len(roles("encode")) == others, "another worker instead", DEADLINE_S)
+        [runtime] = RUNTIME.iterdir()
+        wait_until(lambda: len(list(runtime.glob("encode-*"))) == others, "the dead worker's socket to go", DEADLINE_S)
+
+
+@pytest.mark.parametrize("mime_type", ["video/webm", "audio/ogg"])
+@pytest.mark.parametrize("victims", ["encoder", "controller", "both"])
+def test_pieces_handed_out_before_are_continued(victims: str, mime_type: str, spool: Path, tmp_path: Path) -> None:
+    has_video = mime_type == "video/webm"
+
+    def find() -> list[int]:
+        wait_until(lambda: sum(event.type == "dataavailable" for event in events) >= 2, "pieces", DEADLINE_S)
+        [path] = spool.iterdir()
+        found = [worker_of(path)] if victims != "controller" else []
+        return found + (roles("controller") if victims != "encoder" else [])
+
+    with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST if has_video else False) as stream:
+        recorder = recsvc.MediaRecorder(stream, mime_type=mime_type)
+        events = listen(recorder)
+        recorded_s = kill_at("while recording", recorder, find, timeslice=100)
+        pieces = [event for event in events if event.type == "dataavailable"]
+        assert [event.type for event in events[-3:]] == ["error", "dataavailable", "stop"]
+        assert len(pieces) >= 3
+        timecodes = [event.timecode for event in pieces]
+        assert timecodes[0] == 0 and all(a < b for a, b in zip(timecodes, timecodes[1:], strict=False))
+        whole = recorder.recording
+        joined = recsvc.Blob([event.data for event in pieces])
+        # The pieces have the header as it was and, for Ogg, the last page as it was.
+        assert joined.size == whole.size
+        assert sum(event.data.duration for event in pieces) == pytest.approx(whole.duration, abs=TICK_S)
+        first, all_of_it = decode(joined), decode(whole)
+        assert first.counters == all_of_it.counters and len(first.samples) == len(all_of_it.samples)
+        if has_video:
+            check_finished(whole, tmp_path / "a.webm", recorded_s)
+        else:
+            assert all_of_it.sound_s >= recorded_s - LOST_MAX_S
+            assert complaints(whole.save(tmp_path / "a.ogg")) == []
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("victims", ["controller", "controller and encoder"])
+def test_a_killed_controller(victims: str, phase: str, spool: Path, tmp_path: Path) -> None:
+    with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        events = listen(recorder)
+
+        def find() -> list[int]:
+            return roles("controller") + ([worker_of(next(spool.iterdir()))] if "encoder" in victims else [])
+
+        recorded_s = kill_at(phase, recorder, find)
+        assert [event.type for event in events if event.type != "start"] == ["error", "dataavailable", "stop"]
+        assert isinstance([event for event in events if event.type == "error"][0].error, ServiceError)
+        assert recorder.state == "inactive"
+        # An encoder that lives finishes the file with all that was captured until the sources ended, too.
+        check_finished(recorder.recording, tmp_path / "a.webm", recorded_s)
+        wait_until(lambda: not role_processes(), "the end of the orphaned roles", DEADLINE_S)
+        wait_until(lambda: not list(RUNTIME.iterdir()), "the end of the runtime directory", DEADLINE_S)
+
+
+def test_a_recorder_of_pushed_frames_goes_on_with_another_controller(tmp_path: Path) -> None:
+    source = recsvc.VideoSource(160, 120, when_full="wait")
+    recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
+    events = listen(recorder)
+    recorder.start()
+    begin_ns = time.monotonic_ns()
+    for number in range(60):
+        assert source.write(counter_picture(number), begin_ns + number * 33_333_333)
+    wait_until(lambda: recorder.statistics().tracks[0].frames_encoded == 60, "the encoder", DEADLINE_S)
+    [controller] = roles("controller")
+    os.kill(controller, signal.SIGKILL)
+    recorder.wait("error", DEADLINE_S)
+    # The new recording begins while the old one's file may still be on its way; its events come behind.
+    recorder.start()
+    assert all(source.write(counter_picture(number), time.monotonic_ns()) for number in range(5))
+    recorder.stop()
+    wait_until(lambda: [event.type for event in events].count("stop") == 2, "both ends", DEADLINE_S)
+    types = [event.type for event in events]
+    assert types == ["start", "error", "dataavailable", "stop", "start", "dataavailable", "stop"]
+    decoded = check_finished(events[2].data, tmp_path / "a.webm", 2.0, 0.04)
+    assert decoded is not None and decoded.counters == list(range(60))
+    assert decode(recorder.recording).counters == list(range(5))
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_killed_capture_process(phase: str, tmp_path: Path) -> None:
+    with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        events = listen(recorder)
+        recorded_s = kill_at(phase, recorder, lambda: roles("capture"))
+        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        assert isinstance(events[1].error, UnknownError)
+        decoded = check_finished(recorder.recording, tmp_path / "a.webm", recorded_s)
+        if decoded is not None:
+            assert_accounted(recorder.statistics(), decoded, dropped=None)
+    with recsvc.get_user_media(video=SMALL_TEST) as stream:
+        assert_consecutive(decode(record_for(recsvc.MediaRecorder(stream), 0.2)).counters)
+
+
+def test_a_killed_capture_process_beside_a_pushed_track(tmp_path: Path) -> None:
+    source = recsvc.VideoSource(160, 120)
+    with recsvc.get_user_media(audio=SMALL_TEST) as stream:
+        stream.add_track(source.track)
+        recorder = recsvc.MediaRecorder(stream)
+        events = listen(recorder)
+
+        def find() -> list[int]:
+            for number in range(10):
+                assert source.write(counter_picture(number), begin_ns + number * 100_000_000)
+            return roles("capture")
+
+        begin_ns = time.monotonic_ns()
+        recorded_s = kill_at("while recording", recorder, find)
+        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        decoded = check_finished(recorder.recording, tmp_path / "a.webm", recorded_s)
+        assert decoded is not None and decoded.counters == list(range(10))
+        assert_accounted(recorder.statistics(), decoded)
+
+
+CALLER = f"""
+import time, recsvc
+stream = recsvc.get_user_media(audio="{SMALL_TEST}", video="{SMALL_TEST}")
+recorder = recsvc.MediaRecorder(stream)
+recorder.start()
+time.sleep({RECORDED_S})
+print("recording", flush=True)
+time.sleep(1000)
+"""
+
+
+def recover_command(*arguments: str) -> list[dict[str, object]]:
+    command = [sys.executable, "-m", "recsvc", "recover", "--json", *arguments]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE_S).stdout)
+
+
+@pytest.mark.parametrize("all_at_once", [False, True])
+def test_a_killed_caller(all_at_once: bool, spool: Path, tmp_path: Path) -> None:
+    """Its recording is finished by those who live, and completed by ``recsvc recover`` where nobody does."""
+    with subprocess.Popen([sys.executable, "-c", CALLER], stdout=subprocess.PIPE) as caller:
+        assert caller.stdout is not None and caller.stdout.readline() == b"recording\n"
+        [path] = spool.iterdir()
+        assert [row["state"] for row in recover_command()] == ["recording"]
+        if all_at_once:
+            for pid in [worker_of(path), *roles("controller")]:
+                os.kill(pid, signal.SIGSTOP)
+                os.kill(pid, signal.SIGKILL)
+        caller.kill()
+    wait_until(lambda: not role_processes(), "the end of all roles", DEADLINE_S)
+    assert ebml.read(path.read_bytes()).segment_size_known != all_at_once
+    [row] = recover_command()
+    assert (row["path"], row["state"]) == (str(path), "recovered" if all_at_once else "finished")
+    wait_until(lambda: not list(RUNTIME.iterdir()), "the end of the runtime directory", DEADLINE_S)
+    recover_command(path.name, "-o", str(tmp_path / "saved.webm"))
+    assert not path.exists()
+    blob = recsvc.recover(tmp_path / "saved.webm")
+    check_finished(blob, tmp_path / "copy.webm", RECORDED_S)
+
+
+def test_a_file_that_cannot_be_recovered_is_handed_out_as_it_is(spool: Path) -> None:
+    with recsvc.get_user_media(video=SMALL_TEST) as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        events = listen(recorder)
+
+        def damage_and_find() -> list[int]:
+            [path] = spool.iterdir()
+            with open(path, "r+b") as file:
+                file.write(b"what is this?")
+            return [worker_of(path)]
+
+        kill_at("while recording", recorder, damage_and_find)
+        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        [data] = [event.data for event in events if event.type == "dataavailable"]
+        assert data.bytes()[:13] == b"what is this?" and data.size > 1000
+        with pytest.raises(NotReadableError):
+            recsvc.recover(next(spool.iterdir()))
+        del data
+        starts_again(recorder, events)

@@ -23,10 +23,11 @@ log = logging.getLogger("recsvc.capture")
 class _TrackSink:
     """Takes a source's frames for one track and hands them to the track's sender."""
 
-    def __init__(self, name: str, info: TrackInfo, sender: FrameSender, on_ended: Any) -> None:
+    def __init__(self, name: str, info: TrackInfo, sender: FrameSender, wanted: threading.Event, on_ended: Any) -> None:
         self.name = name
         self.info = info
         self.sender = sender
+        self._wanted = wanted
         self._on_ended = on_ended
         self._frame_bytes = 1
         if isinstance(info.format, AudioFormat):
@@ -55,7 +56,7 @@ class _TrackSink:
         self._on_ended(self.name, error)
 
     def wait_wanted(self, timeout_s: float) -> bool:
-        return self.sender.wait_wanted(timeout_s)
+        return self._wanted.wait(timeout_s)
 
 
 class CaptureProcess:
@@ -67,6 +68,7 @@ class CaptureProcess:
         self._source: Source | None = None
         self._sinks: dict[str, _TrackSink] = {}
         self._routes: dict[str, _TrackSink] = {}
+        self._wanted = threading.Event()  # a recording has begun, with all its routes here
         self._ended_lock = threading.Lock()
         self._ended: list[tuple[str, Exception | None]] = []
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -132,7 +134,7 @@ class CaptureProcess:
     def _do(self, request: Any) -> Any:
         if isinstance(request, messages.OpenSource):
             return self._open(request)
-        if isinstance(request, messages.BeginRoute):
+        if isinstance(request, messages.BeginRoutes):
             self._begin(request)
         elif isinstance(request, messages.ControlRoute):
             self._control_route(request)
@@ -160,19 +162,21 @@ class CaptureProcess:
                 by_capture_time=not source.pace_max,
             )
             name = names[info.kind]
-            self._sinks[name] = _TrackSink(name, info, sender, self._on_ended)
+            self._sinks[name] = _TrackSink(name, info, sender, self._wanted, self._on_ended)
             descriptions.append(
                 messages.TrackDescription(id=name, kind=info.kind, label=info.label, settings=info.settings)
             )
         source.start({sink.info.kind: sink for sink in self._sinks.values()})
         return descriptions
 
-    def _begin(self, request: messages.BeginRoute) -> None:
-        sink = self._sinks.get(request.route.track)
-        if sink is None:
-            raise errors.NotFoundError(f"track {request.route.track!r} is not captured here")
-        self._routes[request.route.route] = sink
-        sink.sender.begin(request.route, request.from_ns, request.enabled)
+    def _begin(self, request: messages.BeginRoutes) -> None:
+        for route in request.routes:
+            sink = self._sinks.get(route.track)
+            if sink is None:
+                raise errors.NotFoundError(f"track {route.track!r} is not captured here")
+            self._routes[route.route] = sink
+            sink.sender.begin(route, request.from_ns, route.route not in request.disabled)
+        self._wanted.set()
 
     def _control_route(self, request: messages.ControlRoute) -> None:
         sink = self._routes.get(request.route)

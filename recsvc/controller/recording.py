@@ -27,6 +27,7 @@ class Recording:
         self.path = path
         self.phase = next_phase(Phase.IDLE, Input.START)
         self.failure: tuple[str, str] | None = None
+        self.stopped_ns = 0
         self.deadline_ns: int | None = None
         self.handed_out = HandedOut()
         self.recovery_deadline_ns: int | None = None

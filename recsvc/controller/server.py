@@ -183,9 +183,14 @@ class Controller:
                 error = "UnknownError" if text else ""
                 self._publish(f"{capture.client}/source", messages.SourceEvent(track=track, error=error, text=text))
         for recording in list(self._recordings.values()):
-            if child in recording.captures.values() and recording.phase is not Phase.STOPPING:
+            if child not in recording.captures.values():
+                continue
+            if recording.phase is not Phase.STOPPING:
                 recording.fail("UnknownError", "the capture process ended unexpectedly")
                 self._stop(recording, time.monotonic_ns(), Input.FAIL, _ORPHAN_DEADLINE_NS)
+            elif recording.deadline_ns is not None:  # its end of stream came before, or never will
+                at_ns = time.monotonic_ns() + _ORPHAN_DEADLINE_NS
+                self._ask_to_stop(recording, min(recording.deadline_ns, at_ns))
 
     def _kill_hung_workers(self) -> None:
         now = time.monotonic_ns()
@@ -368,12 +373,10 @@ class Controller:
                     credit_bytes=size,
                 )
             )
-        for track, route in zip(request.tracks, routes, strict=True):
-            child = recording.captures.get(route.route)
-            if child is not None:
-                self._supervisor.ask(
-                    child, messages.BeginRoute(route=route, from_ns=request.at_ns, enabled=track.enabled)
-                )
+        disabled = tuple(recording.route(track.track) for track in request.tracks if not track.enabled)
+        for child in {id(child): child for child in recording.captures.values()}.values():
+            fed = tuple(route for route in routes if recording.captures.get(route.route) is child)
+            self._supervisor.ask(child, messages.BeginRoutes(routes=fed, from_ns=request.at_ns, disabled=disabled))
         outbox.add(recording.name, "start", mime_type=recording.mime_type)
         self._reply(identity, messages.Reply(id=request.id, result={"routes": routes, "path": recording.path}))
 
@@ -404,11 +407,15 @@ class Controller:
     def _stop(self, recording: Recording, at_ns: int, why: Input, wait_ns: int) -> None:
         if not recording.happened(why):
             return
-        recording.deadline_ns = time.monotonic_ns() + wait_ns
+        recording.stopped_ns = at_ns
         self._tell_captures(recording, "end", at_ns)
+        self._ask_to_stop(recording, time.monotonic_ns() + wait_ns)
+
+    def _ask_to_stop(self, recording: Recording, deadline_ns: int) -> None:
+        recording.deadline_ns = deadline_ns
         self._supervisor.ask(
             recording.worker,
-            messages.StopRecording(recording=recording.name, at_ns=at_ns, deadline_ns=recording.deadline_ns),
+            messages.StopRecording(recording=recording.name, at_ns=recording.stopped_ns, deadline_ns=deadline_ns),
         )
 
     def _hand_out(self, recording: Recording, blob: messages.BlobDescription, timecode_ms: float) -> None:

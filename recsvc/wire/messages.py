@@ -316,10 +316,13 @@ class RecoverFile(Request, tag="recover_file", kw_only=True):
     path: str
 
 
-class BeginRoute(Request, tag="begin_route", kw_only=True):
-    route: RouteDescription
+class BeginRoutes(Request, tag="begin_routes", kw_only=True):
+    """All routes of one recording that this process feeds, together: a source that waits to be wanted must not run
+    off before the last of them. ``disabled``: those that begin black or silent."""
+
+    routes: tuple[RouteDescription, ...]
     from_ns: Ns
-    enabled: bool = True
+    disabled: tuple[Name, ...] = ()
 
 
 class ControlRoute(Request, tag="control_route", kw_only=True):
@@ -439,7 +442,7 @@ CALLER_REQUESTS = Codec(
 )
 REPLIES = Codec(Reply)
 WORKER_REQUESTS = Codec(OpenRecording | StopRecording | CutRecording | RecoverFile | AskStatistics | Shutdown)
-CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoute | ControlRoute | Shutdown)
+CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoutes | ControlRoute | Shutdown)
 ROLE_REPORTS = Codec(Reply | Ready | TrackEnded | DataReady | RecordingFinished)
 EVENTS = Codec(RecorderEvent | SourceEvent | Subscribed)
 

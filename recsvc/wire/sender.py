@@ -115,7 +115,7 @@ class FrameSender:
         self.audio_format: tuple[str, int, int] | None = None  # sample_format, sample_rate, channel_count
         self._routes: dict[str, _Route] = {}
         self._lock = threading.RLock()
-        self._wanted = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)
         self._counted: dict[str, int] = {}
         self._held: deque[Block] = deque()
         self._preroll: deque[Picture | Block] = deque()
@@ -137,7 +137,7 @@ class FrameSender:
             route = self._routes.get(description.route)
             if route is not None:
                 route.open(description.endpoint)
-                self._wanted.notify_all()
+                self._changed.notify_all()
 
     def begin(self, description: messages.RouteDescription, from_ns: int, enabled: bool = True) -> None:
         """``prepare`` and ``open`` at once; frames of the pre-roll captured from ``from_ns`` on are sent too."""
@@ -200,7 +200,7 @@ class FrameSender:
         with self._lock:
             self._failure = error
             self.end_all(time.monotonic_ns())  # an encoder that still lives can finish its files
-            self._wanted.notify_all()
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Ends what is open at once; a writer that waits gets ``False``."""
@@ -209,18 +209,7 @@ class FrameSender:
             self._closed = True
             self._held.clear()
             self._preroll.clear()
-            self._wanted.notify_all()
-
-    @property
-    def wanted(self) -> bool:
-        with self._lock:
-            return bool(self._routes)
-
-    def wait_wanted(self, timeout_s: float) -> bool:
-        """Blocks until a recording wants frames, at most ``timeout_s`` seconds."""
-        with self._lock:
-            self._wanted.wait_for(lambda: self._routes or self._closed or self._failure, timeout_s)
-            return bool(self._routes)
+            self._changed.notify_all()
 
     # --- frames -----------------------------------------------------------------------------------
 
@@ -311,7 +300,7 @@ class FrameSender:
                     return False
                 descriptor = None if route.socket is None else sockets.file_descriptor(route.socket)
                 if descriptor is None:
-                    self._wanted.wait(_WAIT_MS / 1000)
+                    self._changed.wait(_WAIT_MS / 1000)
             if descriptor is not None:
                 waiter = select.poll()
                 waiter.register(descriptor, select.POLLIN)

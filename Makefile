@@ -6,7 +6,7 @@ CONFIGURE := cmake -S . -G Ninja -DRECSVC_TESTS=ON -DRECSVC_PYTHON=OFF
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-test demo test lint types ctest sanitize pytest wheel-test format clean
+.PHONY: bench help setup setup-test demo test lint types ctest sanitize pytest wheel-test format clean
 
 # $(call failed,WHAT): ends the command before it with one clear line.
 failed = || { echo "recsvc: error: $(1) failed (lines above)" >&2; exit 1; }
@@ -27,7 +27,7 @@ demo: setup ## record 5 s of test picture and tone to demo.webm
 	@echo "recsvc: recording 5 s of test picture and tone to demo.webm"
 	@$(BIN)/recsvc record --audio test: --video test: --duration 5 -o demo.webm $(call failed,the recording)
 
-test: lint types ctest sanitize pytest ## run all checks and tests, stop at the first failure
+test: lint types ctest sanitize wheel-test pytest ## run all checks and tests, stop at the first failure
 
 lint: setup-test ## check style and formatting (ruff)
 	@echo "recsvc: checking style and formatting"
@@ -53,6 +53,9 @@ sanitize: setup-test ## the C tests under the address and undefined-behaviour sa
 pytest: setup-test ## run the Python tests
 	@echo "recsvc: running the Python tests"
 	@$(BIN)/python -m pytest
+
+bench: setup-test ## measure: stop to dataavailable, start (60 times each; minutes)
+	@$(BIN)/python -m pytest bench --rounds 60 --benchmark-sort=name --benchmark-columns=min,median,max,rounds
 
 wheel-test: setup ## build the wheel, install it into an empty environment, record 1 s with it
 	@echo "recsvc: building the wheel"

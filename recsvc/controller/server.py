@@ -355,6 +355,7 @@ class Controller:
         outbox = self._outboxes[recording.recorder]
         if reply.error:
             self._recordings.pop(recording.name, None)
+            Path(recording.path).unlink(missing_ok=True)  # a header at most
             outbox.drop(recording.name)
             if outbox.idle:
                 del self._outboxes[recording.recorder]

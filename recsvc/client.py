@@ -30,6 +30,7 @@ from .wire import messages, sockets
 
 log = logging.getLogger("recsvc")
 
+_BASE_LENGTH_MAX = 60  # the path of a Unix socket has at most 107 bytes, and ours add up to 40
 _LAST_WORDS_MS = 50  # silence after which a service that has ended has nothing more to say
 
 
@@ -261,8 +262,8 @@ def connect(service: str | None = None) -> Client:
 
 def _start_private() -> Client:
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    if not os.access(base, os.W_OK):
-        base = tempfile.gettempdir()
+    if not os.access(base, os.W_OK) or len(base) > _BASE_LENGTH_MAX:
+        base = "/tmp"
     directory = tempfile.mkdtemp(prefix=role.RUNTIME_PREFIX, dir=base)
     endpoint = f"ipc://{directory}/control"
     process = role.start(

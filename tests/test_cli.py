@@ -1,6 +1,7 @@
 """The command line as a user has it: processes, exit codes, keys at a terminal, one clear line when it fails."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
@@ -8,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -131,7 +133,13 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         env = os.environ | {"TERM": "xterm", "COLUMNS": "150", "LINES": "24"}
         self.process = subprocess.Popen(
-            [*RECSVC, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
+            [*RECSVC, *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=env,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that its Ctrl-C sends the signal
         )
         os.close(theirs)
         self.output = ""
@@ -218,7 +226,7 @@ def test_ctrl_c_at_the_terminal_stops_cleanly(terminal, tmp_path):
     path = tmp_path / "demo.webm"
     screen = terminal("record", *SOURCES, "-o", path)
     screen.shows(r"recording +0\.[5-9]")
-    os.kill(screen.process.pid, signal.SIGINT)
+    screen.press("\x03")
     assert screen.end() == 0
     assert "Traceback" not in screen.output
     assert_consecutive(decode(path).counters)

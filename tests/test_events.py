@@ -262,7 +262,7 @@ def test_all_tracks_stopped_end_the_recording_without_an_error(stream):
 
 def test_a_closed_stream_ends_the_recording_without_an_error():
     """The same where the capture process ends with the tracks."""
-    for _ in range(5):
+    for _ in range(4):
         with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as opened:
             recorder = recsvc.MediaRecorder(opened)
             events = record_events(recorder)

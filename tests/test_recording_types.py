@@ -21,7 +21,6 @@ from media import (
     counter_picture,
     decode,
     finished,
-    frames_counted_by_ffprobe,
     record_for,
 )
 
@@ -29,8 +28,9 @@ import recsvc
 from recsvc.errors import InvalidStateError, NotReadableError, NotSupportedError
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stream():
+    """Shared: no test of this module ends its tracks."""
     with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as opened:
         yield opened
 
@@ -97,7 +97,6 @@ def test_a_recording_of_each_type(given, kinds, full, suffix, doc_type, codecs, 
         assert ebml.read(data).doc_type == doc_type
     path = blob.save(tmp_path / f"file{suffix}")
     assert complaints(path) == []
-    assert frames_counted_by_ffprobe(path, kinds[-1]) > 0
     if doc_type != "ogg":  # whose length is that of the last page, as libavformat has it with the pre-skip
         assert abs(decoded.duration_s - blob.duration) < 0.002
 

@@ -55,7 +55,7 @@ pytest: setup-test ## run the Python tests
 	@$(BIN)/python -m pytest
 
 bench: setup-test ## measure: stop to dataavailable, start (60 times each; minutes)
-	@$(BIN)/python -m pytest bench --rounds 60 --benchmark-sort=name --benchmark-columns=min,median,max,rounds
+	@RECSVC_BENCH_ROUNDS=60 $(BIN)/python -m pytest bench --benchmark-sort=name --benchmark-columns=min,median,max,rounds
 
 wheel-test: setup ## build the wheel, install it into an empty environment, record 1 s with it
 	@echo "recsvc: building the wheel"

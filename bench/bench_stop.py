@@ -1,11 +1,13 @@
 """How long after `stop()` the listener holds the Blob, and how long it takes to be ready to record.
 
 Real-time recordings (frames at wall-clock times), stopped at random phases. The benchmark's own number is the median;
-percentiles and the stages are in `extra_info`. Asserted is the result, never the time.
+percentiles and the stages are in `extra_info`. Asserted is the result, never the time. `RECSVC_BENCH_ROUNDS` says how
+often each is measured; it is small by default, so that the benchmarks run with the tests.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import statistics
 import subprocess
@@ -26,12 +28,15 @@ WORKLOADS: dict[str, dict[str, Any]] = {
 BITRATES = {"A1 audio": 2_500_000, "W1 640x480": 1_000_000, "W2 1280x720": 2_500_000}
 
 
+ROUNDS = int(os.environ.get("RECSVC_BENCH_ROUNDS", "5"))
+
+
 def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-def test_stop_to_dataavailable(benchmark: Any, rounds: int, workload: str) -> None:
+def test_stop_to_dataavailable(benchmark: Any, workload: str) -> None:
     benchmark.group = "stop to dataavailable"
     seed = random.randrange(2**32)
     print("seed", seed)
@@ -66,7 +71,7 @@ def test_stop_to_dataavailable(benchmark: Any, rounds: int, workload: str) -> No
             for name, at_ns in found.stop_stages_ns.items():
                 stages.setdefault(name, []).append(at_ns / 1e6)
 
-        benchmark.pedantic(stop, setup=start, teardown=check, rounds=rounds, iterations=1)
+        benchmark.pedantic(stop, setup=start, teardown=check, rounds=ROUNDS, iterations=1)
         benchmark.extra_info.update(
             seed=seed,
             p50_ms=statistics.median(taken_ms),
@@ -77,7 +82,7 @@ def test_stop_to_dataavailable(benchmark: Any, rounds: int, workload: str) -> No
         )
 
 
-def test_start_when_warm(benchmark: Any, rounds: int) -> None:
+def test_start_when_warm(benchmark: Any) -> None:
     """From `start()` to its event, in a process that has recorded before."""
     benchmark.group = "start"
     with recsvc.get_user_media(audio="test:") as stream:
@@ -91,7 +96,7 @@ def test_start_when_warm(benchmark: Any, rounds: int) -> None:
             recorder.stop()
             assert recorder.wait("stop", 20).type == "stop"
 
-        benchmark.pedantic(start, teardown=stop, rounds=rounds, iterations=1)
+        benchmark.pedantic(start, teardown=stop, rounds=ROUNDS, iterations=1)
 
 
 COLD = """
@@ -106,7 +111,7 @@ with recsvc.get_user_media(audio="test:", video="test:") as stream:
 """
 
 
-def test_start_when_cold(benchmark: Any, rounds: int) -> None:
+def test_start_when_cold(benchmark: Any) -> None:
     """A new program: import, private controller, capture, first `start` event (the interpreter's own start apart)."""
     benchmark.group = "start"
     taken_s: list[float] = []
@@ -115,5 +120,5 @@ def test_start_when_cold(benchmark: Any, rounds: int) -> None:
         done = subprocess.run([sys.executable, "-c", COLD], capture_output=True, text=True, timeout=60, check=True)
         taken_s.append(float(done.stdout))
 
-    benchmark.pedantic(once, rounds=max(2, rounds // 6), iterations=1)
+    benchmark.pedantic(once, rounds=max(2, ROUNDS // 6), iterations=1)
     benchmark.extra_info.update(inside_p50_ms=statistics.median(taken_s) * 1e3)

@@ -22,6 +22,7 @@ VideoCodec = Literal["vp8", "vp9"]
 
 VIDEO_CODECS: tuple[VideoCodec, ...] = ("vp8", "vp9")
 AUDIO_CODECS = ("opus",)
+_ALIASES = {"vp08": "vp8", "vp09": "vp9"}  # as in vp09.00.10.08; profile and level are ours to choose
 
 # type/subtype -> (container, video codecs, audio codecs)
 _CONTAINERS: dict[str, tuple[Container, tuple[VideoCodec, ...], tuple[str, ...]]] = {
@@ -77,7 +78,8 @@ def _parse(text: str) -> tuple[str, list[str] | None]:
         position = parameter.end()
         if parameter[1].lower() == "codecs" and codecs is None:
             value = parameter[2].strip('"')
-            codecs = [part.strip().lower().split(".")[0] for part in value.split(",")]
+            identifiers = [part.strip().lower().split(".")[0] for part in value.split(",")]
+            codecs = [_ALIASES.get(identifier, identifier) for identifier in identifiers]
     return essence, codecs
 
 

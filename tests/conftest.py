@@ -41,8 +41,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    client.close_all()
-    shutil.rmtree(DIRECTORY, ignore_errors=True)
+    try:
+        client.close_all()
+    finally:
+        shutil.rmtree(DIRECTORY, ignore_errors=True)
 
 
 @pytest.hookimpl(wrapper=True)

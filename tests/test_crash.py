@@ -276,9 +276,10 @@ def test_a_killed_caller(all_at_once: bool, spool: Path, tmp_path: Path) -> None
         [path] = spool.iterdir()
         assert [row["state"] for row in recover_command()] == ["recording"]
         if all_at_once:
-            for pid in [worker_of(path), *roles("controller")]:
-                os.kill(pid, signal.SIGSTOP)
-                os.kill(pid, signal.SIGKILL)
+            both = [worker_of(path), *roles("controller")]
+            for number in (signal.SIGSTOP, signal.SIGKILL):  # so that neither sees the other's end
+                for pid in both:
+                    os.kill(pid, number)
         caller.kill()
     wait_until(lambda: not role_processes(), "the end of all roles", DEADLINE_S)
     assert ebml.read(path.read_bytes()).segment_size_known != all_at_once

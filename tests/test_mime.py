@@ -15,6 +15,7 @@ from recsvc.errors import NotSupportedError
         "VIDEO/WebM; codecs=VP8",
         'video/webm;codecs="vp9,opus"',
         "video/webm; codecs=vp9.0; foo=bar",
+        "video/webm;codecs=vp09.00.10.08,opus",
         "audio/ogg",
         "video/webm;codecs=opus",
     ],

@@ -1,0 +1,123 @@
+"""docs/conformance.md against the tests: what it names exists, and what it calls done is shown."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import recsvc
+import recsvc.aio
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "conformance.md"
+TEST = re.compile(r"`(tests/\w+\.py)::(\w+)`")
+
+
+class Clause(NamedTuple):
+    number: str
+    text: str
+    status: str
+    reason: str
+    tests: list[tuple[str, str]]
+
+
+def clauses() -> list[Clause]:
+    found = []
+    for line in PAGE.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and cells[0] not in ("clause", "---"):
+            number, text, standing, shown = cells
+            status, _, reason = standing.partition(":")
+            found.append(Clause(number, text, status, reason.strip(), TEST.findall(shown)))
+    return found
+
+
+def names_of_tests(path: Path) -> set[str]:
+    """The test functions of a file, also those in its classes."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+
+
+def test_each_clause_has_a_number_and_a_status() -> None:
+    numbers = [clause.number for clause in clauses()]
+    assert len(numbers) > 60 and len(set(numbers)) == len(numbers)
+    by_section: dict[str, list[int]] = {}
+    for number in numbers:
+        section, _, last = number.rpartition(".")
+        by_section.setdefault(section, []).append(int(last))
+    assert list(by_section) == [*(f"1.{n}" for n in range(1, 13)), "2"]
+    assert all(found == list(range(1, len(found) + 1)) for found in by_section.values()), by_section
+    for clause in clauses():
+        assert clause.text and clause.status in ("done", "different", "left out"), clause
+
+
+def test_what_is_done_is_shown_and_what_is_not_has_a_reason() -> None:
+    for clause in clauses():
+        if clause.status == "left out":
+            assert clause.reason, clause
+        else:
+            assert clause.tests, clause
+            assert clause.reason or clause.status == "done", clause
+
+
+def test_each_test_that_is_named_exists() -> None:
+    for path, name in {test for clause in clauses() for test in clause.tests}:
+        assert (ROOT / path).exists(), path
+        assert name in names_of_tests(ROOT / path), f"{path} has no {name}"
+    named = sum(len(re.findall(r"::\w+", line)) for line in PAGE.read_text().splitlines())
+    assert named == sum(len(clause.tests) for clause in clauses()), "a name that cannot be read"
+
+
+@pytest.mark.parametrize("face", ["sync", "aio"])
+def test_the_common_behaviour_is_run_against_each_face(face: str) -> None:
+    tree = ast.parse((ROOT / "tests" / f"test_behaviour_{face}.py").read_text())
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    assert [node.name for node in classes if "Behaviour" in map(ast.unparse, node.bases)]
+
+
+# --- small clauses --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("made", [recsvc.MediaRecorder, recsvc.aio.MediaRecorder])
+def test_the_surface_is_that_of_the_specification(made: type) -> None:
+    stream = recsvc.MediaStream()
+    recorder = made(stream)
+    assert recorder.stream is stream
+    assert (recorder.mime_type, recorder.state, recorder.audio_bitrate_mode) == ("", "inactive", "variable")
+    for name in ("start", "stop", "pause", "resume", "request_data", "is_type_supported"):
+        assert callable(getattr(recorder, name))
+    for name in ("start", "stop", "dataavailable", "pause", "resume", "error"):
+        assert getattr(recorder, f"on{name}") is None
+    for name in ("stream", "mime_type", "state", "audio_bits_per_second", "video_bits_per_second", "recording"):
+        with pytest.raises(AttributeError):
+            setattr(recorder, name, None)
+
+
+def test_the_options_and_their_defaults() -> None:
+    options = inspect.signature(recsvc.MediaRecorder.__init__).parameters
+    given = {name: option.default for name, option in options.items() if option.kind is option.KEYWORD_ONLY}
+    assert given == {
+        "mime_type": "",
+        "audio_bits_per_second": None,
+        "video_bits_per_second": None,
+        "bits_per_second": None,
+        "audio_bitrate_mode": "variable",
+        "video_key_frame_interval_duration": None,
+        "video_key_frame_interval_count": None,
+        "strict_stop": True,
+        "overload": "drop",
+        "service": None,
+    }
+
+
+def test_a_blob_event_needs_its_data() -> None:
+    blob = recsvc.Blob([b"x"])
+    event = recsvc.BlobEvent("dataavailable", data=blob)
+    assert event.data is blob and event.timecode == 0.0 and event.type == "dataavailable"
+    with pytest.raises(TypeError, match="data"):
+        recsvc.BlobEvent("dataavailable")  # type: ignore[call-arg]
+    with pytest.raises(AttributeError):
+        event.data = blob  # type: ignore[misc]

@@ -404,9 +404,8 @@ class MediaRecorder:
                 self._bitrates = self._constructed
 
     def _stream_modified(self) -> None:
-        """A track was added to or removed from the stream."""
+        """A track was added to or removed from the stream; that is no error where every track has ended already."""
         with self._lock:
-            # Where every track has ended already, the recording is about to end without an error.
             if self._session is not None and any(track.ready_state == "live" for track in self._session.tracks):
                 self._command(self._session, "modified", time.monotonic_ns())
                 self._session.end_pushed(time.monotonic_ns())

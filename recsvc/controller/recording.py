@@ -47,6 +47,9 @@ class Recording:
         self.failure = self.failure or (error, text)
 
 
+_PROMISED = {"type": ""}  # stands in an outbox for an event that is still to come
+
+
 class Outbox:
     """The events of one recorder, numbered, one recording after the other.
 
@@ -76,6 +79,23 @@ class Outbox:
         self._held[recording].append({"type": type, **fields})
         self._flush()
 
+    def promise(self, recording: str) -> None:
+        """A ``dataavailable`` was asked for: what is added from now on waits for it, so that events keep the order
+        of the calls."""
+        self._held[recording].append(dict(_PROMISED))
+
+    def keep_promise(self, recording: str, **fields: Any) -> None:
+        """The oldest promised ``dataavailable`` has come."""
+        for held in self._held.get(recording, []):
+            if held == _PROMISED:
+                held.update(fields, type="dataavailable")
+                break
+        self._flush()
+
+    def forget_promises(self, recording: str) -> None:
+        """The recording is over, and what was asked for is in its last data."""
+        self._held[recording] = [held for held in self._held.get(recording, []) if held != _PROMISED]
+
     def drop(self, recording: str) -> None:
         """A recording that never began: no events."""
         if recording in self._held:
@@ -86,7 +106,9 @@ class Outbox:
     def _flush(self) -> None:
         while self._order:
             recording = self._order[0]
-            for fields in self._held[recording]:
+            held = self._held[recording]
+            while held and held[0] != _PROMISED:
+                fields = held.pop(0)
                 self._publish(
                     messages.RecorderEvent(
                         recorder=self._recorder,
@@ -97,9 +119,9 @@ class Outbox:
                     )
                 )
                 self._sequence += 1
-            over = bool(self._held[recording]) and self._held[recording][-1]["type"] == "stop"
-            self._held[recording] = []
-            if not over:
+                if fields["type"] == "stop":
+                    break
+            else:
                 return
             self._sequence = 0
             self._order.popleft()

@@ -159,7 +159,7 @@ class Controller:
         elif isinstance(message, messages.DataReady):
             recording = self._recordings.get(message.recording)
             if recording is not None:
-                self._hand_out(recording, message.blob, message.timecode_ms)
+                self._hand_out(recording, message)
         elif isinstance(message, messages.RecordingFinished):
             self._finished(message)
 
@@ -394,6 +394,7 @@ class Controller:
             self._outboxes[recording.recorder].add(recording.name, "resume")
         elif request.action == "request_data":
             recording.happened(Input.REQUEST_DATA)
+            self._outboxes[recording.recorder].promise(recording.name)
             self._supervisor.ask(recording.worker, messages.CutRecording(recording=recording.name))
         elif request.action == "stop":
             self._stop(recording, request.at_ns, Input.STOP, drain_deadline_ns(recording.options.overload))
@@ -419,11 +420,14 @@ class Controller:
             messages.StopRecording(recording=recording.name, at_ns=recording.stopped_ns, deadline_ns=deadline_ns),
         )
 
-    def _hand_out(self, recording: Recording, blob: messages.BlobDescription, timecode_ms: float) -> None:
-        recording.handed_out.add(blob, timecode_ms)
-        self._outboxes[recording.recorder].add(
-            recording.name, "dataavailable", blob=blob, timecode_ms=timecode_ms, mime_type=recording.mime_type
-        )
+    def _hand_out(self, recording: Recording, message: messages.DataReady) -> None:
+        recording.handed_out.add(message.blob, message.timecode_ms)
+        fields = {"blob": message.blob, "timecode_ms": message.timecode_ms, "mime_type": recording.mime_type}
+        outbox = self._outboxes[recording.recorder]
+        if message.asked:
+            outbox.keep_promise(recording.name, **fields)
+        else:
+            outbox.add(recording.name, "dataavailable", **fields)
 
     def _finished(self, message: messages.RecordingFinished) -> None:
         recording = self._recordings.pop(message.recording, None)
@@ -479,6 +483,7 @@ class Controller:
         whole: messages.BlobDescription,
     ) -> None:
         outbox = self._outboxes[recording.recorder]
+        outbox.forget_promises(recording.name)
         if recording.failure is not None:
             error, text = recording.failure
             outbox.add(recording.name, "error", error=error, text=text)

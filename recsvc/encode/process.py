@@ -139,7 +139,7 @@ class Worker:
         if isinstance(request, messages.StopRecording):
             self._stop(recording, request.at_ns, request.deadline_ns)
         elif isinstance(request, messages.CutRecording):
-            self._send(recording.cut())
+            self._send(recording.cut(asked=True))
         else:
             return recording.statistics()
         return None

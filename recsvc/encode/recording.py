@@ -157,12 +157,12 @@ class Recording:
         timeslice_ms = self.options.timeslice_ms
         if timeslice_ms is None or not self._pieces.ready(timeslice_ms):
             return None
-        return self.cut()
+        return self.cut(asked=False)
 
-    def cut(self) -> messages.DataReady:
-        """All that is in complete clusters and was not handed out yet; may be empty."""
+    def cut(self, *, asked: bool) -> messages.DataReady:
+        """All that is in complete clusters and was not handed out yet; may be empty. ``asked``: by the caller."""
         blob, timecode_ms = self._pieces.cut(self.format.mime_type)
-        return messages.DataReady(recording=self.name, blob=blob, timecode_ms=timecode_ms)
+        return messages.DataReady(recording=self.name, blob=blob, timecode_ms=timecode_ms, asked=asked)
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -369,6 +369,7 @@ class DataReady(Message, tag="data_ready", kw_only=True):
     recording: Name
     blob: BlobDescription
     timecode_ms: float
+    asked: bool = False
 
 
 class RecordingFinished(Message, tag="recording_finished", kw_only=True):

@@ -492,6 +492,19 @@ class Behaviour:
             expected = ["start", "dataavailable", "pause", "resume", "dataavailable", "dataavailable", "stop"]
             assert types_of(studio.events) == expected
 
+    async def test_request_data_among_the_pieces_of_a_timeslice_mixes_nothing(self) -> None:
+        studio = Studio(self.face, "v")
+        await studio.start(0)
+        for _ in range(60):
+            await studio.play(1, 5)
+            await studio.recorder.request_data()
+        whole = await studio.stop()
+        pieces = [event for event in studio.events if event.type == "dataavailable"]
+        timecodes = [piece.timecode for piece in pieces]
+        assert len(pieces) > 60 and all(a < b for a, b in zip(timecodes, timecodes[1:], strict=False))
+        joined = recsvc.Blob([piece.data for piece in pieces])
+        assert decode(joined).counters == decode(whole).counters == list(range(300))
+
     async def test_a_second_recording_counts_its_timecodes_anew(self) -> None:
         studio = Studio(self.face, "a")
         for _ in range(2):

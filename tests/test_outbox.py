@@ -41,15 +41,17 @@ def test_what_follows_a_request_waits_for_its_data() -> None:
     assert [type for _, type, _ in published] == ["dataavailable", "pause", "dataavailable", "resume"]
 
 
-def test_a_recording_that_ends_keeps_nobody_waiting() -> None:
+def test_promises_are_counted_until_they_are_kept() -> None:
     box, published = outbox()
     box.begin("a")
     box.promise("a")
-    box.add("a", "pause")
-    box.forget_promises("a")
-    box.add("a", "dataavailable")
+    box.promise("a")
     box.add("a", "stop")
-    assert [type for _, type, _ in published] == ["pause", "dataavailable", "stop"]
+    assert (box.promised("a"), box.promised("b"), published) == (2, 0, [])
+    box.keep_promise("a")
+    assert (box.promised("a"), len(published)) == (1, 1)
+    box.keep_promise("a")
+    assert [type for _, type, _ in published] == ["dataavailable", "dataavailable", "stop"]
     assert box.idle
 
 

@@ -92,9 +92,9 @@ class Outbox:
                 break
         self._flush()
 
-    def forget_promises(self, recording: str) -> None:
-        """The recording is over, and what was asked for is in its last data."""
-        self._held[recording] = [held for held in self._held.get(recording, []) if held != _PROMISED]
+    def promised(self, recording: str) -> int:
+        """How many promises are still to be kept."""
+        return self._held.get(recording, []).count(_PROMISED)
 
     def drop(self, recording: str) -> None:
         """A recording that never began: no events."""

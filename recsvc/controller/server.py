@@ -483,7 +483,11 @@ class Controller:
         whole: messages.BlobDescription,
     ) -> None:
         outbox = self._outboxes[recording.recorder]
-        outbox.forget_promises(recording.name)
+        for _ in range(outbox.promised(recording.name)):  # the end came first, and with it what was asked for
+            nothing = msgspec.structs.replace(blob, start=0, end=0, head=b"", duration=0.0, whole=False)
+            fields = {"blob": nothing, "timecode_ms": timecode_ms, "mime_type": recording.mime_type}
+            outbox.keep_promise(recording.name, **fields)
+            timecode_ms += 0.001  # they must rise
         if recording.failure is not None:
             error, text = recording.failure
             outbox.add(recording.name, "error", error=error, text=text)

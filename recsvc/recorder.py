@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import queue
 import threading
@@ -11,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -20,6 +19,19 @@ from .blob import Blob, SpoolFile
 from .events import BlobEvent, ErrorEvent, Event
 from .limits import CLOSE_DEADLINE_NS, S, credit, drain_deadline_ns
 from .listeners import Listener, Listeners
+from .options import (
+    AUDIO_BITS_DEFAULT,
+    AUDIO_BITS_MAX,
+    AUDIO_BITS_MIN,
+    VIDEO_BITS_DEFAULT,
+    VIDEO_BITS_MIN,
+    Bitrates,
+    check_tracks,
+    choice,
+    milliseconds,
+    split,
+    uint32,
+)
 from .pieces import HandedOut
 from .state import Input, check_call
 from .stream import MediaStream, MediaStreamTrack, _PushedOrigin
@@ -28,15 +40,7 @@ from .wire.messages import RecordingStatistics
 
 log = logging.getLogger("recsvc")
 
-AUDIO_BITS_DEFAULT, AUDIO_BITS_MIN, AUDIO_BITS_MAX = 128_000, 6_000, 510_000  # Opus' own range
-VIDEO_BITS_DEFAULT, VIDEO_BITS_MIN = 2_500_000, 75_000  # below it a VGA picture is no picture any more
-_UINT32_MAX = 2**32 - 1
 _RECOVERY_LIMIT_S = 4.0  # orphaned encoders finish their files within 2 s
-
-
-class _Bitrates(NamedTuple):
-    audio: int
-    video: int
 
 
 class _Session:
@@ -116,26 +120,26 @@ class MediaRecorder:
         mime.require_supported(mime_type)
         self._stream = stream
         self._constrained_type = self._mime_type = mime_type
-        audio = _uint32("audio_bits_per_second", audio_bits_per_second)
-        video = _uint32("video_bits_per_second", video_bits_per_second)
-        self._bits_per_second = _uint32("bits_per_second", bits_per_second)
-        self._constructed = _Bitrates(
+        audio = uint32("audio_bits_per_second", audio_bits_per_second)
+        video = uint32("video_bits_per_second", video_bits_per_second)
+        self._bits_per_second = uint32("bits_per_second", bits_per_second)
+        self._constructed = Bitrates(
             AUDIO_BITS_DEFAULT if audio is None else audio, VIDEO_BITS_DEFAULT if video is None else video
         )
         if self._bits_per_second is not None:
-            self._constructed = _split(self._bits_per_second, {"audio", "video"})
+            self._constructed = split(self._bits_per_second, {"audio", "video"})
         self._bitrates = self._constructed
-        self._audio_bitrate_mode = _choice("audio_bitrate_mode", audio_bitrate_mode, ("variable", "constant"))
+        self._audio_bitrate_mode = choice("audio_bitrate_mode", audio_bitrate_mode, ("variable", "constant"))
         if video_key_frame_interval_duration is not None and video_key_frame_interval_count is not None:
             raise errors.NotSupportedError(
                 "video_key_frame_interval_duration and video_key_frame_interval_count exclude each other: give one"
             )
-        self._key_frame_ms = _milliseconds("video_key_frame_interval_duration", video_key_frame_interval_duration)
-        self._key_frame_count = _uint32("video_key_frame_interval_count", video_key_frame_interval_count)
+        self._key_frame_ms = milliseconds("video_key_frame_interval_duration", video_key_frame_interval_duration)
+        self._key_frame_count = uint32("video_key_frame_interval_count", video_key_frame_interval_count)
         if not isinstance(strict_stop, bool):
             raise TypeError(f"strict_stop must be True or False, got {strict_stop!r}")
         self._strict_stop = strict_stop
-        self._overload = _choice("overload", overload, ("drop", "finish-late"))
+        self._overload = choice("overload", overload, ("drop", "finish-late"))
         self._service = service
         self._id = f"recorder-{uuid.uuid4().hex[:12]}"
         self._state = "inactive"
@@ -196,16 +200,16 @@ class MediaRecorder:
         ``InvalidStateError`` when not inactive, ``NotSupportedError`` naming the track that cannot be recorded,
         ``ServiceError``. Blocks until the service has opened the recording (some ms).
         """
-        timeslice_ms = _milliseconds("timeslice", timeslice)
+        timeslice_ms = milliseconds("timeslice", timeslice)
         with self._lock:
             check_call(self._state, Input.START)
             tracks = [track for track in self._stream.get_tracks() if track.ready_state == "live"]
-            _check_tracks(tracks)
+            check_tracks(tracks)
             mime.choose(self._constrained_type, {track.kind for track in tracks})
             connection = self._connection(tracks)
             kinds = {track.kind for track in tracks}
             if self._bits_per_second is not None:
-                self._bitrates = _split(self._bits_per_second, kinds)
+                self._bitrates = split(self._bits_per_second, kinds)
             name = f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:8]}"
             session = _Session(name, connection, tracks)
             self._session = self._sessions[name] = session
@@ -503,53 +507,3 @@ def _handler(type: str) -> property:
 
 for _type in ("start", "stop", "dataavailable", "pause", "resume", "error"):
     setattr(MediaRecorder, f"on{_type}", _handler(_type))
-
-
-def _check_tracks(tracks: list[MediaStreamTrack]) -> None:
-    if not tracks:
-        raise errors.NotSupportedError("the stream has no live track")
-    for kind in ("audio", "video"):
-        same = [track for track in tracks if track.kind == kind]
-        if len(same) > 1:
-            raise errors.NotSupportedError(
-                f"the stream has {len(same)} live {kind} tracks; {same[1].label!r} ({same[1].id}) is one too many"
-            )
-
-
-def _split(bits_per_second: int, kinds: set[str]) -> _Bitrates:
-    """A tenth for sound, the rest for pictures; a kind that is absent gets 0 and the other everything."""
-    audio = min(max(bits_per_second // 10, AUDIO_BITS_MIN), AUDIO_BITS_MAX)
-    video = max(bits_per_second - audio, VIDEO_BITS_MIN)
-    if "video" not in kinds:
-        return _Bitrates(min(max(bits_per_second, AUDIO_BITS_MIN), AUDIO_BITS_MAX), 0)
-    if "audio" not in kinds:
-        return _Bitrates(0, max(bits_per_second, VIDEO_BITS_MIN))
-    return _Bitrates(audio, video)
-
-
-def _uint32(name: str, value: Any) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer or None, got {value!r}")
-    if not 0 <= value <= _UINT32_MAX:
-        raise ValueError(f"{name} must be 0 to {_UINT32_MAX}, got {value}")
-    return value
-
-
-def _milliseconds(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of milliseconds or None, got {value!r}")
-    if not (math.isfinite(value) and 0 <= value <= _UINT32_MAX):
-        raise ValueError(f"{name} must be 0 to {_UINT32_MAX} ms, got {value}")
-    return float(value)
-
-
-def _choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, got {value!r}")
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-    return value

@@ -14,6 +14,7 @@ from typing import Any
 from .. import errors
 from ..role import Lifeline, arguments, remove_runtime
 from ..wire import messages, sockets
+from ..wire.answers import take_requests
 from ..wire.sender import Block, FrameSender, Picture
 from .source import AudioFormat, Source, TrackInfo, open_source
 
@@ -86,7 +87,7 @@ class CaptureProcess:
             if any(d in readable and self._lifeline.ended_by(d) for d in self._lifeline.descriptors):
                 break
             if self._control in readable:
-                self._take_commands()
+                take_requests(self._control, messages.CAPTURE_REQUESTS, self._do)
             if self._wake_read in readable:
                 self._report_ended()
         now = time.monotonic_ns()
@@ -113,23 +114,6 @@ class CaptureProcess:
         for name, error in ended:
             text = "" if error is None else str(error)
             self._send(messages.TrackEnded(track=name, error="" if error is None else errors.name_of(error), text=text))
-
-    def _take_commands(self) -> None:
-        while True:
-            try:
-                request = messages.CAPTURE_REQUESTS.decode(self._control.recv(sockets.NOBLOCK))
-            except sockets.Again:
-                return
-            except messages.MessageError as error:
-                log.warning("a command was refused: %s", error)
-                continue
-            try:
-                reply = messages.Reply(id=request.id, result=self._do(request))
-            except Exception as error:
-                log.debug("%s failed", request, exc_info=True)
-                reply = messages.Reply(id=request.id, error=errors.name_of(error), text=str(error))
-            if request.id:
-                self._send(reply)
 
     def _do(self, request: Any) -> Any:
         if isinstance(request, messages.OpenSource):

@@ -23,6 +23,7 @@ from ..limits import (
 )
 from ..role import Lifeline, arguments, remove_runtime
 from ..wire import messages, sockets
+from ..wire.answers import LATER, take_requests
 from .recording import Recording
 from .recover import complete
 from .scheduler import Scheduler
@@ -79,7 +80,7 @@ class Worker:
                     self._poller.unregister(descriptor)
                     self._end()
             if self._control in readable:
-                self._take_commands()
+                take_requests(self._control, messages.WORKER_REQUESTS, self._do)
             if self._data in readable:
                 self._take_data()
             if self._wake in readable:
@@ -105,34 +106,16 @@ class Worker:
 
     # --- commands ---------------------------------------------------------------------------------
 
-    def _take_commands(self) -> None:
-        while True:
-            try:
-                request = messages.WORKER_REQUESTS.decode(self._control.recv(sockets.NOBLOCK))
-            except sockets.Again:
-                return
-            except messages.MessageError as error:
-                log.warning("a command was refused: %s", error)
-                continue
-            if isinstance(request, messages.RecoverFile):
-                self._recovering += 1
-                threading.Thread(target=self._recover, args=(request,), name="recsvc-recover").start()
-                continue
-            try:
-                result = self._do(request)
-                reply = messages.Reply(id=request.id, result=result)
-            except Exception as error:
-                log.debug("%s failed", request, exc_info=True)
-                reply = messages.Reply(id=request.id, error=errors.name_of(error), text=str(error))
-            if request.id:
-                self._send(reply)
-
     def _do(self, request: Any) -> Any:
         if isinstance(request, messages.OpenRecording):
             return self._open(request)
         if isinstance(request, messages.Shutdown):
             self._end()
             return None
+        if isinstance(request, messages.RecoverFile):
+            self._recovering += 1
+            threading.Thread(target=self._recover, args=(request,), name="recsvc-recover").start()
+            return LATER
         recording = self._recordings.get(request.recording)
         if recording is None:
             raise errors.InvalidStateError(f"recording {request.recording!r} is not open here")

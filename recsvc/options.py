@@ -1,0 +1,68 @@
+"""A recorder's options: what may be given, and what is made of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from . import errors
+from .stream import MediaStreamTrack
+
+AUDIO_BITS_DEFAULT, AUDIO_BITS_MIN, AUDIO_BITS_MAX = 128_000, 6_000, 510_000  # Opus' own range
+VIDEO_BITS_DEFAULT, VIDEO_BITS_MIN = 2_500_000, 75_000  # below it a VGA picture is no picture any more
+_UINT32_MAX = 2**32 - 1
+
+
+class Bitrates(NamedTuple):
+    audio: int
+    video: int
+
+
+def check_tracks(tracks: list[MediaStreamTrack]) -> None:
+    if not tracks:
+        raise errors.NotSupportedError("the stream has no live track")
+    for kind in ("audio", "video"):
+        same = [track for track in tracks if track.kind == kind]
+        if len(same) > 1:
+            raise errors.NotSupportedError(
+                f"the stream has {len(same)} live {kind} tracks; {same[1].label!r} ({same[1].id}) is one too many"
+            )
+
+
+def split(bits_per_second: int, kinds: set[str]) -> Bitrates:
+    """A tenth for sound, the rest for pictures; a kind that is absent gets 0 and the other everything."""
+    audio = min(max(bits_per_second // 10, AUDIO_BITS_MIN), AUDIO_BITS_MAX)
+    video = max(bits_per_second - audio, VIDEO_BITS_MIN)
+    if "video" not in kinds:
+        return Bitrates(min(max(bits_per_second, AUDIO_BITS_MIN), AUDIO_BITS_MAX), 0)
+    if "audio" not in kinds:
+        return Bitrates(0, max(bits_per_second, VIDEO_BITS_MIN))
+    return Bitrates(audio, video)
+
+
+def uint32(name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer or None, got {value!r}")
+    if not 0 <= value <= _UINT32_MAX:
+        raise ValueError(f"{name} must be 0 to {_UINT32_MAX}, got {value}")
+    return value
+
+
+def milliseconds(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of milliseconds or None, got {value!r}")
+    if not (math.isfinite(value) and 0 <= value <= _UINT32_MAX):
+        raise ValueError(f"{name} must be 0 to {_UINT32_MAX} ms, got {value}")
+    return float(value)
+
+
+def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {value!r}")
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    return value

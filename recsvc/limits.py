@@ -64,6 +64,17 @@ is clock jitter."""
 AUDIO_GAP_MAX_NS = 3600 * S
 """A gap above this is a broken time stamp: it is counted and not filled."""
 
+AUDIO_DRIFT_NS = 5 * MS
+"""Sound is resampled only once its clock has run away by this much: steady clocks stay exact to the sample, and
+an ear or eye notices sound and picture apart only beyond some 20 ms."""
+
+AUDIO_STRETCH_PPM_MAX = 1000.0
+"""Sound is made longer or shorter by this much at most: 1.7 cents of pitch, which nobody hears. Crystals differ by
+less than 300 ppm; the rest is for what jitter put in a wrong place at a gap or a pause."""
+
+AUDIO_CATCH_UP_NS = 30 * S
+"""What sound and clock are apart is made good within about this time: slow enough to be smooth."""
+
 FIRST_FRAME_WAIT_NS = 300 * MS
 """Time 0 is the first frame of any track, so packets wait until each track has shown its first, at most
 this long in media time; a track that begins later and claims an earlier time is moved to the

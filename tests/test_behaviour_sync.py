@@ -11,9 +11,10 @@ import pytest
 pytest.register_assert_rewrite("behaviour")
 
 from behaviour import ALL_IN_ORDER, Behaviour, Studio, types_of  # noqa: E402
-from media import DEADLINE_S  # noqa: E402
+from media import DEADLINE_S, decode  # noqa: E402
 
 import recsvc  # noqa: E402
+from recsvc import client  # noqa: E402
 from recsvc.errors import InvalidStateError  # noqa: E402
 
 CALLS = ("start", "stop", "pause", "resume", "request_data", "close", "statistics", "write")
@@ -141,3 +142,13 @@ def test_all_events_of_a_recording_come_on_one_thread_that_is_not_the_callers() 
     recorder.pause()
     recorder.close()
     assert len(threads) == 1 and threading.get_ident() not in threads
+
+
+def test_the_end_of_a_program_that_still_pushes_completes_its_recording(own_controller: None) -> None:
+    """What ``atexit`` does: the tracks are pushed by this very process, so nobody else could end them."""
+    studio = Studio(Synchronous())
+    asyncio.run(studio.start())
+    asyncio.run(studio.play(0.4))
+    client.close_all()
+    assert types_of(studio.events) == ALL_IN_ORDER
+    assert decode(studio.recorder.recording).counters == list(range(10))

@@ -101,6 +101,63 @@ def test_one_call_can_give_many_packets() -> None:
     assert packets[499].pts == 499 * 960
 
 
+def test_the_format_may_change_while_sound_runs() -> None:
+    with AudioEncoder(44100, 1, "s16") as encoder:
+        packets = encoder.encode((sine(44100, 44100, 1) * 32767).astype(np.int16))
+        packets += encoder.set_input(16000, 2, "f32")
+        assert encoder.output_samples == 48000
+        with pytest.raises(TypeError, match="items"):
+            encoder.encode(np.zeros(160, np.int16))
+        packets += encoder.encode(sine(16000, 16001, 2))
+        packets += encoder.set_input(16000, 2, "f32")  # no change
+        packets += encoder.encode_silence(16000)
+        for wrong in ((7999, 2, "f32"), (16000, 9, "f32"), (2**40, 2, "f32"), (16000, 2, "u8")):
+            with pytest.raises(
+                ValueError, match=str(wrong[{7999: 0, 2**40: 0}.get(wrong[0], 1 if wrong[1] == 9 else 2)])
+            ):
+                encoder.set_input(*wrong)
+        packets += encoder.drain()
+        assert encoder.output_channel_count == 1
+        assert encoder.output_samples == 96003 + 48000
+        heard = hear(packets, encoder.look_ahead_samples, 1)
+        with pytest.raises(InvalidStateError, match="drained"):
+            encoder.set_input(8000, 1, "s16")
+    assert len(heard) == 96003 + 48000
+    for start in (9600, 57600):
+        spectrum = np.abs(np.fft.rfft(heard[start : start + 4800, 0]))
+        assert abs(int(spectrum.argmax()) * 10 - 1000) <= 10
+    assert np.abs(heard[-38400:]).max() < 0.001
+
+
+def test_sound_is_stretched_without_a_seam() -> None:
+    """A tone at the highest quality: what is heard around the beginning of the stretch is a tone still."""
+    with AudioEncoder(48000, 1, "f32", bits_per_second=510_000, complexity=10) as encoder:
+        encoder.set_stretch(0)
+        samples = sine(48000, 480_000, 1)
+        packets = encoder.encode(samples[:240_000])
+        assert encoder.output_samples == 240_000
+        encoder.set_stretch(1000)
+        for start in range(240_000, 480_000, 480):
+            packets += encoder.encode(samples[start : start + 480])
+        total = encoder.output_samples
+        assert abs(total - 480_240) <= 1
+        packets += encoder.drain()
+        assert encoder.output_samples == total
+        heard = hear(packets, encoder.look_ahead_samples, 1)[:, 0]
+        for wrong in (5001, -5001, math.nan):
+            with pytest.raises(ValueError, match="ppm"):
+                encoder.set_stretch(wrong)
+        with pytest.raises(TypeError):
+            encoder.set_stretch("1")  # type: ignore[arg-type]
+    assert len(heard) == total
+    position = np.arange(total, dtype=np.float64)
+    position = np.where(position < 240_000, position, 240_000 + (position - 240_000) / 1.001)
+    expected = 0.5 * np.sin(2 * math.pi * 1000 * position / 48000)
+    for start in (120_000, 239_760, 240_000, 400_000):
+        noise = heard[start : start + 960] - expected[start : start + 960]
+        assert 10 * math.log10(0.125 / float(np.mean(noise**2))) > 40  # what Opus leaves of it
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -104,6 +104,7 @@ typedef struct recsvc_packet {
 #define RECSVC_AUDIO_BITS_PER_SECOND_MIN 500
 #define RECSVC_AUDIO_BITS_PER_SECOND_MAX 512000
 #define RECSVC_PUSH_SAMPLES_MAX 2147483647
+#define RECSVC_STRETCH_PPM_MAX 5000
 #define RECSVC_OPUS_SAMPLE_RATE 48000
 #define RECSVC_OPUS_PACKET_SAMPLES 960
 
@@ -156,9 +157,32 @@ int recsvc_audio_take(recsvc_audio_encoder *encoder, recsvc_packet *packets, siz
 
 /* Finishes: what is decoded from all packets, less the look-ahead at the beginning and the padding
  * of the last packet, is round(pushed samples x 48000 / sample_rate) samples; no packet at all if
- * that is 0. To drain again is harmless and gives nothing new. After a failed push only what was
- * finished before can be taken. */
+ * that is 0. After changes of the sample rate it is the sum of those quotients that is rounded;
+ * after stretching, see recsvc_audio_output_samples. To drain again is harmless and gives nothing
+ * new. After a failed push only what was finished before can be taken. */
 int recsvc_audio_drain(recsvc_audio_encoder *encoder);
+
+/* From the next push on samples come in this format (ranges as in the settings), for sources that
+ * change while they run. Channels in the packets stay as many as they were: one pushed channel is
+ * heard on both sides of a stereo stream, and a mono stream gets the mean of left and right. To
+ * name the present format again does nothing.
+ * Another sample rate finishes what the resampler still holds: packets taken before become invalid,
+ * new ones may be there to take. RECSVC_ERROR_MEMORY and RECSVC_ERROR_CODEC: as after a push. */
+int recsvc_audio_set_input(recsvc_audio_encoder *encoder, int32_t sample_rate,
+                           int32_t channel_count, int32_t sample_format);
+
+/* Makes sound longer by `ppm` millionths from now on (shorter when negative; -5000 to 5000; 0: as it
+ * is), to hold a drifting clock to another one; what waits inside is stretched by the new value too.
+ * There is no click and no hole where this is first called, changed, or set back to 0; the pitch
+ * changes by as little as the length. Up to the first value other than 0 every sample at 48 kHz goes
+ * to Opus as it came; from then on samples are interpolated, and 32 of them (at 48 kHz) wait inside.
+ * The first such call needs 150 KB of memory; RECSVC_ERROR_MEMORY: nothing was changed. */
+int recsvc_audio_set_stretch(recsvc_audio_encoder *encoder, double ppm);
+
+/* How long the sound is, in samples at 48 kHz: what would be decoded, less look-ahead and padding,
+ * if the encoder were drained now; after a drain: what is decoded. Exact at any time, with
+ * stretching and changes of format too; 0 for NULL. */
+int64_t recsvc_audio_output_samples(const recsvc_audio_encoder *encoder);
 
 /* Changes the bit rate from the next packet on; 500 to 512000. */
 int recsvc_audio_set_bits_per_second(recsvc_audio_encoder *encoder, int32_t bits_per_second);

@@ -1,37 +1,34 @@
-/* Sound: mix down, resample, cut into packets of 20 ms, encode with libopus. */
-#include <opus.h>
+/* Sound: the public functions, and the way of samples to the packets. */
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "error.h"
 #include "mix.h"
-#include "packet_queue.h"
+#include "opus_packets.h"
 #include "resample.h"
+#include "stretch.h"
 
 enum {
-    PACKET_SAMPLES = RECSVC_OPUS_PACKET_SAMPLES,
     CHANNELS_MAX = 2,
     /* Input is mixed in pieces of this many samples, so that a push of any length needs no more
      * room than this. */
-    PIECE_SAMPLES = 1024,
-    /* The longest packet that one frame of Opus can fill: 1275 bytes and its table of contents. */
-    PACKET_BYTES_MAX = 1276
+    PIECE_SAMPLES = 1024
 };
 
+/* From the input to the packets: mixer, resampler, stretcher, packets. */
 struct recsvc_audio_encoder {
-    OpusEncoder *opus;
-    resampler *resampler; /* NULL when the input is at 48 kHz */
     mixer mixer;
-    packet_queue queue;
-    int32_t look_ahead;
+    resampler *resampler; /* NULL when the input is at 48 kHz */
+    stretcher *stretcher; /* NULL until there is something to stretch */
+    opus_packets packets;
+    int32_t sample_rate;
+    double carry; /* what rounding took at changes of the sample rate, in samples at 48 kHz */
     bool drained;
-    int failure;           /* the status that ended this encoder, or RECSVC_OK */
-    int64_t samples_total; /* at 48 kHz, that came in */
-    int64_t packet_count;
-    size_t packet_fill; /* samples in `packet` */
-    float packet[PACKET_SAMPLES * CHANNELS_MAX];
+    int failure; /* the status that ended this encoder, or RECSVC_OK */
     float piece[PIECE_SAMPLES * CHANNELS_MAX];
+    float past[STRETCH_REACH * CHANNELS_MAX]; /* the last samples before there is a stretcher */
 };
 
 void recsvc_audio_default_settings(recsvc_audio_settings *settings)
@@ -53,16 +50,23 @@ static int check_bits_per_second(int32_t bits_per_second)
                               RECSVC_AUDIO_BITS_PER_SECOND_MAX);
 }
 
-static int check_settings(const recsvc_audio_settings *settings)
+static int check_input(int32_t sample_rate, int32_t channel_count, int32_t sample_format)
 {
-    int status = recsvc_check_range("sample_rate", settings->sample_rate, RECSVC_SAMPLE_RATE_MIN,
+    int status = recsvc_check_range("sample_rate", sample_rate, RECSVC_SAMPLE_RATE_MIN,
                                     RECSVC_SAMPLE_RATE_MAX);
     if (status == RECSVC_OK)
-        status = recsvc_check_range("channel_count", settings->channel_count, 1,
-                                    RECSVC_CHANNEL_COUNT_MAX);
+        status =
+            recsvc_check_range("channel_count", channel_count, 1, RECSVC_CHANNEL_COUNT_MAX);
     if (status == RECSVC_OK)
-        status = recsvc_check_range("sample_format", settings->sample_format, RECSVC_SAMPLE_S16,
+        status = recsvc_check_range("sample_format", sample_format, RECSVC_SAMPLE_S16,
                                     RECSVC_SAMPLE_F32);
+    return status;
+}
+
+static int check_settings(const recsvc_audio_settings *settings)
+{
+    int status =
+        check_input(settings->sample_rate, settings->channel_count, settings->sample_format);
     if (status == RECSVC_OK)
         status = check_bits_per_second(settings->bits_per_second);
     if (status == RECSVC_OK)
@@ -73,28 +77,13 @@ static int check_settings(const recsvc_audio_settings *settings)
     return status;
 }
 
-static int opus_failure(const char *what, int error)
+/* The resampler for a sample rate, NULL for 48 kHz. */
+static int open_resampler(resampler **result, int32_t sample_rate, int32_t channels)
 {
-    int status = error == OPUS_ALLOC_FAIL ? RECSVC_ERROR_MEMORY : RECSVC_ERROR_CODEC;
-    return recsvc_fail(status, "libopus, %s: %s", what, opus_strerror(error));
-}
-
-static int open_opus(recsvc_audio_encoder *self, const recsvc_audio_settings *settings)
-{
-    int error = OPUS_OK;
-    self->opus = opus_encoder_create(RECSVC_OPUS_SAMPLE_RATE, self->mixer.channels_out,
-                                     OPUS_APPLICATION_AUDIO, &error);
-    if (!self->opus)
-        return opus_failure("create", error);
-    int is_variable = settings->bitrate_mode == RECSVC_BITRATE_VARIABLE;
-    error = opus_encoder_ctl(self->opus, OPUS_SET_BITRATE(settings->bits_per_second));
-    if (error == OPUS_OK)
-        error = opus_encoder_ctl(self->opus, OPUS_SET_VBR(is_variable));
-    if (error == OPUS_OK)
-        error = opus_encoder_ctl(self->opus, OPUS_SET_COMPLEXITY(settings->complexity));
-    if (error == OPUS_OK)
-        error = opus_encoder_ctl(self->opus, OPUS_GET_LOOKAHEAD(&self->look_ahead));
-    return error == OPUS_OK ? RECSVC_OK : opus_failure("settings", error);
+    *result = NULL;
+    if (sample_rate == RECSVC_OPUS_SAMPLE_RATE)
+        return RECSVC_OK;
+    return resampler_open(result, sample_rate, channels);
 }
 
 int recsvc_audio_open(recsvc_audio_encoder **encoder, const recsvc_audio_settings *settings)
@@ -110,59 +99,36 @@ int recsvc_audio_open(recsvc_audio_encoder **encoder, const recsvc_audio_setting
     recsvc_audio_encoder *self = calloc(1, sizeof *self);
     if (!self)
         return recsvc_fail(RECSVC_ERROR_MEMORY, "no memory for an audio encoder");
-    mixer_init(&self->mixer, settings->channel_count, settings->sample_format);
-    status = open_opus(self, settings);
-    if (status == RECSVC_OK && settings->sample_rate != RECSVC_OPUS_SAMPLE_RATE)
-        status = resampler_open(&self->resampler, settings->sample_rate, self->mixer.channels_out);
+    self->sample_rate = settings->sample_rate;
+    mixer_init(&self->mixer, settings->channel_count, settings->sample_format,
+               mixer_best_output(settings->channel_count));
+    status = opus_packets_open(&self->packets, settings, self->mixer.channels_out);
+    if (status == RECSVC_OK)
+        status = open_resampler(&self->resampler, settings->sample_rate, self->mixer.channels_out);
     if (status != RECSVC_OK)
         recsvc_audio_close(&self);
     *encoder = self;
     return status;
 }
 
-/* Encodes the full `packet`, of which the last `padding` samples are not to be heard. */
-static int encode_packet(recsvc_audio_encoder *self, uint32_t padding)
+static void remember(recsvc_audio_encoder *self, const float *samples, size_t count)
 {
-    uint8_t *bytes = packet_queue_reserve(&self->queue, PACKET_BYTES_MAX);
-    if (!bytes)
-        return recsvc_fail(RECSVC_ERROR_MEMORY, "no memory for a packet");
-    int size = opus_encode_float(self->opus, self->packet, PACKET_SAMPLES, bytes, PACKET_BYTES_MAX);
-    if (size <= 0)
-        return opus_failure("encode", size == 0 ? OPUS_INTERNAL_ERROR : size);
-    recsvc_packet packet = {
-        .size = (size_t)size,
-        .pts = self->packet_count * PACKET_SAMPLES,
-        .duration = PACKET_SAMPLES,
-        .flags = RECSVC_PACKET_KEY,
-        .padding_samples = padding,
-    };
-    packet_queue_commit(&self->queue, &packet);
-    self->packet_count++;
-    self->packet_fill = 0;
-    return RECSVC_OK;
+    size_t channels = (size_t)self->mixer.channels_out;
+    size_t fresh = count < STRETCH_REACH ? count : STRETCH_REACH;
+    size_t old = (STRETCH_REACH - fresh) * channels;
+    memmove(self->past, self->past + fresh * channels, old * sizeof *self->past);
+    memcpy(self->past + old, samples + (count - fresh) * channels,
+           fresh * channels * sizeof *self->past);
 }
 
-/* The sink at the end of the chain: samples at 48 kHz, of any count. */
-static int append(void *context, const float *samples, size_t count)
+/* The sink behind the resampler. Without a stretcher samples pass untouched and without delay. */
+static int stretch(void *context, const float *samples, size_t count)
 {
     recsvc_audio_encoder *self = context;
-    size_t channels = (size_t)self->mixer.channels_out;
-    self->samples_total += (int64_t)count;
-    while (count > 0) {
-        size_t room = PACKET_SAMPLES - self->packet_fill;
-        size_t part = count < room ? count : room;
-        memcpy(self->packet + self->packet_fill * channels, samples,
-               part * channels * sizeof *samples);
-        self->packet_fill += part;
-        samples += part * channels;
-        count -= part;
-        if (self->packet_fill == PACKET_SAMPLES) {
-            int status = encode_packet(self, 0);
-            if (status != RECSVC_OK)
-                return status;
-        }
-    }
-    return RECSVC_OK;
+    if (self->stretcher)
+        return stretcher_run(self->stretcher, samples, count, opus_packets_push, &self->packets);
+    remember(self, samples, count);
+    return opus_packets_push(&self->packets, samples, count);
 }
 
 static int push_pieces(recsvc_audio_encoder *self, const unsigned char *samples, size_t count)
@@ -176,8 +142,8 @@ static int push_pieces(recsvc_audio_encoder *self, const unsigned char *samples,
             samples += part * mixer_frame_bytes(&self->mixer);
         }
         int status = self->resampler
-                         ? resampler_run(self->resampler, self->piece, part, append, self)
-                         : append(self, self->piece, part);
+                         ? resampler_run(self->resampler, self->piece, part, stretch, self)
+                         : stretch(self, self->piece, part);
         if (status != RECSVC_OK)
             return status;
         count -= part;
@@ -214,7 +180,7 @@ int recsvc_audio_push(recsvc_audio_encoder *encoder, const void *samples, size_t
     int status = refuse_if_over(encoder);
     if (status != RECSVC_OK)
         return status;
-    packet_queue_discard_taken(&encoder->queue);
+    packet_queue_discard_taken(&encoder->packets.queue);
     encoder->failure = push_pieces(encoder, samples, sample_count);
     return encoder->failure;
 }
@@ -224,28 +190,7 @@ int recsvc_audio_take(recsvc_audio_encoder *encoder, recsvc_packet *packets, siz
 {
     if (!encoder)
         return recsvc_fail(RECSVC_ERROR_ARGUMENT, "encoder is NULL");
-    return packet_queue_take(&encoder->queue, packets, capacity, count);
-}
-
-/* Fills up with silence until the last sample pushed has left the encoder. What is decoded begins
- * with the look-ahead, so the packets must hold that many samples more than came in. */
-static int push_padding(recsvc_audio_encoder *self)
-{
-    if (self->samples_total == 0)
-        return RECSVC_OK;
-    int64_t needed = self->samples_total + self->look_ahead;
-    int64_t packets = (needed + PACKET_SAMPLES - 1) / PACKET_SAMPLES;
-    size_t channels = (size_t)self->mixer.channels_out;
-    while (self->packet_count < packets) {
-        size_t used = self->packet_fill * channels;
-        memset(self->packet + used, 0, (PACKET_SAMPLES * channels - used) * sizeof *self->packet);
-        bool is_last = self->packet_count + 1 == packets;
-        int64_t padding = is_last ? packets * PACKET_SAMPLES - needed : 0;
-        int status = encode_packet(self, (uint32_t)padding);
-        if (status != RECSVC_OK)
-            return status;
-    }
-    return RECSVC_OK;
+    return packet_queue_take(&encoder->packets.queue, packets, capacity, count);
 }
 
 int recsvc_audio_drain(recsvc_audio_encoder *encoder)
@@ -254,18 +199,75 @@ int recsvc_audio_drain(recsvc_audio_encoder *encoder)
         return recsvc_fail(RECSVC_ERROR_ARGUMENT, "encoder is NULL");
     if (encoder->drained)
         return RECSVC_OK;
-    packet_queue_discard_taken(&encoder->queue);
+    packet_queue_discard_taken(&encoder->packets.queue);
     encoder->drained = true;
     /* The failure was reported when it happened; what was finished before it can still be taken. */
     if (encoder->failure != RECSVC_OK)
         return RECSVC_OK;
     int status = RECSVC_OK;
     if (encoder->resampler)
-        status = resampler_flush(encoder->resampler, append, encoder);
+        status = resampler_flush(encoder->resampler, &encoder->carry, stretch, encoder);
+    if (status == RECSVC_OK && encoder->stretcher)
+        status = stretcher_flush(encoder->stretcher, opus_packets_push, &encoder->packets);
     if (status == RECSVC_OK)
-        status = push_padding(encoder);
+        status = opus_packets_finish(&encoder->packets);
     encoder->failure = status;
     return status;
+}
+
+int recsvc_audio_set_input(recsvc_audio_encoder *encoder, int32_t sample_rate,
+                           int32_t channel_count, int32_t sample_format)
+{
+    if (!encoder)
+        return recsvc_fail(RECSVC_ERROR_ARGUMENT, "encoder is NULL");
+    int status = check_input(sample_rate, channel_count, sample_format);
+    if (status == RECSVC_OK)
+        status = refuse_if_over(encoder);
+    if (status != RECSVC_OK)
+        return status;
+    packet_queue_discard_taken(&encoder->packets.queue);
+    int32_t channels_out = encoder->mixer.channels_out;
+    if (sample_rate != encoder->sample_rate) {
+        resampler *next;
+        status = open_resampler(&next, sample_rate, channels_out);
+        if (status == RECSVC_OK && encoder->resampler)
+            status = resampler_flush(encoder->resampler, &encoder->carry, stretch, encoder);
+        resampler_close(encoder->resampler);
+        encoder->resampler = next;
+        encoder->sample_rate = sample_rate;
+    }
+    mixer_init(&encoder->mixer, channel_count, sample_format, channels_out);
+    encoder->failure = status;
+    return status;
+}
+
+int recsvc_audio_set_stretch(recsvc_audio_encoder *encoder, double ppm)
+{
+    if (!encoder)
+        return recsvc_fail(RECSVC_ERROR_ARGUMENT, "encoder is NULL");
+    if (!(fabs(ppm) <= RECSVC_STRETCH_PPM_MAX)) /* so that NaN is refused as well */
+        return recsvc_fail(RECSVC_ERROR_ARGUMENT, "ppm is %g, it must be -%d to %d", ppm,
+                           RECSVC_STRETCH_PPM_MAX, RECSVC_STRETCH_PPM_MAX);
+    int status = refuse_if_over(encoder);
+    if (status == RECSVC_OK && !encoder->stretcher && ppm != 0)
+        status =
+            stretcher_open(&encoder->stretcher, encoder->mixer.channels_out, encoder->past);
+    if (status == RECSVC_OK && encoder->stretcher)
+        stretcher_set(encoder->stretcher, ppm);
+    return status;
+}
+
+int64_t recsvc_audio_output_samples(const recsvc_audio_encoder *encoder)
+{
+    if (!encoder)
+        return 0;
+    bool is_over = encoder->drained || encoder->failure != RECSVC_OK;
+    int64_t pending = 0;
+    if (!is_over && encoder->resampler)
+        pending = resampler_pending(encoder->resampler, encoder->carry);
+    if (!is_over && encoder->stretcher)
+        pending = stretcher_pending(encoder->stretcher, pending);
+    return encoder->packets.samples_total + pending;
 }
 
 int recsvc_audio_set_bits_per_second(recsvc_audio_encoder *encoder, int32_t bits_per_second)
@@ -275,13 +277,12 @@ int recsvc_audio_set_bits_per_second(recsvc_audio_encoder *encoder, int32_t bits
     int status = check_bits_per_second(bits_per_second);
     if (status != RECSVC_OK)
         return status;
-    int error = opus_encoder_ctl(encoder->opus, OPUS_SET_BITRATE(bits_per_second));
-    return error == OPUS_OK ? RECSVC_OK : opus_failure("bit rate", error);
+    return opus_packets_set_bits_per_second(&encoder->packets, bits_per_second);
 }
 
 int32_t recsvc_audio_look_ahead(const recsvc_audio_encoder *encoder)
 {
-    return encoder ? encoder->look_ahead : 0;
+    return encoder ? encoder->packets.look_ahead : 0;
 }
 
 int32_t recsvc_audio_output_channel_count(const recsvc_audio_encoder *encoder)
@@ -295,9 +296,8 @@ void recsvc_audio_close(recsvc_audio_encoder **encoder)
         return;
     recsvc_audio_encoder *self = *encoder;
     *encoder = NULL;
-    if (self->opus)
-        opus_encoder_destroy(self->opus);
     resampler_close(self->resampler);
-    packet_queue_free(&self->queue);
+    stretcher_close(self->stretcher);
+    opus_packets_close(&self->packets);
     free(self);
 }

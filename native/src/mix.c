@@ -32,20 +32,32 @@ static const float RIGHT[RECSVC_CHANNEL_COUNT_MAX][RECSVC_CHANNEL_COUNT_MAX] = {
     {0, 1, M3DB, 0, 0, M3DB, 0, M3DB},
 };
 
-void mixer_init(mixer *self, int32_t channel_count, int32_t sample_format)
+int32_t mixer_best_output(int32_t channel_count)
 {
+    return channel_count < 2 ? 1 : 2;
+}
+
+void mixer_init(mixer *self, int32_t channel_count, int32_t sample_format, int32_t channels_out)
+{
+    memset(self, 0, sizeof *self);
     self->sample_format = sample_format;
     self->channels_in = channel_count;
-    self->channels_out = channel_count < 2 ? 1 : 2;
-    const float *rows[2] = {LEFT[channel_count - 1], RIGHT[channel_count - 1]};
+    self->channels_out = channels_out;
+    /* A single channel has no right side of its own. */
+    const float *rows[2] = {LEFT[channel_count - 1],
+                            channel_count > 1 ? RIGHT[channel_count - 1] : LEFT[0]};
     for (int side = 0; side < 2; side++) {
         float sum = 0;
         for (int channel = 0; channel < channel_count; channel++)
             sum += rows[side][channel];
         /* Divided by the sum, full scale on all channels together is full scale: no clipping. */
         for (int channel = 0; channel < channel_count; channel++)
-            self->weights[side][channel] = sum > 0 ? rows[side][channel] / sum : 0;
+            self->weights[side][channel] = rows[side][channel] / sum;
     }
+    if (channels_out == 1)
+        for (int channel = 0; channel < channel_count; channel++)
+            self->weights[0][channel] =
+                (self->weights[0][channel] + self->weights[1][channel]) / 2;
 }
 
 size_t mixer_frame_bytes(const mixer *self)
@@ -73,8 +85,9 @@ static float read_f32(const unsigned char *at)
 void mixer_run(const mixer *self, const unsigned char *samples, size_t count, float *out)
 {
     size_t channels = (size_t)self->channels_in;
+    size_t channels_out = (size_t)self->channels_out;
     int is_s16 = self->sample_format == RECSVC_SAMPLE_S16;
-    if (channels <= 2) {
+    if (channels == channels_out) {
         if (is_s16)
             for (size_t i = 0; i < count * channels; i++)
                 out[i] = read_s16(samples + i * sizeof(int16_t));
@@ -84,16 +97,14 @@ void mixer_run(const mixer *self, const unsigned char *samples, size_t count, fl
         return;
     }
     for (size_t i = 0; i < count; i++) {
-        float left = 0;
-        float right = 0;
+        float sides[2] = {0, 0};
         for (size_t channel = 0; channel < channels; channel++) {
             size_t at = i * channels + channel;
             float value = is_s16 ? read_s16(samples + at * sizeof(int16_t))
                                  : read_f32(samples + at * sizeof(float));
-            left += self->weights[0][channel] * value;
-            right += self->weights[1][channel] * value;
+            sides[0] += self->weights[0][channel] * value;
+            sides[1] += self->weights[1][channel] * value;
         }
-        out[2 * i] = left;
-        out[2 * i + 1] = right;
+        memcpy(out + i * channels_out, sides, channels_out * sizeof *out);
     }
 }

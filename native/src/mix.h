@@ -13,8 +13,12 @@ typedef struct mixer {
     float weights[2][RECSVC_CHANNEL_COUNT_MAX];
 } mixer;
 
-/* `channel_count` and `sample_format` have been checked. */
-void mixer_init(mixer *self, int32_t channel_count, int32_t sample_format);
+/* Channels of an output that keeps what `channel_count` channels have: 1 or 2. */
+int32_t mixer_best_output(int32_t channel_count);
+
+/* `channel_count` and `sample_format` have been checked; `channels_out` is 1 or 2. One channel goes
+ * to both of two, two are heard half and half in one. */
+void mixer_init(mixer *self, int32_t channel_count, int32_t sample_format, int32_t channels_out);
 
 /* Bytes of one sample of all channels. */
 size_t mixer_frame_bytes(const mixer *self);

@@ -1,5 +1,6 @@
 #include "resample.h"
 
+#include <math.h>
 #include <soxr.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,10 +72,26 @@ int resampler_run(resampler *self, const float *samples, size_t count, resampler
     return RECSVC_OK;
 }
 
-int resampler_flush(resampler *self, resampler_sink sink, void *context)
+/* Samples that come out in all, and what is over, less than half a sample. Whole samples are
+ * counted in integers, so that no length is too long for a floating-point number. */
+static int64_t count_output(const resampler *self, double carry, double *over)
 {
-    int64_t wanted =
-        (self->samples_in * RECSVC_OPUS_SAMPLE_RATE + self->sample_rate / 2) / self->sample_rate;
+    int64_t scaled = self->samples_in * RECSVC_OPUS_SAMPLE_RATE;
+    double rest = (double)(scaled % self->sample_rate) / (double)self->sample_rate + carry;
+    double rounded = floor(rest + 0.5);
+    *over = rest - rounded;
+    return scaled / self->sample_rate + (int64_t)rounded;
+}
+
+int64_t resampler_pending(const resampler *self, double carry)
+{
+    double over;
+    return count_output(self, carry, &over) - self->samples_out;
+}
+
+int resampler_flush(resampler *self, double *carry, resampler_sink sink, void *context)
+{
+    int64_t wanted = count_output(self, *carry, carry);
     while (self->samples_out < wanted) {
         size_t made = 0;
         soxr_error_t error =

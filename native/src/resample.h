@@ -17,8 +17,14 @@ int resampler_open(resampler **result, int32_t sample_rate, int32_t channel_coun
 int resampler_run(resampler *self, const float *samples, size_t count, resampler_sink sink,
                   void *context);
 
-/* Gives `sink` what is still inside: in the end round(samples in x 48000 / rate) came out. */
-int resampler_flush(resampler *self, resampler_sink sink, void *context);
+/* How many samples have not come out yet of what was pushed; in the end there are
+ * round(samples in x 48000 / rate + carry). `carry`, from -0.5 to 0.5, is what rounding took from
+ * the sound before. */
+int64_t resampler_pending(const resampler *self, double carry);
+
+/* Gives `sink` what is still inside; then *carry is what rounding took from all the sound. Only
+ * resampler_close may follow. */
+int resampler_flush(resampler *self, double *carry, resampler_sink sink, void *context);
 
 void resampler_close(resampler *self);
 

@@ -1,4 +1,6 @@
 /* Wrong arguments and wrong states are refused with a text, and change nothing. */
+#include <math.h>
+
 #include "audio_support.h"
 
 static void refused(const recsvc_audio_settings *settings, const char *word)
@@ -59,6 +61,12 @@ static void pushes_are_checked(void)
     CHECK_OK(recsvc_audio_push(encoder, samples + 1, 3840, 960)); /* any alignment */
     CHECK_FAILS(recsvc_audio_set_bits_per_second(encoder, 0), RECSVC_ERROR_ARGUMENT, "is 0");
 
+    CHECK_FAILS(recsvc_audio_set_input(encoder, 7999, 2, 0), RECSVC_ERROR_ARGUMENT, "7999");
+    CHECK_FAILS(recsvc_audio_set_input(encoder, 8000, 9, 0), RECSVC_ERROR_ARGUMENT, "count is 9");
+    CHECK_FAILS(recsvc_audio_set_input(encoder, 8000, 2, 2), RECSVC_ERROR_ARGUMENT, "format is 2");
+    CHECK_FAILS(recsvc_audio_set_stretch(encoder, 5000.1), RECSVC_ERROR_ARGUMENT, "5000.1");
+    CHECK_FAILS(recsvc_audio_set_stretch(encoder, NAN), RECSVC_ERROR_ARGUMENT, "nan");
+
     recsvc_packet packet;
     size_t count = 7;
     CHECK_FAILS(recsvc_audio_take(encoder, &packet, 0, &count), RECSVC_ERROR_ARGUMENT, "room");
@@ -81,6 +89,8 @@ static void ends_are_checked(void)
     CHECK_INT(recsvc_audio_take(encoder, &packet, 1, &count), RECSVC_EMPTY);
     CHECK_OK(recsvc_audio_drain(encoder));
     CHECK_FAILS(recsvc_audio_push(encoder, NULL, 0, 960), RECSVC_ERROR_STATE, "drained");
+    CHECK_FAILS(recsvc_audio_set_input(encoder, 8000, 1, 0), RECSVC_ERROR_STATE, "drained");
+    CHECK_FAILS(recsvc_audio_set_stretch(encoder, 100), RECSVC_ERROR_STATE, "drained");
     recsvc_audio_close(&encoder);
     CHECK(encoder == NULL);
     recsvc_audio_close(&encoder);
@@ -88,6 +98,9 @@ static void ends_are_checked(void)
     recsvc_audio_default_settings(NULL);
     CHECK_INT(recsvc_audio_look_ahead(NULL), 0);
     CHECK_INT(recsvc_audio_output_channel_count(NULL), 0);
+    CHECK_INT(recsvc_audio_output_samples(NULL), 0);
+    CHECK_FAILS(recsvc_audio_set_input(NULL, 8000, 1, 0), RECSVC_ERROR_ARGUMENT, "NULL");
+    CHECK_FAILS(recsvc_audio_set_stretch(NULL, 0), RECSVC_ERROR_ARGUMENT, "NULL");
     CHECK_FAILS(recsvc_audio_push(NULL, NULL, 0, 1), RECSVC_ERROR_ARGUMENT, "NULL");
     CHECK_FAILS(recsvc_audio_take(NULL, &packet, 1, &count), RECSVC_ERROR_ARGUMENT, "NULL");
     CHECK_FAILS(recsvc_audio_drain(NULL), RECSVC_ERROR_ARGUMENT, "NULL");

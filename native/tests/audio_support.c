@@ -5,13 +5,14 @@
 
 #define TAU 6.283185307179586
 
-typedef struct decoding {
+struct listener {
+    recsvc_audio_encoder *encoder;
     OpusDecoder *opus;
     heard sound;
     size_t skip; /* samples of look-ahead still to discard */
     int64_t next_pts;
     int was_padded;
-} decoding;
+};
 
 recsvc_audio_settings audio_settings(int32_t rate, int32_t channels, int32_t format)
 {
@@ -32,13 +33,13 @@ recsvc_audio_encoder *audio_open(const recsvc_audio_settings *settings)
     return encoder;
 }
 
-static size_t sample_bytes(const recsvc_audio_settings *settings)
+size_t audio_sample_bytes(const recsvc_audio_settings *settings)
 {
     size_t one = settings->sample_format == RECSVC_SAMPLE_S16 ? 2 : 4;
     return one * (size_t)settings->channel_count;
 }
 
-static void decode(decoding *self, const recsvc_packet *packet)
+static void decode(listener *self, const recsvc_packet *packet)
 {
     CHECK_INT(packet->pts, self->next_pts);
     CHECK_INT(packet->duration, 960);
@@ -71,12 +72,26 @@ static void decode(decoding *self, const recsvc_packet *packet)
         sound->packet_bytes_max = packet->size;
 }
 
-static void take_all(recsvc_audio_encoder *encoder, decoding *self)
+listener *listener_open(recsvc_audio_encoder *encoder)
+{
+    listener *self = calloc(1, sizeof *self);
+    CHECK(self != NULL);
+    self->encoder = encoder;
+    self->sound.channels = recsvc_audio_output_channel_count(encoder);
+    self->skip = (size_t)recsvc_audio_look_ahead(encoder);
+    CHECK(self->skip > 0 && self->skip < 960);
+    int error = 0;
+    self->opus = opus_decoder_create(48000, self->sound.channels, &error);
+    CHECK(self->opus != NULL);
+    return self;
+}
+
+void listener_take(listener *self)
 {
     recsvc_packet packets[3];
     size_t count = 0;
     int status;
-    while ((status = recsvc_audio_take(encoder, packets, 3, &count)) == RECSVC_OK) {
+    while ((status = recsvc_audio_take(self->encoder, packets, 3, &count)) == RECSVC_OK) {
         CHECK(count >= 1 && count <= 3);
         for (size_t i = 0; i < count; i++)
             decode(self, &packets[i]);
@@ -85,39 +100,44 @@ static void take_all(recsvc_audio_encoder *encoder, decoding *self)
     CHECK_INT(count, 0);
 }
 
+heard listener_finish(listener *self)
+{
+    int64_t promised = recsvc_audio_output_samples(self->encoder);
+    CHECK_OK(recsvc_audio_drain(self->encoder));
+    CHECK_OK(recsvc_audio_drain(self->encoder));
+    listener_take(self);
+    heard sound = self->sound;
+    CHECK_INT(sound.count, promised);
+    CHECK_INT(recsvc_audio_output_samples(self->encoder), promised);
+    opus_decoder_destroy(self->opus);
+    recsvc_audio_close(&self->encoder);
+    CHECK(self->encoder == NULL);
+    free(self);
+    return sound;
+}
+
 heard audio_round_trip(const recsvc_audio_settings *settings, const void *samples, size_t count,
                        size_t chunk, check_random *random)
 {
-    recsvc_audio_encoder *encoder = audio_open(settings);
-    decoding self = {.sound = {.channels = recsvc_audio_output_channel_count(encoder)}};
-    self.skip = (size_t)recsvc_audio_look_ahead(encoder);
-    CHECK(self.skip > 0 && self.skip < 960);
-    int error = 0;
-    self.opus = opus_decoder_create(48000, self.sound.channels, &error);
-    CHECK(self.opus != NULL);
+    listener *self = listener_open(audio_open(settings));
+    size_t bytes = audio_sample_bytes(settings);
     size_t done = 0;
     while (done < count) {
         size_t part = chunk ? chunk : check_random_below(random, 3000);
         part = part < count - done ? part : count - done;
-        const char *from = samples ? (const char *)samples + done * sample_bytes(settings) : NULL;
-        CHECK_OK(recsvc_audio_push(encoder, from, from ? part * sample_bytes(settings) : 0, part));
+        const char *from = samples ? (const char *)samples + done * bytes : NULL;
+        CHECK_OK(recsvc_audio_push(self->encoder, from, from ? part * bytes : 0, part));
         done += part;
-        take_all(encoder, &self);
+        listener_take(self);
     }
-    CHECK_OK(recsvc_audio_drain(encoder));
-    CHECK_OK(recsvc_audio_drain(encoder));
-    take_all(encoder, &self);
-    opus_decoder_destroy(self.opus);
-    recsvc_audio_close(&encoder);
-    CHECK(encoder == NULL);
-    return self.sound;
+    return listener_finish(self);
 }
 
 void *audio_sine(const recsvc_audio_settings *settings, size_t count, double frequency,
                  double amplitude)
 {
     size_t channels = (size_t)settings->channel_count;
-    char *samples = malloc(count * sample_bytes(settings) + 1);
+    char *samples = malloc(count * audio_sample_bytes(settings) + 1);
     CHECK(samples != NULL);
     for (size_t i = 0; i < count * channels; i++) {
         double phase = TAU * frequency * (double)(i / channels) / settings->sample_rate;

@@ -193,10 +193,13 @@ class AudioEncoder(_Encoder):
             _set(settings, "complexity", complexity)
         super().__init__("recsvc_audio_encoder **", _lib.recsvc_audio_close, _lib.recsvc_audio_take)
         _check(_lib.recsvc_audio_open(self._holder, settings))
-        self._items = _SAMPLE_ITEMS[sample_format]
-        self._frame_bytes = _SAMPLE_BYTES[sample_format] * channel_count
+        self._set_format(sample_format, channel_count)
         self.look_ahead_samples = _lib.recsvc_audio_look_ahead(self._holder[0])
         self.output_channel_count = _lib.recsvc_audio_output_channel_count(self._holder[0])
+
+    def _set_format(self, sample_format: str, channel_count: int) -> None:
+        self._items = _SAMPLE_ITEMS[sample_format]
+        self._frame_bytes = _SAMPLE_BYTES[sample_format] * channel_count
 
     def encode(self, samples: Any) -> list[Packet]:
         """Encodes a buffer of interleaved samples: whole samples of all channels, any number of them (0 too).
@@ -211,7 +214,7 @@ class AudioEncoder(_Encoder):
                 return self._push(data, byte_count, byte_count // self._frame_bytes)
 
     def encode_silence(self, sample_count: int) -> list[Packet]:
-        """Encodes silence of that many samples per channel, counted at the encoder's ``sample_rate``."""
+        """Encodes silence of that many samples per channel, counted at the sample rate of the input."""
         return self._push(_ffi.NULL, 0, sample_count)
 
     def _push(self, data: Any, byte_count: int, sample_count: int) -> list[Packet]:
@@ -224,13 +227,45 @@ class AudioEncoder(_Encoder):
         """Finishes and returns the last packets; nothing can be encoded afterwards.
 
         Decoded samples of all packets, less ``look_ahead_samples`` and the last ``padding_samples``, are
-        exactly ``round(samples * 48000 / sample_rate)``; no samples give no packets. To drain again gives
-        ``[]``.
+        exactly ``output_samples``, which is ``round(samples * 48000 / sample_rate)`` where nothing was
+        stretched; no samples give no packets. To drain again gives ``[]``.
         """
         with self._lock:
             handle = self._handle()
             _check(_lib.recsvc_audio_drain(handle))
             return self._collect(handle)
+
+    def set_input(self, sample_rate: int, channel_count: int, sample_format: str) -> list[Packet]:
+        """From here on samples come in this format; ranges as at the beginning. The packets keep their channels.
+
+        Returns the packets that became ready, for another sample rate finishes what was being resampled. The
+        length stays exact: of the sum of all durations, rounded once.
+        """
+        value = _choose("sample_format", sample_format, _SAMPLE_VALUES)
+        with self._lock:
+            handle = self._handle()
+            try:
+                status = _lib.recsvc_audio_set_input(handle, sample_rate, channel_count, value)
+            except OverflowError:
+                raise ValueError(f"{sample_rate} Hz, {channel_count} channels: out of range") from None
+            _check(status)
+            self._set_format(sample_format, channel_count)
+            return self._collect(handle)
+
+    def set_stretch(self, ppm: float) -> None:
+        """Makes sound longer by ``ppm`` millionths from here on; negative: shorter; -5000 to 5000.
+
+        Up to the first value other than 0 samples at 48 kHz are encoded as they came.
+        """
+        with self._lock:
+            _check(_lib.recsvc_audio_set_stretch(self._handle(), ppm))
+
+    @property
+    def output_samples(self) -> int:
+        """How long all sound is by now, in samples at 48 kHz: what is decoded if nothing more comes."""
+        with self._lock:
+            count: int = _lib.recsvc_audio_output_samples(self._handle())
+            return count
 
     def set_bits_per_second(self, bits_per_second: int) -> None:
         """Changes the bit rate from the next packet on; 500 to 512000."""

@@ -6,12 +6,18 @@ the recorded time of the first frame of any track.
 
 from __future__ import annotations
 
+import math
+
 from ..limits import (
+    AUDIO_CATCH_UP_NS,
+    AUDIO_DRIFT_NS,
     AUDIO_GAP_MAX_NS,
     AUDIO_GAP_NS,
+    AUDIO_STRETCH_PPM_MAX,
     BACKLOG_FRAMES_SLOW,
     KEY_FRAME_INTERVAL_COUNT,
     KEY_FRAME_INTERVAL_NS,
+    MS,
     SPEED_RESTORE_NS,
     VIDEO_DURATION_DEFAULT_NS,
     S,
@@ -111,38 +117,239 @@ class SpeedControl:
         return False
 
 
+class DriftEstimator:
+    """How far a source's clock has run from ours: the trend in the lateness of its blocks, which jitter.
+
+    Jitter has bounds, and drift moves both of them alike, while a busier machine moves one, or both apart. So the
+    least and the greatest lateness (each a mean over groups of blocks) are followed in windows of some seconds;
+    what both moved by is drift. It is fitted by a line: least squares over the first windows, then with a memory
+    of ``MEMORY_WINDOWS``. A jump that both bounds make (samples lost, a gap filled by a stamp that jittered) moves
+    the line and leaves its slope. Constant memory; most calls are two comparisons.
+    """
+
+    GROUP_BLOCKS = 10
+    GROUP_NS = S
+    """A group ends with so many blocks, or with so much sound where blocks are long."""
+    WINDOW_NS = 5 * S
+    MEMORY_WINDOWS = 24
+    SETTLED_WINDOWS = 4
+    """From here on the slope is worth telling, and jumps can be told from it."""
+    JITTER_NS = 5 * MS
+    """Bounds that moved apart or together by more than this: the jitter has changed, not the clock."""
+    NOISE_NS = 1.5 * MS
+    """A bound that moved by less than this may be said to have stayed."""
+    JUMP_NS = 3 * MS
+    """More than a clock can do within a window."""
+    CLOCK_NS = 50 * MS
+    """More than this is no clock: the source runs ahead of time, or has stopped."""
+
+    def __init__(self) -> None:
+        self.windows = 0  # that the line is fitted to
+        self._offset_ns = 0.0  # the line: this at this media time, and its slope
+        self._at_ns = 0.0
+        self._slope = 0.0
+        self._low_usual = self._high_usual = 0.0  # the bounds less the line
+        self.after_seam = False  # until a window is full again
+        self._low, self._high, self.blocks = math.inf, -math.inf, 0  # of this group
+        self._group_ns = 0
+        self._lows = self._highs = 0.0  # sums over the groups of this window
+        self._groups = 0
+        self._begin_ns = self._end_ns = 0
+
+    def add(self, media_ns: int, late_ns: int) -> bool:
+        """A block that begins at ``media_ns`` (duration of all sound before) came ``late_ns`` later than
+        nominal. Whether there is a new estimate."""
+        if not self.blocks:
+            self._group_ns = media_ns
+        if late_ns < self._low:
+            self._low = late_ns
+        if late_ns > self._high:
+            self._high = late_ns
+        self.blocks += 1
+        if self.blocks < self.GROUP_BLOCKS and media_ns - self._group_ns < self.GROUP_NS:
+            return False
+        if not self._groups:
+            self._begin_ns = self._group_ns
+        self._end_ns = media_ns
+        self._groups += 1
+        self._lows += self._low
+        self._highs += self._high
+        self._low, self._high, self.blocks = math.inf, -math.inf, 0
+        if media_ns - self._begin_ns < self.WINDOW_NS:
+            return False
+        self._close()
+        return True
+
+    def seam(self, moved_ns: int = 0) -> None:
+        """Before the next block sound was left out or put in, by stamps that jitter: it may come with a jump, of
+        ``moved_ns`` for all that is known."""
+        self._low, self._high, self.blocks = math.inf, -math.inf, 0
+        if self._groups and self._end_ns - self._begin_ns > self.WINDOW_NS / 2:
+            self._close()
+        self._offset_ns += moved_ns
+        self.after_seam = True
+
+    def offset_ns(self, media_ns: float) -> float:
+        """By how much the blocks there come later than nominal, since the beginning, by the clock alone."""
+        return self._offset_ns + self._slope * (media_ns - self._at_ns)
+
+    @property
+    def slope(self) -> float:
+        """Lateness gained per time: positive when the source's clock is slow."""
+        return self._slope
+
+    @property
+    def jitter(self) -> tuple[float, float]:
+        """Least and greatest lateness of blocks, less the drift."""
+        if self.windows:
+            return self._low_usual, self._high_usual
+        if self._groups:
+            return self._lows / self._groups, self._highs / self._groups
+        return (self._low, self._high) if self.blocks else (0.0, 0.0)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether so few blocks have come that the bounds of their jitter are not known."""
+        return not self.windows and not self._groups
+
+    def _close(self) -> None:
+        """One window is full: the line is fitted to it."""
+        low, high = self._lows / self._groups, self._highs / self._groups
+        at_ns = (self._begin_ns + self._end_ns) / 2
+        self._lows = self._highs = 0.0
+        self._groups = 0
+        if not self.windows:
+            self._low_usual, self._high_usual = low - self._offset_ns, high - self._offset_ns
+            self._at_ns, self.windows, self.after_seam = at_ns, 1, False
+            return
+        expected_ns = self.offset_ns(at_ns)
+        moved_ns = self._moved(low - expected_ns, high - expected_ns)
+        settled = self.windows >= self.SETTLED_WINDOWS
+        if self.after_seam or (settled and abs(moved_ns) > self.JUMP_NS):
+            self._offset_ns = expected_ns + moved_ns
+            if not self.after_seam:  # one after the other they are no jumps but another slope, to be learned anew
+                self.windows = max(self.windows - 8, 1)
+        else:
+            n = self.windows = min(self.windows + 1, self.MEMORY_WINDOWS)
+            self._offset_ns = expected_ns + moved_ns * 2 * (2 * n - 1) / (n * (n + 1))
+            self._slope += moved_ns * 6 / (n * (n + 1)) / (at_ns - self._at_ns)
+        self._at_ns, self.after_seam = at_ns, False
+
+    def _moved(self, low: float, high: float) -> float:
+        """By how much the clock moved, where the bounds are now at ``low`` and ``high``."""
+        lows, highs = low - self._low_usual, high - self._high_usual
+        if changed := abs(highs - lows) > self.JITTER_NS:
+            least = lows if abs(lows) < abs(highs) else highs
+            moved = least if lows * highs > 0 or abs(least) < self.NOISE_NS else 0.0
+        else:
+            moved = (lows + highs) / 2
+        if abs(moved) > self.CLOCK_NS:
+            changed, moved = True, 0.0
+        if changed:
+            self._low_usual, self._high_usual = low - moved, high - moved
+        return moved
+
+
 class AudioTimeline:
-    """Sound as one unbroken run of samples from its first: says how much silence a block needs before it."""
+    """Sound as one unbroken run of samples from its first: says how much silence a block needs before it, and by how
+    much sound must be stretched so that it keeps to the recorded time. Counts in time, for the sample rate may change.
+    """
 
     def __init__(self, sample_rate: int) -> None:
         self.sample_rate = sample_rate
         self.first_ns: int | None = None
-        self.samples = 0
         self.corrected: dict[str, int] = {}
+        self.stretch_ppm: float | None = None
+        """By how much sound is to be longer from the present block on; ``None`` as long as it must stay as it is."""
+        self._samples = 0  # at this sample rate
+        self._before_ns = 0  # duration of the sound at other rates before
+        self._stretched_ns = 0.0  # by how much the sound so far is longer than its samples
+        self._paused_ns = 0
+        self._drift = DriftEstimator()
 
     @property
     def end_ns(self) -> int | None:
-        """Recorded time just behind the last sample; ``None`` before the first."""
-        return None if self.first_ns is None else self.first_ns + self.samples * S // self.sample_rate
+        """Recorded time just behind the last sample in the file; ``None`` before the first."""
+        if self.first_ns is None:
+            return None
+        return self.first_ns + self._nominal_ns + round(self._stretched_ns)
 
-    def place(self, captured_ns: int, paused_ns: int, sample_count: int) -> int:
-        """Samples of silence that belong before this block; then the block counts as recorded."""
-        recorded_ns = captured_ns - paused_ns
+    @property
+    def clock_drift_ppm(self) -> float:
+        """By how much the sound's clock is fast against ours (negative: slow); 0 before that can be told."""
+        settled = self._drift.windows >= DriftEstimator.SETTLED_WINDOWS
+        return round(-self._drift.slope * 1e6, 2) if settled else 0.0
+
+    def place(self, captured_ns: int, paused_ns: int, sample_count: int, sample_rate: int | None = None) -> int:
+        """Samples of silence that belong before this block; then the block counts as recorded. ``stretch_ppm`` is
+        for this silence and this block already."""
+        if sample_rate is not None and sample_rate != self.sample_rate:
+            self._before_ns, self._samples, self.sample_rate = self._nominal_ns, 0, sample_rate
+        if self.first_ns is None:
+            self.first_ns = captured_ns - paused_ns
+            self._paused_ns = paused_ns
+        if paused_ns != self._paused_ns:
+            self._paused_ns = paused_ns
+            self._drift.seam()
+        begin_ns = sound_ns = self._nominal_ns
+        late_ns = captured_ns - paused_ns - self.first_ns - begin_ns
         silence = 0
-        end_ns = self.end_ns
-        if end_ns is None:
-            self.first_ns = recorded_ns
-        else:
-            gap_ns = recorded_ns - end_ns
-            if gap_ns > AUDIO_GAP_MAX_NS:
-                self._count("absurd")
-            elif gap_ns > AUDIO_GAP_NS:
-                self._count("gap")
-                silence = gap_ns * self.sample_rate // S
-            elif gap_ns < -AUDIO_GAP_NS:
-                self._count("early")
-        self.samples += silence + sample_count
+        gap_ns = self._gap_before(begin_ns, late_ns)
+        if gap_ns:
+            # What sound and clock are apart is made good with it, the rest of a sample of the last gap too.
+            apart_ns = self._drift.offset_ns(begin_ns) - self._stretched_ns
+            silence = round(gap_ns + apart_ns) * self.sample_rate // S
+            self._samples += silence
+            sound_ns = self._nominal_ns
+            late_ns += begin_ns - sound_ns
+            self._drift.seam(gap_ns + begin_ns - sound_ns)
+        if self._drift.add(sound_ns, late_ns):
+            self._steer(sound_ns)
+        self._samples += sample_count
+        if self.stretch_ppm:
+            self._stretched_ns += (self._nominal_ns - begin_ns) * self.stretch_ppm * 1e-6
         return silence
+
+    def wrote(self, output_ns: int) -> None:
+        """The encoder's own count of how long all sound is by now; counts above all that is computed here."""
+        self._stretched_ns = output_ns - self._nominal_ns
+
+    @property
+    def _nominal_ns(self) -> int:
+        """Duration of all samples so far, silence included, before stretching."""
+        return self._before_ns + self._samples * S // self.sample_rate
+
+    def _gap_before(self, begin_ns: int, late_ns: int) -> int:
+        """Its length, or 0. A block is expected where the drift has come to, in the middle of the jitter."""
+        drift = self._drift
+        excess_ns = late_ns - round(drift.offset_ns(begin_ns))
+        if -AUDIO_GAP_NS <= excess_ns <= AUDIO_GAP_NS:
+            return 0
+        low, high = drift.jitter
+        margin_ns = AUDIO_GAP_NS + min((high - low) / 4, AUDIO_GAP_NS / 4)  # the bounds are not known to the last
+        if drift.after_seam:
+            margin_ns += min((high - low) / 2, AUDIO_GAP_NS)  # the seam was made by one stamp of such jitter
+        elif drift.is_new and (drift.blocks < 3 or high - low > MS):
+            margin_ns += AUDIO_GAP_NS  # the first stamp may be early by as much as this one is late
+        middle_ns = round(low + high) // 2
+        if excess_ns - min(middle_ns, 0) < -margin_ns:
+            self._count("early")
+        excess_ns -= max(middle_ns, 0)
+        if excess_ns > AUDIO_GAP_MAX_NS:
+            self._count("absurd")
+        elif excess_ns > margin_ns:
+            self._count("gap")
+            return excess_ns
+        return 0
+
+    def _steer(self, media_ns: int) -> None:
+        """There is a new estimate: stretching follows the clock, and makes good what they are apart."""
+        drift = self._drift
+        apart_ns = drift.offset_ns(media_ns) - self._stretched_ns
+        if self.stretch_ppm is None and (abs(apart_ns) < AUDIO_DRIFT_NS or drift.windows < 3):
+            return
+        ppm = (drift.slope + apart_ns / AUDIO_CATCH_UP_NS) * 1e6
+        self.stretch_ppm = min(max(ppm, -AUDIO_STRETCH_PPM_MAX), AUDIO_STRETCH_PPM_MAX)
 
     def _count(self, kind: str) -> None:
         self.corrected[kind] = self.corrected.get(kind, 0) + 1

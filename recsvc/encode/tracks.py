@@ -176,7 +176,8 @@ class VideoTrack:
 
 
 class AudioTrack:
-    """Sound blocks to Opus packets, exact to the sample."""
+    """Sound blocks to Opus packets, exact to the sample; where the sound's clock drifts against ours it is stretched
+    a little (``timeline.AudioTimeline``). The account stays in captured samples."""
 
     kind = "audio"
 
@@ -184,13 +185,13 @@ class AudioTrack:
         self.account = Account()
         self.ended = False
         self.sample_rate = int(track.settings["sample_rate"])
-        self.sample_format = str(track.settings.get("sample_format", "s16"))
-        self.channel_count = int(track.settings["channel_count"])
+        """At the beginning; it may change from frame to frame."""
+        sample_format = str(track.settings.get("sample_format", "s16"))
+        self._form = (self.sample_rate, int(track.settings["channel_count"]), sample_format)
         self._timeline = AudioTimeline(self.sample_rate)
+        self._stretch_ppm: float | None = None
         self._encoder = native.AudioEncoder(
-            self.sample_rate,
-            self.channel_count,
-            self.sample_format,
+            *self._form,
             bits_per_second=options.audio_bits_per_second,
             bitrate_mode=options.audio_bitrate_mode,
         )
@@ -208,23 +209,38 @@ class AudioTrack:
         return self._timeline.end_ns
 
     def encode(self, header: AudioFrame, samples: Any, offset_ns: int) -> list[MuxPacket]:
-        form = (header.sample_format, header.sample_rate, header.channel_count)
-        if form != (self.sample_format, self.sample_rate, self.channel_count):
-            self.account.drop("format_changed", header.sample_count)
-            return []
-        silence = self._timeline.place(header.captured_ns + offset_ns, header.paused_ns, header.sample_count)
-        packets = self._encoder.encode_silence(silence) if silence else []
+        packets = []
+        form = (header.sample_rate, header.channel_count, header.sample_format)
+        if form != self._form:
+            packets += self._encoder.set_input(*form)
+            self._form = form
+        timeline = self._timeline
+        recorded = (header.captured_ns + offset_ns, header.paused_ns, header.sample_count)
+        silence = timeline.place(*recorded, header.sample_rate)
+        if timeline.stretch_ppm != self._stretch_ppm:
+            self._stretch_ppm = timeline.stretch_ppm
+            self._encoder.set_stretch(self._stretch_ppm or 0.0)
+        if silence:
+            packets += self._encoder.encode_silence(silence)
         if header.muted:
             packets += self._encoder.encode_silence(header.sample_count)
         else:
             packets += self._encoder.encode(samples)
             self._measure(header, samples)
         self.account.encoded += header.sample_count
+        self._check_length()
         return [self._placed(packet) for packet in packets]
 
     def drain(self, until_ns: int) -> list[MuxPacket]:
         """What is still inside the encoder, the last packet with its padding. Sound ends with its last sample."""
-        return [self._placed(packet) for packet in self._encoder.drain()]
+        packets = [self._placed(packet) for packet in self._encoder.drain()]
+        self._check_length()
+        return packets
+
+    def _check_length(self) -> None:
+        """While sound is stretched the encoder knows best how much of it there is."""
+        if self._stretch_ppm is not None:
+            self._timeline.wrote(self._encoder.output_samples * S // OPUS_RATE)
 
     def _placed(self, packet: native.Packet) -> MuxPacket:
         assert self.first_ns is not None
@@ -236,12 +252,14 @@ class AudioTrack:
         if header.captured_ns - self._level_ns < _LEVEL_EVERY_NS or not header.sample_count:
             return
         self._level_ns = header.captured_ns
-        values = memoryview(samples).cast("B").cast("h" if self.sample_format == "s16" else "f")
-        peak = max(max(values), -min(values)) / (32768 if self.sample_format == "s16" else 1)
+        is_s16 = header.sample_format == "s16"
+        values = memoryview(samples).cast("B").cast("h" if is_s16 else "f")
+        peak = max(max(values), -min(values)) / (32768 if is_s16 else 1)
         self._level = 20 * math.log10(peak) if 0 < peak < math.inf else -120.0
 
     def statistics(self) -> TrackStatistics:
-        return self.account.statistics(self.kind, self._timeline.corrected, self._level)
+        counted = self.account.statistics(self.kind, self._timeline.corrected, self._level)
+        return msgspec.structs.replace(counted, clock_drift_ppm=self._timeline.clock_drift_ppm)
 
     def close(self) -> None:
         self._encoder.close()

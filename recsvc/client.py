@@ -211,6 +211,8 @@ class Client:
                 return
             self._closing = True
         if self._lost is None:
+            for listener in list(self._listeners):
+                listener.service_closing()
             farewell = messages.Bye(client=self.name) if self._process is None else messages.Shutdown()
             with contextlib.suppress(sockets.ZMQError):
                 self._commands.send(messages.encode(farewell), sockets.NOBLOCK)

@@ -64,7 +64,7 @@ class _Session:
         """Pushed tracks are ended by their own process: behind the last frame that was written."""
         for track in self.tracks:
             if isinstance(track._origin, _PushedOrigin):
-                track._origin.sender.end(self.route(track), at_ns)
+                track._origin.sender.end(self.route(track), at_ns, stopping=True)
 
     def detach(self) -> None:
         for track in self.tracks:
@@ -413,6 +413,11 @@ class MediaRecorder:
             if self._session is not None and any(track.ready_state == "live" for track in self._session.tracks):
                 self._command(self._session, "modified", time.monotonic_ns())
                 self._session.end_pushed(time.monotonic_ns())
+
+    def service_closing(self) -> None:
+        """This process leaves its controller, which finishes the recordings: pushed tracks end here."""
+        for session in list(self._sessions.values()):
+            session.end_pushed(time.monotonic_ns())
 
     def service_lost(self, error: Exception) -> None:
         """The controller is gone: the error is told at once; the file's end is waited for on the events' own thread."""

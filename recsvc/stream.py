@@ -64,6 +64,9 @@ class _CapturedOrigin(_Origin):
             log.warning("track %s ended: %s: %s", event.track, event.error, event.text)
         self.end()
 
+    def service_closing(self) -> None:
+        pass
+
     def service_lost(self, error: Exception) -> None:
         self.end()
 

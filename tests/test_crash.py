@@ -16,7 +16,7 @@ from pathlib import Path
 
 import ebml
 import pytest
-from conftest import RUNTIME, role_processes
+from conftest import role_processes, runtime_directories
 from fixtures_media import wait_until
 from media import (
     DEADLINE_S,
@@ -133,7 +133,7 @@ def test_a_killed_encoder(phase: str, spool: Path, tmp_path: Path) -> None:
         assert recorder.statistics().duration == events[2].data.duration
         starts_again(recorder, events)
         wait_until(lambda: len(roles("encode")) == others, "another worker instead", DEADLINE_S)
-        [runtime] = RUNTIME.iterdir()
+        [runtime] = runtime_directories()
         wait_until(lambda: len(list(runtime.glob("encode-*"))) == others, "the dead worker's socket to go", DEADLINE_S)
 
 
@@ -190,7 +190,7 @@ def test_a_killed_controller(victims: str, phase: str, spool: Path, tmp_path: Pa
         # An encoder that lives finishes the file with all that was captured until the sources ended, too.
         check_finished(recorder.recording, tmp_path / "a.webm", recorded_s)
         wait_until(lambda: not role_processes(), "the end of the orphaned roles", DEADLINE_S)
-        wait_until(lambda: not list(RUNTIME.iterdir()), "the end of the runtime directory", DEADLINE_S)
+        wait_until(lambda: not runtime_directories(), "the end of the runtime directory", DEADLINE_S)
 
 
 def test_a_recorder_of_pushed_frames_goes_on_with_another_controller(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_a_killed_caller(all_at_once: bool, spool: Path, tmp_path: Path) -> None
     assert ebml.read(path.read_bytes()).segment_size_known != all_at_once
     [row] = recover_command()
     assert (row["path"], row["state"]) == (str(path), "recovered" if all_at_once else "finished")
-    wait_until(lambda: not list(RUNTIME.iterdir()), "the end of the runtime directory", DEADLINE_S)
+    wait_until(lambda: not runtime_directories(), "the end of the runtime directory", DEADLINE_S)
     recover_command(path.name, "-o", str(tmp_path / "saved.webm"))
     assert not path.exists()
     blob = recsvc.recover(tmp_path / "saved.webm")

@@ -92,6 +92,14 @@ class Outbox:
                 break
         self._flush()
 
+    def insert(self, recording: str, type: str, **fields: Any) -> None:
+        """Adds an event in front of the first promise: a piece that was cut before what was asked for."""
+        held = self._held.get(recording)
+        if held is not None:
+            at = held.index(_PROMISED) if _PROMISED in held else len(held)
+            held.insert(at, {"type": type, **fields})
+            self._flush()
+
     def promised(self, recording: str) -> int:
         """How many promises are still to be kept."""
         return self._held.get(recording, []).count(_PROMISED)

@@ -427,7 +427,7 @@ class Controller:
         if message.asked:
             outbox.keep_promise(recording.name, **fields)
         else:
-            outbox.add(recording.name, "dataavailable", **fields)
+            outbox.insert(recording.name, "dataavailable", **fields)
 
     def _finished(self, message: messages.RecordingFinished) -> None:
         recording = self._recordings.pop(message.recording, None)

@@ -143,12 +143,14 @@ class Worker:
         recording.reached("stop_received")
         for route in recording.tracks:
             self._scheduler.stop(route)
+        if recording.ended:  # everything came before this command
+            self._finish(recording)
 
     def _end(self) -> None:
         """Everybody who could send is told or gone: what is in the queues is finished, then this process ends."""
         self._ending = True
         now = time.monotonic_ns()
-        for recording in self._recordings.values():
+        for recording in list(self._recordings.values()):
             if recording.deadline_ns is None:
                 # Senders end their routes when they lose their controller; this is only for those that can't.
                 self._stop(recording, now, now + DRAIN_DEADLINE_NS // 5)
@@ -282,7 +284,8 @@ class Worker:
                 recording.stop_ns = message.at_ns
             recording.reached("capture_ended", message.sent_ns)
             recording.reached("frames_drained")
-            self._finish(recording)
+            if recording.deadline_ns is not None or not message.stopping:
+                self._finish(recording)
 
     # --- the end ----------------------------------------------------------------------------------
 

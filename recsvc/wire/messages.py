@@ -101,7 +101,8 @@ class End(Message, tag="end", kw_only=True):
     """End of stream, behind the last frame: ``count`` frames were sent; the recording of this route runs
     to ``until_ns``, of which ``paused_ns`` were paused. ``exact``: pictures captured later that were sent before
     the stop was known are to be left out. ``at_ns`` is when the end was asked
-    for, ``sent_ns`` when this was sent."""
+    for, ``sent_ns`` when this was sent. ``stopping``: the recorder stops; its command is on the way through the
+    controller, behind all it said before, and the recording is not finished until it has arrived."""
 
     route: Name
     count: Count
@@ -112,6 +113,7 @@ class End(Message, tag="end", kw_only=True):
     at_ns: Ns = 0
     sent_ns: Ns = 0
     exact: bool = False
+    stopping: bool = False
 
 
 DataMessage = Attach | VideoFrame | AudioFrame | End

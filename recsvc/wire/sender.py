@@ -165,8 +165,9 @@ class FrameSender:
             if route in self._routes:
                 self._routes[route].window.resume(at_ns)
 
-    def end(self, route: str, at_ns: int) -> None:
-        """Sends the end of stream behind the last frame and forgets the route. Unknown: nothing happens."""
+    def end(self, route: str, at_ns: int, *, stopping: bool = False) -> None:
+        """Sends the end of stream behind the last frame and forgets the route. Unknown: nothing happens.
+        ``stopping``: see ``messages.End``."""
         with self._lock:
             ending = self._routes.get(route)
             if ending is None:
@@ -185,6 +186,7 @@ class FrameSender:
                 at_ns=at_ns,
                 sent_ns=time.monotonic_ns(),
                 exact=self.by_capture_time,
+                stopping=stopping,
             )
             if ending.socket is not None:
                 ending.socket.send(messages.encode(message))

@@ -16,6 +16,7 @@ ROLE_MODULES = {
 def run_role(role: str) -> None:
     """Runs a role process until it ends."""
     importlib.import_module(ROLE_MODULES[role]).main()
+    importlib.import_module("recsvc.wire.sockets").deliver()
 
 
 if __name__ == "__main__":

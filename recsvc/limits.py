@@ -114,6 +114,9 @@ CLOSE_DEADLINE_NS = DRAIN_DEADLINE_NS + SHUTDOWN_DEADLINE_NS + 2 * S
 DATA_LINGER_MS = 10_000
 """A closed data socket keeps trying to deliver its end of stream this long: as long as the drain."""
 
+DELIVER_LIMIT_MS = 4_000
+"""A process that ends waits this long for its closed sockets: less than it is given to end."""
+
 CONTROL_LINGER_MS = 1_000
 """A closed control socket keeps trying this long."""
 

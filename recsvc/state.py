@@ -42,7 +42,10 @@ _P, _I = Phase, Input
 TABLE: dict[tuple[Phase, Input], Phase] = {
     (_P.IDLE, _I.START): _P.OPENING,
     (_P.OPENING, _I.OPENED): _P.RECORDING,
+    # Its source, its caller or the service may end while it is being opened.
+    (_P.OPENING, _I.STOP): _P.STOPPING,
     (_P.OPENING, _I.FAIL): _P.STOPPING,
+    (_P.OPENING, _I.TRACKS_ENDED): _P.STOPPING,
     (_P.OPENING, _I.FINISHED): _P.IDLE,
     (_P.RECORDING, _I.PAUSE): _P.PAUSED,
     (_P.RECORDING, _I.RESUME): _P.RECORDING,
@@ -58,6 +61,7 @@ TABLE: dict[tuple[Phase, Input], Phase] = {
     (_P.PAUSED, _I.TRACKS_ENDED): _P.STOPPING,
     (_P.STOPPING, _I.FINISHED): _P.IDLE,
     # What was under way when the other side stopped or failed first; it changes nothing any more.
+    (_P.STOPPING, _I.OPENED): _P.STOPPING,
     (_P.STOPPING, _I.STOP): _P.STOPPING,
     (_P.STOPPING, _I.FAIL): _P.STOPPING,
     (_P.STOPPING, _I.TRACKS_ENDED): _P.STOPPING,

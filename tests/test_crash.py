@@ -12,12 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 
 import ebml
 import pytest
 from conftest import role_processes, runtime_directories
-from fixtures_media import wait_until
+from fixtures_media import make_file, wait_until
 from media import (
     DEADLINE_S,
     SMALL_TEST,
@@ -311,3 +313,81 @@ def test_a_file_that_cannot_be_recovered_is_handed_out_as_it_is(spool: Path) -> 
             recsvc.recover(next(spool.iterdir()))
         del data
         starts_again(recorder, events)
+
+
+def started_while_workers_stand(recorder: recsvc.MediaRecorder, victim: Callable[[], int]) -> None:
+    """``start()`` meets workers that do not answer; ``victim`` is killed, then the others go on."""
+    wait_until(lambda: len(roles("encode")) == len(os.sched_getaffinity(0)), "all workers", DEADLINE_S)
+    workers = sorted(roles("encode"))
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(recorder.start)
+        try:
+            wait_until(lambda: recorder.state == "recording", "the call", DEADLINE_S)
+            with pytest.raises(FutureTimeout):
+                starting.result(0.2)  # the request is at the first worker by then
+            os.kill(victim(), signal.SIGKILL)
+        finally:
+            for worker in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGCONT)
+        starting.result(DEADLINE_S)
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> str:
+    """More than the buffers between two processes hold."""
+    path = tmp_path / "film.mkv"
+    inputs = "testsrc=size=640x480:rate=25:duration=1", "sine=700:sample_rate=48000:duration=1"
+    make_file(path, *inputs, options=("-c:v", "ffv1", "-c:a", "pcm_s16le"))
+    return f"file:{path}?pace=max"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_source_that_ends_before_its_frames_were_taken(film: str, killed: bool) -> None:
+    """It stays until they are; where it cannot, the recording does not wait for ever."""
+    with recsvc.get_user_media(audio=film, video=film) as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        events = listen(recorder)
+        workers = roles("encode")
+        recorder.start()
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        try:
+            wait_until(lambda: not stream.active, "the film's end", DEADLINE_S)
+            if killed:
+                os.kill(roles("capture")[0], signal.SIGKILL)
+                wait_until(lambda: not roles("capture"), "its end", DEADLINE_S)
+        finally:
+            for worker in workers:
+                os.kill(worker, signal.SIGCONT)
+        recorder.wait("stop", DEADLINE_S)
+    types = ["start", "error", "dataavailable", "stop"] if killed else ["start", "dataavailable", "stop"]
+    assert [event.type for event in events] == types
+    if not killed:
+        decoded = decode(recorder.recording)
+        assert (len(decoded.pictures), len(decoded.samples)) == (25, 48_000)
+
+
+def test_an_encoder_killed_before_it_opened_the_recording_is_replaced() -> None:
+    with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        events = listen(recorder)
+        started_while_workers_stand(recorder, lambda: min(roles("encode")))
+        recorder.stop()
+        recorder.wait("stop", DEADLINE_S)
+        assert [event.type for event in events] == ["start", "dataavailable", "stop"]
+        starts_again(recorder, events)
+
+
+def test_a_capture_process_killed_before_the_recording_was_opened() -> None:
+    with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        events = listen(recorder)
+        started_while_workers_stand(recorder, lambda: roles("capture")[0])
+        recorder.wait("stop", DEADLINE_S)
+        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+    with recsvc.get_user_media(video=SMALL_TEST) as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        starts_again(recorder, listen(recorder))

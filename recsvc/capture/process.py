@@ -172,6 +172,9 @@ class CaptureProcess:
             sink.sender.resume(request.route, request.at_ns)
         elif request.action in ("enable", "disable"):
             sink.sender.enable(request.route, request.action == "enable")
+        elif request.action == "drop":
+            sink.sender.drop(request.route)
+            del self._routes[request.route]
         else:
             self._end_route(request.route, sink, request.at_ns)
 

@@ -23,7 +23,9 @@ class Recording:
         self.options = request.options
         self.started_ns = request.at_ns
         self.worker = worker
-        self.captures = captures  # route -> capture process, of the captured tracks
+        self.captures = captures  # route -> capture process, of the captured tracks that have not ended
+        self.sources = set(captures.values())  # the capture processes that still live
+        self.moved = False  # to another worker, because the first one died before it had opened it
         self.path = path
         self.phase = next_phase(Phase.IDLE, Input.START)
         self.failure: tuple[str, str] | None = None

@@ -140,10 +140,11 @@ class Controller:
         for recording in self._recordings.values():
             if id(recording.worker) in load:
                 load[id(recording.worker)] += 1
-        ready = [worker for worker in self._workers if worker.ready and not worker.ending]
+        living = [worker for worker in self._workers if worker in self._supervisor.children and not worker.ending]
+        ready = [worker for worker in living if worker.ready]
         if ready:
             return min(ready, key=lambda worker: load[id(worker)])
-        return self._workers[0] if self._workers else self._start_worker()
+        return living[0] if living else self._start_worker()
 
     def _on_report(self, child: Child, message: Any) -> None:
         if isinstance(message, messages.Ready):
@@ -182,15 +183,22 @@ class Controller:
                 text = "" if child.ending else "the capture process ended unexpectedly"
                 error = "UnknownError" if text else ""
                 self._publish(f"{capture.client}/source", messages.SourceEvent(track=track, error=error, text=text))
-        for recording in list(self._recordings.values()):
-            if child not in recording.captures.values():
-                continue
-            if recording.phase is not Phase.STOPPING:
-                recording.fail("UnknownError", "the capture process ended unexpectedly")
-                self._stop(recording, time.monotonic_ns(), Input.FAIL, _ORPHAN_DEADLINE_NS)
-            elif recording.deadline_ns is not None:  # its end of stream came before, or never will
-                at_ns = time.monotonic_ns() + _ORPHAN_DEADLINE_NS
-                self._ask_to_stop(recording, min(recording.deadline_ns, at_ns))
+        for recording in [r for r in self._recordings.values() if child in r.sources]:
+            recording.sources.discard(child)
+            self._source_gone(recording, child)
+
+    def _source_gone(self, recording: Recording, child: Child) -> None:
+        """Usually its ends of stream are there already; a recording must not wait for one that never comes."""
+        now = time.monotonic_ns()
+        in_order = child not in recording.captures.values() and child.process.returncode == 0
+        if recording.phase is Phase.STOPPING:
+            if not in_order and recording.deadline_ns is not None:
+                self._ask_to_stop(recording, min(recording.deadline_ns, now + _ORPHAN_DEADLINE_NS))
+        elif not in_order:
+            recording.fail("UnknownError", "the capture process ended unexpectedly")
+            self._stop(recording, now, Input.FAIL, _ORPHAN_DEADLINE_NS)
+        elif not recording.sources and all(track.captured for track in recording.tracks):
+            self._stop(recording, now, Input.TRACKS_ENDED, drain_deadline_ns(recording.options.overload))
 
     def _kill_hung_workers(self) -> None:
         now = time.monotonic_ns()
@@ -338,6 +346,9 @@ class Controller:
             outbox = Outbox(recording.recorder, lambda event: self._publish(topic, event))
             self._outboxes[recording.recorder] = outbox
         outbox.begin(recording.name)
+        self._open(identity, request, recording)
+
+    def _open(self, identity: bytes, request: messages.Start, recording: Recording) -> None:
         self._supervisor.ask(
             recording.worker,
             messages.OpenRecording(
@@ -353,6 +364,11 @@ class Controller:
 
     def _opened(self, identity: bytes, request: messages.Start, recording: Recording, reply: messages.Reply) -> None:
         outbox = self._outboxes[recording.recorder]
+        if reply.error and not recording.moved and recording.worker not in self._supervisor.children:
+            recording.moved = True  # its worker died; once, or a recording that kills workers would kill them all
+            recording.worker = self._choose_worker()
+            self._open(identity, request, recording)
+            return
         if reply.error:
             self._recordings.pop(recording.name, None)
             Path(recording.path).unlink(missing_ok=True)  # a header at most
@@ -446,7 +462,7 @@ class Controller:
         recording.fail("UnknownError", text)
         recording.happened(Input.FAIL)
         recording.deadline_ns, recording.recovery_deadline_ns = None, now + _RECOVERY_DEADLINE_NS
-        self._tell_captures(recording, "end", now)
+        self._tell_captures(recording, "drop", now)
         self._supervisor.ask(
             self._choose_worker(),
             messages.RecoverFile(path=recording.path),

@@ -328,7 +328,8 @@ class BeginRoutes(Request, tag="begin_routes", kw_only=True):
 
 
 class ControlRoute(Request, tag="control_route", kw_only=True):
-    """``action`` is pause, resume or end, at this instant of capture time; or enable or disable, at once."""
+    """``action`` is pause, resume or end, at this instant of capture time; or enable, disable or drop, at once:
+    drop forgets the route of an encoder that is gone."""
 
     route: Name
     action: Name

@@ -93,9 +93,9 @@ class _Route:
     def count_drop(self, cause: str, amount: int) -> None:
         self.dropped[cause] = self.dropped.get(cause, 0) + amount
 
-    def close(self) -> None:
+    def close(self, linger_ms: int | None = None) -> None:
         if self.socket is not None:
-            self.socket.close()
+            self.socket.close(linger_ms)
             self.socket = None
 
 
@@ -191,6 +191,13 @@ class FrameSender:
             if ending.socket is not None:
                 ending.socket.send(messages.encode(message))
             ending.close()
+
+    def drop(self, route: str) -> None:
+        """Forgets a route whose encoder is gone, and what still waits for it. Unknown: nothing happens."""
+        with self._lock:
+            dropped = self._routes.pop(route, None)
+            if dropped is not None:
+                dropped.close(linger_ms=0)
 
     def end_all(self, at_ns: int) -> None:
         with self._lock:

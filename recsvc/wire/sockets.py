@@ -16,6 +16,7 @@ from ..limits import (
     CONTROL_LINGER_MS,
     DATA_HIGH_WATER_MARK,
     DATA_LINGER_MS,
+    DELIVER_LIMIT_MS,
     RECONNECT_MS,
 )
 
@@ -44,6 +45,18 @@ def context() -> zmq.Context[zmq.Socket[bytes]]:
             made.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
             _context = (os.getpid(), made)
         return _context[1]
+
+
+def deliver(limit_ms: int = DELIVER_LIMIT_MS) -> None:
+    """Waits until the closed sockets have delivered what they hold: a process that ends takes it along otherwise.
+    Every socket must be closed before. At most ``limit_ms``."""
+    global _context
+    with _lock:
+        ending, _context = _context, None
+    if ending is not None and ending[0] == os.getpid():
+        waiter = threading.Thread(target=ending[1].term, name="recsvc-deliver", daemon=True)
+        waiter.start()
+        waiter.join(limit_ms / 1000)
 
 
 def _make(kind: int, high_water_mark: int, linger_ms: int) -> zmq.Socket[bytes]:

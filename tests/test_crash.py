@@ -106,8 +106,7 @@ def check_finished(blob: recsvc.Blob, path: Path, recorded_s: float, lost_max_s:
     end_s = max(decoded.sound_s, decoded.pictures[-1].at_s if decoded.pictures else 0.0)
     assert end_s >= recorded_s - lost_max_s
     assert decoded.duration_s == pytest.approx(blob.duration, abs=TICK_S)
-    if len(file.of(2)) != 1:  # of a single packet libavformat does not leave out the padding
-        assert blob.duration >= end_s - 2 * TICK_S
+    assert blob.duration >= end_s - 2 * TICK_S
     return decoded
 
 

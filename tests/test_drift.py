@@ -268,7 +268,7 @@ def frame(captured_ns: int, sample_rate: int, channel_count: int, sample_format:
 
 
 def output_samples(packets: list[MuxPacket], track: AudioTrack) -> int:
-    """What a player hears: all packets, less the look-ahead and the padding of the last."""
+    """What a player hears: all packets, less the pre-skip and the padding of the last."""
     assert [packet.opus_pts for packet in packets] == [960 * index for index in range(len(packets))]
     return 960 * len(packets) - track.pre_skip_samples - packets[-1].padding_samples
 

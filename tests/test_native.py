@@ -38,8 +38,8 @@ def encode_all(encoder: AudioEncoder, samples: Any, block: int) -> list[Packet]:
     return packets + encoder.drain()
 
 
-def hear(packets: list[Packet], look_ahead_samples: int, channel_count: int) -> np.ndarray:
-    """Decoded sound as [sample, channel], less the look-ahead and the padding."""
+def hear(packets: list[Packet], pre_skip_samples: int, channel_count: int) -> np.ndarray:
+    """Decoded sound as [sample, channel], less the pre-skip and the padding."""
     decoder: Any = av.CodecContext.create("libopus", "r")
     decoder.sample_rate = 48000
     decoder.layout = "stereo" if channel_count == 2 else "mono"
@@ -49,7 +49,7 @@ def hear(packets: list[Packet], look_ahead_samples: int, channel_count: int) -> 
             values = frame.to_ndarray().astype(np.float64)
             blocks.append(values.reshape(-1, channel_count) / 32768)
     heard = np.concatenate(blocks)
-    return heard[look_ahead_samples : len(heard) - packets[-1].padding_samples]
+    return heard[pre_skip_samples : len(heard) - packets[-1].padding_samples]
 
 
 # ---- sound ----------------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ def test_sound_comes_back_as_long_as_it_was(
     with AudioEncoder(sample_rate, channel_count, sample_format) as encoder:
         packets = encode_all(encoder, samples, 441)
         assert encoder.output_channel_count == min(channel_count, 2)
-        heard = hear(packets, encoder.look_ahead_samples, encoder.output_channel_count)
+        heard = hear(packets, encoder.pre_skip_samples, encoder.output_channel_count)
     assert len(heard) == (sample_count * 48000 + sample_rate // 2) // sample_rate
     assert [packet.pts for packet in packets] == [960 * index for index in range(len(packets))]
     assert all(packet.duration == 960 and packet.is_key_frame for packet in packets)
@@ -89,7 +89,7 @@ def test_no_sound_gives_no_packets() -> None:
 def test_silence_is_counted_in_samples_of_the_input() -> None:
     with AudioEncoder(8000, 1, "s16") as encoder:
         packets = encoder.encode_silence(8000) + encoder.drain()
-        heard = hear(packets, encoder.look_ahead_samples, 1)
+        heard = hear(packets, encoder.pre_skip_samples, 1)
     assert len(heard) == 48000
     assert np.abs(heard).max() < 0.001
 
@@ -119,7 +119,7 @@ def test_the_format_may_change_while_sound_runs() -> None:
         packets += encoder.drain()
         assert encoder.output_channel_count == 1
         assert encoder.output_samples == 96003 + 48000
-        heard = hear(packets, encoder.look_ahead_samples, 1)
+        heard = hear(packets, encoder.pre_skip_samples, 1)
         with pytest.raises(InvalidStateError, match="drained"):
             encoder.set_input(8000, 1, "s16")
     assert len(heard) == 96003 + 48000
@@ -143,7 +143,7 @@ def test_sound_is_stretched_without_a_seam() -> None:
         assert abs(total - 480_240) <= 1
         packets += encoder.drain()
         assert encoder.output_samples == total
-        heard = hear(packets, encoder.look_ahead_samples, 1)[:, 0]
+        heard = hear(packets, encoder.pre_skip_samples, 1)[:, 0]
         for wrong in (5001, -5001, math.nan):
             with pytest.raises(ValueError, match="ppm"):
                 encoder.set_stretch(wrong)

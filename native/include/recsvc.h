@@ -89,7 +89,7 @@ const char *recsvc_yuv_version(void);
 typedef struct recsvc_packet {
     const uint8_t *data;
     size_t size;                  /* bytes, at least 1 */
-    int64_t pts;                  /* sound: counted from the first sample decoded, look-ahead included */
+    int64_t pts;                  /* sound: counted from the first sample decoded, pre-skip included */
     int64_t duration;             /* sound: 960, padding included; pictures: what was pushed */
     uint32_t flags;
     uint32_t padding_samples;     /* decoded samples to discard at the end of this packet; 0 to 959,
@@ -155,7 +155,7 @@ int recsvc_audio_push(recsvc_audio_encoder *encoder, const void *samples, size_t
 int recsvc_audio_take(recsvc_audio_encoder *encoder, recsvc_packet *packets, size_t capacity,
                       size_t *count);
 
-/* Finishes: what is decoded from all packets, less the look-ahead at the beginning and the padding
+/* Finishes: what is decoded from all packets, less the pre-skip at the beginning and the padding
  * of the last packet, is round(pushed samples x 48000 / sample_rate) samples; no packet at all if
  * that is 0. After changes of the sample rate it is the sum of those quotients that is rounded;
  * after stretching, see recsvc_audio_output_samples. To drain again is harmless and gives nothing
@@ -179,7 +179,7 @@ int recsvc_audio_set_input(recsvc_audio_encoder *encoder, int32_t sample_rate,
  * The first such call needs 150 KB of memory; RECSVC_ERROR_MEMORY: nothing was changed. */
 int recsvc_audio_set_stretch(recsvc_audio_encoder *encoder, double ppm);
 
-/* How long the sound is, in samples at 48 kHz: what would be decoded, less look-ahead and padding,
+/* How long the sound is, in samples at 48 kHz: what would be decoded, less pre-skip and padding,
  * if the encoder were drained now; after a drain: what is decoded. Exact at any time, with
  * stretching and changes of format too; 0 for NULL. */
 int64_t recsvc_audio_output_samples(const recsvc_audio_encoder *encoder);
@@ -187,8 +187,9 @@ int64_t recsvc_audio_output_samples(const recsvc_audio_encoder *encoder);
 /* Changes the bit rate from the next packet on; 500 to 512000. */
 int recsvc_audio_set_bits_per_second(recsvc_audio_encoder *encoder, int32_t bits_per_second);
 
-/* Samples at 48 kHz that a decoder must discard at the beginning (the "pre-skip"); constant. */
-int32_t recsvc_audio_look_ahead(const recsvc_audio_encoder *encoder);
+/* Samples at 48 kHz that a decoder must discard at the beginning (RFC 7845, "pre-skip"); constant, and
+ * whole packets, so that no packet is ever cut at both ends. */
+int32_t recsvc_audio_pre_skip(const recsvc_audio_encoder *encoder);
 
 /* Channels in the packets: 1 or 2. */
 int32_t recsvc_audio_output_channel_count(const recsvc_audio_encoder *encoder);

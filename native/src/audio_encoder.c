@@ -280,9 +280,9 @@ int recsvc_audio_set_bits_per_second(recsvc_audio_encoder *encoder, int32_t bits
     return opus_packets_set_bits_per_second(&encoder->packets, bits_per_second);
 }
 
-int32_t recsvc_audio_look_ahead(const recsvc_audio_encoder *encoder)
+int32_t recsvc_audio_pre_skip(const recsvc_audio_encoder *encoder)
 {
-    return encoder ? encoder->packets.look_ahead : 0;
+    return encoder ? encoder->packets.pre_skip : 0;
 }
 
 int32_t recsvc_audio_output_channel_count(const recsvc_audio_encoder *encoder)

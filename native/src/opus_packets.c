@@ -33,9 +33,16 @@ int opus_packets_open(opus_packets *self, const recsvc_audio_settings *settings,
         error = opus_encoder_ctl(self->opus, OPUS_SET_VBR(is_variable));
     if (error == OPUS_OK)
         error = opus_encoder_ctl(self->opus, OPUS_SET_COMPLEXITY(settings->complexity));
+    opus_int32 look_ahead = 0;
     if (error == OPUS_OK)
-        error = opus_encoder_ctl(self->opus, OPUS_GET_LOOKAHEAD(&self->look_ahead));
-    return error == OPUS_OK ? RECSVC_OK : opus_failure("settings", error);
+        error = opus_encoder_ctl(self->opus, OPUS_GET_LOOKAHEAD(&look_ahead));
+    if (error != OPUS_OK)
+        return opus_failure("settings", error);
+    /* Silence in front makes the pre-skip whole packets: readers that cannot cut one packet at both
+     * ends (libavformat's) then hear a recording of a single packet right, too. */
+    self->pre_skip = (look_ahead + PACKET_SAMPLES - 1) / PACKET_SAMPLES * PACKET_SAMPLES;
+    self->fill = (size_t)(self->pre_skip - look_ahead) % PACKET_SAMPLES;
+    return RECSVC_OK;
 }
 
 /* Encodes the full `packet`, of which the last `padding` samples are not to be heard. */
@@ -83,12 +90,12 @@ int opus_packets_push(void *context, const float *samples, size_t count)
 }
 
 /* Fills up with silence until the last sample pushed has left the encoder. What is decoded begins
- * with the look-ahead, so the packets must hold that many samples more than came in. */
+ * with the pre-skip, so the packets must hold that many samples more than came in. */
 int opus_packets_finish(opus_packets *self)
 {
     if (self->samples_total == 0)
         return RECSVC_OK;
-    int64_t needed = self->samples_total + self->look_ahead;
+    int64_t needed = self->samples_total + self->pre_skip;
     int64_t packets = (needed + PACKET_SAMPLES - 1) / PACKET_SAMPLES;
     size_t channels = (size_t)self->channel_count;
     while (self->packet_count < packets) {

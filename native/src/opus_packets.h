@@ -10,7 +10,7 @@ typedef struct opus_packets {
     struct OpusEncoder *opus;
     packet_queue queue;
     int32_t channel_count; /* 1 or 2 */
-    int32_t look_ahead;
+    int32_t pre_skip; /* decoded samples in front of the first that came in: silence and look-ahead */
     int64_t samples_total; /* that came in */
     int64_t packet_count;
     size_t fill; /* samples in `packet` */

@@ -96,7 +96,7 @@ static void ends_are_checked(void)
     recsvc_audio_close(&encoder);
     recsvc_audio_close(NULL);
     recsvc_audio_default_settings(NULL);
-    CHECK_INT(recsvc_audio_look_ahead(NULL), 0);
+    CHECK_INT(recsvc_audio_pre_skip(NULL), 0);
     CHECK_INT(recsvc_audio_output_channel_count(NULL), 0);
     CHECK_INT(recsvc_audio_output_samples(NULL), 0);
     CHECK_FAILS(recsvc_audio_set_input(NULL, 8000, 1, 0), RECSVC_ERROR_ARGUMENT, "NULL");
@@ -119,11 +119,11 @@ static void packets_wait_to_be_taken(void)
     CHECK_OK(recsvc_audio_take(encoder, &packet, 1, &count));
     CHECK_INT(packet.pts, 0);
     CHECK_OK(recsvc_audio_drain(encoder));
-    for (int64_t pts = 960; pts < 6312; pts += 960) {
+    for (int64_t pts = 960; pts < 6960; pts += 960) {
         CHECK_OK(recsvc_audio_take(encoder, &packet, 1, &count));
         CHECK_INT(packet.pts, pts);
     }
-    CHECK_INT(packet.padding_samples, 7 * 960 - 6312);
+    CHECK_INT(packet.padding_samples, 8 * 960 - 6960);
     CHECK_INT(recsvc_audio_take(encoder, &packet, 1, &count), RECSVC_EMPTY);
     recsvc_audio_close(&encoder);
 }

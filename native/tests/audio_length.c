@@ -18,8 +18,8 @@ static void check_length(const recsvc_audio_settings *settings, const void *samp
         fprintf(stderr, "%d Hz, %zu samples in chunks of %zu\n", (int)settings->sample_rate, count,
                 chunk);
     CHECK_INT(sound.count, wanted);
-    /* No packet more than needed: (wanted + look-ahead) rounded up, and none for nothing. */
-    CHECK_INT(sound.packet_count, wanted ? (wanted + 312 + 959) / 960 : 0);
+    /* No packet more than needed: (wanted + pre-skip) rounded up, and none for nothing. */
+    CHECK_INT(sound.packet_count, wanted ? (wanted + 960 + 959) / 960 : 0);
     heard_free(&sound);
 }
 

@@ -9,7 +9,7 @@ struct listener {
     recsvc_audio_encoder *encoder;
     OpusDecoder *opus;
     heard sound;
-    size_t skip; /* samples of look-ahead still to discard */
+    size_t skip; /* samples of the pre-skip still to discard */
     int64_t next_pts;
     int was_padded;
 };
@@ -78,8 +78,8 @@ listener *listener_open(recsvc_audio_encoder *encoder)
     CHECK(self != NULL);
     self->encoder = encoder;
     self->sound.channels = recsvc_audio_output_channel_count(encoder);
-    self->skip = (size_t)recsvc_audio_look_ahead(encoder);
-    CHECK(self->skip > 0 && self->skip < 960);
+    self->skip = (size_t)recsvc_audio_pre_skip(encoder);
+    CHECK(self->skip == 960);
     int error = 0;
     self->opus = opus_decoder_create(48000, self->sound.channels, &error);
     CHECK(self->opus != NULL);

@@ -4,7 +4,7 @@
 
 #include "check.h"
 
-/* What a player hears: decoded, less the look-ahead at the beginning and the padding at the end. */
+/* What a player hears: decoded, less the pre-skip at the beginning and the padding at the end. */
 typedef struct heard {
     float *samples; /* interleaved; freed by heard_free */
     size_t count;   /* per channel */

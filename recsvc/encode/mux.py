@@ -104,7 +104,7 @@ class Muxer:
         """Takes one Opus packet. All numbers are 48 kHz samples.
 
         ``pts_samples``: when the packet's first decoded sample would be heard if nothing were skipped. The
-        first packet of a track whose first captured sample is at recording time T has T - pre-skip (so -312,
+        first packet of a track whose first captured sample is at recording time T has T - pre-skip (so -960,
         say, for T = 0), each further one ``duration_samples`` more. ``padding_samples``: how many of its last
         samples are not part of the recording (less than ``duration_samples``; only the last packet has any).
         """

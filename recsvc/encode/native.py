@@ -69,7 +69,7 @@ class Packet(NamedTuple):
 
     data: bytes
     pts: int
-    """Sound: counts from the first decoded sample, look-ahead included; pictures: ``pts_us`` of the frame."""
+    """Sound: counts from the first decoded sample, pre-skip included; pictures: ``pts_us`` of the frame."""
     duration: int
     """Sound: 960, padding included; pictures: ``duration_us`` of the frame."""
     is_key_frame: bool
@@ -167,8 +167,8 @@ class AudioEncoder(_Encoder):
     ``complexity``: 0 (fast) to 10 (good); ``None``: the core's default.
     """
 
-    look_ahead_samples: int
-    """Samples at 48 kHz that a decoder discards at the beginning: the pre-skip."""
+    pre_skip_samples: int
+    """Samples at 48 kHz that a decoder discards at the beginning (RFC 7845): whole packets."""
     output_channel_count: int
     """Channels in the packets: 1 or 2."""
 
@@ -194,7 +194,7 @@ class AudioEncoder(_Encoder):
         super().__init__("recsvc_audio_encoder **", _lib.recsvc_audio_close, _lib.recsvc_audio_take)
         _check(_lib.recsvc_audio_open(self._holder, settings))
         self._set_format(sample_format, channel_count)
-        self.look_ahead_samples = _lib.recsvc_audio_look_ahead(self._holder[0])
+        self.pre_skip_samples = _lib.recsvc_audio_pre_skip(self._holder[0])
         self.output_channel_count = _lib.recsvc_audio_output_channel_count(self._holder[0])
 
     def _set_format(self, sample_format: str, channel_count: int) -> None:
@@ -226,7 +226,7 @@ class AudioEncoder(_Encoder):
     def drain(self) -> list[Packet]:
         """Finishes and returns the last packets; nothing can be encoded afterwards.
 
-        Decoded samples of all packets, less ``look_ahead_samples`` and the last ``padding_samples``, are
+        Decoded samples of all packets, less ``pre_skip_samples`` and the last ``padding_samples``, are
         exactly ``output_samples``, which is ``round(samples * 48000 / sample_rate)`` where nothing was
         stretched; no samples give no packets. To drain again gives ``[]``.
         """

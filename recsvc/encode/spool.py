@@ -19,7 +19,7 @@ class VideoTrack(NamedTuple):
 
 
 class AudioTrack(NamedTuple):
-    """The Opus track: ``pre_skip_samples`` is the encoder's look-ahead in 48 kHz samples; the input's rate
+    """The Opus track: ``pre_skip_samples`` is in 48 kHz samples (RFC 7845); the input's rate
     (Hz) is for information only (RFC 7845 section 5.1)."""
 
     channel_count: int

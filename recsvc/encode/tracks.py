@@ -195,7 +195,7 @@ class AudioTrack:
             bits_per_second=options.audio_bits_per_second,
             bitrate_mode=options.audio_bitrate_mode,
         )
-        self.pre_skip_samples = self._encoder.look_ahead_samples
+        self.pre_skip_samples = self._encoder.pre_skip_samples
         self.output_channel_count = self._encoder.output_channel_count
         self._level: float | None = None
         self._level_ns = 0

@@ -30,7 +30,7 @@ FRAME_BYTES_MAX = 256 * 1024 * 1024
 HEADER_BYTES_MAX = 64 * 1024
 """A header above this is refused: ours stay below 1 KiB."""
 
-DATA_HIGH_WATER_MARK = 2 * AUDIO_CREDIT_FRAMES
+DATA_HIGH_WATER_MARK = 2 * LATE_CREDIT_FRAMES
 """ZeroMQ's own bound in messages on a data socket; a safety net only, credits act first."""
 
 CONTROL_HIGH_WATER_MARK = 10_000
@@ -61,8 +61,9 @@ AUDIO_GAP_NS = 20 * MS
 """A sound block later than expected by more than this leaves a gap, which is filled with silence; less
 is clock jitter."""
 
-AUDIO_GAP_MAX_NS = 3600 * S
-"""A gap above this is a broken time stamp: it is counted and not filled."""
+GAP_MAX_NS = 3600 * S
+"""A gap above this is a broken time stamp: it is counted; sound is not filled up, a picture that claims to be from
+the future follows the one before it."""
 
 AUDIO_DRIFT_NS = 5 * MS
 """Sound is resampled only once its clock has run away by this much: steady clocks stay exact to the sample, and

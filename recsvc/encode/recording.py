@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from .. import mime
-from ..limits import FIRST_FRAME_WAIT_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S
+from ..limits import FIRST_FRAME_WAIT_NS, GAP_MAX_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S
 from ..wire import messages
 from ..wire.messages import AudioFrame, BlobDescription, End, OpenRecording, RecordingStatistics, VideoFrame
 from . import mux
 from .tracks import OPUS_RATE, AudioTrack, MuxPacket, VideoTrack
 
 _OWN_CLOCK_NS = 10 * S
-"""A first frame that claims to be captured this long before ``start()`` comes from a source with a clock of its
-own (it counts from 0, say): the recording's frames are then moved so that it stands at ``start()``."""
+"""A first frame that claims to be captured this long before ``start()``, or ``GAP_MAX_NS`` after now, comes from a
+source with a clock of its own (it counts from 0 or from 1970, say): the track's frames are then moved so that it
+stands at ``start()``, or now when another track was there before. Tracks that share such a clock move alike."""
 
 
 class Recording:
@@ -32,7 +33,7 @@ class Recording:
         self.stop_ns: int | None = None
         self.deadline_ns: int | None = None
         self.stages: dict[str, int] = {}
-        self._offset_ns: int | None = None
+        self._offsets_ns: dict[str, int] = {}
         self._until_ns: int | None = None
         self._origin_ns: int | None = None
         self._held: list[MuxPacket] = []
@@ -63,16 +64,24 @@ class Recording:
         track = self.tracks[route]
         if isinstance(track, VideoTrack):
             track.keep_up(waiting)
-        if self._offset_ns is None:
-            own_clock = header.captured_ns < self.started_ns - _OWN_CLOCK_NS
-            self._offset_ns = self.started_ns - header.captured_ns if own_clock else 0
-        packets = track.encode(header, payload, self._offset_ns)  # type: ignore[arg-type]
+        offset_ns = self._offsets_ns.get(route)
+        if offset_ns is None:
+            offset_ns = self._offsets_ns[route] = self._offset_of(header.captured_ns)
+        packets = track.encode(header, payload, offset_ns)  # type: ignore[arg-type]
         if isinstance(track, AudioTrack):  # sound tells how far a picture without successor lies back
             for other in self.tracks.values():
                 if isinstance(other, VideoTrack):
                     packets += other.release((track.end_ns or 0) - 2 * VIDEO_HOLD_NS)
         self._write(packets)
         self._active_ns, self._flushed = time.monotonic_ns(), False
+
+    def _offset_of(self, captured_ns: int) -> int:
+        """From the clock of a track to ours, by its first frame."""
+        now_ns = time.monotonic_ns()
+        for known_ns in (0, *self._offsets_ns.values()):
+            if self.started_ns - _OWN_CLOCK_NS <= captured_ns + known_ns <= now_ns + GAP_MAX_NS:
+                return known_ns
+        return (now_ns if self._offsets_ns else self.started_ns) - captured_ns
 
     def idle(self, now_ns: int) -> None:
         """To be called now and then: writes what is held once nothing has come for a while."""

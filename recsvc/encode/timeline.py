@@ -11,10 +11,10 @@ import math
 from ..limits import (
     AUDIO_CATCH_UP_NS,
     AUDIO_DRIFT_NS,
-    AUDIO_GAP_MAX_NS,
     AUDIO_GAP_NS,
     AUDIO_STRETCH_PPM_MAX,
     BACKLOG_FRAMES_SLOW,
+    GAP_MAX_NS,
     KEY_FRAME_INTERVAL_COUNT,
     KEY_FRAME_INTERVAL_NS,
     MS,
@@ -67,19 +67,25 @@ class VideoTimeline:
         self.last_ns: int | None = None
         self.corrected: dict[str, int] = {}
 
-    def place(self, captured_ns: int, paused_ns: int) -> tuple[int, int]:
-        """``(recorded_ns, expected duration in ns)`` of the next frame."""
+    def place(self, captured_ns: int, paused_ns: int, now_ns: int) -> tuple[int, int]:
+        """``(recorded_ns, expected duration in ns)`` of the next frame, which came at ``now_ns``."""
         recorded_ns = captured_ns - paused_ns
         if self.last_ns is not None:
             if recorded_ns < self.last_ns + TICK_NS:
                 kind = (
                     "repeated" if recorded_ns == self.last_ns else "backward" if recorded_ns < self.last_ns else "close"
                 )
-                self.corrected[kind] = self.corrected.get(kind, 0) + 1
+                self._count(kind)
                 recorded_ns = self.last_ns + TICK_NS
+            elif recorded_ns > self.last_ns + GAP_MAX_NS and captured_ns > now_ns:
+                self._count("absurd")
+                recorded_ns = self.last_ns + self._interval_ns
             self._interval_ns = min(max(recorded_ns - self.last_ns, TICK_NS), S)
         self.last_ns = recorded_ns
         return recorded_ns, self._interval_ns
+
+    def _count(self, kind: str) -> None:
+        self.corrected[kind] = self.corrected.get(kind, 0) + 1
 
 
 class SpeedControl:
@@ -335,7 +341,7 @@ class AudioTimeline:
         if excess_ns - min(middle_ns, 0) < -margin_ns:
             self._count("early")
         excess_ns -= max(middle_ns, 0)
-        if excess_ns > AUDIO_GAP_MAX_NS:
+        if excess_ns > GAP_MAX_NS:
             self._count("absurd")
         elif excess_ns > margin_ns:
             self._count("gap")

@@ -97,7 +97,8 @@ class VideoTrack:
             self._paused_ns = header.paused_ns
             if header.since_ns:
                 self.leave_out(header.since_ns + offset_ns - header.paused_ns)
-        recorded_ns, expected_ns = self._timeline.place(header.captured_ns + offset_ns, header.paused_ns)
+        captured_ns = header.captured_ns + offset_ns
+        recorded_ns, expected_ns = self._timeline.place(captured_ns, header.paused_ns, time.monotonic_ns())
         if self.first_ns is None:
             self.first_ns = recorded_ns
         if self._encoder is None:

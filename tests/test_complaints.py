@@ -39,9 +39,9 @@ WIDTH, HEIGHT = 64, 48
 MINUTES = 20
 RATE = 8_000
 PICTURES_PER_SECOND = 2
-# The sound's clock is off by so much, as those of real devices are: 60 ms in these twenty minutes.
-DRIFT = 50e-6
-SYNC_S = 0.03
+# The sound's clock is off by so much, more than real devices are: 360 ms in these twenty minutes.
+DRIFT = 300e-6
+SYNC_S = 0.010
 RSS_GROWTH_MAX = 4_000_000
 PAGE = os.sysconf("SC_PAGE_SIZE")
 

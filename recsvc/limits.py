@@ -19,6 +19,9 @@ QUEUE_BYTES_MAX = 64 * 1024 * 1024
 """Payload bytes of one route that may be under way; one frame is always allowed, however large. Keeps
 the memory of a worker near (routes x 64 MiB) at worst. Full: as above."""
 
+RING_BYTES_MAX = QUEUE_BYTES_MAX
+"""Shared memory of one track's pictures, as far as it is used. Full: pictures go inside the messages."""
+
 LATE_CREDIT_FRAMES = 20_000
 LATE_QUEUE_BYTES_MAX = 1024 * 1024 * 1024
 """Instead of the three above with ``overload="finish-late"``: nothing is dropped until so much waits in the

@@ -364,7 +364,7 @@ class _PushSource:
     def end(self) -> None:
         """No more frames: the track ends. Idempotent."""
         self._ended.set()
-        self._sender.end_all(time.monotonic_ns())
+        self._sender.close()
         self._origin.end()
 
     def _check_open(self) -> None:
@@ -372,8 +372,8 @@ class _PushSource:
             raise errors.InvalidStateError("write() after end(): this source is over")
 
 
-def _payload(buffer: Any, formats: tuple[str, ...], what: str) -> bytes:
-    """A copy of a caller's buffer, which the caller may then reuse."""
+def _view(buffer: Any, formats: tuple[str, ...], what: str) -> memoryview:
+    """A caller's buffer, checked, as contiguous bytes: the buffer itself where it is contiguous, else a copy."""
     try:
         view = memoryview(buffer)
     except TypeError:
@@ -382,7 +382,9 @@ def _payload(buffer: Any, formats: tuple[str, ...], what: str) -> bytes:
         ) from None
     if view.format.lstrip("@=<") not in formats:
         raise TypeError(f"elements of type {view.format!r} are no {what}; convert them first")
-    return view.tobytes()
+    if view.c_contiguous and view.nbytes and len(view.format) == 1:
+        return view.cast("B")
+    return memoryview(view.tobytes())
 
 
 def _timestamp(timestamp_ns: int | None) -> int:
@@ -445,7 +447,7 @@ class AudioSource(_PushSource):
         gone, ``ValueError`` for a length that is no whole number of samples, ``TypeError``.
         """
         self._check_open()
-        payload = _payload(buffer, self._formats, f"{self._sample_format} samples")
+        payload = bytes(_view(buffer, self._formats, f"{self._sample_format} samples"))
         if len(payload) % self._frame_bytes:
             raise ValueError(
                 f"a block of {len(payload)} bytes: {self._track.get_settings()['channel_count']} channels of "
@@ -474,7 +476,7 @@ class VideoSource(_PushSource):
     def write(self, buffer: Any, timestamp_ns: int | None = None) -> bool:
         """Gives a picture to every recording of the track; whether it was taken. As ``AudioSource.write``."""
         self._check_open()
-        payload = _payload(buffer, ("B", "b", "c"), "8-bit pixels")
+        payload = _view(buffer, ("B", "b", "c"), "8-bit pixels")
         if len(payload) != self._bytes:
             pixel_format, width, height = self._form
             raise ValueError(f"a picture of {len(payload)} bytes: {width}x{height} {pixel_format} takes {self._bytes}")

@@ -24,6 +24,7 @@ from ..limits import (
 from ..role import Lifeline, arguments, remove_runtime
 from ..wire import messages, sockets
 from ..wire.answers import LATER, take_requests
+from ..wire.ring import RingView
 from .recording import Recording
 from .recover import complete
 from .scheduler import Scheduler
@@ -46,6 +47,8 @@ class _Route:
         self.frames_done = 0
         self.bytes_done = 0
         self.frames_told = 0
+        self.released = 0
+        self.rings: dict[int, RingView] = {}
 
 
 class Worker:
@@ -195,6 +198,9 @@ class Worker:
         if isinstance(message, messages.Attach):
             route.identity = parts[0].bytes
             return
+        if isinstance(message, messages.Ring):
+            self._map_ring(route, message)
+            return
         if isinstance(message, messages.End):
             self._scheduler.push(message.route, message.until_ns, (message, None))
             self._scheduler.stop(message.route)
@@ -206,6 +212,11 @@ class Worker:
         if not isinstance(message, expected):
             raise messages.MessageError(f"a frame of another kind on a {track.kind} route")
         payload = parts[2].buffer
+        if isinstance(message, messages.VideoFrame) and message.ring:
+            ring = route.rings.get(message.ring)
+            if ring is None:
+                raise messages.MessageError(f"a picture in ring {message.ring}, which is not open here")
+            payload = ring.picture(message.offset, message.payload_bytes())
         messages.check_payload(message, len(payload))
         if track.ended:
             raise messages.MessageError("a frame behind the end of stream")
@@ -213,6 +224,19 @@ class Worker:
         track.account.received += units_of(message)
         track.account.heard(message.dropped, message.counted)
         self._scheduler.push(message.route, message.captured_ns, (message, payload))
+
+    def _map_ring(self, route: _Route, message: messages.Ring) -> None:
+        """A route has one ring at a time; pictures that wait keep an older one mapped."""
+        route.rings.clear()
+        try:
+            route.rings[message.ring] = RingView(message)
+        except (OSError, messages.MessageError) as error:
+            log.debug("the pictures of %s come inside the messages: %s", message.route, error)
+            return
+        if route.identity is not None:
+            ready = messages.encode(messages.RingReady(route=message.route, ring=message.ring))
+            with contextlib.suppress(sockets.ZMQError):
+                self._data.send_multipart([route.identity, ready], sockets.NOBLOCK)
 
     def _refuse(self, parts: list[Any], reason: str) -> None:
         self._refused += 1
@@ -253,6 +277,7 @@ class Worker:
             log.debug("recording %s failed", recording.name, exc_info=True)
             self._finish(recording, errors.name_of(error), str(error))
             return
+        route.released = message.sequence + 1
         self._give_credit(name, route, 0 if payload is None else len(payload))
 
     def _give_credit(self, name: str, route: _Route, size: int) -> None:
@@ -267,7 +292,10 @@ class Worker:
             return
         route.frames_told = route.frames_done
         credit = messages.Credit(
-            route=name, frames=route.window + route.frames_done, bytes=route.window_bytes + route.bytes_done
+            route=name,
+            frames=route.window + route.frames_done,
+            bytes=route.window_bytes + route.bytes_done,
+            released=route.released,
         )
         try:
             self._data.send_multipart([route.identity, messages.encode(credit)], sockets.NOBLOCK)

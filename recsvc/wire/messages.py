@@ -54,6 +54,19 @@ class Attach(Message, tag="attach", kw_only=True):
     route: Name
 
 
+class Ring(Message, tag="ring", kw_only=True):
+    """Shared memory of the sender, for pictures to come: number ``ring`` of the route is what the process ``pid`` has
+    open as ``descriptor``, a memfd of ``size`` bytes, sealed against shrinking, which begins with ``token``. A worker
+    that could map it answers ``RingReady``; until then, and without an answer, payloads are part of the messages."""
+
+    route: Name
+    ring: Annotated[int, Meta(ge=1, le=2**62)]
+    pid: Annotated[int, Meta(ge=1, le=2**31)]
+    descriptor: Annotated[int, Meta(ge=0, le=2**31)]
+    size: Annotated[int, Meta(ge=1, le=2**40)]
+    token: Annotated[bytes, Meta(max_length=64)]
+
+
 class FrameHeader(Message, kw_only=True):
     """Common to both kinds of frame. ``sequence`` counts from 0; ``paused_ns`` is the time spent paused
     before this frame, and ``since_ns`` when the unpaused interval began that it belongs to (0: the source
@@ -72,11 +85,14 @@ class FrameHeader(Message, kw_only=True):
 
 
 class VideoFrame(FrameHeader, tag="video", kw_only=True):
-    """A tightly packed picture follows as payload."""
+    """A tightly packed picture follows as payload; or, where ``ring`` is not 0, an empty payload, and the picture lies
+    in this ring from ``offset`` on. It stays unchanged there until the frame is ``released``."""
 
     pixel_format: Name
     width: Side
     height: Side
+    ring: Count = 0
+    offset: Count = 0
 
     def payload_bytes(self) -> int:
         return picture_bytes(self.pixel_format, self.width, self.height)
@@ -116,18 +132,27 @@ class End(Message, tag="end", kw_only=True):
     stopping: bool = False
 
 
-DataMessage = Attach | VideoFrame | AudioFrame | End
+DataMessage = Attach | Ring | VideoFrame | AudioFrame | End
 
 
 # --- data: worker -> sender -----------------------------------------------------------------------
 
 
 class Credit(Message, tag="credit", kw_only=True):
-    """Totals since the route began: the sender may have sent this many frames and payload bytes."""
+    """Totals since the route began: the sender may have sent this many frames and payload bytes. Frames whose
+    ``sequence`` is less than ``released`` are read no more."""
 
     route: Name
     frames: Count
     bytes: Count
+    released: Count = 0
+
+
+class RingReady(Message, tag="ring_ready", kw_only=True):
+    """From here on pictures of this route may lie in this ring."""
+
+    route: Name
+    ring: Count
 
 
 class Refused(Message, tag="refused", kw_only=True):
@@ -440,7 +465,7 @@ class Codec:
 
 
 DATA = Codec(DataMessage)
-SENDER = Codec(Credit | Refused)
+SENDER = Codec(Credit | RingReady | Refused)
 CALLER_REQUESTS = Codec(
     Hello | OpenSource | ControlRoute | CloseTrack | Start | Control | AskStatistics | Bye | Shutdown
 )

@@ -18,6 +18,7 @@ from .. import errors
 from ..limits import AUDIO_HOLD_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
 from . import messages, sockets
 from .flow import CaptureWindow, CreditBalance, Interval
+from .ring import FrameRing
 
 log = logging.getLogger("recsvc")
 
@@ -25,7 +26,8 @@ _WAIT_MS = 50  # a waiting writer looks again at least this often, in case anoth
 
 
 class Picture(NamedTuple):
-    """A video frame on its way. The payload must not change any more."""
+    """A video frame on its way. The payload (bytes, or a contiguous buffer) is read only until ``send`` returns; with
+    ``by_capture_time`` it is kept and must not change any more."""
 
     captured_ns: int
     payload: Any
@@ -54,6 +56,8 @@ class _Route:
         self.enabled = True
         self.dropped: dict[str, int] = {}
         self.backlog: list[tuple[bytes, Any]] = []  # until the route is open; bounded by the first credit
+        self.ring_told = self.ring_ready = 0  # the ring it was told of, the ring it has mapped
+        self.in_ring: deque[tuple[int, FrameRing, int]] = deque()  # sequence and place of pictures not yet released
 
     def open(self, endpoint: str) -> None:
         self.socket = sockets.data_client(endpoint)
@@ -75,10 +79,20 @@ class _Route:
                 continue
             if isinstance(message, messages.Credit):
                 self.balance.grant(message.frames, message.bytes)
+                while self.in_ring and self.in_ring[0][0] < message.released:
+                    self._release_first()
+            elif isinstance(message, messages.RingReady):
+                self.ring_ready = message.ring
             else:
                 log.warning("route %s: the encoder refused a message: %s", self.name, message.reason)
 
+    def _release_first(self) -> None:
+        _, ring, offset = self.in_ring.popleft()
+        ring.release(offset)
+
     def send(self, header: bytes, payload: Any, size: int) -> None:
+        """``size``: the bytes that wait at the worker, wherever they lie. The payload is copied unless it is bytes."""
+        payload = payload if isinstance(payload, bytes) else bytes(payload)
         self.balance.use(size)
         self.sequence += 1
         if self.socket is None:
@@ -94,6 +108,8 @@ class _Route:
         self.dropped[cause] = self.dropped.get(cause, 0) + amount
 
     def close(self, linger_ms: int | None = None) -> None:
+        while self.in_ring:
+            self._release_first()
         if self.socket is not None:
             self.socket.close(linger_ms)
             self.socket = None
@@ -120,6 +136,9 @@ class FrameSender:
         self._held: deque[Block] = deque()
         self._preroll: deque[Picture | Block] = deque()
         self._preroll_bytes = 0
+        self._ring: FrameRing | None = None
+        self._stored: tuple[Any, FrameRing, int] | None = None  # the frame being sent, held once
+        self._ring_number = 0
         self._failure: Exception | None = None
         self._closed = False
 
@@ -148,6 +167,7 @@ class FrameSender:
             route.enabled = enabled
             for frame in list(self._preroll):
                 self._offer(route, frame, wait=False)
+            self._forget_stored()
 
     def enable(self, route: str, enabled: bool) -> None:
         """A disabled route gets black pictures and silence, of the right length."""
@@ -176,6 +196,9 @@ class FrameSender:
             for block in self._held:
                 self._offer(ending, block, wait=False)
             del self._routes[route]
+            ending.take_credits()
+            if ending.in_ring:
+                self._leave_ring()  # the worker still reads there, and who ends says no more when it is done
             message = messages.End(
                 route=route,
                 count=ending.sequence,
@@ -216,6 +239,7 @@ class FrameSender:
         self.end_all(time.monotonic_ns())
         with self._lock:
             self._closed = True
+            self._leave_ring()
             self._held.clear()
             self._preroll.clear()
             self._changed.notify_all()
@@ -239,6 +263,8 @@ class FrameSender:
             routes = list(self._routes.values())
         wait = self.when_full == "wait"
         taken = [self._offer(route, each, wait=wait) for each in frames for route in routes]
+        with self._lock:
+            self._forget_stored()
         return bool(taken) and all(taken)
 
     def _hold(self, frame: Picture | Block) -> list[Picture | Block]:
@@ -300,8 +326,9 @@ class FrameSender:
                     return False
                 route.take_credits()
                 if route.balance.allows(size):
-                    header = self._header(route, frame, interval, muted)
-                    route.send(header, b"" if muted else frame.payload, size)
+                    place = self._place(route, frame) if size and isinstance(frame, Picture) else None
+                    header = self._header(route, frame, interval, muted, place)
+                    route.send(header, b"" if muted or place else frame.payload, size)
                     return True
                 if not wait:
                     amount = frame.sample_count if isinstance(frame, Block) else 1
@@ -315,7 +342,60 @@ class FrameSender:
                 waiter.register(descriptor, select.POLLIN)
                 waiter.poll(_WAIT_MS)
 
-    def _header(self, route: _Route, frame: Picture | Block, interval: Interval, muted: bool) -> bytes:
+    # --- shared memory ----------------------------------------------------------------------------
+
+    def _place(self, route: _Route, picture: Picture) -> tuple[int, int] | None:
+        """Puts a picture into the ring, once for all its recordings: the ring's number and the offset; ``None`` where
+        it has to be part of the message."""
+        size = len(picture.payload)
+        if route.socket is None or not FrameRing.holds(size):
+            return None
+        if self._ring is None or self._ring.slot_bytes < size:
+            self._leave_ring()
+            self._ring_number += 1
+            try:
+                self._ring = FrameRing(self._ring_number, size)
+            except OSError as error:
+                log.debug("no shared memory: %s", error)
+                return None
+        ring = self._ring
+        if route.ring_told != ring.number:
+            route.ring_told = ring.number
+            route.socket.send(messages.encode(ring.announcement(route.name)))
+        if route.ring_ready != ring.number:
+            return None
+        if self._stored is None or self._stored[0] is not picture:
+            self._forget_stored()
+            put = ring.put(memoryview(picture.payload).cast("B"))
+            if put is None:
+                return None
+            self._stored = picture, ring, put
+        offset = self._stored[2]
+        ring.hold(offset)
+        route.in_ring.append((route.sequence, ring, offset))
+        return ring.number, offset
+
+    def _forget_stored(self) -> None:
+        if self._stored is not None:
+            _, ring, offset = self._stored
+            self._stored = None
+            ring.release(offset)
+
+    def _leave_ring(self) -> None:
+        """What comes from now on goes into another ring."""
+        self._forget_stored()
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+
+    def _header(
+        self,
+        route: _Route,
+        frame: Picture | Block,
+        interval: Interval,
+        muted: bool,
+        place: tuple[int, int] | None,
+    ) -> bytes:
         if isinstance(frame, Picture):
             return messages.encode(
                 messages.VideoFrame(
@@ -330,6 +410,8 @@ class FrameSender:
                     pixel_format=frame.pixel_format,
                     width=frame.width,
                     height=frame.height,
+                    ring=place[0] if place else 0,
+                    offset=place[1] if place else 0,
                 )
             )
         if self.audio_format is None:

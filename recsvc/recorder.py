@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -37,6 +36,7 @@ from .state import Input, check_call
 from .stream import MediaStream, MediaStreamTrack, _PushedOrigin
 from .wire import messages
 from .wire.messages import RecordingStatistics
+from .wire.sender import FrameSender
 
 log = logging.getLogger("recsvc")
 
@@ -60,11 +60,21 @@ class _Session:
     def route(self, track: MediaStreamTrack) -> str:
         return f"{self.name}/{track.id}"
 
-    def end_pushed(self, at_ns: int) -> None:
-        """Pushed tracks are ended by their own process: behind the last frame that was written."""
+    def pushed(self) -> Iterator[tuple[FrameSender, str]]:
+        """The sender and route of each pushed track."""
         for track in self.tracks:
             if isinstance(track._origin, _PushedOrigin):
-                track._origin.sender.end(self.route(track), at_ns, stopping=True)
+                yield track._origin.sender, self.route(track)
+
+    def end_pushed(self, at_ns: int) -> None:
+        """Pushed tracks are ended by their own process: behind the last frame that was written."""
+        for sender, route in self.pushed():
+            sender.end(route, at_ns)
+
+    def count(self, action: str) -> None:
+        """A command is about to be sent: ends of stream, which take the shorter way, say how many there are."""
+        for sender, route in self.pushed():
+            sender.commanded(route, cut=action == "request_data")
 
     def detach(self) -> None:
         for track in self.tracks:
@@ -246,9 +256,10 @@ class MediaRecorder:
             assert session is not None
             session.stop_ns = at_ns
             self._inactivate(session)
+        session.count("stop")
         session.end_pushed(at_ns)
         session.detach()
-        self._command(session, "stop", at_ns)
+        self._send(session, "stop", at_ns)
 
     def pause(self) -> None:
         """Records nothing until ``resume()``; that time is absent from the recording. ``InvalidStateError``."""
@@ -260,7 +271,7 @@ class MediaRecorder:
             self._state = "paused"
             session = self._session
             assert session is not None
-            for sender, route in self._pushed(session):
+            for sender, route in session.pushed():
                 sender.pause(route, at_ns)
             self._command(session, "pause", at_ns)
 
@@ -274,7 +285,7 @@ class MediaRecorder:
             self._state = "recording"
             session = self._session
             assert session is not None
-            for sender, route in self._pushed(session):
+            for sender, route in session.pushed():
                 sender.resume(route, at_ns)
             self._command(session, "resume", at_ns)
 
@@ -387,12 +398,11 @@ class MediaRecorder:
             overload=self._overload,
         )
 
-    def _pushed(self, session: _Session) -> Iterator[tuple[Any, str]]:
-        for track in session.tracks:
-            if isinstance(track._origin, _PushedOrigin):
-                yield track._origin.sender, session.route(track)
-
     def _command(self, session: _Session, action: str, at_ns: int) -> None:
+        session.count(action)
+        self._send(session, action, at_ns)
+
+    def _send(self, session: _Session, action: str, at_ns: int) -> None:
         try:
             session.client.command(messages.Control(recording=session.name, action=action, at_ns=at_ns))
         except errors.ServiceError:

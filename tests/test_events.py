@@ -290,6 +290,43 @@ def test_one_of_two_tracks_ended_the_other_goes_on(stream):
 # --- what cannot be started -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("how", ["stop", "track.stop", "source.end", "add_track"])
+def test_events_keep_the_order_of_the_calls_however_late_the_controller_is(own_controller, how):
+    """Frames and their end go straight to the encoder, commands through the controller."""
+    source = recsvc.VideoSource(160, 120, when_full="wait")
+    stream = recsvc.MediaStream([source.track])
+    recorder = recsvc.MediaRecorder(stream)
+    events = record_events(recorder)
+    recorder.start()
+    recorder.wait("start", DEADLINE_S)
+    [controller] = [pid for pid, line in role_processes().items() if " -m recsvc controller " in line]
+    os.kill(controller, signal.SIGSTOP)
+    try:
+        for number in range(10):
+            assert source.write(counter_picture(number))
+        recorder.pause()
+        recorder.resume()
+        recorder.request_data()
+        for number in range(10, 20):
+            assert source.write(counter_picture(number))
+        ways = {
+            "stop": recorder.stop,
+            "track.stop": source.track.stop,
+            "source.end": source.end,
+            "add_track": lambda: stream.add_track(recsvc.VideoSource(160, 120).track),
+        }
+        ways[how]()
+        time.sleep(0.1)  # so that the encoder could be done before the commands are read
+    finally:
+        os.kill(controller, signal.SIGCONT)
+    recorder.wait("stop", DEADLINE_S)
+    error = ["error"] if how == "add_track" else []
+    assert types_of(events) == ["start", "pause", "resume", "dataavailable", *error, "dataavailable", "stop"]
+    pieces = [event.data for event in events if event.type == "dataavailable"]
+    assert decode(recorder.recording).counters == list(range(20))
+    assert recsvc.Blob(pieces).size == recorder.recording.size
+
+
 def test_streams_that_cannot_be_recorded_are_refused_by_name(stream):
     audio, video = stream.get_audio_tracks()[0], stream.get_video_tracks()[0]
     source = recsvc.VideoSource(160, 120)

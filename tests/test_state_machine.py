@@ -64,8 +64,9 @@ class TheTable(RuleBasedStateMachine):
         if happened is Input.FINISHED:
             return self.ending or not self.open
         if happened is Input.OPENED:
-            return not self.open and not self.ending
-        return self.open or self.ending or happened is Input.FAIL
+            return not self.open or self.ending
+        ends = (Input.STOP, Input.FAIL, Input.TRACKS_ENDED)  # possible while it is being opened, too
+        return self.open or self.ending or happened in ends
 
     def follow(self, happened: Input) -> None:
         if happened is Input.START:

@@ -31,6 +31,9 @@ class Recording:
         self.failure: tuple[str, str] | None = None
         self.stopped_ns = 0
         self.deadline_ns: int | None = None
+        self.commands = 0  # of the caller, so far
+        self.report: Any = None  # of a finished recording, while a command of before its end is still on its way
+        self.report_deadline_ns = 0
         self.handed_out = HandedOut()
         self.recovery_deadline_ns: int | None = None
         self.mime_type = ""

@@ -36,6 +36,7 @@ log = logging.getLogger("recsvc.controller")
 
 _ORPHAN_DEADLINE_NS = 1 * S  # senders whose process is gone will never say that they have ended
 _RECOVERY_DEADLINE_NS = 4 * S  # usually some ms; then what the dead worker left is handed out as it is
+_REPORT_DEADLINE_NS = 1 * S  # for commands of a caller who died while they were on their way
 _WORKER_GRACE_NS = 2 * S  # behind the drain's own deadline; then the worker is taken for hung
 
 
@@ -90,12 +91,14 @@ class Controller:
             self._supervisor.kill_late()
             self._kill_hung_workers()
             self._give_up_recoveries()
+            self._release_reports()
         for socket in (self._callers, self._events, self._supervisor.socket):
             socket.close()
 
     def _timeout_ms(self) -> int:
         deadlines = [r.deadline_ns + _WORKER_GRACE_NS for r in self._recordings.values() if r.deadline_ns]
         deadlines += [r.recovery_deadline_ns for r in self._recordings.values() if r.recovery_deadline_ns]
+        deadlines += [r.report_deadline_ns for r in self._recordings.values() if r.report_deadline_ns]
         if self._ending_ns is not None:
             deadlines.append(self._ending_ns)
         next_ns = self._supervisor.next_deadline_ns()
@@ -171,7 +174,7 @@ class Controller:
         if child.role == "encode":
             self._workers.remove(child)
             Path(child.endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
-            for recording in [r for r in self._recordings.values() if r.worker is child]:
+            for recording in [r for r in self._recordings.values() if r.worker is child and r.report is None]:
                 self._lost(recording, "the encoder process ended unexpectedly")
             few = len(self._workers) < len(os.sched_getaffinity(0))
             if self._ending_ns is None and (not self._workers or few and child.ready):  # else none can start here
@@ -402,6 +405,12 @@ class Controller:
         recording = self._recordings.get(request.recording)
         if recording is None:
             return
+        self._obey(recording, request)
+        recording.commands += 1
+        if recording.report is not None:
+            self._finished(recording.report)
+
+    def _obey(self, recording: Recording, request: messages.Control) -> None:
         if request.action == "pause" and recording.happened(Input.PAUSE):
             self._tell_captures(recording, "pause", request.at_ns)
             self._outboxes[recording.recorder].add(recording.name, "pause")
@@ -446,15 +455,28 @@ class Controller:
             outbox.insert(recording.name, "dataavailable", **fields)
 
     def _finished(self, message: messages.RecordingFinished) -> None:
-        recording = self._recordings.pop(message.recording, None)
+        now = time.monotonic_ns()
+        recording = self._recordings.get(message.recording)
         if recording is None:
             return
+        if recording.commands < message.commands and now < (recording.report_deadline_ns or now + 1):
+            # A pushed track's end takes a shorter way than what its caller said before; events keep the order.
+            recording.report = message
+            recording.report_deadline_ns = recording.report_deadline_ns or now + _REPORT_DEADLINE_NS
+            return
+        del self._recordings[message.recording]
         if recording.phase is not Phase.STOPPING:
             recording.happened(Input.FAIL if message.error else Input.TRACKS_ENDED)
             self._tell_captures(recording, "end", time.monotonic_ns())
         if message.error:
             recording.fail(message.error, message.text)
         self._conclude(recording, message.blob, message.timecode_ms, message.statistics, message.whole)
+
+    def _release_reports(self) -> None:
+        now = time.monotonic_ns()
+        for recording in [r for r in self._recordings.values() if r.report is not None]:
+            if now >= recording.report_deadline_ns:
+                self._finished(recording.report)
 
     def _lost(self, recording: Recording, text: str) -> None:
         """The worker is gone: another one completes the file, then the events follow."""

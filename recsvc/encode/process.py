@@ -120,12 +120,16 @@ class Worker:
             threading.Thread(target=self._recover, args=(request,), name="recsvc-recover").start()
             return LATER
         recording = self._recordings.get(request.recording)
+        if recording is None and isinstance(request, messages.StopRecording | messages.CutRecording):
+            return None  # it has ended by itself meanwhile; the report is on its way
         if recording is None:
             raise errors.InvalidStateError(f"recording {request.recording!r} is not open here")
         if isinstance(request, messages.StopRecording):
             self._stop(recording, request.at_ns, request.deadline_ns)
         elif isinstance(request, messages.CutRecording):
             self._send(recording.cut(asked=True))
+            if recording.complete:  # its frames took the shorter way
+                self._finish(recording)
         else:
             return recording.statistics()
         return None
@@ -312,7 +316,7 @@ class Worker:
                 recording.stop_ns = message.at_ns
             recording.reached("capture_ended", message.sent_ns)
             recording.reached("frames_drained")
-            if recording.deadline_ns is not None or not message.stopping:
+            if recording.complete or recording.deadline_ns is not None:
                 self._finish(recording)
 
     # --- the end ----------------------------------------------------------------------------------

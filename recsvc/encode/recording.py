@@ -32,6 +32,8 @@ class Recording:
         self.tracks: dict[str, VideoTrack | AudioTrack] = {}
         self.stop_ns: int | None = None
         self.deadline_ns: int | None = None
+        self.commands = self.cuts = 0  # that the ends of stream spoke of
+        self.cuts_done = 0
         self.stages: dict[str, int] = {}
         self._offsets_ns: dict[str, int] = {}
         self._until_ns: int | None = None
@@ -101,6 +103,7 @@ class Recording:
         """The end of stream of one track: nothing more comes from it."""
         track = self.tracks[route]
         track.ended = True
+        self.commands, self.cuts = max(self.commands, message.commands), max(self.cuts, message.cuts)
         track.account.heard(message.dropped, message.counted)
         until_ns = message.until_ns - message.paused_ns
         if message.exact and isinstance(track, VideoTrack):
@@ -112,6 +115,11 @@ class Recording:
     def ended(self) -> bool:
         """Whether every track has ended."""
         return all(track.ended for track in self.tracks.values())
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more is to come: no frames, and no request for data made before they ended."""
+        return self.ended and self.cuts_done >= self.cuts
 
     def _write(self, packets: list[MuxPacket]) -> None:
         self._held += packets
@@ -170,6 +178,7 @@ class Recording:
 
     def cut(self, *, asked: bool) -> messages.DataReady:
         """All that is in complete clusters and was not handed out yet; may be empty. ``asked``: by the caller."""
+        self.cuts_done += asked
         blob, timecode_ms = self._pieces.cut(self.format.mime_type)
         return messages.DataReady(recording=self.name, blob=blob, timecode_ms=timecode_ms, asked=asked)
 
@@ -218,6 +227,7 @@ class Recording:
             timecode_ms=timecode_ms,
             statistics=self.statistics("inactive"),
             whole=whole,
+            commands=self.commands,
             error=error,
             text=text,
         )

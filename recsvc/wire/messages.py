@@ -117,8 +117,9 @@ class End(Message, tag="end", kw_only=True):
     """End of stream, behind the last frame: ``count`` frames were sent; the recording of this route runs
     to ``until_ns``, of which ``paused_ns`` were paused. ``exact``: pictures captured later that were sent before
     the stop was known are to be left out. ``at_ns`` is when the end was asked
-    for, ``sent_ns`` when this was sent. ``stopping``: the recorder stops; its command is on the way through the
-    controller, behind all it said before, and the recording is not finished until it has arrived."""
+    for, ``sent_ns`` when this was sent. ``commands``: how many the caller has
+    given for this recording by now, which may still be on their way through the controller; of them ``cuts`` ask for
+    data, and the worker does not finish before it has seen these."""
 
     route: Name
     count: Count
@@ -129,7 +130,8 @@ class End(Message, tag="end", kw_only=True):
     at_ns: Ns = 0
     sent_ns: Ns = 0
     exact: bool = False
-    stopping: bool = False
+    commands: Count = 0
+    cuts: Count = 0
 
 
 DataMessage = Attach | Ring | VideoFrame | AudioFrame | End
@@ -401,13 +403,15 @@ class DataReady(Message, tag="data_ready", kw_only=True):
 
 
 class RecordingFinished(Message, tag="recording_finished", kw_only=True):
-    """The file is complete and closed. ``error`` is ``""`` unless the worker had to give up."""
+    """The file is complete and closed. ``error`` is ``""`` unless the worker had to give up. ``commands``: as the end
+    of stream said; what the controller publishes about them comes first."""
 
     recording: Name
     blob: BlobDescription
     timecode_ms: float
     statistics: RecordingStatistics
     whole: BlobDescription
+    commands: Count = 0
     error: str = ""
     text: str = ""
 

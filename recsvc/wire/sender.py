@@ -53,6 +53,7 @@ class _Route:
         self.balance = CreditBalance(frames, size)
         self.socket: Any = None
         self.sequence = 0
+        self.commands = self.cuts = 0
         self.enabled = True
         self.dropped: dict[str, int] = {}
         self.backlog: list[tuple[bytes, Any]] = []  # until the route is open; bounded by the first credit
@@ -185,9 +186,15 @@ class FrameSender:
             if route in self._routes:
                 self._routes[route].window.resume(at_ns)
 
-    def end(self, route: str, at_ns: int, *, stopping: bool = False) -> None:
-        """Sends the end of stream behind the last frame and forgets the route. Unknown: nothing happens.
-        ``stopping``: see ``messages.End``."""
+    def commanded(self, route: str, *, cut: bool) -> None:
+        """The caller gives the recording a command; see ``messages.End``."""
+        with self._lock:
+            if route in self._routes:
+                self._routes[route].commands += 1
+                self._routes[route].cuts += cut
+
+    def end(self, route: str, at_ns: int) -> None:
+        """Sends the end of stream behind the last frame and forgets the route. Unknown: nothing happens."""
         with self._lock:
             ending = self._routes.get(route)
             if ending is None:
@@ -209,7 +216,8 @@ class FrameSender:
                 at_ns=at_ns,
                 sent_ns=time.monotonic_ns(),
                 exact=self.by_capture_time,
-                stopping=stopping,
+                commands=ending.commands,
+                cuts=ending.cuts,
             )
             if ending.socket is not None:
                 ending.socket.send(messages.encode(message))

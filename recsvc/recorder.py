@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
@@ -13,8 +12,8 @@ from datetime import datetime
 
 import msgspec
 
-from . import client, errors, mime, recovery
-from .blob import Blob, SpoolFile
+from . import client, errors, mime
+from .blob import Blob
 from .events import BlobEvent, ErrorEvent, Event
 from .limits import CLOSE_DEADLINE_NS, S, credit, drain_deadline_ns
 from .listeners import Listener, Listeners
@@ -31,70 +30,13 @@ from .options import (
     split,
     uint32,
 )
-from .pieces import HandedOut
+from .session import Session
 from .state import Input, check_call
 from .stream import MediaStream, MediaStreamTrack, _PushedOrigin
 from .wire import messages
 from .wire.messages import RecordingStatistics
-from .wire.sender import FrameSender
 
 log = logging.getLogger("recsvc")
-
-_RECOVERY_LIMIT_S = 4.0  # orphaned encoders finish their files within 2 s
-
-
-class _Session:
-    """One recording of a recorder, from ``start()`` to its ``stop`` event."""
-
-    def __init__(self, name: str, connection: client.Client, tracks: list[MediaStreamTrack], path: str = "") -> None:
-        self.name = name
-        self.client = connection
-        self.tracks = tracks
-        self.path = path
-        self.stop_ns: int | None = None
-        self.file: SpoolFile | None = None
-        self.mime_type = ""
-        self.handed_out = HandedOut()
-        self.stages: dict[str, int] = {}
-
-    def route(self, track: MediaStreamTrack) -> str:
-        return f"{self.name}/{track.id}"
-
-    def pushed(self) -> Iterator[tuple[FrameSender, str]]:
-        """The sender and route of each pushed track."""
-        for track in self.tracks:
-            if isinstance(track._origin, _PushedOrigin):
-                yield track._origin.sender, self.route(track)
-
-    def end_pushed(self, at_ns: int) -> None:
-        """Pushed tracks are ended by their own process: behind the last frame that was written."""
-        for sender, route in self.pushed():
-            sender.end(route, at_ns)
-
-    def count(self, action: str) -> None:
-        """A command is about to be sent: ends of stream, which take the shorter way, say how many there are."""
-        for sender, route in self.pushed():
-            sender.commanded(route, cut=action == "request_data")
-
-    def detach(self) -> None:
-        for track in self.tracks:
-            track._routes.discard(self.route(track))
-
-    def blob(self, description: messages.BlobDescription) -> Blob:
-        if self.file is None:
-            self.file = SpoolFile(description.path)
-        d = description
-        return Blob._of_file(self.file, d.head, d.start, d.end, d.mime_type, d.duration)
-
-    def left_behind(self, message: messages.RecorderEvent) -> messages.RecorderEvent:
-        """The last ``dataavailable`` where no controller can send it: waits for the file to be finished, at most
-        ``_RECOVERY_LIMIT_S``."""
-        done = recovery.wait_completed(self.path, _RECOVERY_LIMIT_S)
-        size = done.size if done is not None else os.path.getsize(self.path) if os.path.exists(self.path) else 0
-        duration = None if done is None else done.duration
-        blob, whole, timecode_ms = self.handed_out.rest(self.path, self.mime_type, size, duration)
-        statistics = RecordingStatistics(state="inactive", duration=whole.duration, size_bytes=size)
-        return msgspec.structs.replace(message, blob=blob, whole=whole, timecode_ms=timecode_ms, statistics=statistics)
 
 
 class MediaRecorder:
@@ -155,8 +97,8 @@ class MediaRecorder:
         self._state = "inactive"
         self._lock = threading.RLock()
         self._listeners = Listeners()
-        self._session: _Session | None = None  # the one that start() began and nothing has ended yet
-        self._sessions: dict[str, _Session] = {}  # those whose stop event is still to come
+        self._session: Session | None = None  # the one that start() began and nothing has ended yet
+        self._sessions: dict[str, Session] = {}  # those whose stop event is still to come
         self._queue: queue.SimpleQueue[messages.RecorderEvent] = queue.SimpleQueue()
         self._dispatcher: threading.Thread | None = None
         self._statistics = RecordingStatistics(state="inactive")
@@ -221,7 +163,7 @@ class MediaRecorder:
             if self._bits_per_second is not None:
                 self._bitrates = split(self._bits_per_second, kinds)
             name = f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:8]}"
-            session = _Session(name, connection, tracks)
+            session = Session(name, connection, tracks)
             self._session = self._sessions[name] = session
             self._state = "recording"
             self._listeners.forget()
@@ -354,7 +296,7 @@ class MediaRecorder:
             return found
         return client.connect(self._service)
 
-    def _open(self, session: _Session, timeslice_ms: float | None) -> None:
+    def _open(self, session: Session, timeslice_ms: float | None) -> None:
         at_ns = time.monotonic_ns()
         for track in session.tracks:
             if isinstance(track._origin, _PushedOrigin):
@@ -398,17 +340,17 @@ class MediaRecorder:
             overload=self._overload,
         )
 
-    def _command(self, session: _Session, action: str, at_ns: int) -> None:
+    def _command(self, session: Session, action: str, at_ns: int) -> None:
         session.count(action)
         self._send(session, action, at_ns)
 
-    def _send(self, session: _Session, action: str, at_ns: int) -> None:
+    def _send(self, session: Session, action: str, at_ns: int) -> None:
         try:
             session.client.command(messages.Control(recording=session.name, action=action, at_ns=at_ns))
         except errors.ServiceError:
             log.debug("%s of %s: the service is gone; error and stop follow", action, session.name)
 
-    def _inactivate(self, session: _Session) -> None:
+    def _inactivate(self, session: Session) -> None:
         """MediaStream Recording, "inactivate the recorder"; nothing when a newer recording is active already."""
         with self._lock:
             if self._session is session:
@@ -472,7 +414,7 @@ class MediaRecorder:
                         self._listeners.end()
                         return
 
-    def _event(self, session: _Session, message: messages.RecorderEvent) -> Event:
+    def _event(self, session: Session, message: messages.RecorderEvent) -> Event:
         if message.type == "start":
             session.mime_type = message.mime_type
             with self._lock:
@@ -489,7 +431,7 @@ class MediaRecorder:
             return self._blob_event(session, message)
         return Event(message.type)
 
-    def _blob_event(self, session: _Session, message: messages.RecorderEvent) -> BlobEvent:
+    def _blob_event(self, session: Session, message: messages.RecorderEvent) -> BlobEvent:
         if message.blob is None:
             message = session.left_behind(message)
         assert message.blob is not None

@@ -30,6 +30,7 @@ from ..role import Lifeline, arguments
 from ..state import Input, Phase
 from ..wire import messages, sockets
 from .recording import Outbox, Recording
+from .sources import Sources
 from .supervisor import Child, Supervisor
 
 log = logging.getLogger("recsvc.controller")
@@ -38,15 +39,6 @@ _ORPHAN_DEADLINE_NS = 1 * S  # senders whose process is gone will never say that
 _RECOVERY_DEADLINE_NS = 4 * S  # usually some ms; then what the dead worker left is handed out as it is
 _REPORT_DEADLINE_NS = 1 * S  # for commands of a caller who died while they were on their way
 _WORKER_GRACE_NS = 2 * S  # behind the drain's own deadline; then the worker is taken for hung
-
-
-class _Capture:
-    """An opened source: its process and the tracks that are still wanted."""
-
-    def __init__(self, child: Child, client: str) -> None:
-        self.child = child
-        self.client = client
-        self.tracks: set[str] = set()
 
 
 class Controller:
@@ -64,7 +56,7 @@ class Controller:
             self._poller.register(source, sockets.POLLIN)
         self._supervisor = Supervisor(f"ipc://{directory}/roles", self._poller, self._on_report, self._on_child_end)
         self._workers: list[Child] = []
-        self._captures: list[_Capture] = []
+        self._sources = Sources(self._supervisor)
         self._recordings: dict[str, Recording] = {}
         self._outboxes: dict[str, Outbox] = {}
         self._ending_ns: int | None = None
@@ -156,7 +148,7 @@ class Controller:
                 self._start_worker()
         elif isinstance(message, messages.TrackEnded):
             self._publish(
-                f"{self._client_of(child)}/source",
+                f"{self._sources.client_of(child)}/source",
                 messages.SourceEvent(track=message.track, error=message.error, text=message.text),
             )
             self._close_track(message.track)  # nobody needs a source that is over
@@ -166,9 +158,6 @@ class Controller:
                 self._hand_out(recording, message)
         elif isinstance(message, messages.RecordingFinished):
             self._finished(message)
-
-    def _client_of(self, child: Child) -> str:
-        return next((capture.client for capture in self._captures if capture.child is child), "")
 
     def _on_child_end(self, child: Child) -> None:
         if child.role == "encode":
@@ -180,12 +169,11 @@ class Controller:
             if self._ending_ns is None and (not self._workers or few and child.ready):  # else none can start here
                 self._start_worker()
             return
-        for capture in [c for c in self._captures if c.child is child]:
-            self._captures.remove(capture)
-            for track in capture.tracks:
-                text = "" if child.ending else "the capture process ended unexpectedly"
-                error = "UnknownError" if text else ""
-                self._publish(f"{capture.client}/source", messages.SourceEvent(track=track, error=error, text=text))
+        client = self._sources.client_of(child)
+        for track in self._sources.gone(child):
+            text = "" if child.ending else "the capture process ended unexpectedly"
+            error = "UnknownError" if text else ""
+            self._publish(f"{client}/source", messages.SourceEvent(track=track, error=error, text=text))
         for recording in [r for r in self._recordings.values() if child in r.sources]:
             recording.sources.discard(child)
             self._source_gone(recording, child)
@@ -244,7 +232,9 @@ class Controller:
             self._start(identity, request)
             return
         elif isinstance(request, messages.OpenSource):
-            self._open_source(identity, request)
+            self._sources.open(
+                request, lambda reply: self._reply(identity, msgspec.structs.replace(reply, id=request.id))
+            )
             return
         elif isinstance(request, messages.AskStatistics):
             recording = self._recordings.get(request.recording)
@@ -270,63 +260,19 @@ class Controller:
         if request.id:
             self._reply(identity, messages.Reply(id=request.id, result=result))
 
-    # --- sources ----------------------------------------------------------------------------------
-
-    def _open_source(self, identity: bytes, request: messages.OpenSource) -> None:
-        """One capture process per distinct source string; the caller hears when all are open, or of the first
-        error, and then none stays."""
-        by_source: dict[str, dict[str, Any]] = {}
-        for kind, wish in (("audio", request.audio), ("video", request.video)):
-            if wish is not None:
-                named = {**wish, "track": f"{kind}-{uuid.uuid4().hex[:12]}"}
-                by_source.setdefault(str(wish.get("source", "")), {})[kind] = named
-        opened: list[Any] = []
-        failed: list[messages.Reply] = []
-        captures: list[_Capture] = []
-
-        def answered(reply: messages.Reply) -> None:
-            (failed if reply.error else opened).append(reply)
-            if len(failed) + len(opened) < len(by_source):
-                return
-            if failed:
-                for capture in captures:
-                    self._supervisor.end(capture.child)
-                self._reply(identity, messages.Reply(id=request.id, error=failed[0].error, text=failed[0].text))
-                return
-            tracks = [track for one in opened for track in one.result]
-            self._reply(identity, messages.Reply(id=request.id, result=tracks))
-
-        for wishes in by_source.values():
-            capture = _Capture(self._supervisor.start("capture"), request.client)
-            capture.tracks = {wish["track"] for wish in wishes.values()}
-            self._captures.append(capture)
-            captures.append(capture)
-            self._supervisor.ask(
-                capture.child,
-                messages.OpenSource(audio=wishes.get("audio"), video=wishes.get("video")),
-                answered,
-            )
+    # --- recordings -------------------------------------------------------------------------------
 
     def _close_track(self, track: str) -> None:
-        """The capture process ends the track's routes; it ends with its last track."""
+        """The capture process ends the track's routes."""
         for recording in self._recordings.values():
             recording.captures.pop(recording.route(track), None)
-        for capture in self._captures:
-            if track in capture.tracks:
-                capture.tracks.discard(track)
-                if capture.tracks:
-                    self._supervisor.ask(capture.child, messages.CloseTrack(track=track))
-                else:
-                    self._supervisor.end(capture.child)
+        self._sources.close_track(track)
 
     def _bye(self, client: str) -> None:
         now = time.monotonic_ns()
         for recording in [r for r in self._recordings.values() if r.client == client]:
             self._stop(recording, now, Input.STOP, DRAIN_DEADLINE_NS)
-        for capture in [c for c in self._captures if c.client == client]:
-            self._supervisor.end(capture.child)
-
-    # --- recordings -------------------------------------------------------------------------------
+        self._sources.close_client(client)
 
     def _start(self, identity: bytes, request: messages.Start) -> None:
         if self._ending_ns is not None:
@@ -335,10 +281,10 @@ class Controller:
         captures = {}
         for track in request.tracks:
             if track.captured:
-                capture = next((c for c in self._captures if track.track in c.tracks), None)
-                if capture is None:
+                child = self._sources.child_of(track.track)
+                if child is None:
                     raise errors.NotSupportedError(f"the {track.kind} track {track.track} is not captured any more")
-                captures[f"{request.recording}/{track.track}"] = capture.child
+                captures[f"{request.recording}/{track.track}"] = child
         path = self._spool / f"{request.recording}{format_.suffix}"
         recording = Recording(request, self._choose_worker(), captures, str(path))
         recording.mime_type = format_.mime_type

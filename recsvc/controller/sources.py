@@ -1,0 +1,90 @@
+"""The opened sources: one capture process each, and the tracks of it that are still wanted."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from ..wire import messages
+from .supervisor import Child, OnReply, Supervisor
+
+
+class _Capture:
+    def __init__(self, child: Child, client: str) -> None:
+        self.child = child
+        self.client = client
+        self.tracks: set[str] = set()
+
+
+class Sources:
+    """Not thread-safe: the controller's loop calls it."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._captures: list[_Capture] = []
+
+    def open(self, request: messages.OpenSource, on_reply: OnReply) -> None:
+        """One capture process per distinct source string. ``on_reply`` gets the tracks' descriptions when all are
+        open, or the first error, and then none stays."""
+        by_source: dict[str, dict[str, Any]] = {}
+        for kind, wish in (("audio", request.audio), ("video", request.video)):
+            if wish is not None:
+                named = {**wish, "track": f"{kind}-{uuid.uuid4().hex[:12]}"}
+                by_source.setdefault(str(wish.get("source", "")), {})[kind] = named
+        captures: list[_Capture] = []
+        answered = self._collect(len(by_source), captures, on_reply)
+        for wishes in by_source.values():
+            capture = _Capture(self._supervisor.start("capture"), request.client)
+            capture.tracks = {wish["track"] for wish in wishes.values()}
+            self._captures.append(capture)
+            captures.append(capture)
+            asked = messages.OpenSource(audio=wishes.get("audio"), video=wishes.get("video"))
+            self._supervisor.ask(capture.child, asked, answered)
+
+    def _collect(self, count: int, captures: list[_Capture], on_reply: OnReply) -> Callable[[messages.Reply], None]:
+        opened: list[messages.Reply] = []
+        failed: list[messages.Reply] = []
+
+        def answered(reply: messages.Reply) -> None:
+            (failed if reply.error else opened).append(reply)
+            if len(failed) + len(opened) < count:
+                return
+            if failed:
+                for capture in captures:
+                    self._supervisor.end(capture.child)
+                on_reply(failed[0])
+                return
+            on_reply(messages.Reply(id=0, result=[track for one in opened for track in one.result]))
+
+        return answered
+
+    def child_of(self, track: str) -> Child | None:
+        """The capture process of a track that is still wanted."""
+        return next((capture.child for capture in self._captures if track in capture.tracks), None)
+
+    def client_of(self, child: Child) -> str:
+        """Who opened it; ``""`` when it is none of these."""
+        return next((capture.client for capture in self._captures if capture.child is child), "")
+
+    def close_track(self, track: str) -> None:
+        """Nobody needs it any more; its process ends with its last track."""
+        for capture in self._captures:
+            if track in capture.tracks:
+                capture.tracks.discard(track)
+                if capture.tracks:
+                    self._supervisor.ask(capture.child, messages.CloseTrack(track=track))
+                else:
+                    self._supervisor.end(capture.child)
+
+    def close_client(self, client: str) -> None:
+        """All that a caller has opened."""
+        for capture in self._captures:
+            if capture.client == client:
+                self._supervisor.end(capture.child)
+
+    def gone(self, child: Child) -> set[str]:
+        """A process has ended: it is forgotten; the tracks of it that were still wanted."""
+        found = [capture for capture in self._captures if capture.child is child]
+        self._captures = [capture for capture in self._captures if capture.child is not child]
+        return {track for capture in found for track in capture.tracks}

@@ -19,6 +19,10 @@ QUEUE_BYTES_MAX = 64 * 1024 * 1024
 """Payload bytes of one route that may be under way; one frame is always allowed, however large. Keeps
 the memory of a worker near (routes x 64 MiB) at worst. Full: as above."""
 
+CREDIT_STEP_BYTES = 1024 * 1024
+"""A worker that has caught up tells so once this much was consumed since it last did, or a quarter of the frames, or
+nothing has come for a while: telling of each sound block costs as much as the block."""
+
 RING_BYTES_MAX = QUEUE_BYTES_MAX
 """Shared memory of one track's pictures, as far as it is used. Full: pictures go inside the messages."""
 
@@ -50,6 +54,10 @@ PREROLL_BYTES_MAX = 32 * 1024 * 1024
 AUDIO_HOLD_NS = 20 * MS
 """Captured sound stays this long at its sender, so that it can be cut to the sample where a command that is
 still on its way says. Costs a stop nothing: what is held goes with the end of stream."""
+
+AUDIO_MESSAGE_NS = 20 * MS
+"""Blocks that follow each other go in one message of this length: what a message costs at both ends is more than what
+its sound costs. Costs a stop nothing: what is not sent yet goes with the end of stream."""
 
 VIDEO_HOLD_NS = 100 * MS
 """Packets of pictures stay this long (in media time) before they are written, so that those captured after a

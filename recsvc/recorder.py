@@ -103,6 +103,7 @@ class MediaRecorder:
         self._dispatcher: threading.Thread | None = None
         self._statistics = RecordingStatistics(state="inactive")
         self._recording: Blob | None = None
+        self._replaced: Blob | None = None
         stream._recorders.add(self)
 
     # --- attributes -------------------------------------------------------------------------------
@@ -405,6 +406,7 @@ class MediaRecorder:
                 log.exception("the event %r could not be made", message.type)
                 event = ErrorEvent("error", error=error)
             self._listeners.fire(event)
+            self._replaced = None
             if message.type == "stop":
                 with self._lock:
                     del self._sessions[session.name]
@@ -439,6 +441,7 @@ class MediaRecorder:
         try:
             data = session.blob(message.blob)
             if message.whole is not None:
+                self._replaced = self._recording  # its file goes when nobody waits for an event
                 self._recording = session.blob(message.whole)
         except errors.NotReadableError:
             log.exception("the recorded file is gone")

@@ -1,7 +1,8 @@
-"""Opens a recording in headless Chromium and reports what the browser makes of it.
+"""Opens a recording in a headless browser and reports what the browser makes of it.
 
 The page is served on 127.0.0.1 with byte ranges, which seeking needs. It loads the video, seeks to the
-times asked for, takes the picture shown there, plays to the end and posts its findings back.
+times asked for, takes the picture shown there, plays to the end and posts its findings back, so that no
+browser needs a driver. All in which the browsers differ is in ``CHROMIUM`` and ``FIREFOX``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypedDict
@@ -27,13 +30,14 @@ from typing import Any, TypedDict
 class Seek(TypedDict):
     asked: float
     currentTime: float
-    mediaTime: float | None  # timestamp of the frame shown, None when the browser presented no new frame
+    mediaTime: float | None  # within the time of the frame shown; None when the browser presented no new frame
     luma: bytes  # videoWidth * videoHeight bytes, rows from the top; empty for audio alone
 
 
 class Playback(TypedDict):
     ended: bool
     currentTime: float  # where playing stopped
+    duration: float  # as the browser takes it to be from then on
     decodedFrames: int  # among them the dropped ones
     droppedFrames: int
 
@@ -48,7 +52,92 @@ class BrowserReport(TypedDict):
 
 
 class BrowserFailed(Exception):
-    """Chromium ended, or did not report before the deadline."""
+    """The browser is not there, ended, did not report before the deadline, or could not be ended."""
+
+
+# How long the browser may take to end by itself, and its processes to vanish once killed.
+ENDING_LIMIT_S = 5.0
+POLL_S = 0.01
+
+
+@dataclass(frozen=True)
+class Browser:
+    """A browser: how it is found and started, and what it makes of a recording unlike the others."""
+
+    name: str
+    programs: tuple[str, ...]  # the first that starts is taken
+    variable: str  # in the environment: a program to be tried before these
+    arguments: tuple[str, ...]  # in front of the address; PROFILE stands for the directory of its data
+    late_end_s: float  # by how much it may play on behind the duration that the file says
+    preferences: str = ""  # what goes into the profile's user.js
+
+
+CHROMIUM = Browser(
+    name="Chromium",
+    programs=("chromium", "chromium-browser", "google-chrome"),
+    variable="RECSVC_CHROMIUM",
+    arguments=(
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-crash-reporter",
+        "--disable-extensions",
+        "--disable-sync",
+        "--no-first-run",
+        "--no-default-browser-check",
+        "--no-proxy-server",
+        "--mute-audio",
+        "--autoplay-policy=no-user-gesture-required",
+        "--user-data-dir=PROFILE",
+    ),
+    # It discards the padding of the last packet of sound, of 20 ms, but counts it in the duration.
+    late_end_s=0.02,
+)
+
+FIREFOX = Browser(
+    name="Firefox",
+    programs=("firefox-esr", "firefox"),
+    variable="RECSVC_FIREFOX",
+    arguments=("--headless", "--no-remote", "--profile", "PROFILE"),
+    # It takes CodecDelay (20 ms) not off the time of sound. It plays the padding of the last packet (20 ms) where
+    # the pre-skip is whole packets: a packet of which nothing is heard moves its list of what to trim by one. The
+    # last picture lasts as long as the one before where the file does not say, here 34 ms.
+    late_end_s=0.04,
+    preferences="""
+// The page plays by itself.
+user_pref("media.autoplay.default", 0);
+user_pref("media.autoplay.blocking_policy", 0);
+// No page but the test's.
+user_pref("browser.startup.page", 0);
+user_pref("browser.startup.homepage_override.mstone", "ignore");
+user_pref("browser.aboutwelcome.enabled", false);
+user_pref("browser.shell.checkDefaultBrowser", false);
+// No updates, no reports, no lists of bad sites, and no attempt to find out whether there is a network.
+user_pref("app.update.enabled", false);
+user_pref("app.normandy.enabled", false);
+user_pref("extensions.update.enabled", false);
+user_pref("datareporting.policy.dataSubmissionEnabled", false);
+user_pref("datareporting.healthreport.uploadEnabled", false);
+user_pref("toolkit.telemetry.enabled", false);
+user_pref("browser.safebrowsing.malware.enabled", false);
+user_pref("browser.safebrowsing.phishing.enabled", false);
+user_pref("browser.safebrowsing.downloads.enabled", false);
+user_pref("network.captive-portal-service.enabled", false);
+user_pref("network.connectivity-service.enabled", false);
+// What it asks for nevertheless ends at a port where nobody listens; 127.0.0.1 is never asked through a proxy.
+user_pref("network.proxy.type", 1);
+user_pref("network.proxy.socks", "127.0.0.1");
+user_pref("network.proxy.socks_port", 9);
+user_pref("network.proxy.socks_remote_dns", true);
+user_pref("network.proxy.failover_direct", false);
+""",
+)
+
+BROWSERS = (CHROMIUM, FIREFOX)
 
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>recording</title>
@@ -116,6 +205,7 @@ async function play() {
   return {
     ended: video.ended,
     currentTime: video.currentTime,
+    duration: video.duration,
     decodedFrames: quality.totalVideoFrames,
     droppedFrames: quality.droppedVideoFrames,
   };
@@ -140,46 +230,52 @@ run();
 
 
 @functools.cache
-def find_chromium() -> str | None:
-    """Returns a Chromium that starts, None if there is none."""
-    for name in (os.environ.get("RECSVC_CHROMIUM"), "chromium", "chromium-browser", "google-chrome"):
+def find_program(browser: Browser) -> str | None:
+    """Returns a program that starts, None if there is none."""
+    for name in (os.environ.get(browser.variable), *browser.programs):
         path = shutil.which(name) if name else None
         if path is None:
             continue
-        # Ubuntu's package is a script that asks for a snap.
-        with contextlib.suppress(subprocess.SubprocessError, OSError):
-            subprocess.run([path, "--version"], check=True, capture_output=True, timeout=20)
+        # Ubuntu's packages are scripts that ask for a snap. A snap does not start with another home than the
+        # user's; so it is left out, as it could not open a profile in the directory of temporary files.
+        with (
+            tempfile.TemporaryDirectory(prefix="recsvc-browser-") as scratch,
+            contextlib.suppress(subprocess.SubprocessError, OSError),
+        ):
+            environment = _environment(scratch)
+            subprocess.run([path, "--version"], check=True, capture_output=True, timeout=20, env=environment)
             return path
     return None
 
 
-def check_in_chromium(
+def check_in_browser(
+    browser: Browser,
     path: Path,
     seeks: Sequence[float] = (),
     *,
     rate: float | None = 4.0,
     deadline_s: float = 60.0,
 ) -> BrowserReport:
-    """Opens the file in Chromium, seeks to each time in order, then plays it to the end.
+    """Opens the file in the browser, seeks to each time in order, then plays it to the end.
 
     rate is the speed of playing, at most 16; None leaves playing out. What the browser objects to is in
     the report's error; BrowserFailed is for a browser that is not there, ends or misses the deadline.
     """
     if not path.is_file():
         raise FileNotFoundError(path)
-    chromium = find_chromium()
-    if chromium is None:
-        raise BrowserFailed("no Chromium that starts")
+    program = find_program(browser)
+    if program is None:
+        raise BrowserFailed(f"no {browser.name} that starts")
     answers: queue.Queue[BrowserReport | BrowserFailed] = queue.Queue()
     options = json.dumps({"seeks": [float(time) for time in seeks], "rate": rate or 0})
     with (
         _served(path, PAGE.replace("OPTIONS", options), answers) as address,
-        _chromium(chromium, address, answers),
+        _running(browser, program, address, answers),
     ):
         try:
             answer = answers.get(timeout=deadline_s)
         except queue.Empty:
-            raise BrowserFailed(f"Chromium did not report on {path.name} within {deadline_s:g} s") from None
+            raise BrowserFailed(f"{browser.name} did not report on {path.name} within {deadline_s:g} s") from None
     if isinstance(answer, BrowserFailed):
         raise answer
     return answer
@@ -189,6 +285,11 @@ def check_in_chromium(
 def _served(path: Path, page: str, answers: queue.Queue[Any]) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def handle(self) -> None:
+            # A browser that is killed resets what it holds open.
+            with contextlib.suppress(ConnectionError):
+                super().handle()
 
         def do_GET(self) -> None:
             if self.path == "/":
@@ -224,7 +325,7 @@ def _served(path: Path, page: str, answers: queue.Queue[Any]) -> Iterator[str]:
             self._send(206, body, "video/webm", f"bytes {start}-{stop - 1}/{size}")
 
         def _send(self, status: int, body: bytes, kind: str, content_range: str | None = None) -> None:
-            # Chromium drops the connection of a range it no longer wants.
+            # A browser drops the connection of a range it no longer wants.
             with contextlib.suppress(ConnectionError):
                 self.send_response(status)
                 if status != 204:
@@ -253,43 +354,28 @@ def _served(path: Path, page: str, answers: queue.Queue[Any]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _chromium(chromium: str, address: str, answers: queue.Queue[Any]) -> Iterator[None]:
-    with tempfile.TemporaryDirectory(prefix="recsvc-browser-", ignore_cleanup_errors=True) as scratch:
+def _running(browser: Browser, program: str, address: str, answers: queue.Queue[Any]) -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="recsvc-browser-") as scratch:
         log = Path(scratch, "log")
+        profile = Path(scratch, "profile")
+        profile.mkdir()
+        if browser.preferences:
+            (profile / "user.js").write_text(browser.preferences)
+        arguments = [argument.replace("PROFILE", str(profile)) for argument in browser.arguments]
         with log.open("wb") as output:
-            browser = subprocess.Popen(
-                [
-                    chromium,
-                    "--headless",
-                    "--no-sandbox",
-                    "--disable-gpu",
-                    "--disable-quic",
-                    "--disable-dev-shm-usage",
-                    "--disable-background-networking",
-                    "--disable-component-update",
-                    "--disable-crash-reporter",
-                    "--disable-extensions",
-                    "--disable-sync",
-                    "--no-first-run",
-                    "--no-default-browser-check",
-                    "--no-proxy-server",
-                    "--mute-audio",
-                    "--autoplay-policy=no-user-gesture-required",
-                    f"--user-data-dir={scratch}/profile",
-                    address,
-                ],
+            process = subprocess.Popen(
+                [program, *arguments, address],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Whatever it writes goes to the directory removed below.
-                env=os.environ | {"HOME": scratch, "TMPDIR": scratch},
+                env=_environment(scratch),
                 start_new_session=True,
             )
 
         def watch() -> None:
-            code = browser.wait()
+            code = process.wait()
             tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-            answers.put(BrowserFailed(f"Chromium ended with {code}: {tail}"))
+            answers.put(BrowserFailed(f"{browser.name} ended with {code}: {tail}"))
 
         watcher = threading.Thread(target=watch, name="browser-watch", daemon=True)
         watcher.start()
@@ -298,8 +384,50 @@ def _chromium(chromium: str, address: str, answers: queue.Queue[Any]) -> Iterato
         finally:
             # Asked politely it ends its children itself; the kill is for those that remain.
             with contextlib.suppress(ProcessLookupError):
-                browser.terminate()
-            watcher.join(timeout=5)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(browser.pid, signal.SIGKILL)
+                process.terminate()
+            watcher.join(timeout=ENDING_LIMIT_S)
+            _kill(process.pid, scratch)
             watcher.join()
+
+
+def _environment(scratch: str) -> dict[str, str]:
+    """Whatever the browser writes goes to the directory. It finds no desktop there, so it neither joins one, nor
+    starts the message bus or the sound server of one, which would outlive it."""
+    return os.environ | {
+        "HOME": scratch,
+        "TMPDIR": scratch,
+        "XDG_RUNTIME_DIR": scratch,
+        "DBUS_SESSION_BUS_ADDRESS": "disabled:",
+        "PULSE_SERVER": f"unix:{scratch}/no-sound-server",
+    }
+
+
+def processes_of(scratch: str, group: int | None = None) -> list[int]:
+    """The living processes of the group, and those that name the directory in their environment or command line.
+
+    Firefox' crash helper leaves the group, and Chromium's processes write over their environment.
+    """
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):  # it ended meanwhile, or is another user's
+            state, _, of_group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+            if state in "ZX":  # dead, and not yet noticed by its parent
+                continue
+            words = (entry / "cmdline").read_bytes()
+            if int(of_group) == group or os.fsencode(scratch) in words + (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def _kill(group: int, scratch: str) -> None:
+    """Returns when none of them lives: what one still wrote would stay behind the removal of the directory."""
+    deadline_s = time.monotonic() + ENDING_LIMIT_S
+    while remaining := processes_of(scratch, group):
+        if time.monotonic() > deadline_s:
+            raise BrowserFailed(f"killed, and still there: {remaining}")
+        for process in remaining:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(POLL_S)

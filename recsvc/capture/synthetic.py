@@ -30,8 +30,8 @@ from recsvc.capture.source import AudioFormat, Sink, TrackInfo, VideoFormat
 
 log = logging.getLogger("recsvc")
 
-# Half an Opus packet: finer costs messages, coarser makes an encoder wait for sound that is long there.
-BLOCKS_PER_SECOND = 100
+# One Opus packet: finer wakes everybody more often, coarser makes an encoder wait for sound that is long there.
+BLOCKS_PER_SECOND = 50
 # The thread only computes and calls sinks; longer than this, a sink has hung and is left behind.
 CLOSE_LIMIT_S = 2.0
 # A machine that cannot draw as fast as the frames are due falls behind no further than this: older frames are

@@ -16,6 +16,7 @@ from typing import Any
 
 from .. import errors
 from ..limits import (
+    CREDIT_STEP_BYTES,
     DRAIN_DEADLINE_NS,
     IDLE_FLUSH_NS,
     RECORDINGS_PER_WORKER_MAX,
@@ -46,7 +47,7 @@ class _Route:
         self.window, self.window_bytes = credit(kind, recording.options.overload)
         self.frames_done = 0
         self.bytes_done = 0
-        self.frames_told = 0
+        self.frames_told = self.bytes_told = 0
         self.released = 0
         self.rings: dict[int, RingView] = {}
 
@@ -67,6 +68,7 @@ class Worker:
         self._refused = 0
         self._ending = False
         self._recovering = 0
+        self._idle_check_ns = 0
         self._recovered: queue.SimpleQueue[messages.Reply] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller.register(self._wake, sockets.POLLIN)
@@ -90,8 +92,7 @@ class Worker:
                 self._tell_recovered()
             self._encode_one()
             self._finish_late()
-            if not readable and not len(self._scheduler):  # else this process was starved, not its recordings
-                self._flush_idle()
+            self._flush_idle()
         self._data.close()
         self._control.close()
 
@@ -183,24 +184,23 @@ class Worker:
 
     def _take_data(self) -> None:
         for _ in range(_MESSAGES_PER_TURN):
-            try:
-                parts = self._data.recv_multipart(sockets.NOBLOCK, copy=False)
-            except sockets.Again:
-                return
+            parts = sockets.receive_frame(self._data)
             try:
                 self._accept(parts)
             except messages.MessageError as error:
                 self._refuse(parts, str(error))
+            if not sockets.readable(self._data):
+                return
 
     def _accept(self, parts: list[Any]) -> None:
         if not 2 <= len(parts) <= 3:
             raise messages.MessageError(f"{len(parts)} parts: expected identity, header and at most one payload")
-        message = messages.DATA.decode(parts[1].buffer)
+        message = messages.DATA.decode(parts[1])
         route = self._routes.get(message.route)
         if route is None:
             raise messages.MessageError(f"route {message.route!r} is not open here")
         if isinstance(message, messages.Attach):
-            route.identity = parts[0].bytes
+            route.identity = parts[0]
             return
         if isinstance(message, messages.Ring):
             self._map_ring(route, message)
@@ -246,7 +246,7 @@ class Worker:
         self._refused += 1
         route = ""
         with contextlib.suppress(messages.MessageError, IndexError):
-            route = messages.DATA.decode(parts[1].buffer).route
+            route = messages.DATA.decode(parts[1]).route
         known = self._routes.get(route)
         if known is not None:
             known.recording.tracks[route].account.drop("refused", 1)
@@ -256,7 +256,7 @@ class Worker:
         log.warning("a data message was refused (%d so far): %s", self._refused, reason)
         try:
             self._data.send_multipart(
-                [parts[0].bytes, messages.encode(messages.Refused(route=route, reason=reason))],
+                [parts[0], messages.encode(messages.Refused(route=route, reason=reason))],
                 sockets.NOBLOCK,
             )
         except sockets.ZMQError:
@@ -285,16 +285,18 @@ class Worker:
         self._give_credit(name, route, 0 if payload is None else len(payload))
 
     def _give_credit(self, name: str, route: _Route, size: int) -> None:
-        """Grants what was consumed; tells the sender in steps of a quarter of its window, or at once when it
-        could be waiting."""
+        """Grants what was consumed; tells the sender in steps."""
         route.frames_done += 1
         route.bytes_done += size
-        waiting = self._scheduler.waiting(name)
+        many_frames = route.frames_done - route.frames_told >= max(1, route.window // 4)
+        many_bytes = route.bytes_done - route.bytes_told >= CREDIT_STEP_BYTES and not self._scheduler.waiting(name)
+        if many_frames or many_bytes:
+            self._tell_credit(name, route)
+
+    def _tell_credit(self, name: str, route: _Route) -> None:
         if route.identity is None:
             return
-        if route.frames_done - route.frames_told < max(1, route.window // 4) and waiting:
-            return
-        route.frames_told = route.frames_done
+        route.frames_told, route.bytes_told = route.frames_done, route.bytes_done
         credit = messages.Credit(
             route=name,
             frames=route.window + route.frames_done,
@@ -332,9 +334,17 @@ class Worker:
         del self._recordings[recording.name]
         recording.abandon("deadline" if error == "UnknownError" else "failed", waiting)
         self._send(recording.finish(error, text))
+        recording.close()
 
     def _flush_idle(self) -> None:
+        """Now and then, when everything that came is done: else this process was starved, not its recordings."""
         now = time.monotonic_ns()
+        if now < self._idle_check_ns or len(self._scheduler) or sockets.readable(self._data):
+            return
+        self._idle_check_ns = now + IDLE_FLUSH_NS // 2
+        for name, route in self._routes.items():
+            if route.frames_done > route.frames_told:
+                self._tell_credit(name, route)
         for recording in list(self._recordings.values()):
             try:
                 recording.idle(now)

@@ -208,8 +208,6 @@ class Recording:
 
             error, text = error or name_of(problem), text or f"the file could not be completed: {problem}"
             self._muxer.abort()
-        for track in self.tracks.values():
-            track.close()
         size = self.path.stat().st_size if self.path.exists() else 0
         duration = self._duration_ns / S
         blob, timecode_ms = self._pieces.last(self.format.mime_type, size, duration)
@@ -231,6 +229,11 @@ class Recording:
             error=error,
             text=text,
         )
+
+    def close(self) -> None:
+        """Frees the encoders, which takes a while: behind the report, nobody waits for it."""
+        for track in self.tracks.values():
+            track.close()
 
     def abandon(self, cause: str, waiting: dict[str, int]) -> None:
         """Frames that will not be encoded any more, by route."""

@@ -15,13 +15,14 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from .. import errors
-from ..limits import AUDIO_HOLD_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
+from ..limits import AUDIO_HOLD_NS, AUDIO_MESSAGE_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
 from . import messages, sockets
 from .flow import CaptureWindow, CreditBalance, Interval
 from .ring import FrameRing
 
 log = logging.getLogger("recsvc")
 
+_JOINT_NS = 100_000  # blocks whose stamps are this near to where the last one ended follow it: less than jitter means
 _WAIT_MS = 50  # a waiting writer looks again at least this often, in case another thread took its wake-up
 
 
@@ -44,6 +45,33 @@ class Block(NamedTuple):
     sample_count: int
 
 
+class _Joined:
+    """Sound that has been taken and waits for more, to go in one message."""
+
+    __slots__ = ("captured_ns", "interval", "muted", "payloads", "sample_count", "size")
+
+    def __init__(self, captured_ns: int, interval: Interval, muted: bool) -> None:
+        self.captured_ns = captured_ns
+        self.interval = interval
+        self.muted = muted
+        self.payloads: list[Any] = []
+        self.sample_count = 0
+        self.size = 0
+
+    def add(self, block: Block, size: int) -> None:
+        self.payloads.append(block.payload)
+        self.sample_count += block.sample_count
+        self.size += size
+
+    def is_followed_by(self, block: Block, interval: Interval, muted: bool, sample_rate: int) -> bool:
+        off_ns = block.captured_ns - self.captured_ns - self.sample_count * S // sample_rate
+        return abs(off_ns) <= _JOINT_NS and interval is self.interval and muted == self.muted
+
+    def block(self) -> Block:
+        payload = self.payloads[0] if len(self.payloads) == 1 else b"".join(self.payloads)
+        return Block(self.captured_ns, payload, self.sample_count)
+
+
 class _Route:
     """One recording of the track. Guarded by the sender's lock."""
 
@@ -57,6 +85,7 @@ class _Route:
         self.enabled = True
         self.dropped: dict[str, int] = {}
         self.backlog: list[tuple[bytes, Any]] = []  # until the route is open; bounded by the first credit
+        self.joined: _Joined | None = None
         self.ring_told = self.ring_ready = 0  # the ring it was told of, the ring it has mapped
         self.in_ring: deque[tuple[int, FrameRing, int]] = deque()  # sequence and place of pictures not yet released
 
@@ -202,8 +231,10 @@ class FrameSender:
             until_ns, paused_ns = ending.window.end(at_ns)
             for block in self._held:
                 self._offer(ending, block, wait=False)
+            self._send_joined(ending)
             del self._routes[route]
-            ending.take_credits()
+            if ending.in_ring:
+                ending.take_credits()
             if ending.in_ring:
                 self._leave_ring()  # the worker still reads there, and who ends says no more when it is done
             message = messages.End(
@@ -332,9 +363,16 @@ class FrameSender:
                     if self._failure is not None:
                         raise self._failure
                     return False
-                route.take_credits()
+                if isinstance(frame, Block) and self._join(route, frame, interval, muted, size):
+                    return True
+                if route.in_ring or route.ring_told != route.ring_ready or not route.balance.allows(size):
+                    route.take_credits()
                 if route.balance.allows(size):
-                    place = self._place(route, frame) if size and isinstance(frame, Picture) else None
+                    if isinstance(frame, Block):
+                        route.joined = _Joined(frame.captured_ns, interval, muted)
+                        self._join(route, frame, interval, muted, size)
+                        return True
+                    place = self._place(route, frame) if size else None
                     header = self._header(route, frame, interval, muted, place)
                     route.send(header, b"" if muted or place else frame.payload, size)
                     return True
@@ -349,6 +387,28 @@ class FrameSender:
                 waiter = select.poll()
                 waiter.register(descriptor, select.POLLIN)
                 waiter.poll(_WAIT_MS)
+
+    def _join(self, route: _Route, block: Block, interval: Interval, muted: bool, size: int) -> bool:
+        """Adds a block to the sound that waits, which goes once it is long enough; ``False`` where it does not follow
+        it, or there is no room: then what waited has gone. What was added once is as good as sent."""
+        joined = route.joined
+        if joined is None:
+            return False
+        assert self.audio_format is not None
+        sample_rate = self.audio_format[1]
+        fits = joined.is_followed_by(block, interval, muted, sample_rate) and route.balance.allows(joined.size + size)
+        if fits:
+            joined.add(block, size)
+        if not fits or joined.sample_count * S >= AUDIO_MESSAGE_NS * sample_rate:
+            self._send_joined(route)
+        return fits
+
+    def _send_joined(self, route: _Route) -> None:
+        joined, route.joined = route.joined, None
+        if joined is not None:
+            block = joined.block()
+            header = self._header(route, block, joined.interval, joined.muted, None)
+            route.send(header, b"" if joined.muted else block.payload, joined.size)
 
     # --- shared memory ----------------------------------------------------------------------------
 

@@ -81,24 +81,34 @@ system_packages() {
     [ -z "$missing" ] || need $missing
 }
 
-# Chromium is apart: Ubuntu's package only fetches a snap, which containers cannot run. The tests
-# that play recordings in a browser are skipped without it. It is tried once per .venv.
-browser_works() {
-    for name in "${RECSVC_CHROMIUM-}" chromium chromium-browser google-chrome; do
-        [ -n "$name" ] && timeout 20 "$name" --version >/dev/null 2>&1 && return 0
+# Browsers are apart: Ubuntu's packages of them only fetch snaps, which containers cannot run. The tests
+# that play recordings in a browser are skipped without it. Each is tried once per .venv.
+starts() { # starts PROGRAM...: one of them does
+    for program in "$@"; do
+        [ -n "$program" ] && timeout 20 "$program" --version >/dev/null 2>&1 && return 0
     done
     return 1
 }
 
-browser() {
-    if [ -e .venv/.recsvc-browser ] || browser_works; then
+browser() { # browser NAME "PACKAGE..." PROGRAM...: the first package that can be installed
+    browser=$1
+    packages=$2
+    shift 2
+    if [ -e ".venv/.recsvc-$browser" ] || starts "$@"; then
         return 0
     fi
-    say "installing the system package chromium"
-    may_install chromium
-    install chromium || install chromium-browser || true
-    browser_works || say "no working Chromium from apt (on Ubuntu it is a snap): the tests in a browser are skipped"
-    : >.venv/.recsvc-browser
+    for package in $packages; do
+        say "installing the system package $package"
+        may_install "$package"
+        install "$package" && break
+    done
+    starts "$@" || say "no working $browser from apt (on Ubuntu it is a snap): the tests in it are skipped"
+    : >".venv/.recsvc-$browser"
+}
+
+browsers() {
+    browser chromium "chromium chromium-browser" "${RECSVC_CHROMIUM-}" chromium chromium-browser google-chrome
+    browser firefox firefox-esr "${RECSVC_FIREFOX-}" firefox-esr firefox # Ubuntu's package firefox would be a snap
 }
 
 # ---- Python ---------------------------------------------------------------------------------------
@@ -185,4 +195,4 @@ esac
 system_packages "$1"
 virtual_environment
 package "$1"
-[ "$1" = run ] || browser
+[ "$1" = run ] || browsers

@@ -94,8 +94,7 @@ CHROMIUM = Browser(
         "--autoplay-policy=no-user-gesture-required",
         "--user-data-dir=PROFILE",
     ),
-    # It discards the padding of the last packet of sound, of 20 ms, but counts it in the duration.
-    late_end_s=0.02,
+    late_end_s=0.0,
 )
 
 FIREFOX = Browser(
@@ -103,10 +102,8 @@ FIREFOX = Browser(
     programs=("firefox-esr", "firefox"),
     variable="RECSVC_FIREFOX",
     arguments=("--headless", "--no-remote", "--profile", "PROFILE"),
-    # It takes CodecDelay (20 ms) not off the time of sound. It plays the padding of the last packet (20 ms) where
-    # the pre-skip is whole packets: a packet of which nothing is heard moves its list of what to trim by one. The
-    # last picture lasts as long as the one before where the file does not say, here 34 ms.
-    late_end_s=0.04,
+    # It takes CodecDelay (7 ms) not off the time of sound.
+    late_end_s=0.008,
     preferences="""
 // The page plays by itself.
 user_pref("media.autoplay.default", 0);

@@ -268,6 +268,22 @@ def test_pushed_sound_and_pictures_keep_their_offset():
     assert decoded.pictures[6].at_s == pytest.approx(0.2, abs=TICK_S)
 
 
+def test_the_length_runs_to_the_stop_however_slow_the_pictures_come():
+    """A picture that could have lasted a second more ends with the recording."""
+    video, audio = recsvc.VideoSource(160, 120, when_full="wait"), recsvc.AudioSource(48_000, 1, when_full="wait")
+    recorder = recsvc.MediaRecorder(recsvc.MediaStream([video.track, audio.track]))
+    recorder.start()
+    base_ns = time.monotonic_ns() - 24 * S // 10
+    write_pictures(video, range(3), base_ns=base_ns, step_ns=S)
+    write_sound(audio, tone(48_000 * 24 // 10), 48_000, [4_800] * 24, base_ns=base_ns)
+    stopped_ns = time.monotonic_ns()
+    blob = finished(recorder)
+    assert blob.duration == pytest.approx((stopped_ns - base_ns) / S, abs=0.05)
+    file = ebml.read(blob.bytes())
+    assert file.duration_ms == pytest.approx(blob.duration * 1000)
+    assert decode(blob).counters == [0, 1, 2]
+
+
 # --- several at once ------------------------------------------------------------------------------
 
 
@@ -424,7 +440,7 @@ def test_the_pieces_of_a_timeslice_join_to_the_whole(timeslice):
     assert decoded_after_seek(recorder.recording, key.at_s) == key
     assert whole.duration_s == pytest.approx(recorder.recording.duration, abs=TICK_S)
     # What was handed out first plays without the rest, too.
-    assert len(decode(events[0].data).samples) == 960 * len(ebml.read(events[0].data.bytes()).of(2)) - 960
+    assert len(decode(events[0].data).samples) == 960 * len(ebml.read(events[0].data.bytes()).of(2)) - 336
 
 
 def test_request_data_gives_what_is_there_and_the_pieces_join():

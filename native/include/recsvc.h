@@ -187,9 +187,14 @@ int64_t recsvc_audio_output_samples(const recsvc_audio_encoder *encoder);
 /* Changes the bit rate from the next packet on; 500 to 512000. */
 int recsvc_audio_set_bits_per_second(recsvc_audio_encoder *encoder, int32_t bits_per_second);
 
-/* Samples at 48 kHz that a decoder must discard at the beginning (RFC 7845, "pre-skip"); constant, and
- * whole packets, so that no packet is ever cut at both ends. */
+/* Samples at 48 kHz that a decoder must discard at the beginning (RFC 7845, "pre-skip"): whole
+ * milliseconds; constant but for recsvc_audio_set_pre_skip. */
 int32_t recsvc_audio_pre_skip(const recsvc_audio_encoder *encoder);
+
+/* Makes the pre-skip longer or shorter, from the codec's look-ahead (312) to a whole packet (960), by
+ * silence in front. RECSVC_ERROR_STATE once a packet was made. For recordings of less than a packet:
+ * with 960 no packet has to be cut at both ends, which not every reader can. */
+int recsvc_audio_set_pre_skip(recsvc_audio_encoder *encoder, int32_t samples);
 
 /* Channels in the packets: 1 or 2. */
 int32_t recsvc_audio_output_channel_count(const recsvc_audio_encoder *encoder);

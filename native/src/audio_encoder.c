@@ -285,6 +285,16 @@ int32_t recsvc_audio_pre_skip(const recsvc_audio_encoder *encoder)
     return encoder ? encoder->packets.pre_skip : 0;
 }
 
+int recsvc_audio_set_pre_skip(recsvc_audio_encoder *encoder, int32_t samples)
+{
+    if (!encoder)
+        return recsvc_fail(RECSVC_ERROR_ARGUMENT, "encoder is NULL");
+    int status = refuse_if_over(encoder);
+    if (status == RECSVC_OK)
+        status = opus_packets_set_pre_skip(&encoder->packets, samples);
+    return status;
+}
+
 int32_t recsvc_audio_output_channel_count(const recsvc_audio_encoder *encoder)
 {
     return encoder ? encoder->mixer.channels_out : 0;

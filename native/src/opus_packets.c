@@ -8,6 +8,7 @@
 
 enum {
     PACKET_SAMPLES = RECSVC_OPUS_PACKET_SAMPLES,
+    MILLISECOND = RECSVC_OPUS_SAMPLE_RATE / 1000,
     /* The longest packet that one frame of Opus can fill: 1275 bytes and its table of contents. */
     PACKET_BYTES_MAX = 1276
 };
@@ -33,15 +34,13 @@ int opus_packets_open(opus_packets *self, const recsvc_audio_settings *settings,
         error = opus_encoder_ctl(self->opus, OPUS_SET_VBR(is_variable));
     if (error == OPUS_OK)
         error = opus_encoder_ctl(self->opus, OPUS_SET_COMPLEXITY(settings->complexity));
-    opus_int32 look_ahead = 0;
     if (error == OPUS_OK)
-        error = opus_encoder_ctl(self->opus, OPUS_GET_LOOKAHEAD(&look_ahead));
+        error = opus_encoder_ctl(self->opus, OPUS_GET_LOOKAHEAD(&self->look_ahead));
     if (error != OPUS_OK)
         return opus_failure("settings", error);
-    /* Silence in front makes the pre-skip whole packets: readers that cannot cut one packet at both
-     * ends (libavformat's) then hear a recording of a single packet right, too. */
-    self->pre_skip = (look_ahead + PACKET_SAMPLES - 1) / PACKET_SAMPLES * PACKET_SAMPLES;
-    self->fill = (size_t)(self->pre_skip - look_ahead) % PACKET_SAMPLES;
+    /* Silence in front makes the pre-skip whole milliseconds, to which Chromium rounds it. */
+    self->pre_skip = (self->look_ahead + MILLISECOND - 1) / MILLISECOND * MILLISECOND;
+    self->fill = (size_t)(self->pre_skip - self->look_ahead);
     return RECSVC_OK;
 }
 
@@ -87,6 +86,25 @@ int opus_packets_push(void *context, const float *samples, size_t count)
         }
     }
     return RECSVC_OK;
+}
+
+int opus_packets_set_pre_skip(opus_packets *self, int32_t samples)
+{
+    int status = recsvc_check_range("pre_skip", samples, self->look_ahead, PACKET_SAMPLES);
+    if (status != RECSVC_OK)
+        return status;
+    if (self->packet_count > 0)
+        return recsvc_fail(RECSVC_ERROR_STATE, "the pre-skip is fixed: a packet was made already");
+    size_t channels = (size_t)self->channel_count;
+    size_t silence = (size_t)(self->pre_skip - self->look_ahead);
+    size_t count = self->fill - silence;
+    float kept[PACKET_SAMPLES * 2];
+    memcpy(kept, self->packet + silence * channels, count * channels * sizeof *kept);
+    memset(self->packet, 0, sizeof self->packet);
+    self->pre_skip = samples;
+    self->fill = (size_t)(samples - self->look_ahead);
+    self->samples_total -= (int64_t)count;
+    return opus_packets_push(self, kept, count);
 }
 
 /* Fills up with silence until the last sample pushed has left the encoder. What is decoded begins

@@ -10,6 +10,7 @@ typedef struct opus_packets {
     struct OpusEncoder *opus;
     packet_queue queue;
     int32_t channel_count; /* 1 or 2 */
+    int32_t look_ahead;
     int32_t pre_skip; /* decoded samples in front of the first that came in: silence and look-ahead */
     int64_t samples_total; /* that came in */
     int64_t packet_count;
@@ -22,6 +23,9 @@ int opus_packets_open(opus_packets *self, const recsvc_audio_settings *settings,
                       int32_t channel_count);
 
 int opus_packets_set_bits_per_second(opus_packets *self, int32_t bits_per_second);
+
+/* Changes the pre-skip; possible until the first packet is made. */
+int opus_packets_set_pre_skip(opus_packets *self, int32_t samples);
 
 /* A resampler_sink: `self` takes samples of any count. */
 int opus_packets_push(void *self, const float *samples, size_t count);

@@ -119,12 +119,45 @@ static void packets_wait_to_be_taken(void)
     CHECK_OK(recsvc_audio_take(encoder, &packet, 1, &count));
     CHECK_INT(packet.pts, 0);
     CHECK_OK(recsvc_audio_drain(encoder));
-    for (int64_t pts = 960; pts < 6960; pts += 960) {
+    for (int64_t pts = 960; pts < 6336; pts += 960) {
         CHECK_OK(recsvc_audio_take(encoder, &packet, 1, &count));
         CHECK_INT(packet.pts, pts);
     }
-    CHECK_INT(packet.padding_samples, 8 * 960 - 6960);
+    CHECK_INT(packet.padding_samples, 7 * 960 - 6336);
     CHECK_INT(recsvc_audio_take(encoder, &packet, 1, &count), RECSVC_EMPTY);
+    recsvc_audio_close(&encoder);
+}
+
+/* A longer pre-skip is silence in front: what came in before it stays, and is behind it. */
+static void pre_skip_changes_until_a_packet_is_made(void)
+{
+    CHECK_FAILS(recsvc_audio_set_pre_skip(NULL, 960), RECSVC_ERROR_ARGUMENT, "NULL");
+    recsvc_audio_settings settings = audio_settings(48000, 2, RECSVC_SAMPLE_S16);
+    for (size_t count = 0; count <= 623; count += 89) {
+        recsvc_audio_encoder *encoder = audio_open(&settings);
+        CHECK_OK(recsvc_audio_push(encoder, NULL, 0, count));
+        CHECK_FAILS(recsvc_audio_set_pre_skip(encoder, 311), RECSVC_ERROR_ARGUMENT, "pre_skip");
+        CHECK_FAILS(recsvc_audio_set_pre_skip(encoder, 961), RECSVC_ERROR_ARGUMENT, "pre_skip");
+        CHECK_OK(recsvc_audio_set_pre_skip(encoder, 312));
+        CHECK_OK(recsvc_audio_set_pre_skip(encoder, 960));
+        CHECK_INT(recsvc_audio_pre_skip(encoder), 960);
+        CHECK_INT(recsvc_audio_output_samples(encoder), (int64_t)count);
+        CHECK_OK(recsvc_audio_drain(encoder));
+        recsvc_packet packets[3];
+        size_t made = 0;
+        if (count > 0) {
+            CHECK_OK(recsvc_audio_take(encoder, packets, 3, &made));
+            CHECK_INT(made, 2);
+            CHECK_INT(packets[0].padding_samples, 0);
+            CHECK_INT(packets[1].padding_samples, 960 - (int64_t)count);
+        }
+        CHECK_INT(recsvc_audio_output_samples(encoder), (int64_t)count);
+        CHECK_FAILS(recsvc_audio_set_pre_skip(encoder, 960), RECSVC_ERROR_STATE, "drained");
+        recsvc_audio_close(&encoder);
+    }
+    recsvc_audio_encoder *encoder = audio_open(&settings);
+    CHECK_OK(recsvc_audio_push(encoder, NULL, 0, 936));
+    CHECK_FAILS(recsvc_audio_set_pre_skip(encoder, 960), RECSVC_ERROR_STATE, "already");
     recsvc_audio_close(&encoder);
 }
 
@@ -135,5 +168,6 @@ int main(void)
     pushes_are_checked();
     ends_are_checked();
     packets_wait_to_be_taken();
+    pre_skip_changes_until_a_packet_is_made();
     return 0;
 }

@@ -19,7 +19,7 @@ static void check_length(const recsvc_audio_settings *settings, const void *samp
                 chunk);
     CHECK_INT(sound.count, wanted);
     /* No packet more than needed: (wanted + pre-skip) rounded up, and none for nothing. */
-    CHECK_INT(sound.packet_count, wanted ? (wanted + 960 + 959) / 960 : 0);
+    CHECK_INT(sound.packet_count, wanted ? (wanted + 336 + 959) / 960 : 0);
     heard_free(&sound);
 }
 

@@ -79,7 +79,7 @@ listener *listener_open(recsvc_audio_encoder *encoder)
     self->encoder = encoder;
     self->sound.channels = recsvc_audio_output_channel_count(encoder);
     self->skip = (size_t)recsvc_audio_pre_skip(encoder);
-    CHECK(self->skip == 960);
+    CHECK(self->skip == 336);
     int error = 0;
     self->opus = opus_decoder_create(48000, self->sound.channels, &error);
     CHECK(self->opus != NULL);

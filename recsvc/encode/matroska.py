@@ -15,7 +15,8 @@ CLUSTER_BYTES_MAX = 4 * 1024 * 1024
 AUDIO_CUE_MS = 5_000
 """Without video, a Cue this often: a day has 350 KB of them; between them players go by cluster sizes."""
 EXPLICIT_DURATION_MS = 1_000
-"""A picture shown this long says so (BlockDuration): readers cannot guess it for the last one of a file."""
+"""A picture shown this long says so (BlockDuration), as does a recording's last one: readers take the distance of the
+two before for it. A file that a crash cuts is wrong by less than this."""
 
 _VIDEO, _AUDIO = 1, 2  # track numbers; where times are equal, video comes first
 
@@ -61,12 +62,19 @@ class MatroskaWriter:
         self._cues_seek_at = len(start) - _SEEK_SIZE
         start += _element(0x1549A966, info + _void(11))
         self._duration_at = len(start) - 11
+        self._audio_at = len(start) + len(tracks) - len(_audio_entry(audio))
         spool.write(start + tracks)
 
-    def add_video(self, data: bytes, pts_ns: int, duration_ns: int, is_key_frame: bool) -> None:
+    def replace_audio(self, audio: AudioTrack) -> None:
+        """Describes the audio track anew, in as many bytes: with another pre-skip, say."""
+        self._spool.patch(self._audio_at, _audio_entry(audio))
+
+    def add_video(self, data: bytes, pts_ns: int, duration_ns: int, is_key_frame: bool, is_last: bool) -> None:
         ms = max((pts_ns + 500_000) // 1_000_000, self._last_ms[_VIDEO] + 1)
         duration_ms = (pts_ns + duration_ns + 500_000) // 1_000_000 - ms
         explicit_ms = duration_ms if duration_ms >= EXPLICIT_DURATION_MS else 0
+        if is_last:
+            explicit_ms = max((pts_ns + duration_ns) // 1_000_000 - ms, 1)  # not beyond the end of the recording
         self._add(_Packet(ms, _VIDEO, data, is_key_frame, explicit_ms))
 
     def add_audio(self, data: bytes, start: int, duration: int, padding: int) -> None:
@@ -171,7 +179,8 @@ def _audio_entry(track: AudioTrack | None) -> bytes:
     delay_ns = (track.pre_skip_samples * 10**9 + OPUS_RATE // 2) // OPUS_RATE
     sound = _element(0xB5, struct.pack(">d", OPUS_RATE)) + _uint(0x9F, track.channel_count)
     # CodecDelay is the pre-skip; SeekPreRoll is 80 ms for every Opus stream (RFC 7845 section 4.6).
-    delays = _uint(0x56AA, delay_ns) + _uint(0x56BB, 80_000_000)
+    # Always as many bytes, for ``replace_audio``.
+    delays = _element(0x56AA, delay_ns.to_bytes(4, "big")) + _uint(0x56BB, 80_000_000)
     return _entry(_AUDIO, b"A_OPUS", _element(0x63A2, opus_head(track)) + delays + _element(0xE1, sound))
 
 

@@ -69,8 +69,7 @@ class Muxer:
         self._path = os.fspath(path)
         self._failure: errors.RecorderError | None = None
         self._closed = False
-        self._has_video, self._has_audio = video is not None, audio is not None
-        self._pre_skip = audio.pre_skip_samples if audio is not None else 0
+        self._has_video, self._audio = video is not None, audio
         try:
             self._spool = SpoolFile(self._path)
             self._writer: MatroskaWriter | OggWriter
@@ -84,11 +83,25 @@ class Muxer:
             raise self._failed(error) from error
         self.header_size = 0 if container == "ogg" else self._spool.size
 
-    def write_video(self, data: bytes, pts_ns: int, duration_ns: int, is_key_frame: bool) -> None:
+    def set_pre_skip(self, pre_skip_samples: int) -> None:
+        """Another pre-skip than the one announced; only before the first sound was written, and not for Ogg."""
+        if not isinstance(self._writer, MatroskaWriter) or self._audio is None:
+            raise errors.InvalidStateError(f"{self._path}: the pre-skip of this recording is fixed")
+        self._check()
+        self._audio = self._audio._replace(pre_skip_samples=pre_skip_samples)
+        try:
+            self._writer.replace_audio(self._audio)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def write_video(
+        self, data: bytes, pts_ns: int, duration_ns: int, is_key_frame: bool, is_last: bool = False
+    ) -> None:
         """Takes one VP8 or VP9 frame, shown from ``pts_ns`` on; the first must be a key frame.
 
         ``duration_ns`` may be an estimate: a picture lasts until the next or the recording's end, so do not
-        hold a frame back for it. A frame in the same millisecond as the one before is moved to the next.
+        hold a frame back for it; but that of the one that ``is_last`` is in the file. A frame in the same
+        millisecond as the one before is moved to the next.
         """
         if not self._has_video or not isinstance(self._writer, MatroskaWriter):
             raise errors.InvalidStateError(f"{self._path}: this recording has no video track")
@@ -96,7 +109,7 @@ class Muxer:
             raise ValueError(f"no video packet: {len(data)} bytes at {pts_ns} ns for {duration_ns} ns")
         self._check()
         try:
-            self._writer.add_video(data, pts_ns, duration_ns, is_key_frame)
+            self._writer.add_video(data, pts_ns, duration_ns, is_key_frame, is_last)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -104,13 +117,13 @@ class Muxer:
         """Takes one Opus packet. All numbers are 48 kHz samples.
 
         ``pts_samples``: when the packet's first decoded sample would be heard if nothing were skipped. The
-        first packet of a track whose first captured sample is at recording time T has T - pre-skip (so -960,
+        first packet of a track whose first captured sample is at recording time T has T - pre-skip (so -336,
         say, for T = 0), each further one ``duration_samples`` more. ``padding_samples``: how many of its last
         samples are not part of the recording (less than ``duration_samples``; only the last packet has any).
         """
-        if not self._has_audio:
+        if self._audio is None:
             raise errors.InvalidStateError(f"{self._path}: this recording has no audio track")
-        start = pts_samples + self._pre_skip
+        start = pts_samples + self._audio.pre_skip_samples
         if not data or start < 0 or not 0 <= padding_samples < duration_samples:
             lengths = f"{duration_samples} - {padding_samples} samples"
             raise ValueError(f"no audio packet: {len(data)} bytes at {pts_samples} for {lengths}")

@@ -168,7 +168,7 @@ class AudioEncoder(_Encoder):
     """
 
     pre_skip_samples: int
-    """Samples at 48 kHz that a decoder discards at the beginning (RFC 7845): whole packets."""
+    """Samples at 48 kHz that a decoder discards at the beginning (RFC 7845): whole milliseconds."""
     output_channel_count: int
     """Channels in the packets: 1 or 2."""
 
@@ -251,6 +251,13 @@ class AudioEncoder(_Encoder):
             _check(status)
             self._set_format(sample_format, channel_count)
             return self._collect(handle)
+
+    def set_pre_skip(self, sample_count: int) -> None:
+        """Makes ``pre_skip_samples`` 312 to 960, by silence in front. ``InvalidStateError`` once a packet was made."""
+        with self._lock:
+            handle = self._handle()
+            _check(_in_range(_lib.recsvc_audio_set_pre_skip, handle, sample_count))
+            self.pre_skip_samples = sample_count
 
     def set_stretch(self, ppm: float) -> None:
         """Makes sound longer by ``ppm`` millionths from here on; negative: shorter; -5000 to 5000.

@@ -195,7 +195,7 @@ class Worker:
     def _accept(self, parts: list[Any]) -> None:
         if not 2 <= len(parts) <= 3:
             raise messages.MessageError(f"{len(parts)} parts: expected identity, header and at most one payload")
-        message = messages.DATA.decode(parts[1])
+        message = messages.DATA.decode(parts[1].buffer)
         route = self._routes.get(message.route)
         if route is None:
             raise messages.MessageError(f"route {message.route!r} is not open here")
@@ -246,7 +246,7 @@ class Worker:
         self._refused += 1
         route = ""
         with contextlib.suppress(messages.MessageError, IndexError):
-            route = messages.DATA.decode(parts[1]).route
+            route = messages.DATA.decode(parts[1].buffer).route
         known = self._routes.get(route)
         if known is not None:
             known.recording.tracks[route].account.drop("refused", 1)

@@ -40,6 +40,7 @@ class Recording:
         self._origin_ns: int | None = None
         self._held: list[MuxPacket] = []
         self._duration_ns = 0
+        self._last_picture: MuxPacket | None = None
         self._active_ns = time.monotonic_ns()
         self._flushed = True
         video = audio = None
@@ -148,8 +149,9 @@ class Recording:
     def _mux(self, packet: MuxPacket, origin_ns: int) -> None:
         at_ns = max(packet.recorded_ns - origin_ns, 0)
         if packet.kind == "video":
-            self._muxer.write_video(packet.data, at_ns, packet.duration_ns, packet.is_key_frame)
-            self._duration_ns = max(self._duration_ns, at_ns + packet.duration_ns)
+            self._muxer.write_video(packet.data, at_ns, packet.duration_ns, packet.is_key_frame, packet.is_last)
+            self._duration_ns = max(self._duration_ns, at_ns)
+            self._last_picture = packet
         else:
             track = self._audio
             assert track.first_ns is not None
@@ -195,11 +197,16 @@ class Recording:
         try:
             until_ns = self._until_ns if self._until_ns is not None else 0
             for track in self.tracks.values():
+                if isinstance(track, AudioTrack) and self.format.container != "ogg" and track.skip_whole_packet():
+                    self._muxer.set_pre_skip(track.pre_skip_samples)
                 self._write(track.drain(until_ns))
             self.reached("encoders_drained")
             self._release_held(all_of_it=True)
             if self._origin_ns is not None:
                 ends = [track.end_ns for track in self.tracks.values() if track.end_ns is not None]
+                last = self._last_picture
+                if last is not None and last.recorded_ns >= until_ns:  # stamps that run ahead of time
+                    ends.append(last.recorded_ns + last.duration_ns)
                 self._duration_ns = max([self._duration_ns, *(end - self._origin_ns for end in [*ends, until_ns])])
             self._muxer.finish(self._duration_ns)
             self.reached("muxed")

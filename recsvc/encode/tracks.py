@@ -16,9 +16,11 @@ from . import native
 from .timeline import AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
 
 OPUS_RATE = 48_000
+_PACKET_SAMPLES = 960
 _KEY_FRAME_DISTANCE_MAX = 30_000  # ours to decide (timeline.KeyFrames); some decoders fail beyond so many others
 _SPEEDS: dict[VideoCodec, tuple[int, ...]] = {"vp8": (-6, -9, -12, -16), "vp9": (8, 9)}  # normal, then hurried
-_LEVEL_EVERY_NS = 100_000_000  # the level meter looks at one sound block in this time: it must cost nothing
+_LEVEL_EVERY_NS = 100_000_000  # the level meter looks at a few samples in this time: it must cost nothing
+_LEVEL_VALUES = 960
 
 
 class MuxPacket(NamedTuple):
@@ -31,6 +33,7 @@ class MuxPacket(NamedTuple):
     is_key_frame: bool
     opus_pts: int = 0
     padding_samples: int = 0
+    is_last: bool = False
 
 
 def units_of(header: VideoFrame | AudioFrame) -> int:
@@ -136,7 +139,7 @@ class VideoTrack:
         done = self.release(None)
         if done and until_ns > done[-1].recorded_ns:
             done[-1] = done[-1]._replace(duration_ns=until_ns - done[-1].recorded_ns)
-        return done
+        return [*done[:-1], done[-1]._replace(is_last=True)] if done else done
 
     def leave_out(self, until_ns: int) -> None:
         """Pictures captured after this recorded time (a pause, a stop) were not asked for."""
@@ -196,7 +199,6 @@ class AudioTrack:
             bits_per_second=options.audio_bits_per_second,
             bitrate_mode=options.audio_bitrate_mode,
         )
-        self.pre_skip_samples = self._encoder.pre_skip_samples
         self.output_channel_count = self._encoder.output_channel_count
         self._level: float | None = None
         self._level_ns = 0
@@ -208,6 +210,18 @@ class AudioTrack:
     @property
     def end_ns(self) -> int | None:
         return self._timeline.end_ns
+
+    @property
+    def pre_skip_samples(self) -> int:
+        return self._encoder.pre_skip_samples
+
+    def skip_whole_packet(self) -> bool:
+        """To be called at the end: where all there is fits into one packet, which libavformat cannot cut at both ends,
+        the pre-skip becomes a packet of its own. Not always so: Firefox loses the padding then. Whether it did."""
+        if not 0 < self._encoder.output_samples <= _PACKET_SAMPLES - self.pre_skip_samples:
+            return False
+        self._encoder.set_pre_skip(_PACKET_SAMPLES)
+        return True
 
     def encode(self, header: AudioFrame, samples: Any, offset_ns: int) -> list[MuxPacket]:
         packets = []
@@ -254,7 +268,7 @@ class AudioTrack:
             return
         self._level_ns = header.captured_ns
         is_s16 = header.sample_format == "s16"
-        values = memoryview(samples).cast("B").cast("h" if is_s16 else "f")
+        values = memoryview(samples).cast("B").cast("h" if is_s16 else "f")[:_LEVEL_VALUES]
         peak = max(max(values), -min(values)) / (32768 if is_s16 else 1)
         self._level = 20 * math.log10(peak) if 0 < peak < math.inf else -120.0
 

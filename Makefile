@@ -6,7 +6,7 @@ CONFIGURE := cmake -S . -G Ninja -DRECSVC_TESTS=ON -DRECSVC_PYTHON=OFF
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: bench help setup setup-test demo test lint types ctest sanitize pytest wheel-test format clean
+.PHONY: bench bench-report help setup setup-test demo test lint types ctest sanitize pytest wheel-test format clean
 
 # $(call failed,WHAT): ends the command before it with one clear line.
 failed = || { echo "recsvc: error: $(1) failed (lines above)" >&2; exit 1; }
@@ -54,8 +54,14 @@ pytest: setup-test ## run the Python tests
 	@echo "recsvc: running the Python tests"
 	@$(BIN)/python -m pytest
 
-bench: setup-test ## measure: stop to dataavailable, start (60 times each; minutes)
-	@RECSVC_BENCH_ROUNDS=60 $(BIN)/python -m pytest bench --benchmark-sort=name --benchmark-columns=min,median,max,rounds
+bench: setup-test ## measure everything in full size (about 25 minutes, best alone on the machine)
+	@mkdir -p build
+	@RECSVC_BENCH_ROUNDS=60 RECSVC_BENCH_SECONDS=10 RECSVC_BENCH_HOURS=10 $(BIN)/python -m pytest bench --timeout=1800 \
+		--benchmark-json=build/bench.json --benchmark-sort=name --benchmark-columns=min,median,max,rounds
+
+bench-report: setup-test ## tables and plots of the last `make bench` into bench/README.md
+	@test -s build/bench.json || $(MAKE) --no-print-directory bench
+	@$(BIN)/python bench/report.py build/bench.json $(call failed,the report)
 
 wheel-test: setup ## build the wheel, install it into an empty environment, record 1 s with it
 	@echo "recsvc: building the wheel"

@@ -19,11 +19,12 @@ from typing import Any
 
 import load
 import pytest
-import recsvc
 import workloads
 from workloads import A1, ROUNDS, W1, W1_VP9, W2, Workload
 
-RECORD_S = (0.4, 0.8) if workloads.FULL else (0.15, 0.35)
+import recsvc
+
+RECORD_S = (0.4, 0.8) if workloads.FULL else (0.08, 0.2)
 """A recording is stopped at a random moment of this interval: many frames long, so that every phase is as likely."""
 NEIGHBOURS = (1, 8, 32) if workloads.FULL else (8,)
 TIMESLICE_MS = 100

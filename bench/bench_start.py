@@ -1,0 +1,79 @@
+"""How long it takes until something is recorded: from a cold program, and in one that has recorded before."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import workloads
+from workloads import A1, ROUNDS, W1, Workload
+
+import recsvc
+
+COLD = """
+import json, time
+begin = time.perf_counter()
+import recsvc
+imported = time.perf_counter()
+with recsvc.get_user_media(audio="test:", video="test:") as stream:
+    opened = time.perf_counter()
+    with recsvc.MediaRecorder(stream) as recorder:
+        recorder.start()
+        recorder.wait("start", 20)
+        begun = time.perf_counter()
+print(json.dumps({"import_ms": imported - begin, "get_user_media_ms": opened - imported, "start_ms": begun - opened}))
+"""
+
+
+@pytest.mark.parametrize("work", [A1, W1], ids=lambda work: work.name)
+def test_start_warm(benchmark: Any, work: Workload) -> None:
+    """From `start()` to its event, in a program that has recorded before, with the source open."""
+    benchmark.group = "start: warm, to the start event"
+    taken_ms: list[float] = []
+    with work.capture() as stream:
+        recorder = work.recorder(stream)
+
+        def start() -> None:
+            recorder.start()
+            recorder.wait("start", 20)
+
+        def stop() -> None:
+            recorder.stop()
+            assert recorder.wait("stop", workloads.WAIT_S).type == "stop"
+
+        benchmark.pedantic(start, teardown=stop, rounds=ROUNDS, iterations=1)
+        taken_ms = [one_s * 1e3 for one_s in benchmark.stats.stats.data] if benchmark.stats else []
+    if taken_ms:
+        benchmark.extra_info.update(workloads.spread(taken_ms, "ms"))
+
+
+@pytest.mark.parametrize("work", [A1, W1], ids=lambda work: work.name)
+def test_get_user_media_warm(benchmark: Any, work: Workload) -> None:
+    """Opens the synthetic source in a program whose controller runs already: a new capture process."""
+    benchmark.group = "start: get_user_media, controller running"
+    streams: list[recsvc.MediaStream] = []
+    benchmark.pedantic(
+        lambda: streams.append(work.capture()),
+        teardown=lambda: streams.pop().close(),
+        rounds=max(1, ROUNDS // 6),
+        iterations=1,
+    )
+    assert not streams
+
+
+def test_start_cold(benchmark: Any) -> None:
+    """A new program: import, private controller, capture, first `start` event. The benchmark's own number has the
+    interpreter's own start and end with it; what is inside stands in `extra_info`."""
+    benchmark.group = "start: cold"
+    parts_ms: list[dict[str, float]] = []
+
+    def once() -> None:
+        done = subprocess.run([sys.executable, "-c", COLD], capture_output=True, text=True, timeout=60, check=True)
+        parts_ms.append({name: taken_s * 1e3 for name, taken_s in json.loads(done.stdout).items()})
+
+    benchmark.pedantic(once, rounds=max(1, ROUNDS // 6), iterations=1)
+    medians = {name: workloads.percentile([one[name] for one in parts_ms], 0.5) for name in parts_ms[0]}
+    benchmark.extra_info.update(inside_ms=sum(medians.values()), **medians)

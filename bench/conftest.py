@@ -1,0 +1,53 @@
+"""Each file of benchmarks gets a spool and a controller of its own, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import processes
+import pytest
+import workloads
+
+from recsvc import client
+
+GONE_LIMIT_S = 20.0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_service() -> Iterator[None]:
+    """A fresh private controller; behind it no process is left. ``RECSVC_BENCH_SPOOL`` says on which disk to write."""
+    client.close_all()
+    base = workloads.text("RECSVC_BENCH_SPOOL", "") or None
+    directory = Path(tempfile.mkdtemp(prefix="rsb-", dir=base))
+    (directory / "run").mkdir(mode=0o700)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RECSVC_SPOOL", str(directory / "spool"))
+            patch.setenv("XDG_RUNTIME_DIR", str(directory / "run"))
+            patch.delenv("RECSVC_SERVICE", raising=False)
+            gc.collect()
+            gc.freeze()  # pytest's many objects are no part of a program that records
+            yield
+            gc.unfreeze()
+            client.close_all()
+            gc.collect()
+        deadline_s = time.monotonic() + GONE_LIMIT_S
+        while left := [one for one in processes.tree() if one.role in processes.ROLES]:
+            assert time.monotonic() < deadline_s, f"left behind: {left}"
+            time.sleep(0.01)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def described(request: pytest.FixtureRequest) -> None:
+    """Each result says by which versions it came about."""
+    if "benchmark" in request.fixturenames:
+        benchmark: Any = request.getfixturevalue("benchmark")
+        benchmark.extra_info["versions"] = workloads.versions()

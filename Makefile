@@ -6,7 +6,7 @@ CONFIGURE := cmake -S . -G Ninja -DRECSVC_TESTS=ON -DRECSVC_PYTHON=OFF
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: bench bench-report help setup setup-test demo test lint types ctest sanitize pytest wheel-test format clean
+.PHONY: bench bench-peers bench-report help setup setup-test demo test lint types ctest sanitize pytest wheel-test format clean
 
 # $(call failed,WHAT): ends the command before it with one clear line.
 failed = || { echo "recsvc: error: $(1) failed (lines above)" >&2; exit 1; }
@@ -56,12 +56,19 @@ pytest: setup-test ## run the Python tests
 
 bench: setup-test ## measure everything in full size (about 25 minutes, best alone on the machine)
 	@mkdir -p build
-	@RECSVC_BENCH_ROUNDS=60 RECSVC_BENCH_SECONDS=10 RECSVC_BENCH_HOURS=10 $(BIN)/python -m pytest bench --timeout=1800 \
+	@RECSVC_BENCH_ROUNDS=60 RECSVC_BENCH_SECONDS=10 RECSVC_BENCH_HOURS=10 $(BIN)/python -m pytest bench --ignore=bench/peers --timeout=1800 \
 		--benchmark-json=build/bench.json --benchmark-sort=name --benchmark-columns=min,median,max,rounds
+
+bench-peers: setup-test ## record the same with recsvc and seven others, side by side (an hour or more)
+	@tools/setup_peers.sh
+	@mkdir -p build
+	@RECSVC_BENCH_ROUNDS=$${RECSVC_BENCH_ROUNDS:-60} $(BIN)/python -m pytest bench/peers --timeout=7200 \
+		--benchmark-json=build/peers.json --benchmark-sort=name --benchmark-columns=min,median,max,rounds
+	@$(BIN)/python bench/peers/report.py build/peers.json
 
 bench-report: setup-test ## tables and plots of the last `make bench` into bench/README.md
 	@test -s build/bench.json || $(MAKE) --no-print-directory bench
-	@$(BIN)/python bench/report.py build/bench.json $(call failed,the report)
+	@$(BIN)/python bench/report.py build/bench.json $(wildcard build/peers.json) $(call failed,the report)
 
 wheel-test: setup ## build the wheel, install it into an empty environment, record 1 s with it
 	@echo "recsvc: building the wheel"

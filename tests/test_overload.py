@@ -42,3 +42,16 @@ def test_finish_late_drops_nothing_and_finishes_after_the_stop() -> None:
     assert taken == PICTURES
     assert (track.frames_encoded, track.frames_dropped) == (PICTURES, 0)
     assert len(media.decode(recorder.recording).pictures) == PICTURES
+
+
+def test_a_writer_that_waits_is_no_overload() -> None:
+    """It writes as fast as the encoder encodes: nothing is gained by a hurry that costs quality."""
+    source = recsvc.VideoSource(WIDTH, HEIGHT, when_full="wait")
+    recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
+    noise = os.urandom(WIDTH * HEIGHT * 3 // 2)
+    recorder.start()
+    assert all(source.write(noise, n * 1_000_000_000 // 30) for n in range(PICTURES))
+    recorder.stop()
+    recorder.wait("stop", DEADLINE_S)
+    [track] = recorder.statistics().tracks
+    assert (track.frames_encoded, track.speed_raised) == (PICTURES, 0)

@@ -49,6 +49,7 @@ class _Route:
         self.bytes_done = 0
         self.frames_told = self.bytes_told = 0
         self.released = 0
+        self.waits = False
         self.rings: dict[int, RingView] = {}
 
 
@@ -200,7 +201,7 @@ class Worker:
         if route is None:
             raise messages.MessageError(f"route {message.route!r} is not open here")
         if isinstance(message, messages.Attach):
-            route.identity = parts[0]
+            route.identity, route.waits = parts[0], message.waits
             return
         if isinstance(message, messages.Ring):
             self._map_ring(route, message)
@@ -273,7 +274,7 @@ class Worker:
             if isinstance(message, messages.End):
                 self._route_ended(name, route, message)
                 return
-            recording.encode(name, message, payload, self._scheduler.waiting(name))
+            recording.encode(name, message, payload, 0 if route.waits else self._scheduler.waiting(name))
             piece = recording.due_piece()
             if piece is not None:
                 self._send(piece)

@@ -62,7 +62,7 @@ class Recording:
     def encode(self, route: str, header: VideoFrame | AudioFrame, payload: Any, waiting: int = 0) -> None:
         """Encodes one frame and writes the packets that are ready. The payload is read only during the call.
 
-        ``waiting``: how many more of this route are there already.
+        ``waiting``: how many more of this route pile up.
         """
         track = self.tracks[route]
         if isinstance(track, VideoTrack):

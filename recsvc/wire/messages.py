@@ -49,9 +49,11 @@ def picture_bytes(pixel_format: str, width: int, height: int) -> int:
 
 
 class Attach(Message, tag="attach", kw_only=True):
-    """First message of a route: from here on the worker knows where its credits go."""
+    """First message of a route: from here on the worker knows where its credits go. ``waits``: a sender without credit
+    waits, so a full queue is no overload."""
 
     route: Name
+    waits: bool = False
 
 
 class Ring(Message, tag="ring", kw_only=True):

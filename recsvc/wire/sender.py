@@ -89,9 +89,9 @@ class _Route:
         self.ring_told = self.ring_ready = 0  # the ring it was told of, the ring it has mapped
         self.in_ring: deque[tuple[int, FrameRing, int]] = deque()  # sequence and place of pictures not yet released
 
-    def open(self, endpoint: str) -> None:
+    def open(self, endpoint: str, *, waits: bool) -> None:
         self.socket = sockets.data_client(endpoint)
-        self.socket.send(messages.encode(messages.Attach(route=self.name)))
+        self.socket.send(messages.encode(messages.Attach(route=self.name, waits=waits)))
         for header, payload in self.backlog:
             self._put(header, payload)
         self.backlog = []
@@ -185,7 +185,7 @@ class FrameSender:
         with self._lock:
             route = self._routes.get(description.route)
             if route is not None:
-                route.open(description.endpoint)
+                route.open(description.endpoint, waits=self.when_full == "wait")
                 self._changed.notify_all()
 
     def begin(self, description: messages.RouteDescription, from_ns: int, enabled: bool = True) -> None:

@@ -1,0 +1,24 @@
+"""All recorders by name. Each module is loaded only where its recorder runs: they need different Pythons."""
+
+from __future__ import annotations
+
+import importlib
+
+from .recorder import Recorder
+
+_CLASSES = {
+    "floor": ("floor_peer", "Floor"),
+    "recsvc": ("recsvc_peer", "Recsvc"),
+    "pyav": ("pyav_peer", "PyAV"),
+    "ffmpeg": ("ffmpeg_peer", "FFmpeg"),
+    "gstreamer": ("gstreamer_peer", "GStreamer"),
+    "aiortc": ("aiortc_peer", "Aiortc"),
+    "chromium": ("browser_peer", "Chromium"),
+    "firefox": ("browser_peer", "Firefox"),
+}
+NAMES = tuple(_CLASSES)
+
+
+def find(name: str) -> type[Recorder]:
+    module, class_name = _CLASSES[name]
+    return getattr(importlib.import_module(f".{module}", __package__), class_name)

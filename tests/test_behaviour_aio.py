@@ -13,8 +13,8 @@ import pytest
 pytest.register_assert_rewrite("behaviour")
 
 from behaviour import ALL_IN_ORDER, Behaviour, Studio, record_events, types_of, until  # noqa: E402
-from conftest import role_processes  # noqa: E402
 from media import DEADLINE_S, SMALL_TEST, assert_consecutive, decode  # noqa: E402
+from traces import role_processes  # noqa: E402
 
 import recsvc  # noqa: E402
 from recsvc import aio  # noqa: E402

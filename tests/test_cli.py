@@ -15,9 +15,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import role_processes
 from fixtures_media import wait_until
 from media import DEADLINE_S, SMALL_TEST, assert_consecutive, complaints, decode
+from traces import role_processes
 
 import recsvc
 

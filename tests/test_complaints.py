@@ -15,7 +15,6 @@ from pathlib import Path
 import ebml
 import numpy as np
 import pytest
-from conftest import SPOOL, role_processes
 from fixtures_media import wait_until
 from media import (
     DEADLINE_S,
@@ -30,6 +29,7 @@ from media import (
     opened,
     tone,
 )
+from traces import SPOOL, role_processes
 
 import recsvc
 from recsvc.errors import InvalidModificationError, InvalidStateError

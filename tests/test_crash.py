@@ -18,7 +18,6 @@ from pathlib import Path
 
 import ebml
 import pytest
-from conftest import role_processes, runtime_directories
 from fixtures_media import make_file, wait_until
 from media import (
     DEADLINE_S,
@@ -32,6 +31,7 @@ from media import (
     decode,
     record_for,
 )
+from traces import role_processes, runtime_directories
 
 import recsvc
 from recsvc.errors import NotReadableError, ServiceError, UnknownError

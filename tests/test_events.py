@@ -11,7 +11,6 @@ import threading
 import time
 
 import pytest
-from conftest import role_processes, runtime_directories
 from fixtures_media import wait_until
 from media import (
     DEADLINE_S,
@@ -26,6 +25,7 @@ from media import (
     record_for,
     sample_count_by_container,
 )
+from traces import role_processes, runtime_directories
 
 import recsvc
 from recsvc.errors import InvalidModificationError, InvalidStateError, NotSupportedError, ServiceError, UnknownError

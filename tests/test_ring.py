@@ -90,6 +90,11 @@ def test_what_is_no_ring_is_not_mapped(ring: FrameRing) -> None:
                 RingView(msgspec.structs.replace(true, descriptor=descriptor, size=size))
     os.close(plain)
     os.close(unsealed)
+    reading, writing = os.pipe()
+    with pytest.raises(MessageError, match="sealed"):
+        RingView(msgspec.structs.replace(true, descriptor=reading))
+    os.close(reading)
+    os.close(writing)
     with pytest.raises(MessageError, match="another ring"):
         RingView(msgspec.structs.replace(true, token=b"x" * 16))
     with pytest.raises(MessageError, match="sealed"):

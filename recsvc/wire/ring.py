@@ -100,7 +100,8 @@ class RingView:
 
     def __init__(self, announced: Ring) -> None:
         """Maps a sender's ring. Raises ``OSError`` where that is not possible, ``MessageError`` where it is none."""
-        descriptor = os.open(f"/proc/{announced.pid}/fd/{announced.descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY  # it may be a pipe or a terminal
+        descriptor = os.open(f"/proc/{announced.pid}/fd/{announced.descriptor}", flags)
         try:
             try:
                 seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)

@@ -2,6 +2,8 @@
 
 import time
 from fractions import Fraction
+from itertools import pairwise
+from statistics import median
 
 import fixtures_media
 import pytest
@@ -40,8 +42,8 @@ def test_a_screen_is_grabbed_at_its_rate_with_true_times(xvfb_display):
     assert all(bytes(p.picture[:3]) == ORANGE and bytes(p.picture[-4:-1]) == ORANGE for p in pictures)
     assert pictures[0].captured_ns >= start_ns
     assert all(p.captured_ns <= p.given_ns for p in pictures)
-    whole_ns = pictures[24].captured_ns - pictures[0].captured_ns
-    assert whole_ns == pytest.approx(24 * S // 50, rel=0.1)
+    apart_ns = [b.captured_ns - a.captured_ns for a, b in pairwise(pictures)]
+    assert median(apart_ns) == pytest.approx(S // 50, rel=0.1), "one may be late on a busy machine"
 
 
 def test_a_flush_waits_for_a_picture_only_when_one_can_have_begun(xvfb_display):

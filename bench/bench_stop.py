@@ -4,9 +4,9 @@ Real-time recordings, open loop: frames come by the wall clock whatever the enco
 phase between two of them. The benchmark's own number is the median; percentiles, stages and the time that the codec
 takes for one frame, measured in the same run, are in `extra_info`. Asserted is the result, never the time.
 
-Stages, in ms after the call: `call` (stop() has returned), `stop_received` (by the worker), `capture_ended` (the
-senders have sent the end of stream), `frames_drained` (all frames are encoded), `encoders_drained`, `muxed` (the
-file is complete), `published` (by the controller), `blob_ready`, `listener_called`, `read` (its bytes).
+Stages, in ms after the call: `call` (stop() has returned), `capture_ended` (the senders have sent the end of stream),
+`frames_drained` (all frames are encoded), `encoders_drained`, `muxed` (the file is complete), `published` (by the
+worker, or by the controller), `blob_ready`, `listener_called`, `read` (its bytes).
 """
 
 from __future__ import annotations

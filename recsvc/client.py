@@ -30,6 +30,8 @@ from .wire import messages, sockets
 
 log = logging.getLogger("recsvc")
 
+RecorderMessage = messages.RecorderEvent | messages.RecordingFinished
+
 _BASE_LENGTH_MAX = 60  # the path of a Unix socket has at most 107 bytes, and ours add up to 40
 _LAST_WORDS_MS = 50  # silence after which a service that has ended has nothing more to say
 
@@ -59,7 +61,7 @@ class Client:
         self._commands = sockets.control_client(endpoint)
         self._idle: list[Any] = []
         self._next_id = 0
-        self._on_recorder: dict[str, Callable[[messages.RecorderEvent], None]] = {}
+        self._on_recorder: dict[str, Callable[[RecorderMessage], None]] = {}
         self._on_track: dict[str, Callable[[messages.SourceEvent], None]] = {}
         self._listeners: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lost: errors.ServiceError | None = None
@@ -70,6 +72,8 @@ class Client:
         if not self._events.poll(READY_DEADLINE_NS // 1_000_000):
             raise errors.ServiceError(f"the service at {endpoint} publishes no events at {hello['events']}")
         self._events.recv_multipart()  # the answer to the subscription: from now on nothing is missed
+        self._reports = sockets.report_client(f"{self.name}/".encode())
+        self._reported: set[str] = set()  # the endpoints it was connected to
         self._reader = threading.Thread(target=self._read_events, name="recsvc-events", daemon=True)
         self._reader.start()
 
@@ -126,8 +130,9 @@ class Client:
 
     # --- events -----------------------------------------------------------------------------------
 
-    def on_recorder(self, recorder: str, handler: Callable[[messages.RecorderEvent], None] | None) -> None:
-        """``handler`` gets a recorder's events, on the reader's thread: it must only pass them on. ``None``: end."""
+    def on_recorder(self, recorder: str, handler: Callable[[RecorderMessage], None] | None) -> None:
+        """``handler`` gets a recorder's events, and perhaps the worker's report before the last ones; on the reader's
+        thread: it must only pass them on. ``None``: end."""
         if handler is None:
             self._on_recorder.pop(recorder, None)
         else:
@@ -146,34 +151,37 @@ class Client:
 
     def _read_events(self) -> None:
         poller = sockets.Poller()
-        watched = [self._events, self._wake_read] + ([self._pidfd] if self._pidfd is not None else [])
+        watched = [self._events, self._reports, self._wake_read] + ([self._pidfd] if self._pidfd is not None else [])
         for source in watched:
             poller.register(source, sockets.POLLIN)
         while True:
             readable = dict(poller.poll())
             if self._events in readable:
-                self._take_events()
-            elif self._wake_read in readable:
+                self._take(self._events, messages.EVENTS)
+            if self._reports in readable:
+                self._take(self._reports, messages.REPORTS)
+            if self._wake_read in readable:
                 break
-            else:
+            if self._pidfd in readable:
                 self._lose()
                 break
         while self._events.poll(_LAST_WORDS_MS):  # what the other side said before it ended
-            self._take_events()
+            self._take(self._events, messages.EVENTS)
         self._events.close()
+        self._reports.close()
 
-    def _take_events(self) -> None:
-        while True:
+    def _take(self, socket: Any, codec: messages.Codec) -> None:
+        while sockets.readable(socket):
             try:
-                _, body = self._events.recv_multipart(sockets.NOBLOCK)
-                event = messages.EVENTS.decode(body)
-            except sockets.Again:
-                return
+                _, body = socket.recv_multipart(sockets.NOBLOCK)
+                event = codec.decode(body)
             except (ValueError, messages.MessageError) as error:
                 log.warning("an event was refused: %s", error)
                 continue
             try:
-                if isinstance(event, messages.RecorderEvent):
+                if isinstance(event, RecorderMessage):
+                    if isinstance(event, messages.RecorderEvent) and event.reports:
+                        self._connect_reports(event.reports)
                     handler = self._on_recorder.get(event.recorder)
                     if handler is not None:
                         handler(event)
@@ -183,6 +191,11 @@ class Client:
                         ended(event)
             except Exception:
                 log.exception("handling %s failed", event)
+
+    def _connect_reports(self, endpoint: str) -> None:
+        if endpoint not in self._reported:
+            self._reported.add(endpoint)
+            self._reports.connect(endpoint)
 
     def _lose(self) -> None:
         if self._closing:

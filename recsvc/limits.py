@@ -12,7 +12,7 @@ VIDEO_CREDIT_FRAMES = 30
 of the encoder costs nothing. Full: the sender waits or drops and counts, as its source was told."""
 
 AUDIO_CREDIT_FRAMES = 400
-"""Sound blocks of one route that may be under way: 4 s of 10 ms blocks; sound is cheap and its loss is
+"""Messages of sound of one route that may be under way: 16 s of usual ones; sound is cheap and its loss is
 heard. Full: as above."""
 
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
@@ -55,9 +55,10 @@ AUDIO_HOLD_NS = 20 * MS
 """Captured sound stays this long at its sender, so that it can be cut to the sample where a command that is
 still on its way says. Costs a stop nothing: what is held goes with the end of stream."""
 
-AUDIO_MESSAGE_NS = 20 * MS
-"""Blocks that follow each other go in one message of this length: what a message costs at both ends is more than what
-its sound costs. Costs a stop nothing: what is not sent yet goes with the end of stream."""
+AUDIO_MESSAGE_NS = 40 * MS
+"""Blocks that follow each other go in one message of this length: what a message costs at both ends, where in real time
+it finds cold caches, is as much as encoding its sound. A stop has half a packet more to encode for it, 0.1 ms; what is
+not sent yet goes with the end of stream."""
 
 VIDEO_HOLD_NS = 100 * MS
 """Packets of pictures stay this long (in media time) before they are written, so that those captured after a

@@ -99,7 +99,7 @@ class MediaRecorder:
         self._listeners = Listeners()
         self._session: Session | None = None  # the one that start() began and nothing has ended yet
         self._sessions: dict[str, Session] = {}  # those whose stop event is still to come
-        self._queue: queue.SimpleQueue[messages.RecorderEvent] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[client.RecorderMessage] = queue.SimpleQueue()
         self._dispatcher: threading.Thread | None = None
         self._statistics = RecordingStatistics(state="inactive")
         self._recording: Blob | None = None
@@ -400,14 +400,14 @@ class MediaRecorder:
             session = self._sessions.get(message.recording)
             if session is None:
                 continue
-            try:
-                event = self._event(session, message)
-            except Exception as error:
-                log.exception("the event %r could not be made", message.type)
-                event = ErrorEvent("error", error=error)
-            self._listeners.fire(event)
-            self._replaced = None
-            if message.type == "stop":
+            if isinstance(message, messages.RecordingFinished):
+                session.report = message
+            elif session.heard(message):
+                self._fire(session, message)
+            last = session.conclusion()
+            if last is not None:
+                self._fire(session, last)
+            if isinstance(message, messages.RecorderEvent) and message.type == "stop":
                 with self._lock:
                     del self._sessions[session.name]
                     if not self._sessions:
@@ -415,6 +415,15 @@ class MediaRecorder:
                         self._dispatcher = None
                         self._listeners.end()
                         return
+
+    def _fire(self, session: Session, message: messages.RecorderEvent) -> None:
+        try:
+            event = self._event(session, message)
+        except Exception as error:
+            log.exception("the event %r could not be made", message.type)
+            event = ErrorEvent("error", error=error)
+        self._listeners.fire(event)
+        self._replaced = None
 
     def _event(self, session: Session, message: messages.RecorderEvent) -> Event:
         if message.type == "start":

@@ -31,6 +31,12 @@ class Session:
         self.mime_type = ""
         self.handed_out = HandedOut()
         self.stages: dict[str, int] = {}
+        self.awaited = 0  # pauses and resumes whose events are still to come
+        self.asked = 0  # requests for data
+        self.pieces = 0  # that have come
+        self.modified = False
+        self.concluded = False  # the last data has come
+        self.report: messages.RecordingFinished | None = None
 
     def route(self, track: MediaStreamTrack) -> str:
         return f"{self.name}/{track.id}"
@@ -48,12 +54,50 @@ class Session:
 
     def count(self, action: str) -> None:
         """A command is about to be sent: ends of stream, which take the shorter way, say how many there are."""
+        self.awaited += action in ("pause", "resume")
+        self.asked += action == "request_data"
+        self.modified |= action == "modified"
         for sender, route in self.pushed():
             sender.commanded(route, cut=action == "request_data")
 
     def detach(self) -> None:
         for track in self.tracks:
             track._routes.discard(self.route(track))
+
+    def heard(self, message: messages.RecorderEvent) -> bool:
+        """An event of the controller; whether it is to be fired: not so the last data that the worker told already."""
+        if message.type == "dataavailable":
+            if self.concluded:
+                return False
+            self.concluded = message.blob is None or message.statistics is not None
+            self.pieces += not self.concluded
+        elif message.type in ("pause", "resume"):
+            self.awaited -= 1
+        elif message.type == "error":
+            self.modified = True
+        return True
+
+    def conclusion(self) -> messages.RecorderEvent | None:
+        """The last ``dataavailable`` by the worker's own report, which comes a hop earlier than the controller's: where
+        it is sure that nothing belongs before it."""
+        report = self.report
+        if report is None or self.concluded or self.modified or self.stop_ns is None or report.error:
+            return None
+        if not self.mime_type or self.awaited or self.pieces != report.pieces or self.asked != report.cuts:
+            return None
+        self.concluded = True
+        return messages.RecorderEvent(
+            recorder=report.recorder,
+            recording=report.recording,
+            sequence=0,
+            type="dataavailable",
+            at_ns=report.at_ns,
+            mime_type=self.mime_type,
+            blob=report.blob,
+            timecode_ms=report.timecode_ms,
+            statistics=report.statistics,
+            whole=report.whole,
+        )
 
     def blob(self, description: messages.BlobDescription) -> Blob:
         if self.file is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import operator
-import threading
 import time
 import uuid
 import weakref
@@ -343,7 +342,7 @@ class _PushSource:
         self._sender = FrameSender(kind, when_full=when_full)
         self._origin = _PushedOrigin(self._sender)
         self._track = MediaStreamTrack(self._origin, kind, "pushed frames", settings)
-        self._ended = threading.Event()
+        self._ended = False
 
     @property
     def track(self) -> MediaStreamTrack:
@@ -363,12 +362,12 @@ class _PushSource:
 
     def end(self) -> None:
         """No more frames: the track ends. Idempotent."""
-        self._ended.set()
+        self._ended = True
         self._sender.close()
         self._origin.end()
 
     def _check_open(self) -> None:
-        if self._ended.is_set():
+        if self._ended:
             raise errors.InvalidStateError("write() after end(): this source is over")
 
 
@@ -437,6 +436,7 @@ class AudioSource(_PushSource):
         self._frame_bytes = messages.BYTES_PER_SAMPLE[sample_format] * channel_count
         self._formats = ("B", "b", "c", "h" if sample_format == "s16" else "f")
         self._sample_format = sample_format
+        self._what = f"{sample_format} samples"
 
     def write(self, buffer: Any, timestamp_ns: int | None = None) -> bool:
         """Gives a block of samples to every recording of the track; whether it was taken.
@@ -447,7 +447,7 @@ class AudioSource(_PushSource):
         gone, ``ValueError`` for a length that is no whole number of samples, ``TypeError``.
         """
         self._check_open()
-        payload = bytes(_view(buffer, self._formats, f"{self._sample_format} samples"))
+        payload = buffer if type(buffer) is bytes else bytes(_view(buffer, self._formats, self._what))
         if len(payload) % self._frame_bytes:
             raise ValueError(
                 f"a block of {len(payload)} bytes: {self._track.get_settings()['channel_count']} channels of "

@@ -81,7 +81,7 @@ def test_the_json_report_is_one_object_that_agrees_with_the_file(tmp_path):
     assert report["duration"] == pytest.approx(decoded.duration_s, abs=0.001)
     assert report["size_bytes"] == path.stat().st_size
     assert report["stop_to_dataavailable_ms"] > 0
-    assert {"stop_received", "capture_ended", "encoders_drained", "muxed"} <= set(report["stop_stages_ms"])
+    assert {"frames_drained", "capture_ended", "encoders_drained", "muxed"} <= set(report["stop_stages_ms"])
     [track] = report["tracks"]
     assert track["kind"] == "video" and decoded.codecs == {"video": "vp9"}
     assert track["frames_accepted"] == track["frames_encoded"] == len(decoded.pictures)

@@ -187,6 +187,10 @@ int64_t recsvc_audio_output_samples(const recsvc_audio_encoder *encoder);
 /* Changes the bit rate from the next packet on; 500 to 512000. */
 int recsvc_audio_set_bits_per_second(recsvc_audio_encoder *encoder, int32_t bits_per_second);
 
+/* Changes the complexity from the next packet on; 0 (fast) to 10 (good). The last packets of a
+ * recording, for which somebody waits, take a third of the time at 0. */
+int recsvc_audio_set_complexity(recsvc_audio_encoder *encoder, int32_t complexity);
+
 /* Samples at 48 kHz that a decoder must discard at the beginning (RFC 7845, "pre-skip"): whole
  * milliseconds; constant but for recsvc_audio_set_pre_skip. */
 int32_t recsvc_audio_pre_skip(const recsvc_audio_encoder *encoder);

@@ -63,6 +63,11 @@ static int check_input(int32_t sample_rate, int32_t channel_count, int32_t sampl
     return status;
 }
 
+static int check_complexity(int32_t complexity)
+{
+    return recsvc_check_range("complexity", complexity, 0, 10);
+}
+
 static int check_settings(const recsvc_audio_settings *settings)
 {
     int status =
@@ -73,7 +78,7 @@ static int check_settings(const recsvc_audio_settings *settings)
         status = recsvc_check_range("bitrate_mode", settings->bitrate_mode, RECSVC_BITRATE_VARIABLE,
                                     RECSVC_BITRATE_CONSTANT);
     if (status == RECSVC_OK)
-        status = recsvc_check_range("complexity", settings->complexity, 0, 10);
+        status = check_complexity(settings->complexity);
     return status;
 }
 
@@ -278,6 +283,16 @@ int recsvc_audio_set_bits_per_second(recsvc_audio_encoder *encoder, int32_t bits
     if (status != RECSVC_OK)
         return status;
     return opus_packets_set_bits_per_second(&encoder->packets, bits_per_second);
+}
+
+int recsvc_audio_set_complexity(recsvc_audio_encoder *encoder, int32_t complexity)
+{
+    if (!encoder)
+        return recsvc_fail(RECSVC_ERROR_ARGUMENT, "encoder is NULL");
+    int status = check_complexity(complexity);
+    if (status != RECSVC_OK)
+        return status;
+    return opus_packets_set_complexity(&encoder->packets, complexity);
 }
 
 int32_t recsvc_audio_pre_skip(const recsvc_audio_encoder *encoder)

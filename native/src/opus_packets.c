@@ -134,6 +134,12 @@ int opus_packets_set_bits_per_second(opus_packets *self, int32_t bits_per_second
     return error == OPUS_OK ? RECSVC_OK : opus_failure("bit rate", error);
 }
 
+int opus_packets_set_complexity(opus_packets *self, int32_t complexity)
+{
+    int error = opus_encoder_ctl(self->opus, OPUS_SET_COMPLEXITY(complexity));
+    return error == OPUS_OK ? RECSVC_OK : opus_failure("complexity", error);
+}
+
 void opus_packets_close(opus_packets *self)
 {
     if (self->opus)

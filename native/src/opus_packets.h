@@ -24,6 +24,8 @@ int opus_packets_open(opus_packets *self, const recsvc_audio_settings *settings,
 
 int opus_packets_set_bits_per_second(opus_packets *self, int32_t bits_per_second);
 
+int opus_packets_set_complexity(opus_packets *self, int32_t complexity);
+
 /* Changes the pre-skip; possible until the first packet is made. */
 int opus_packets_set_pre_skip(opus_packets *self, int32_t samples);
 

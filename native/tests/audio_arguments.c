@@ -60,6 +60,8 @@ static void pushes_are_checked(void)
     CHECK_OK(recsvc_audio_push(encoder, NULL, 0, 0));
     CHECK_OK(recsvc_audio_push(encoder, samples + 1, 3840, 960)); /* any alignment */
     CHECK_FAILS(recsvc_audio_set_bits_per_second(encoder, 0), RECSVC_ERROR_ARGUMENT, "is 0");
+    CHECK_FAILS(recsvc_audio_set_complexity(encoder, -1), RECSVC_ERROR_ARGUMENT, "is -1");
+    CHECK_FAILS(recsvc_audio_set_complexity(encoder, 11), RECSVC_ERROR_ARGUMENT, "is 11");
 
     CHECK_FAILS(recsvc_audio_set_input(encoder, 7999, 2, 0), RECSVC_ERROR_ARGUMENT, "7999");
     CHECK_FAILS(recsvc_audio_set_input(encoder, 8000, 9, 0), RECSVC_ERROR_ARGUMENT, "count is 9");
@@ -105,6 +107,7 @@ static void ends_are_checked(void)
     CHECK_FAILS(recsvc_audio_take(NULL, &packet, 1, &count), RECSVC_ERROR_ARGUMENT, "NULL");
     CHECK_FAILS(recsvc_audio_drain(NULL), RECSVC_ERROR_ARGUMENT, "NULL");
     CHECK_FAILS(recsvc_audio_set_bits_per_second(NULL, 1000), RECSVC_ERROR_ARGUMENT, "NULL");
+    CHECK_FAILS(recsvc_audio_set_complexity(NULL, 9), RECSVC_ERROR_ARGUMENT, "NULL");
 }
 
 /* Packets that nobody took are still there after later pushes, in order. */

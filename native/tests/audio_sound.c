@@ -164,6 +164,31 @@ static void bit_rate_changes_while_running(void)
     recsvc_audio_close(&encoder);
 }
 
+/* Less complex packets are other packets, of the same sound. */
+static void complexity_changes_while_running(void)
+{
+    recsvc_audio_settings settings = audio_settings(48000, 1, RECSVC_SAMPLE_S16);
+    settings.bitrate_mode = RECSVC_BITRATE_CONSTANT;
+    int16_t tone[960];
+    for (int i = 0; i < 960; i++)
+        tone[i] = (int16_t)(9000 * sin(i * 0.13) + 4000 * sin(i * 0.71));
+    uint8_t bytes[2][400];
+    for (int is_fast = 0; is_fast < 2; is_fast++) {
+        recsvc_audio_encoder *encoder = audio_open(&settings);
+        recsvc_packet packet;
+        size_t count = 0;
+        if (is_fast)
+            CHECK_OK(recsvc_audio_set_complexity(encoder, 0));
+        CHECK_OK(recsvc_audio_push(encoder, tone, sizeof tone, 960));
+        CHECK_OK(recsvc_audio_take(encoder, &packet, 1, &count));
+        CHECK_INT(count, 1);
+        CHECK_INT(packet.size, 320);
+        memcpy(bytes[is_fast], packet.data, 320);
+        recsvc_audio_close(&encoder);
+    }
+    CHECK(memcmp(bytes[0], bytes[1], 320) != 0);
+}
+
 int main(void)
 {
     tone_keeps_its_pitch();
@@ -173,5 +198,6 @@ int main(void)
     not_finite_is_silence();
     bit_rates_are_kept();
     bit_rate_changes_while_running();
+    complexity_changes_while_running();
     return 0;
 }

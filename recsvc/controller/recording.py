@@ -30,7 +30,8 @@ class Recording:
         self.phase = next_phase(Phase.IDLE, Input.START)
         self.failure: tuple[str, str] | None = None
         self.stopped_ns = 0
-        self.deadline_ns: int | None = None
+        self.deadline_ns: int | None = None  # of the drain, then of the worker's answer
+        self.late = False  # the drain's deadline is over
         self.commands = 0  # of the caller, so far
         self.report: Any = None  # of a finished recording, while a command of before its end is still on its way
         self.report_deadline_ns = 0

@@ -38,7 +38,7 @@ log = logging.getLogger("recsvc.controller")
 _ORPHAN_DEADLINE_NS = 1 * S  # senders whose process is gone will never say that they have ended
 _RECOVERY_DEADLINE_NS = 4 * S  # usually some ms; then what the dead worker left is handed out as it is
 _REPORT_DEADLINE_NS = 1 * S  # for commands of a caller who died while they were on their way
-_WORKER_GRACE_NS = 2 * S  # behind the drain's own deadline; then the worker is taken for hung
+_WORKER_GRACE_NS = 2 * S  # behind the drain's deadline; then the worker is taken for hung
 
 
 class Controller:
@@ -81,14 +81,14 @@ class Controller:
                     self._poller.unregister(descriptor)
                     self._end()
             self._supervisor.kill_late()
-            self._kill_hung_workers()
+            self._end_late_drains()
             self._give_up_recoveries()
             self._release_reports()
         for socket in (self._callers, self._events, self._supervisor.socket):
             socket.close()
 
     def _timeout_ms(self) -> int:
-        deadlines = [r.deadline_ns + _WORKER_GRACE_NS for r in self._recordings.values() if r.deadline_ns]
+        deadlines = [r.deadline_ns for r in self._recordings.values() if r.deadline_ns]
         deadlines += [r.recovery_deadline_ns for r in self._recordings.values() if r.recovery_deadline_ns]
         deadlines += [r.report_deadline_ns for r in self._recordings.values() if r.report_deadline_ns]
         if self._ending_ns is not None:
@@ -123,9 +123,8 @@ class Controller:
 
     def _start_worker(self) -> Child:
         number = len(self._workers)
-        child = self._supervisor.start(
-            "encode", "--data", f"ipc://{self._directory}/encode-{number}-{uuid.uuid4().hex[:6]}"
-        )
+        endpoint = f"ipc://{self._directory}/encode-{number}-{uuid.uuid4().hex[:6]}"
+        child = self._supervisor.start("encode", "--data", endpoint, "--reports", f"{endpoint}-reports")
         self._workers.append(child)
         return child
 
@@ -162,7 +161,7 @@ class Controller:
     def _on_child_end(self, child: Child) -> None:
         if child.role == "encode":
             self._workers.remove(child)
-            Path(child.endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
+            child.remove_sockets()
             for recording in [r for r in self._recordings.values() if r.worker is child and r.report is None]:
                 self._lost(recording, "the encoder process ended unexpectedly")
             few = len(self._workers) < len(os.sched_getaffinity(0))
@@ -184,17 +183,24 @@ class Controller:
         in_order = child not in recording.captures.values() and child.process.returncode == 0
         if recording.phase is Phase.STOPPING:
             if not in_order and recording.deadline_ns is not None:
-                self._ask_to_stop(recording, min(recording.deadline_ns, now + _ORPHAN_DEADLINE_NS))
+                recording.deadline_ns = min(recording.deadline_ns, now + _ORPHAN_DEADLINE_NS)
         elif not in_order:
             recording.fail("UnknownError", "the capture process ended unexpectedly")
             self._stop(recording, now, Input.FAIL, _ORPHAN_DEADLINE_NS)
         elif not recording.sources and all(track.captured for track in recording.tracks):
             self._stop(recording, now, Input.TRACKS_ENDED, drain_deadline_ns(recording.options.overload))
 
-    def _kill_hung_workers(self) -> None:
+    def _end_late_drains(self) -> None:
+        """A worker whose recording did not end in time has to finish it as it is, or is taken for hung."""
         now = time.monotonic_ns()
         for recording in self._recordings.values():
-            if recording.deadline_ns is not None and now >= recording.deadline_ns + _WORKER_GRACE_NS:
+            if recording.deadline_ns is None or now < recording.deadline_ns:
+                continue
+            if not recording.late:
+                recording.late, recording.deadline_ns = True, now + _WORKER_GRACE_NS
+                stop = messages.StopRecording(recording=recording.name, at_ns=recording.stopped_ns)
+                self._supervisor.ask(recording.worker, stop)
+            else:
                 log.warning("the worker of recording %s does not answer and is killed", recording.name)
                 recording.deadline_ns = None
                 self._supervisor.kill(recording.worker)
@@ -301,6 +307,8 @@ class Controller:
         self._supervisor.ask(
             recording.worker,
             messages.OpenRecording(
+                client=recording.client,
+                recorder=recording.recorder,
                 recording=recording.name,
                 path=recording.path,
                 tracks=request.tracks,
@@ -343,7 +351,7 @@ class Controller:
         for child in {id(child): child for child in recording.captures.values()}.values():
             fed = tuple(route for route in routes if recording.captures.get(route.route) is child)
             self._supervisor.ask(child, messages.BeginRoutes(routes=fed, from_ns=request.at_ns, disabled=disabled))
-        outbox.add(recording.name, "start", mime_type=recording.mime_type)
+        outbox.add(recording.name, "start", mime_type=recording.mime_type, reports=recording.worker.reports)
         self._reply(identity, messages.Reply(id=request.id, result={"routes": routes, "path": recording.path}))
 
     def _control(self, request: messages.Control) -> None:
@@ -381,15 +389,8 @@ class Controller:
         if not recording.happened(why):
             return
         recording.stopped_ns = at_ns
+        recording.deadline_ns = time.monotonic_ns() + wait_ns
         self._tell_captures(recording, "end", at_ns)
-        self._ask_to_stop(recording, time.monotonic_ns() + wait_ns)
-
-    def _ask_to_stop(self, recording: Recording, deadline_ns: int) -> None:
-        recording.deadline_ns = deadline_ns
-        self._supervisor.ask(
-            recording.worker,
-            messages.StopRecording(recording=recording.name, at_ns=recording.stopped_ns, deadline_ns=deadline_ns),
-        )
 
     def _hand_out(self, recording: Recording, message: messages.DataReady) -> None:
         recording.handed_out.add(message.blob, message.timecode_ms)

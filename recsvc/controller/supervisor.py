@@ -11,6 +11,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,19 +26,24 @@ OnReply = Callable[[messages.Reply], None]
 
 
 class Child:
-    """A role process. ``endpoint`` is where a worker takes frames, once it is ready."""
+    """A role process. ``endpoint`` is where a worker takes frames, once it is ready, ``reports`` where it publishes."""
 
     def __init__(self, role: str, process: subprocess.Popen[bytes]) -> None:
         self.role = role
         self.process = process
         self.pidfd = os.pidfd_open(process.pid)
         self.ready = False
-        self.endpoint = ""
+        self.endpoint = self.reports = ""
         self.identity: bytes | None = None
         self.deadline_ns: int | None = time.monotonic_ns() + READY_DEADLINE_NS
         self.ending = False
         self.waiting: list[bytes] = []
         self.asked: dict[int, OnReply] = {}
+
+    def remove_sockets(self) -> None:
+        """What a worker that was killed leaves behind."""
+        for endpoint in filter(None, (self.endpoint, self.reports)):
+            Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
 
     def __str__(self) -> str:
         return f"{self.role} process {self.process.pid}"
@@ -123,6 +129,7 @@ class Supervisor:
                 log.warning("a %s process %d that was not started here is ignored", message.role, message.pid)
                 return
             child.identity, child.endpoint, child.ready = identity, message.endpoint, True
+            child.reports = message.reports
             if not child.ending:
                 child.deadline_ns = None
             for encoded in child.waiting:

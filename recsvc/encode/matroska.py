@@ -90,6 +90,9 @@ class MatroskaWriter:
     def _add(self, packet: _Packet) -> None:
         """Puts it in order; passes on those before which none can come any more, or which waited long enough."""
         self._last_ms[packet.track] = packet.ms
+        if len(self._last_ms) == 1:
+            self._put(packet)
+            return
         bisect.insort(self._pending, packet)
         times = self._last_ms.values()
         self._release(max(min(times), max(times) - INTERLEAVE_MAX_MS))

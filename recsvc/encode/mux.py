@@ -47,6 +47,8 @@ class Muxer:
 
     header_size: int
     """Of what is written, only the file's first ``header_size`` bytes may change (none in an Ogg file)."""
+    media_at: int
+    """Where media begins in the file."""
 
     def __init__(
         self,
@@ -81,7 +83,8 @@ class Muxer:
         except OSError as error:
             self.abort()
             raise self._failed(error) from error
-        self.header_size = 0 if container == "ogg" else self._spool.size
+        self.media_at = self._spool.size
+        self.header_size = 0 if container == "ogg" else self.media_at
 
     def set_pre_skip(self, pre_skip_samples: int) -> None:
         """Another pre-skip than the one announced; only before the first sound was written, and not for Ogg."""

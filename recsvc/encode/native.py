@@ -206,12 +206,12 @@ class AudioEncoder(_Encoder):
 
         Returns the packets that became ready: none, one or many.
         """
-        with memoryview(samples) as view:
-            if view.format not in self._items:
-                raise TypeError(f"items of the buffer are {view.format!r}, not such samples")
-            with _contiguous(view) as data:
-                byte_count = view.nbytes
-                return self._push(data, byte_count, byte_count // self._frame_bytes)
+        view = memoryview(samples)
+        if view.format not in self._items:
+            raise TypeError(f"items of the buffer are {view.format!r}, not such samples")
+        byte_count = view.nbytes
+        with _contiguous(view) as data:
+            return self._push(data, byte_count, byte_count // self._frame_bytes)
 
     def encode_silence(self, sample_count: int) -> list[Packet]:
         """Encodes silence of that many samples per channel, counted at the sample rate of the input."""
@@ -220,7 +220,12 @@ class AudioEncoder(_Encoder):
     def _push(self, data: Any, byte_count: int, sample_count: int) -> list[Packet]:
         with self._lock:
             handle = self._handle()
-            _check(_in_range(_lib.recsvc_audio_push, handle, data, byte_count, sample_count))
+            try:
+                status = _lib.recsvc_audio_push(handle, data, byte_count, sample_count)
+            except OverflowError as error:
+                raise ValueError(f"{sample_count} samples: {error}") from None
+            if status != _OK:
+                _raise(status)
             return self._collect(handle)
 
     def drain(self) -> list[Packet]:
@@ -278,6 +283,11 @@ class AudioEncoder(_Encoder):
         """Changes the bit rate from the next packet on; 500 to 512000."""
         with self._lock:
             _check(_in_range(_lib.recsvc_audio_set_bits_per_second, self._handle(), bits_per_second))
+
+    def set_complexity(self, complexity: int) -> None:
+        """Changes the complexity from the next packet on; 0 (fast) to 10 (good)."""
+        with self._lock:
+            _check(_in_range(_lib.recsvc_audio_set_complexity, self._handle(), complexity))
 
 
 class VideoEncoder(_Encoder):

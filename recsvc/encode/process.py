@@ -1,7 +1,8 @@
 """The encoder worker: frames in from ZeroMQ, spool files out. One loop, one thread.
 
 The loop takes every message that is there, then encodes the one frame the scheduler names, then looks again:
-a command waits for at most one frame's encoding.
+a command waits for at most one frame's encoding. In real time the loop wakes into cold caches, where each line costs
+many times what it costs in a tight loop: the way of a frame has as few of them as it can.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import os
 import queue
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .. import errors
@@ -34,16 +38,20 @@ from .tracks import units_of
 log = logging.getLogger("recsvc.encode")
 
 _MESSAGES_PER_TURN = 64  # data messages taken before the next frame is encoded
+_TURN_NS = 200_000  # frames that are encoded sooner do not end a turn: sound that makes no packet, ends of stream
+_FREE_AFTER_MS = 5  # of idleness: finished recordings' encoders
+_FINISHED_MAX = 8  # recordings that wait for that; then one is freed although others wait
 
 
 class _Route:
     """The worker's side of a route: what was granted, where the credits go."""
 
-    def __init__(self, recording: Recording, kind: str) -> None:
+    def __init__(self, recording: Recording, name: str, kind: str) -> None:
         self.recording = recording
+        self.track = recording.tracks[name]
+        self.expected = messages.VideoFrame if kind == "video" else messages.AudioFrame
         self.identity: bytes | None = None
         self.received = 0
-        self.units_waiting = 0
         self.window, self.window_bytes = credit(kind, recording.options.overload)
         self.frames_done = 0
         self.bytes_done = 0
@@ -56,60 +64,75 @@ class _Route:
 class Worker:
     """Owns the sockets, the scheduler and the recordings of this process."""
 
-    def __init__(self, control_endpoint: str, data_endpoint: str, lifeline: Lifeline) -> None:
+    def __init__(self, control_endpoint: str, data_endpoint: str, reports_endpoint: str, lifeline: Lifeline) -> None:
         self._lifeline = lifeline
         self._data, endpoint = sockets.data_server(data_endpoint)
         self._control = sockets.control_client(control_endpoint)
-        self._poller = sockets.Poller()
-        for source in (self._data, self._control, *lifeline.descriptors):
-            self._poller.register(source, sockets.POLLIN)
+        self._reports = sockets.report_server(reports_endpoint)
         self._scheduler: Scheduler[tuple[Any, Any]] = Scheduler()
         self._recordings: dict[str, Recording] = {}
         self._routes: dict[str, _Route] = {}
         self._refused = 0
-        self._ending = False
+        self._finished: deque[Recording] = deque()  # whose encoders are still to be freed
+        self._ending_ns: int | None = None  # until when its files are finished, once this process is to end
         self._recovering = 0
         self._idle_check_ns = 0
         self._recovered: queue.SimpleQueue[messages.Reply] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poller.register(self._wake, sockets.POLLIN)
-        self._send(messages.Ready(role="encode", pid=os.getpid(), endpoint=endpoint))
+        self._poller = sockets.Poller()
+        self._handlers: dict[Any, Callable[[], None]] = {
+            self._control: self._take_commands,
+            self._data: self._take_data,
+            self._wake: self._tell_recovered,
+            **{descriptor: partial(self._look_at, descriptor) for descriptor in lifeline.descriptors},
+        }
+        for source in self._handlers:
+            self._poller.register(source, sockets.POLLIN)
+        self._send(messages.Ready(role="encode", pid=os.getpid(), endpoint=endpoint, reports=reports_endpoint))
 
     def run(self) -> None:
         """Until a shutdown, a SIGTERM or the parent's end, and then until the files are complete."""
         if self._lifeline.parent_gone:
             self._end()
-        while not (self._ending and not self._recordings and not self._recovering):
-            readable = dict(self._poller.poll(self._timeout_ms()))
-            for descriptor in self._lifeline.descriptors:
-                if descriptor in readable and self._lifeline.ended_by(descriptor):
-                    self._poller.unregister(descriptor)
-                    self._end()
-            if self._control in readable:
-                take_requests(self._control, messages.WORKER_REQUESTS, self._do)
-            if self._data in readable:
-                self._take_data()
-            if self._wake in readable:
-                self._tell_recovered()
-            self._encode_one()
-            self._finish_late()
-            self._flush_idle()
-        self._data.close()
-        self._control.close()
+        while self._ending_ns is None or self._recordings or self._recovering:
+            readable = self._poller.poll(self._timeout_ms())
+            for source, _ in readable:
+                self._handlers[source]()
+            until_ns = time.monotonic_ns() + _TURN_NS
+            while len(self._scheduler):
+                self._encode_one()
+                if time.monotonic_ns() >= until_ns:
+                    break
+            if self._finished and not readable and not len(self._scheduler):
+                self._finished.popleft().close()
+            if until_ns >= self._idle_check_ns:
+                self._flush_idle()
+            if self._ending_ns is not None and time.monotonic_ns() >= self._ending_ns:
+                for recording in list(self._recordings.values()):
+                    self._finish_late(recording)
+        for socket in (self._data, self._control, self._reports):
+            socket.close()
 
     def _timeout_ms(self) -> int:
         if len(self._scheduler):
             return 0
-        if not self._recordings:
-            return 60_000
-        deadlines = [r.deadline_ns for r in self._recordings.values() if r.deadline_ns is not None]
-        deadlines.append(time.monotonic_ns() + IDLE_FLUSH_NS // 2)
-        return max(0, (min(deadlines) - time.monotonic_ns()) // 1_000_000 + 1)
+        if self._finished:
+            return _FREE_AFTER_MS
+        return IDLE_FLUSH_NS // 2_000_000 if self._recordings else 60_000
+
+    def _look_at(self, descriptor: int) -> None:
+        """One of the lifeline's."""
+        if self._lifeline.ended_by(descriptor):
+            self._poller.unregister(descriptor)
+            self._end()
 
     def _send(self, message: messages.Message) -> None:
         self._control.send(messages.encode(message))
 
     # --- commands ---------------------------------------------------------------------------------
+
+    def _take_commands(self) -> None:
+        take_requests(self._control, messages.WORKER_REQUESTS, self._do)
 
     def _do(self, request: Any) -> Any:
         if isinstance(request, messages.OpenRecording):
@@ -127,7 +150,8 @@ class Worker:
         if recording is None:
             raise errors.InvalidStateError(f"recording {request.recording!r} is not open here")
         if isinstance(request, messages.StopRecording):
-            self._stop(recording, request.at_ns, request.deadline_ns)
+            recording.stop_ns = request.at_ns
+            self._finish_late(recording)
         elif isinstance(request, messages.CutRecording):
             self._send(recording.cut(asked=True))
             if recording.complete:  # its frames took the shorter way
@@ -144,25 +168,19 @@ class Worker:
         recording = Recording(request)
         self._recordings[recording.name] = recording
         for name, track in zip(request.routes, request.tracks, strict=True):
-            self._routes[name] = _Route(recording, track.kind)
+            self._routes[name] = _Route(recording, name, track.kind)
             self._scheduler.add(name)
-
-    def _stop(self, recording: Recording, at_ns: int, deadline_ns: int) -> None:
-        recording.stop_ns, recording.deadline_ns = at_ns, deadline_ns
-        recording.reached("stop_received")
-        for route in recording.tracks:
-            self._scheduler.stop(route)
-        if recording.ended:  # everything came before this command
-            self._finish(recording)
 
     def _end(self) -> None:
         """Everybody who could send is told or gone: what is in the queues is finished, then this process ends."""
-        self._ending = True
         now = time.monotonic_ns()
+        # Senders end their routes when they lose their controller; the deadline is for those that can't.
+        self._ending_ns = self._ending_ns or now + DRAIN_DEADLINE_NS // 5
         for recording in list(self._recordings.values()):
-            if recording.deadline_ns is None:
-                # Senders end their routes when they lose their controller; this is only for those that can't.
-                self._stop(recording, now, now + DRAIN_DEADLINE_NS // 5)
+            for route in recording.tracks:
+                self._scheduler.stop(route)
+            if recording.ended:  # what it still waits for is a command
+                self._finish(recording)
 
     def _recover(self, request: messages.RecoverFile) -> None:
         """On a thread of its own, since it waits for the disk: the recordings of this worker go on meanwhile."""
@@ -200,22 +218,14 @@ class Worker:
         route = self._routes.get(message.route)
         if route is None:
             raise messages.MessageError(f"route {message.route!r} is not open here")
-        if isinstance(message, messages.Attach):
-            route.identity, route.waits = parts[0], message.waits
-            return
-        if isinstance(message, messages.Ring):
-            self._map_ring(route, message)
-            return
-        if isinstance(message, messages.End):
-            self._scheduler.push(message.route, message.until_ns, (message, None))
-            self._scheduler.stop(message.route)
+        if not isinstance(message, messages.FrameHeader):
+            self._accept_word(parts[0], route, message)
             return
         if len(parts) != 3:
             raise messages.MessageError("a frame without its payload")
-        track = route.recording.tracks[message.route]
-        expected = messages.VideoFrame if track.kind == "video" else messages.AudioFrame
-        if not isinstance(message, expected):
-            raise messages.MessageError(f"a frame of another kind on a {track.kind} route")
+        if not isinstance(message, route.expected):
+            raise messages.MessageError(f"a frame of another kind on a route for {route.expected.__name__}s")
+        track = route.track
         payload = parts[2].buffer
         if isinstance(message, messages.VideoFrame) and message.ring:
             ring = route.rings.get(message.ring)
@@ -229,6 +239,16 @@ class Worker:
         track.account.received += units_of(message)
         track.account.heard(message.dropped, message.counted)
         self._scheduler.push(message.route, message.captured_ns, (message, payload))
+
+    def _accept_word(self, identity: bytes, route: _Route, message: Any) -> None:
+        """A data message that is no frame."""
+        if isinstance(message, messages.Attach):
+            route.identity, route.waits = identity, message.waits
+        elif isinstance(message, messages.Ring):
+            self._map_ring(route, message)
+        else:
+            self._scheduler.push(message.route, message.until_ns, (message, None))
+            self._scheduler.stop(message.route)
 
     def _map_ring(self, route: _Route, message: messages.Ring) -> None:
         """A route has one ring at a time; pictures that wait keep an older one mapped."""
@@ -275,9 +295,10 @@ class Worker:
                 self._route_ended(name, route, message)
                 return
             recording.encode(name, message, payload, 0 if route.waits else self._scheduler.waiting(name))
-            piece = recording.due_piece()
-            if piece is not None:
-                self._send(piece)
+            if recording.options.timeslice_ms is not None:
+                piece = recording.due_piece()
+                if piece is not None:
+                    self._send(piece)
         except Exception as error:  # one recording's trouble is not another's
             log.debug("recording %s failed", recording.name, exc_info=True)
             self._finish(recording, errors.name_of(error), str(error))
@@ -319,7 +340,7 @@ class Worker:
                 recording.stop_ns = message.at_ns
             recording.reached("capture_ended", message.sent_ns)
             recording.reached("frames_drained")
-            if recording.complete or recording.deadline_ns is not None:
+            if recording.complete or self._ending_ns is not None:
                 self._finish(recording)
 
     # --- the end ----------------------------------------------------------------------------------
@@ -334,13 +355,18 @@ class Worker:
             del self._routes[route]
         del self._recordings[recording.name]
         recording.abandon("deadline" if error == "UnknownError" else "failed", waiting)
-        self._send(recording.finish(error, text))
-        recording.close()
+        report = messages.encode(recording.finish(error, text))
+        self._reports.send_multipart([recording.topic, report])
+        self._control.send(report)
+        # Freeing takes a while, and the thread that sends the report may have been woken on this core: it goes first.
+        self._finished.append(recording)
+        if len(self._finished) > _FINISHED_MAX:
+            self._finished.popleft().close()
 
     def _flush_idle(self) -> None:
         """Now and then, when everything that came is done: else this process was starved, not its recordings."""
         now = time.monotonic_ns()
-        if now < self._idle_check_ns or len(self._scheduler) or sockets.readable(self._data):
+        if len(self._scheduler) or sockets.readable(self._data):
             return
         self._idle_check_ns = now + IDLE_FLUSH_NS // 2
         for name, route in self._routes.items():
@@ -357,23 +383,21 @@ class Worker:
         _, (message, _) = self._scheduler.pop_from(route)
         return 0 if isinstance(message, messages.End) else units_of(message)
 
-    def _finish_late(self) -> None:
-        now = time.monotonic_ns()
-        late = [r for r in self._recordings.values() if r.deadline_ns is not None and now >= r.deadline_ns]
-        for recording in late:
-            if self._ending and self._lifeline.parent_gone:
-                self._finish(recording)
-            else:
-                text = "the drain did not end within its deadline; what was encoded until then is in the data"
-                self._finish(recording, "UnknownError", text)
+    def _finish_late(self, recording: Recording) -> None:
+        """The deadline is over. No error where only a command is missing, or nobody is there to hear of it."""
+        if recording.ended or self._lifeline.parent_gone:
+            self._finish(recording)
+        else:
+            text = "the drain did not end within its deadline; what was encoded until then is in the data"
+            self._finish(recording, "UnknownError", text)
 
 
 def main() -> None:
     """``recsvc encode``: the process's entry."""
-    given = arguments("encode", "control", "data")
+    given = arguments("encode", "control", "data", "reports")
     lifeline = Lifeline(given.parent)
     try:
-        Worker(given.control, given.data, lifeline).run()
+        Worker(given.control, given.data, given.reports, lifeline).run()
     except sockets.ZMQError:
         if not lifeline.check():  # else its sockets' directory went with the parent
             raise

@@ -25,20 +25,24 @@ class Recording:
 
     def __init__(self, request: OpenRecording) -> None:
         self.name = request.recording
+        self.recorder = request.recorder
+        self.topic = f"{request.client}/{request.recorder}".encode()
         self.path = Path(request.path)
         self.options = request.options
         self.started_ns = request.at_ns
         self.format = mime.choose(request.options.mime_type, {track.kind for track in request.tracks})
         self.tracks: dict[str, VideoTrack | AudioTrack] = {}
+        self._sound: AudioTrack | None = None
+        self._pictures: VideoTrack | None = None
         self.stop_ns: int | None = None
-        self.deadline_ns: int | None = None
         self.commands = self.cuts = 0  # that the ends of stream spoke of
         self.cuts_done = 0
         self.stages: dict[str, int] = {}
         self._offsets_ns: dict[str, int] = {}
         self._until_ns: int | None = None
         self._origin_ns: int | None = None
-        self._held: list[MuxPacket] = []
+        self._held: list[MuxPacket] = []  # until the origin is known
+        self._first_pts = 0  # of sound in the file: its first packet's
         self._duration_ns = 0
         self._last_picture: MuxPacket | None = None
         self._active_ns = time.monotonic_ns()
@@ -47,12 +51,11 @@ class Recording:
         for track, route in zip(request.tracks, request.routes, strict=True):
             if track.kind == "video":
                 assert self.format.video_codec is not None
-                self.tracks[route] = VideoTrack(self.format.video_codec, track, request.options)
+                self.tracks[route] = self._pictures = VideoTrack(self.format.video_codec, track, request.options)
                 width, height = int(track.settings["width"]), int(track.settings["height"])
                 video = mux.VideoTrack(self.format.video_codec, width, height)
             else:
-                sound = AudioTrack(track, request.options)
-                self.tracks[route] = sound
+                self.tracks[route] = self._sound = sound = AudioTrack(track, request.options)
                 audio = mux.AudioTrack(sound.output_channel_count, sound.pre_skip_samples, sound.sample_rate)
         self._muxer = mux.Muxer(self.path, self.format.container, video=video, audio=audio)
         self._pieces = _Pieces(self.path, self._muxer.header_size)
@@ -60,21 +63,21 @@ class Recording:
     # --- frames -----------------------------------------------------------------------------------
 
     def encode(self, route: str, header: VideoFrame | AudioFrame, payload: Any, waiting: int = 0) -> None:
-        """Encodes one frame and writes the packets that are ready. The payload is read only during the call.
+        """Encodes one frame and writes the packets that are ready. A picture's payload is read only during the call;
+        that of sound may be looked at until the next comes (see ``AudioTrack.statistics``).
 
         ``waiting``: how many more of this route pile up.
         """
         track = self.tracks[route]
-        if isinstance(track, VideoTrack):
-            track.keep_up(waiting)
         offset_ns = self._offsets_ns.get(route)
         if offset_ns is None:
             offset_ns = self._offsets_ns[route] = self._offset_of(header.captured_ns)
+        pictures = self._pictures
+        if track is pictures:
+            track.keep_up(waiting)
         packets = track.encode(header, payload, offset_ns)  # type: ignore[arg-type]
-        if isinstance(track, AudioTrack):  # sound tells how far a picture without successor lies back
-            for other in self.tracks.values():
-                if isinstance(other, VideoTrack):
-                    packets += other.release((track.end_ns or 0) - 2 * VIDEO_HOLD_NS)
+        if pictures is not None and track is not pictures:  # sound tells how far a picture without successor lies back
+            packets += pictures.release((track.end_ns or 0) - 2 * VIDEO_HOLD_NS)
         self._write(packets)
         self._active_ns, self._flushed = time.monotonic_ns(), False
 
@@ -92,12 +95,10 @@ class Recording:
             self._flush()
 
     def _flush(self) -> None:
-        for track in self.tracks.values():
-            if isinstance(track, VideoTrack):
-                self._held += track.release(None)
+        if self._pictures is not None:
+            self._write(self._pictures.release(None))
         self._release_held(all_of_it=True)
         self._muxer.flush()
-        self._pieces.written(self._muxer.bytes_written, self._muxer.written_until_ns)
         self._flushed = True
 
     def end_route(self, route: str, message: End) -> None:
@@ -123,17 +124,21 @@ class Recording:
         return self.ended and self.cuts_done >= self.cuts
 
     def _write(self, packets: list[MuxPacket]) -> None:
-        self._held += packets
-        self._release_held()
+        if self._origin_ns is None:
+            self._held += packets
+            self._release_held()
+        else:
+            for packet in packets:
+                self._mux(packet, self._origin_ns)
 
     def _release_held(self, *, all_of_it: bool = False) -> None:
         if self._origin_ns is None:
-            self._origin_ns = self._find_origin(all_of_it)
-        if self._origin_ns is None:
-            return
-        held, self._held = self._held, []
-        for packet in held:
-            self._mux(packet, self._origin_ns)
+            self._origin_ns = origin_ns = self._find_origin(all_of_it)
+            if origin_ns is None:
+                return
+            held, self._held = self._held, []
+            for packet in held:
+                self._mux(packet, origin_ns)
 
     def _find_origin(self, now: bool) -> int | None:
         """Recorded time of the first frame of any track, once no track can have an earlier one."""
@@ -153,35 +158,36 @@ class Recording:
             self._duration_ns = max(self._duration_ns, at_ns)
             self._last_picture = packet
         else:
-            track = self._audio
-            assert track.first_ns is not None
-            first = (max(track.first_ns - origin_ns, 0) * OPUS_RATE + S // 2) // S
+            track = self._sound
+            assert track is not None and track.first_ns is not None
+            if not packet.opus_pts:
+                self._first_pts = (max(track.first_ns - origin_ns, 0) * OPUS_RATE + S // 2) // S
             self._muxer.write_audio(
                 packet.data,
-                first - track.pre_skip_samples + packet.opus_pts,
+                self._first_pts - track.pre_skip_samples + packet.opus_pts,
                 packet.duration_ns * OPUS_RATE // S,
                 packet.padding_samples,
             )
             self._duration_ns = max(self._duration_ns, at_ns)
-        self._pieces.written(self._muxer.bytes_written, self._muxer.written_until_ns)
-
-    @property
-    def _audio(self) -> AudioTrack:
-        return next(track for track in self.tracks.values() if isinstance(track, AudioTrack))
 
     # --- pieces -----------------------------------------------------------------------------------
 
     def due_piece(self) -> messages.DataReady | None:
         """A piece for the caller's timeslice, when enough media is in complete clusters."""
         timeslice_ms = self.options.timeslice_ms
-        if timeslice_ms is None or not self._pieces.ready(timeslice_ms):
+        if timeslice_ms is None:
+            return None
+        if not self._pieces.ready(timeslice_ms, self._muxer.bytes_written, self._muxer.written_until_ns):
             return None
         return self.cut(asked=False)
 
     def cut(self, *, asked: bool) -> messages.DataReady:
         """All that is in complete clusters and was not handed out yet; may be empty. ``asked``: by the caller."""
         self.cuts_done += asked
-        blob, timecode_ms = self._pieces.cut(self.format.mime_type)
+        size, until_ns = self._muxer.bytes_written, self._muxer.written_until_ns
+        if size <= self._muxer.media_at:
+            size = 0
+        blob, timecode_ms = self._pieces.cut(self.format.mime_type, size, until_ns)
         return messages.DataReady(recording=self.name, blob=blob, timecode_ms=timecode_ms, asked=asked)
 
     # --- the end ----------------------------------------------------------------------------------
@@ -215,8 +221,9 @@ class Recording:
 
             error, text = error or name_of(problem), text or f"the file could not be completed: {problem}"
             self._muxer.abort()
-        size = self.path.stat().st_size if self.path.exists() else 0
+        size = self._muxer.bytes_written
         duration = self._duration_ns / S
+        pieces = self._pieces.count
         blob, timecode_ms = self._pieces.last(self.format.mime_type, size, duration)
         whole = BlobDescription(
             path=str(self.path),
@@ -228,11 +235,15 @@ class Recording:
         )
         return messages.RecordingFinished(
             recording=self.name,
+            recorder=self.recorder,
+            at_ns=time.monotonic_ns(),
             blob=blob,
             timecode_ms=timecode_ms,
             statistics=self.statistics("inactive"),
             whole=whole,
             commands=self.commands,
+            pieces=pieces,
+            cuts=self.cuts_done,
             error=error,
             text=text,
         )
@@ -266,26 +277,21 @@ class _Pieces:
     def __init__(self, path: Path, header_size: int) -> None:
         self._path = path
         self._header_size = header_size
-        self._size = 0
-        self._size_ns = 0
         self._handed_out = 0
         self._handed_out_ns = 0
-        self._count = 0
+        self.count = 0
         self._timecode_ms = -1.0
 
-    def written(self, size: int, until_ns: int) -> None:
-        """The file has ``size`` bytes, which hold the media up to ``until_ns``."""
-        self._size, self._size_ns = size, until_ns
+    def ready(self, timeslice_ms: float, size: int, until_ns: int) -> bool:
+        """The file has ``size`` bytes, which hold the media up to ``until_ns``: whether that is enough for a piece."""
+        grown_ns = until_ns - self._handed_out_ns
+        return size > self._handed_out and grown_ns > 0 and grown_ns >= timeslice_ms * 1_000_000
 
-    def ready(self, timeslice_ms: float) -> bool:
-        grown = self._size > self._handed_out and self._size_ns > self._handed_out_ns
-        return grown and self._size_ns - self._handed_out_ns >= timeslice_ms * 1_000_000
-
-    def cut(self, mime_type: str) -> tuple[BlobDescription, float]:
-        return self._hand_out(mime_type, self._size, self._size_ns)
+    def cut(self, mime_type: str, size: int, until_ns: int) -> tuple[BlobDescription, float]:
+        return self._hand_out(mime_type, size, until_ns)
 
     def last(self, mime_type: str, size: int, duration: float) -> tuple[BlobDescription, float]:
-        if self._count == 0:
+        if self.count == 0:
             whole = BlobDescription(
                 path=str(self._path), start=0, end=size, mime_type=mime_type, duration=duration, whole=True
             )
@@ -308,6 +314,6 @@ class _Pieces:
             duration=(end_ns - start_ns) / S,
         )
         self._handed_out, self._handed_out_ns = end, end_ns
-        self._count += 1
+        self.count += 1
         self._timecode_ms = max(start_ns / 1_000_000, self._timecode_ms + 0.001) if self._timecode_ms >= 0 else 0.0
         return blob, self._timecode_ms

@@ -19,8 +19,8 @@ OPUS_RATE = 48_000
 _PACKET_SAMPLES = 960
 _KEY_FRAME_DISTANCE_MAX = 30_000  # ours to decide (timeline.KeyFrames); some decoders fail beyond so many others
 _SPEEDS: dict[VideoCodec, tuple[int, ...]] = {"vp8": (-6, -9, -12, -16), "vp9": (8, 9)}  # normal, then hurried
-_LEVEL_EVERY_NS = 100_000_000  # the level meter looks at a few samples in this time: it must cost nothing
-_LEVEL_VALUES = 960
+_SILENCE_DBFS = -120.0
+_LEVEL_VALUES = 960  # of the newest block that the level meter looks at, when somebody asks
 
 
 class MuxPacket(NamedTuple):
@@ -76,8 +76,9 @@ class Account:
 
 
 class VideoTrack:
-    """Pictures to packets. A packet is held for a while: the next picture tells how long it lasts, and a pause or
-    stop whose command is still on its way may show that it was captured too late."""
+    """Pictures to packets. A packet is held until the next picture tells how long it lasts; where the source cuts by
+    capture time a while longer, since a pause or stop whose command is still on its way may show that it was captured
+    too late."""
 
     kind = "video"
 
@@ -127,7 +128,7 @@ class VideoTrack:
             if packet.is_key_frame:
                 self._keys.made(recorded_ns)
             self._held.append(MuxPacket("video", packet.data, recorded_ns, expected_ns, packet.is_key_frame))
-        return self.release(recorded_ns - VIDEO_HOLD_NS)
+        return self.release(recorded_ns - (VIDEO_HOLD_NS if header.since_ns else 1))
 
     def keep_up(self, waiting: int) -> None:
         """Works faster while ``waiting`` pictures pile up, and takes its time again when they don't."""
@@ -200,8 +201,7 @@ class AudioTrack:
             bitrate_mode=options.audio_bitrate_mode,
         )
         self.output_channel_count = self._encoder.output_channel_count
-        self._level: float | None = None
-        self._level_ns = 0
+        self._newest: tuple[AudioFrame, Any] | None = None
 
     @property
     def first_ns(self) -> int | None:
@@ -225,6 +225,8 @@ class AudioTrack:
 
     def encode(self, header: AudioFrame, samples: Any, offset_ns: int) -> list[MuxPacket]:
         packets = []
+        if header.last:
+            self._hurry()
         form = (header.sample_rate, header.channel_count, header.sample_format)
         if form != self._form:
             packets += self._encoder.set_input(*form)
@@ -241,16 +243,22 @@ class AudioTrack:
             packets += self._encoder.encode_silence(header.sample_count)
         else:
             packets += self._encoder.encode(samples)
-            self._measure(header, samples)
+        self._newest = header, samples
         self.account.encoded += header.sample_count
         self._check_length()
         return [self._placed(packet) for packet in packets]
 
     def drain(self, until_ns: int) -> list[MuxPacket]:
         """What is still inside the encoder, the last packet with its padding. Sound ends with its last sample."""
+        self._hurry()
         packets = [self._placed(packet) for packet in self._encoder.drain()]
         self._check_length()
         return packets
+
+    def _hurry(self) -> None:
+        """The end is near, and somebody waits for it: the last packets, less than 70 ms of sound, are made as fast as
+        can be."""
+        self._encoder.set_complexity(0)
 
     def _check_length(self) -> None:
         """While sound is stretched the encoder knows best how much of it there is."""
@@ -263,17 +271,21 @@ class AudioTrack:
         duration_ns = packet.duration * S // OPUS_RATE
         return MuxPacket("audio", packet.data, recorded_ns, duration_ns, True, packet.pts, packet.padding_samples)
 
-    def _measure(self, header: AudioFrame, samples: Any) -> None:
-        if header.captured_ns - self._level_ns < _LEVEL_EVERY_NS or not header.sample_count:
-            return
-        self._level_ns = header.captured_ns
+    def _level_dbfs(self) -> float | None:
+        if self._newest is None or not self._newest[0].sample_count:
+            return None
+        header, samples = self._newest
+        if header.muted:
+            return _SILENCE_DBFS
         is_s16 = header.sample_format == "s16"
         values = memoryview(samples).cast("B").cast("h" if is_s16 else "f")[:_LEVEL_VALUES]
         peak = max(max(values), -min(values)) / (32768 if is_s16 else 1)
-        self._level = 20 * math.log10(peak) if 0 < peak < math.inf else -120.0
+        return 20 * math.log10(peak) if 0 < peak < math.inf else _SILENCE_DBFS
 
     def statistics(self) -> TrackStatistics:
-        counted = self.account.statistics(self.kind, self._timeline.corrected, self._level)
+        """The level is that of the newest block, whose samples must not have changed since."""
+        level_dbfs = None if self.ended else self._level_dbfs()
+        counted = self.account.statistics(self.kind, self._timeline.corrected, level_dbfs)
         return msgspec.structs.replace(counted, clock_drift_ppm=self._timeline.clock_drift_ppm)
 
     def close(self) -> None:

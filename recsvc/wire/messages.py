@@ -101,12 +101,14 @@ class VideoFrame(FrameHeader, tag="video", kw_only=True):
 
 
 class AudioFrame(FrameHeader, tag="audio", kw_only=True):
-    """Interleaved samples follow as payload; ``captured_ns`` is that of the first one."""
+    """Interleaved samples follow as payload; ``captured_ns`` is that of the first one. ``last``: the end of stream
+    comes next, and somebody may be waiting for it."""
 
     sample_format: Name
     sample_rate: Rate
     channel_count: Channels
     sample_count: Count
+    last: bool = False
 
     def payload_bytes(self) -> int:
         width = BYTES_PER_SAMPLE.get(self.sample_format)
@@ -319,6 +321,8 @@ class Bye(Request, tag="bye", kw_only=True):
 
 
 class OpenRecording(Request, tag="open_recording", kw_only=True):
+    client: Name
+    recorder: Name
     recording: Name
     path: str
     tracks: tuple[RecordedTrack, ...]
@@ -328,11 +332,11 @@ class OpenRecording(Request, tag="open_recording", kw_only=True):
 
 
 class StopRecording(Request, tag="stop_recording", kw_only=True):
-    """Finish by ``deadline_ns`` at the latest, with the end-of-stream marks or without."""
+    """Finish now, whatever has not come: the drain's deadline is over. A stop in order needs no command, the ends of
+    stream tell it."""
 
     recording: Name
     at_ns: Ns
-    deadline_ns: Ns
 
 
 class CutRecording(Request, tag="cut_recording", kw_only=True):
@@ -382,11 +386,13 @@ class Reply(Message, tag="reply", kw_only=True):
 
 
 class Ready(Message, tag="ready", kw_only=True):
-    """A role's first word to the controller; ``endpoint`` is where a worker takes frames."""
+    """A role's first word to the controller; ``endpoint`` is where a worker takes frames, ``reports`` where it
+    publishes its ``RecordingFinished`` as well."""
 
     role: Name
     pid: int
     endpoint: str = ""
+    reports: str = ""
 
 
 class TrackEnded(Message, tag="track_ended", kw_only=True):
@@ -406,14 +412,21 @@ class DataReady(Message, tag="data_ready", kw_only=True):
 
 class RecordingFinished(Message, tag="recording_finished", kw_only=True):
     """The file is complete and closed. ``error`` is ``""`` unless the worker had to give up. ``commands``: as the end
-    of stream said; what the controller publishes about them comes first."""
+    of stream said; what the controller publishes about them comes first. ``pieces`` were handed out before, of them
+    ``cuts`` that were asked for. ``at_ns`` is when this was sent.
+
+    It goes to the controller, which tells everybody by events; and straight to the ``recorder`` itself."""
 
     recording: Name
+    recorder: Name
+    at_ns: Ns
     blob: BlobDescription
     timecode_ms: float
     statistics: RecordingStatistics
     whole: BlobDescription
     commands: Count = 0
+    pieces: Count = 0
+    cuts: Count = 0
     error: str = ""
     text: str = ""
 
@@ -422,7 +435,8 @@ class RecordingFinished(Message, tag="recording_finished", kw_only=True):
 
 
 class RecorderEvent(Message, tag="event", kw_only=True):
-    """``sequence`` counts per recording from 0 without gaps. ``at_ns`` is when it was published."""
+    """``sequence`` counts per recording from 0 without gaps. ``at_ns`` is when it was published. A ``start`` says where
+    the worker publishes its ``reports``."""
 
     recorder: Name
     recording: Name
@@ -436,6 +450,7 @@ class RecorderEvent(Message, tag="event", kw_only=True):
     text: str = ""
     statistics: RecordingStatistics | None = None
     whole: BlobDescription | None = None
+    reports: str = ""
 
 
 class SourceEvent(Message, tag="source_event", kw_only=True):
@@ -480,6 +495,7 @@ WORKER_REQUESTS = Codec(OpenRecording | StopRecording | CutRecording | RecoverFi
 CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoutes | ControlRoute | Shutdown)
 ROLE_REPORTS = Codec(Reply | Ready | TrackEnded | DataReady | RecordingFinished)
 EVENTS = Codec(RecorderEvent | SourceEvent | Subscribed)
+REPORTS = Codec(RecordingFinished)
 
 
 def check_payload(header: VideoFrame | AudioFrame, payload_bytes: int) -> None:

@@ -22,7 +22,8 @@ from .ring import FrameRing
 
 log = logging.getLogger("recsvc")
 
-_JOINT_NS = 100_000  # blocks whose stamps are this near to where the last one ended follow it: less than jitter means
+_JOINT_NS = 2_000_000  # blocks whose stamps are this near to where the last one ended follow it; see AUDIO_GAP_NS
+_COPY_BYTES_MAX = 65536  # up to here a copy costs less than telling ZeroMQ whose memory it is
 _WAIT_MS = 50  # a waiting writer looks again at least this often, in case another thread took its wake-up
 
 
@@ -50,22 +51,13 @@ class _Joined:
 
     __slots__ = ("captured_ns", "interval", "muted", "payloads", "sample_count", "size")
 
-    def __init__(self, captured_ns: int, interval: Interval, muted: bool) -> None:
-        self.captured_ns = captured_ns
+    def __init__(self, block: Block, interval: Interval, muted: bool, size: int) -> None:
+        self.captured_ns = block.captured_ns
         self.interval = interval
         self.muted = muted
-        self.payloads: list[Any] = []
-        self.sample_count = 0
-        self.size = 0
-
-    def add(self, block: Block, size: int) -> None:
-        self.payloads.append(block.payload)
-        self.sample_count += block.sample_count
-        self.size += size
-
-    def is_followed_by(self, block: Block, interval: Interval, muted: bool, sample_rate: int) -> bool:
-        off_ns = block.captured_ns - self.captured_ns - self.sample_count * S // sample_rate
-        return abs(off_ns) <= _JOINT_NS and interval is self.interval and muted == self.muted
+        self.payloads: list[Any] = [block.payload]
+        self.sample_count = block.sample_count
+        self.size = size
 
     def block(self) -> Block:
         payload = self.payloads[0] if len(self.payloads) == 1 else b"".join(self.payloads)
@@ -97,13 +89,9 @@ class _Route:
         self.backlog = []
 
     def take_credits(self) -> None:
-        if self.socket is None:
-            return
-        while True:
+        while self.socket is not None and sockets.readable(self.socket):
             try:
                 message = messages.SENDER.decode(self.socket.recv(sockets.NOBLOCK))
-            except sockets.Again:
-                return
             except messages.MessageError as error:
                 log.warning("route %s: %s", self.name, error)
                 continue
@@ -132,7 +120,7 @@ class _Route:
 
     def _put(self, header: bytes, payload: Any) -> None:
         self.socket.send(header, sockets.SNDMORE)
-        self.socket.send(payload, copy=False)
+        self.socket.send(payload, copy=len(payload) < _COPY_BYTES_MAX)
 
     def count_drop(self, cause: str, amount: int) -> None:
         self.dropped[cause] = self.dropped.get(cause, 0) + amount
@@ -231,7 +219,7 @@ class FrameSender:
             until_ns, paused_ns = ending.window.end(at_ns)
             for block in self._held:
                 self._offer(ending, block, wait=False)
-            self._send_joined(ending)
+            self._send_joined(ending, last=True)
             del self._routes[route]
             if ending.in_ring:
                 ending.take_credits()
@@ -301,10 +289,15 @@ class FrameSender:
             frames = self._hold(frame) if self.by_capture_time else [frame]
             routes = list(self._routes.values())
         wait = self.when_full == "wait"
-        taken = [self._offer(route, each, wait=wait) for each in frames for route in routes]
-        with self._lock:
-            self._forget_stored()
-        return bool(taken) and all(taken)
+        taken = bool(frames and routes)
+        for each in frames:
+            for route in routes:
+                if not self._offer(route, each, wait=wait):
+                    taken = False
+        if self._stored is not None:
+            with self._lock:
+                self._forget_stored()
+        return taken
 
     def _hold(self, frame: Picture | Block) -> list[Picture | Block]:
         """What may go now that this frame has come: sound waits until it is old enough to be cut no more."""
@@ -332,14 +325,15 @@ class FrameSender:
             self._preroll_bytes -= len(self._preroll.popleft().payload)
 
     def _offer(self, route: _Route, frame: Picture | Block, *, wait: bool) -> bool:
+        if not self.by_capture_time:
+            interval = route.window.current
+            return interval.until_ns is None and self._offer_part(route, frame, interval, wait)
         with self._lock:
             parts = self._parts(route, frame)
         return bool(parts) and all([self._offer_part(route, part, interval, wait) for part, interval in parts])
 
     def _parts(self, route: _Route, frame: Picture | Block) -> list[tuple[Picture | Block, Interval]]:
-        """What of a frame the recording wants, each with the interval it belongs to."""
-        if not self.by_capture_time:
-            return [] if route.window.paused else [(frame, route.window.current)]
+        """What of a frame a recording wants by capture time, each with the interval it belongs to."""
         if isinstance(frame, Picture):
             interval = route.window.interval_of(frame.captured_ns)
             return [] if interval is None else [(frame, interval)]
@@ -363,14 +357,14 @@ class FrameSender:
                     if self._failure is not None:
                         raise self._failure
                     return False
-                if isinstance(frame, Block) and self._join(route, frame, interval, muted, size):
+                if route.joined is not None and self._join(route, frame, interval, muted, size):  # type: ignore[arg-type]
                     return True
                 if route.in_ring or route.ring_told != route.ring_ready or not route.balance.allows(size):
                     route.take_credits()
                 if route.balance.allows(size):
                     if isinstance(frame, Block):
-                        route.joined = _Joined(frame.captured_ns, interval, muted)
-                        self._join(route, frame, interval, muted, size)
+                        route.joined = _Joined(frame, interval, muted, size)
+                        self._send_joined(route, unless_short=True)
                         return True
                     place = self._place(route, frame) if size else None
                     header = self._header(route, frame, interval, muted, place)
@@ -392,23 +386,27 @@ class FrameSender:
         """Adds a block to the sound that waits, which goes once it is long enough; ``False`` where it does not follow
         it, or there is no room: then what waited has gone. What was added once is as good as sent."""
         joined = route.joined
-        if joined is None:
-            return False
-        assert self.audio_format is not None
-        sample_rate = self.audio_format[1]
-        fits = joined.is_followed_by(block, interval, muted, sample_rate) and route.balance.allows(joined.size + size)
+        assert joined is not None and self.audio_format is not None
+        off_ns = block.captured_ns - joined.captured_ns - joined.sample_count * S // self.audio_format[1]
+        follows = -_JOINT_NS <= off_ns <= _JOINT_NS and interval is joined.interval and muted == joined.muted
+        fits = follows and route.balance.allows(joined.size + size)
         if fits:
-            joined.add(block, size)
-        if not fits or joined.sample_count * S >= AUDIO_MESSAGE_NS * sample_rate:
-            self._send_joined(route)
+            joined.payloads.append(block.payload)
+            joined.sample_count += block.sample_count
+            joined.size += size
+        self._send_joined(route, unless_short=fits)
         return fits
 
-    def _send_joined(self, route: _Route) -> None:
-        joined, route.joined = route.joined, None
-        if joined is not None:
-            block = joined.block()
-            header = self._header(route, block, joined.interval, joined.muted, None)
-            route.send(header, b"" if joined.muted else block.payload, joined.size)
+    def _send_joined(self, route: _Route, *, unless_short: bool = False, last: bool = False) -> None:
+        joined = route.joined
+        if joined is None:
+            return
+        if unless_short and joined.sample_count * S < AUDIO_MESSAGE_NS * self.audio_format[1]:  # type: ignore[index]
+            return
+        route.joined = None
+        block = joined.block()
+        header = self._header(route, block, joined.interval, joined.muted, None, last)
+        route.send(header, b"" if joined.muted else block.payload, joined.size)
 
     # --- shared memory ----------------------------------------------------------------------------
 
@@ -463,6 +461,7 @@ class FrameSender:
         interval: Interval,
         muted: bool,
         place: tuple[int, int] | None,
+        last: bool = False,
     ) -> bytes:
         if isinstance(frame, Picture):
             return messages.encode(
@@ -499,5 +498,6 @@ class FrameSender:
                 sample_rate=sample_rate,
                 channel_count=channel_count,
                 sample_count=frame.sample_count,
+                last=last,
             )
         )

@@ -27,9 +27,8 @@ Frame = zmq.Frame
 Socket = zmq.Socket
 NOBLOCK = zmq.NOBLOCK
 SNDMORE = zmq.SNDMORE
-POLLIN = zmq.POLLIN
+POLLIN = int(zmq.POLLIN)  # as an enumeration it costs more than the call it is for
 Poller = zmq.Poller
-EVENTS = zmq.EVENTS
 
 _SOCKETS_MAX = 8192  # a process with thousands of routes; the default of 1023 ends at some hundreds of recordings
 
@@ -100,6 +99,22 @@ def event_client(endpoint: str, topic: bytes) -> zmq.Socket[bytes]:
     return socket
 
 
+def report_server(endpoint: str) -> zmq.Socket[bytes]:
+    """PUB, bound."""
+    socket = _make(zmq.PUB, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS)
+    socket.bind(endpoint)
+    return socket
+
+
+def report_client(topic: bytes) -> zmq.Socket[bytes]:
+    """SUB, to be connected to any number of ``report_server``s. One that is gone, or cannot be reached from here, is
+    not tried again."""
+    socket = _make(zmq.SUB, CONTROL_HIGH_WATER_MARK, 0)
+    socket.setsockopt(zmq.RECONNECT_IVL, -1)
+    socket.setsockopt(zmq.SUBSCRIBE, topic)
+    return socket
+
+
 def data_server(endpoint: str) -> tuple[zmq.Socket[bytes], str]:
     """ROUTER, bound, for frames; also returns the endpoint really bound (for ``tcp://…:*``)."""
     socket = _make(zmq.ROUTER, DATA_HIGH_WATER_MARK, 0)
@@ -115,8 +130,9 @@ def data_client(endpoint: str) -> zmq.Socket[bytes]:
 
 
 def readable(socket: zmq.Socket[bytes]) -> bool:
-    """Whether a message is there: a fraction of the cost of an attempt that raises ``Again``."""
-    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+    """Whether a message is there: a fraction of the cost of asking for ``EVENTS``, or of an attempt that raises
+    ``Again``."""
+    return bool(zmq.zmq_poll([(socket, POLLIN)], 0))
 
 
 def receive_frame(socket: zmq.Socket[bytes]) -> list[Any]:

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import aims
+
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 HIDDEN = frozenset({"versions", "seed"})
@@ -150,7 +152,8 @@ def report(documents: Sequence[Mapping[str, Any]], readme: Path, plots: Path) ->
 
     results = results_of(documents)
     drawn = draw(groups_of(results), plots)
-    lines = machine_lines(documents)
+    cores = max(document.get("machine_info", {}).get("cpu", {}).get("count") or 1 for document in documents)
+    lines = machine_lines(documents) + aims.lines(results, cores)
     for title, name in drawn.items():
         lines += [f"![{title}]({plots.name}/{name})", ""]
     for group, members in groups_of(results).items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import aims
 import pytest
 import report
 import workloads
@@ -89,3 +90,53 @@ def test_percentiles_are_nearest_ranks() -> None:
     values = [float(n) for n in range(1, 101)]
     assert [workloads.percentile(values, share) for share in (0.5, 0.95, 0.99, 1.0)] == [50, 95, 99, 100]
     assert workloads.percentile([7.0], 0.99) == 7
+
+
+# --- aims -----------------------------------------------------------------------------------------
+
+
+def results(*benchmarks: dict[str, Any]) -> list[report.Result]:
+    return report.results_of([document(*benchmarks)])
+
+
+def test_aims_are_ratios_within_one_run_and_those_reached_are_bold() -> None:
+    stops = "peers: stop to data, W1"
+    found = results(
+        benchmark("test_s[W1-recsvc]", stops, name="recsvc", p50_ms=2.0),
+        benchmark("test_s[W1-pyav]", stops, name="pyav", p50_ms=1.0),
+        benchmark("test_s[W1-ffmpeg]", stops, name="ffmpeg", p50_ms=5.0),
+        benchmark("test_t[A1]", "stop: captured", p99_over_encode_p99_ms=3.5),
+    )
+    lines = aims.lines(found, cores=2)
+    assert [line for line in lines if "pyav" in line][0].endswith("| ≤ 2 |  | **2** |  |")
+    assert [line for line in lines if "ffmpeg" in line][0].endswith("| ≤ 0.3 |  | 0.4 |  |")
+    assert [line for line in lines if "captured" in line][0].endswith("| ≤ 3 | 3.5 |  |  |")
+    assert not [line for line in lines if "chromium" in line], "it was not measured"
+    assert aims.lines(results(benchmark("test_x", "other")), cores=2) == []
+
+
+def test_recordings_at_once_are_compared_with_what_the_codecs_alone_would_take() -> None:
+    cost = "peers: CPU seconds per second, real time, A1"
+    found = results(
+        benchmark("test_c[A1-floor]", cost, name="floor", cpu_s_per_s=0.04),
+        benchmark("test_r[A1]", "recordings at once", recordings=40),
+    )
+    [row] = [line for line in aims.lines(found, cores=2) if "at once" in line]
+    assert row.endswith("| ≥ 0.8 | **0.8** |  |  |")
+
+
+def test_the_aims_name_benchmarks_that_are_there() -> None:
+    """A renamed group would silently take its aim along."""
+    here = Path(__file__).parent
+    text = "".join(path.read_text() for path in [*here.glob("bench_*.py"), *here.glob("peers/bench_*.py")])
+    asked: set[str] = set()
+
+    def figure(group: str, name: str, key: str) -> float:
+        asked.add(group.replace("A1", "{work.name}") if group.startswith("stop: A1") else group.removesuffix("A1"))
+        asked.add(key.removeprefix("encode").removeprefix("controller"))
+        return 1.0
+
+    for aim in aims.aims(cores=2):
+        aim.value(figure, "A1")
+    unknown = {one for one in asked if one not in text and one not in ("p50_ms",)}
+    assert not unknown

@@ -60,6 +60,7 @@ class Client:
         self._lock = threading.Lock()
         self._commands = sockets.control_client(endpoint)
         self._idle: list[Any] = []
+        self._reached: dict[str, tuple[Any, int]] = {}  # capture processes by endpoint: socket, and how many need it
         self._next_id = 0
         self._on_recorder: dict[str, Callable[[RecorderMessage], None]] = {}
         self._on_track: dict[str, Callable[[messages.SourceEvent], None]] = {}
@@ -127,6 +128,26 @@ class Client:
             raise self._lost
         with self._lock:
             self._commands.send(messages.encode(message), sockets.NOBLOCK)
+
+    def reach(self, endpoint: str) -> None:
+        """A capture process will be told something by ``tell``, until ``leave`` was called as often."""
+        with self._lock:
+            socket, users = self._reached.get(endpoint) or (sockets.command_client(endpoint), 0)
+            self._reached[endpoint] = socket, users + 1
+
+    def leave(self, endpoint: str) -> None:
+        with self._lock:
+            socket, users = self._reached.pop(endpoint, (None, 0))
+            if users > 1:
+                self._reached[endpoint] = socket, users - 1
+            elif socket is not None:
+                socket.close()
+
+    def tell(self, endpoint: str, message: messages.Message) -> None:
+        """Sends straight to a capture process, where it can be reached. Never waits, raises nothing."""
+        with self._lock, contextlib.suppress(sockets.ZMQError):
+            if endpoint in self._reached:
+                self._reached[endpoint][0].send(messages.encode(message), sockets.NOBLOCK)
 
     # --- events -----------------------------------------------------------------------------------
 
@@ -240,8 +261,9 @@ class Client:
         self._reader.join()
         for listener in list(self._listeners):
             listener.service_closed()
-        for socket in (self._commands, *self._idle):
+        for socket in (self._commands, *self._idle, *(socket for socket, _ in self._reached.values())):
             socket.close()
+        self._reached.clear()
         for descriptor in (self._wake_read, self._wake_write, *filter(None, [self._pidfd])):
             os.close(descriptor)
         if self._directory:

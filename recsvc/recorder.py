@@ -201,6 +201,7 @@ class MediaRecorder:
             self._inactivate(session)
         session.count("stop")
         session.end_pushed(at_ns)
+        session.end_captured(at_ns)
         session.detach()
         self._send(session, "stop", at_ns)
 
@@ -325,7 +326,7 @@ class MediaRecorder:
         session.path = reply["path"]
         routes = msgspec.convert(reply["routes"], list[messages.RouteDescription])
         for track, route in zip(session.tracks, routes, strict=True):
-            track._routes.add(route.route)
+            track._routes[route.route] = 0
             if isinstance(track._origin, _PushedOrigin):
                 track._origin.sender.open(route)
 

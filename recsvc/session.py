@@ -10,7 +10,7 @@ import msgspec
 from . import client, recovery
 from .blob import Blob, SpoolFile
 from .pieces import HandedOut
-from .stream import MediaStreamTrack, _PushedOrigin
+from .stream import MediaStreamTrack, _CapturedOrigin, _PushedOrigin
 from .wire import messages
 from .wire.messages import RecordingStatistics
 from .wire.sender import FrameSender
@@ -31,7 +31,9 @@ class Session:
         self.mime_type = ""
         self.handed_out = HandedOut()
         self.stages: dict[str, int] = {}
-        self.awaited = 0  # pauses and resumes whose events are still to come
+        self.commands = 0  # given, all together
+        self.turns = 0  # pauses and resumes
+        self.awaited = 0  # of these: whose events are still to come
         self.asked = 0  # requests for data
         self.pieces = 0  # that have come
         self.modified = False
@@ -52,17 +54,31 @@ class Session:
         for sender, route in self.pushed():
             sender.end(route, at_ns)
 
+    def end_captured(self, at_ns: int) -> None:
+        """Tells the capture processes what they will hear from the controller as well."""
+        routes: dict[str, dict[str, int]] = {}
+        for track in self.tracks:
+            origin, route = track._origin, self.route(track)
+            if isinstance(origin, _CapturedOrigin) and origin.live and route in track._routes:
+                routes.setdefault(origin.commands, {})[route] = self.turns + track._routes[route]
+        for endpoint, its in routes.items():
+            message = messages.EndRoutes(routes=its, at_ns=at_ns, commands=self.commands, cuts=self.asked)
+            self.client.tell(endpoint, message)
+
     def count(self, action: str) -> None:
         """A command is about to be sent: ends of stream, which take the shorter way, say how many there are."""
-        self.awaited += action in ("pause", "resume")
+        is_turn = action in ("pause", "resume")
+        self.commands += 1
+        self.turns += is_turn
+        self.awaited += is_turn
         self.asked += action == "request_data"
         self.modified |= action == "modified"
         for sender, route in self.pushed():
-            sender.commanded(route, cut=action == "request_data")
+            sender.commanded(route, self.commands, self.asked)
 
     def detach(self) -> None:
         for track in self.tracks:
-            track._routes.discard(self.route(track))
+            track._routes.pop(self.route(track), None)
 
     def heard(self, message: messages.RecorderEvent) -> bool:
         """An event of the controller; whether it is to be fired: not so the last data that the worker told already."""

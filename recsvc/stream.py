@@ -51,10 +51,13 @@ class _Origin:
 class _CapturedOrigin(_Origin):
     captured = True
 
-    def __init__(self, client: Client, track: str) -> None:
+    def __init__(self, client: Client, track: str, commands: str) -> None:
+        """``commands``: the endpoint of its capture process."""
         super().__init__()
         self.client = client
         self.track = track
+        self.commands = commands
+        client.reach(commands)
         client.on_track(track, self._on_ended)
         client.on_end(self)
 
@@ -72,6 +75,12 @@ class _CapturedOrigin(_Origin):
     def service_closed(self) -> None:
         self.end()
 
+    def end(self) -> None:
+        assert self.client is not None
+        if self.live:
+            self.client.leave(self.commands)
+        super().end()
+
     def control(self, route: str, action: str, at_ns: int) -> None:
         assert self.client is not None
         self.client.command(messages.ControlRoute(route=route, action=action, at_ns=at_ns))
@@ -80,6 +89,7 @@ class _CapturedOrigin(_Origin):
         assert self.client is not None
         if self.live and self.client.usable:
             self.live = False
+            self.client.leave(self.commands)
             self.client.command(messages.CloseTrack(track=self.track))
 
 
@@ -106,7 +116,7 @@ class MediaStreamTrack:
         self._id = f"{kind}-{uuid.uuid4().hex[:12]}"
         self._enabled = True
         self._ready_state = "live" if origin.live else "ended"
-        self._routes: set[str] = set()  # of the recordings that record this track now
+        self._routes: dict[str, int] = {}  # of the recordings that record this track now: how often it was controlled
         origin.users.add(self)
 
     @property
@@ -133,8 +143,7 @@ class MediaStreamTrack:
         if not isinstance(value, bool):
             raise TypeError(f"enabled must be True or False, got {value!r}")
         self._enabled = value
-        for route in list(self._routes):
-            self._origin.control(route, "enable" if value else "disable", time.monotonic_ns())
+        self._control("enable" if value else "disable")
 
     @property
     def muted(self) -> bool:
@@ -150,12 +159,16 @@ class MediaStreamTrack:
         """Ends this track for good; its device closes with the last track that uses it. Idempotent."""
         if self._ready_state == "ended":
             return
-        now = time.monotonic_ns()
-        for route in list(self._routes):
-            self._origin.control(route, "end", now)
+        self._control("end")
         self._end()
         if not any(track.ready_state == "live" for track in self._origin.users):
             self._origin.release()
+
+    def _control(self, action: str) -> None:
+        now = time.monotonic_ns()
+        for route in list(self._routes):
+            self._routes[route] += 1
+            self._origin.control(route, action, now)
 
     def _end(self) -> None:
         self._ready_state = "ended"
@@ -324,7 +337,9 @@ def get_user_media(audio: Any = False, video: Any = False, *, service: str | Non
     )
     tracks = []
     for one in opened:
-        track = MediaStreamTrack(_CapturedOrigin(client, one["id"]), one["kind"], one["label"], one["settings"])
+        track = MediaStreamTrack(
+            _CapturedOrigin(client, one["id"], one["commands"]), one["kind"], one["label"], one["settings"]
+        )
         track._id = one["id"]
         tracks.append(track)
     return MediaStream(tracks)

@@ -28,9 +28,7 @@ from media import (
 from traces import role_processes, runtime_directories
 
 import recsvc
-from recsvc.client import Client
 from recsvc.errors import InvalidModificationError, InvalidStateError, NotSupportedError, ServiceError, UnknownError
-from recsvc.session import Session
 
 TYPES = ("start", "stop", "dataavailable", "pause", "resume", "error")
 
@@ -660,28 +658,3 @@ def test_the_end_of_the_interpreter_finishes_an_active_recording(own_controller,
     assert decoded.duration_s >= 0.9
     assert done.stderr.count("Traceback") == (1 if how == "raise" else 0), done.stderr
     assert list(spool.iterdir()) == []
-
-
-# --- the worker's own report ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("reachable", [True, False])
-def test_the_last_data_comes_by_the_workers_report_where_that_can_be_reached(stream, monkeypatch, reachable):
-    if not reachable:  # as with a service on another machine
-        monkeypatch.setattr(Client, "_connect_reports", lambda *_: None)
-    concluded = []
-
-    def conclusion(session, original=Session.conclusion):
-        last = original(session)
-        concluded.extend([] if last is None else [last])
-        return last
-
-    monkeypatch.setattr(Session, "conclusion", conclusion)
-    recsvc.client.close_all()  # a connection that does not know this yet
-    with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as own:
-        recorder = recsvc.MediaRecorder(own)
-        events = record_events(recorder)
-        for _ in range(5):
-            record_for(recorder, 0.3)
-        assert types_of(events) == ["start", "dataavailable", "stop"] * 5
-    assert len(concluded) >= 3 if reachable else not concluded, "usually it comes first"

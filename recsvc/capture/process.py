@@ -63,29 +63,34 @@ class _TrackSink:
 class CaptureProcess:
     """Owns the control socket and the source of this process."""
 
-    def __init__(self, control_endpoint: str, lifeline: Lifeline) -> None:
+    def __init__(self, control_endpoint: str, commands_endpoint: str, lifeline: Lifeline) -> None:
         self._lifeline = lifeline
+        self._commands_endpoint = commands_endpoint
+        self._commands = sockets.command_server(commands_endpoint)
         self._control = sockets.control_client(control_endpoint)
         self._source: Source | None = None
         self._sinks: dict[str, _TrackSink] = {}
         self._routes: dict[str, _TrackSink] = {}
+        self._controls: dict[str, int] = {}  # that have come, by route
         self._wanted = threading.Event()  # a recording has begun, with all its routes here
         self._ended_lock = threading.Lock()
         self._ended: list[tuple[str, Exception | None]] = []
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._done = False
-        self._send(messages.Ready(role="capture", pid=os.getpid()))
+        self._send(messages.Ready(role="capture", pid=os.getpid(), endpoint=commands_endpoint))
 
     def run(self) -> None:
         """Until a shutdown, a SIGTERM, the parent's end, or the last track was closed."""
         poller = sockets.Poller()
-        for source in (self._control, self._wake_read, *self._lifeline.descriptors):
+        for source in (self._commands, self._control, self._wake_read, *self._lifeline.descriptors):
             poller.register(source, sockets.POLLIN)
         self._done = self._lifeline.parent_gone
         while not self._done:
             readable = dict(poller.poll())
             if any(d in readable and self._lifeline.ended_by(d) for d in self._lifeline.descriptors):
                 break
+            if self._commands in readable:
+                self._take_commands()
             if self._control in readable:
                 take_requests(self._control, messages.CAPTURE_REQUESTS, self._do)
             if self._wake_read in readable:
@@ -97,6 +102,7 @@ class CaptureProcess:
         if self._source is not None:
             self._source.close()
         self._control.close()
+        self._commands.close()
 
     def _send(self, message: messages.Message) -> None:
         self._control.send(messages.encode(message))
@@ -148,7 +154,13 @@ class CaptureProcess:
             name = names[info.kind]
             self._sinks[name] = _TrackSink(name, info, sender, self._wanted, self._on_ended)
             descriptions.append(
-                messages.TrackDescription(id=name, kind=info.kind, label=info.label, settings=info.settings)
+                messages.TrackDescription(
+                    id=name,
+                    kind=info.kind,
+                    label=info.label,
+                    settings=info.settings,
+                    commands=self._commands_endpoint,
+                )
             )
         source.start({sink.info.kind: sink for sink in self._sinks.values()})
         return descriptions
@@ -159,6 +171,7 @@ class CaptureProcess:
             if sink is None:
                 raise errors.NotFoundError(f"track {route.track!r} is not captured here")
             self._routes[route.route] = sink
+            self._controls[route.route] = 0
             sink.sender.begin(route, request.from_ns, route.route not in request.disabled)
         self._wanted.set()
 
@@ -166,6 +179,7 @@ class CaptureProcess:
         sink = self._routes.get(request.route)
         if sink is None:
             return
+        self._controls[request.route] += 1
         if request.action == "pause":
             sink.sender.pause(request.route, request.at_ns)
         elif request.action == "resume":
@@ -174,9 +188,22 @@ class CaptureProcess:
             sink.sender.enable(request.route, request.action == "enable")
         elif request.action == "drop":
             sink.sender.drop(request.route)
-            del self._routes[request.route]
+            del self._routes[request.route], self._controls[request.route]
         else:
             self._end_route(request.route, sink, request.at_ns)
+
+    def _take_commands(self) -> None:
+        while sockets.readable(self._commands):
+            try:
+                command = messages.CAPTURE_COMMANDS.decode(self._commands.recv())
+            except messages.MessageError as error:
+                log.warning("a command was refused: %s", error)
+                continue
+            for route, controls in command.routes.items():
+                sink = self._routes.get(route)
+                if sink is not None and self._controls[route] == controls:
+                    sink.sender.commanded(route, command.commands, command.cuts)
+                    self._end_route(route, sink, command.at_ns)
 
     def _end_route(self, route: str, sink: _TrackSink, at_ns: int) -> None:
         """What was captured up to ``at_ns`` goes first, then the end of stream.
@@ -189,6 +216,7 @@ class CaptureProcess:
             self._source.flush(at_ns)
         sink.sender.end(route, at_ns)
         self._routes.pop(route, None)
+        self._controls.pop(route, None)
 
     def _end_routes(self, sink: _TrackSink, at_ns: int) -> None:
         for route in [name for name, its in self._routes.items() if its is sink]:
@@ -204,10 +232,10 @@ class CaptureProcess:
 
 def main() -> None:
     """``recsvc capture``: the process's entry."""
-    given = arguments("capture", "control")
+    given = arguments("capture", "control", "commands")
     lifeline = Lifeline(given.parent)
     try:
-        CaptureProcess(given.control, lifeline).run()
+        CaptureProcess(given.control, given.commands, lifeline).run()
     except sockets.ZMQError:
         if not lifeline.check():  # else its sockets' directory went with the parent
             raise

@@ -56,7 +56,7 @@ class Controller:
             self._poller.register(source, sockets.POLLIN)
         self._supervisor = Supervisor(f"ipc://{directory}/roles", self._poller, self._on_report, self._on_child_end)
         self._workers: list[Child] = []
-        self._sources = Sources(self._supervisor)
+        self._sources = Sources(self._supervisor, directory)
         self._recordings: dict[str, Recording] = {}
         self._outboxes: dict[str, Outbox] = {}
         self._ending_ns: int | None = None
@@ -159,9 +159,9 @@ class Controller:
             self._finished(message)
 
     def _on_child_end(self, child: Child) -> None:
+        child.remove_sockets()
         if child.role == "encode":
             self._workers.remove(child)
-            child.remove_sockets()
             for recording in [r for r in self._recordings.values() if r.worker is child and r.report is None]:
                 self._lost(recording, "the encoder process ended unexpectedly")
             few = len(self._workers) < len(os.sched_getaffinity(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..wire import messages
@@ -20,8 +21,10 @@ class _Capture:
 class Sources:
     """Not thread-safe: the controller's loop calls it."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, directory: Path) -> None:
+        """``directory``: for the capture processes' sockets."""
         self._supervisor = supervisor
+        self._directory = directory
         self._captures: list[_Capture] = []
 
     def open(self, request: messages.OpenSource, on_reply: OnReply) -> None:
@@ -35,7 +38,8 @@ class Sources:
         captures: list[_Capture] = []
         answered = self._collect(len(by_source), captures, on_reply)
         for wishes in by_source.values():
-            capture = _Capture(self._supervisor.start("capture"), request.client)
+            endpoint = f"ipc://{self._directory}/capture-{uuid.uuid4().hex[:8]}"
+            capture = _Capture(self._supervisor.start("capture", "--commands", endpoint), request.client)
             capture.tracks = {wish["track"] for wish in wishes.values()}
             self._captures.append(capture)
             captures.append(capture)

@@ -26,7 +26,7 @@ OnReply = Callable[[messages.Reply], None]
 
 
 class Child:
-    """A role process. ``endpoint`` is where a worker takes frames, once it is ready, ``reports`` where it publishes."""
+    """A role process. Once it is ready, ``endpoint`` and ``reports`` are what its first word said."""
 
     def __init__(self, role: str, process: subprocess.Popen[bytes]) -> None:
         self.role = role
@@ -41,7 +41,7 @@ class Child:
         self.asked: dict[int, OnReply] = {}
 
     def remove_sockets(self) -> None:
-        """What a worker that was killed leaves behind."""
+        """What one that was killed leaves behind."""
         for endpoint in filter(None, (self.endpoint, self.reports)):
             Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
 

@@ -256,7 +256,7 @@ class AudioTrack:
         return packets
 
     def _hurry(self) -> None:
-        """The end is near, and somebody waits for it: the last packets, less than 70 ms of sound, are made as fast as
+        """The end is near, and somebody waits for it: the last packets, less than 90 ms of sound, are made as fast as
         can be."""
         self._encoder.set_complexity(0)
 

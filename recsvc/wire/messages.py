@@ -102,7 +102,7 @@ class VideoFrame(FrameHeader, tag="video", kw_only=True):
 
 class AudioFrame(FrameHeader, tag="audio", kw_only=True):
     """Interleaved samples follow as payload; ``captured_ns`` is that of the first one. ``last``: the end of stream
-    comes next, and somebody may be waiting for it."""
+    follows at once, and somebody may be waiting for it."""
 
     sample_format: Name
     sample_rate: Rate
@@ -173,12 +173,13 @@ class Refused(Message, tag="refused", kw_only=True):
 
 class TrackDescription(Struct, kw_only=True, frozen=True):
     """A captured track. ``settings``: sample_rate, channel_count, sample_format, or width, height,
-    pixel_format, frame_rate."""
+    pixel_format, frame_rate. ``commands``: the endpoint for its ``EndRoutes``."""
 
     id: Name
     kind: Name
     label: str
     settings: dict[str, Any]
+    commands: str
 
 
 class RouteDescription(Struct, kw_only=True, frozen=True):
@@ -311,6 +312,16 @@ class AskStatistics(Request, tag="statistics", kw_only=True):
     recording: Name
 
 
+class EndRoutes(Message, tag="end_routes", kw_only=True):
+    """To a capture process: ``routes`` end, as its controller will say too. Each with how many controls were given for
+    it before: where these have not all come, the controller keeps the order. ``commands``, ``cuts``: as in ``End``."""
+
+    routes: dict[Name, Count]
+    at_ns: Ns
+    commands: Count = 0
+    cuts: Count = 0
+
+
 class Bye(Request, tag="bye", kw_only=True):
     """The caller is done: its recordings are finished, its tracks closed."""
 
@@ -386,8 +397,7 @@ class Reply(Message, tag="reply", kw_only=True):
 
 
 class Ready(Message, tag="ready", kw_only=True):
-    """A role's first word to the controller; ``endpoint`` is where a worker takes frames, ``reports`` where it
-    publishes its ``RecordingFinished`` as well."""
+    """A role's first word; ``endpoint`` is where it takes frames or ``EndRoutes``, ``reports`` where it publishes."""
 
     role: Name
     pid: int
@@ -413,9 +423,7 @@ class DataReady(Message, tag="data_ready", kw_only=True):
 class RecordingFinished(Message, tag="recording_finished", kw_only=True):
     """The file is complete and closed. ``error`` is ``""`` unless the worker had to give up. ``commands``: as the end
     of stream said; what the controller publishes about them comes first. ``pieces`` were handed out before, of them
-    ``cuts`` that were asked for. ``at_ns`` is when this was sent.
-
-    It goes to the controller, which tells everybody by events; and straight to the ``recorder`` itself."""
+    ``cuts`` that were asked for. ``at_ns`` is when this was sent: to the controller, and published to the recorder."""
 
     recording: Name
     recorder: Name
@@ -465,8 +473,7 @@ class Subscribed(Message, tag="subscribed", kw_only=True):
     """Answers a new subscription, so that the subscriber knows that from now on nothing is missed."""
 
 
-_encoder = msgspec.msgpack.Encoder()
-encode = _encoder.encode
+encode = msgspec.msgpack.Encoder().encode
 
 
 class Codec:
@@ -492,6 +499,7 @@ CALLER_REQUESTS = Codec(
 )
 REPLIES = Codec(Reply)
 WORKER_REQUESTS = Codec(OpenRecording | StopRecording | CutRecording | RecoverFile | AskStatistics | Shutdown)
+CAPTURE_COMMANDS = Codec(EndRoutes)
 CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoutes | ControlRoute | Shutdown)
 ROLE_REPORTS = Codec(Reply | Ready | TrackEnded | DataReady | RecordingFinished)
 EVENTS = Codec(RecorderEvent | SourceEvent | Subscribed)

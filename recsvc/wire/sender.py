@@ -74,6 +74,7 @@ class _Route:
         self.socket: Any = None
         self.sequence = 0
         self.commands = self.cuts = 0
+        self.last = False  # what is sent now is followed by the end of stream
         self.enabled = True
         self.dropped: dict[str, int] = {}
         self.backlog: list[tuple[bytes, Any]] = []  # until the route is open; bounded by the first credit
@@ -203,12 +204,11 @@ class FrameSender:
             if route in self._routes:
                 self._routes[route].window.resume(at_ns)
 
-    def commanded(self, route: str, *, cut: bool) -> None:
-        """The caller gives the recording a command; see ``messages.End``."""
+    def commanded(self, route: str, commands: int, cuts: int) -> None:
+        """So many commands the caller has given the recording by now; see ``messages.End``."""
         with self._lock:
             if route in self._routes:
-                self._routes[route].commands += 1
-                self._routes[route].cuts += cut
+                self._routes[route].commands, self._routes[route].cuts = commands, cuts
 
     def end(self, route: str, at_ns: int) -> None:
         """Sends the end of stream behind the last frame and forgets the route. Unknown: nothing happens."""
@@ -217,9 +217,10 @@ class FrameSender:
             if ending is None:
                 return
             until_ns, paused_ns = ending.window.end(at_ns)
+            ending.last = True
             for block in self._held:
                 self._offer(ending, block, wait=False)
-            self._send_joined(ending, last=True)
+            self._send_joined(ending)
             del self._routes[route]
             if ending.in_ring:
                 ending.take_credits()
@@ -397,7 +398,7 @@ class FrameSender:
         self._send_joined(route, unless_short=fits)
         return fits
 
-    def _send_joined(self, route: _Route, *, unless_short: bool = False, last: bool = False) -> None:
+    def _send_joined(self, route: _Route, *, unless_short: bool = False) -> None:
         joined = route.joined
         if joined is None:
             return
@@ -405,7 +406,7 @@ class FrameSender:
             return
         route.joined = None
         block = joined.block()
-        header = self._header(route, block, joined.interval, joined.muted, None, last)
+        header = self._header(route, block, joined.interval, joined.muted, None)
         route.send(header, b"" if joined.muted else block.payload, joined.size)
 
     # --- shared memory ----------------------------------------------------------------------------
@@ -461,7 +462,6 @@ class FrameSender:
         interval: Interval,
         muted: bool,
         place: tuple[int, int] | None,
-        last: bool = False,
     ) -> bytes:
         if isinstance(frame, Picture):
             return messages.encode(
@@ -498,6 +498,6 @@ class FrameSender:
                 sample_rate=sample_rate,
                 channel_count=channel_count,
                 sample_count=frame.sample_count,
-                last=last,
+                last=route.last,
             )
         )

@@ -99,6 +99,21 @@ def event_client(endpoint: str, topic: bytes) -> zmq.Socket[bytes]:
     return socket
 
 
+def command_server(endpoint: str) -> zmq.Socket[bytes]:
+    """PULL, bound: commands that need no answer and of which another, longer way makes sure."""
+    socket = _make(zmq.PULL, CONTROL_HIGH_WATER_MARK, 0)
+    socket.bind(endpoint)
+    return socket
+
+
+def command_client(endpoint: str) -> zmq.Socket[bytes]:
+    """PUSH, connected to a ``command_server``; one that is gone, or cannot be reached from here, is not tried again."""
+    socket = _make(zmq.PUSH, CONTROL_HIGH_WATER_MARK, 0)
+    socket.setsockopt(zmq.RECONNECT_IVL, -1)
+    socket.connect(endpoint)
+    return socket
+
+
 def report_server(endpoint: str) -> zmq.Socket[bytes]:
     """PUB, bound."""
     socket = _make(zmq.PUB, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS)

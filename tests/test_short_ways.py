@@ -1,0 +1,191 @@
+"""A stop goes straight to the capture process, the report straight to the caller: sooner, and with the same result."""
+
+import queue
+import threading
+import time
+
+import pytest
+from media import DEADLINE_S, SMALL_TEST, S, assert_accounted, assert_consecutive, decode, record_for
+
+import recsvc
+from recsvc.capture.process import CaptureProcess
+from recsvc.client import Client
+from recsvc.session import Session
+from recsvc.wire import messages, sockets
+
+TYPES = ("start", "pause", "resume", "dataavailable", "stop", "error")
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    """Of captured tracks, by a connection that is made when it is asked for."""
+    recsvc.client.close_all()
+    opened = []
+
+    def make():
+        opened.append(recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST))
+        made = recsvc.MediaRecorder(opened[0])
+        made.heard = []
+        for type in TYPES:
+            made.add_event_listener(type, made.heard.append)
+        return made
+
+    yield make
+    for stream in opened:
+        stream.close()
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_the_last_data_comes_by_the_workers_report_where_that_can_be_reached(recorder, monkeypatch, short):
+    if not short:  # as with a service on another machine
+        monkeypatch.setattr(Client, "_connect_reports", lambda *_: None)
+    concluded = []
+
+    def conclusion(session, original=Session.conclusion):
+        last = original(session)
+        concluded.extend([] if last is None else [last])
+        return last
+
+    monkeypatch.setattr(Session, "conclusion", conclusion)
+    made = recorder()
+    for _ in range(5):
+        record_for(made, 0.3)
+    assert [event.type for event in made.heard] == ["start", "dataavailable", "stop"] * 5
+    assert len(concluded) >= 3 if short else not concluded, "usually it comes first"
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_stop_reaches_the_source_with_and_without_the_controller(recorder, monkeypatch, short):
+    """The controller's commands are held back, or there are no others: the recording ends at the stop both times."""
+    if short:
+        later = _Later(monkeypatch, "stop")
+    else:
+        monkeypatch.setattr(Client, "tell", lambda *_: None)
+    made = recorder()
+    made.start()
+    made.wait("start", DEADLINE_S)
+    begin_s = time.monotonic()
+    time.sleep(0.5)
+    made.stop()
+    lasted_s = time.monotonic() - begin_s
+    if short:
+        assert later.wait_for_one() == "stop"
+        made.wait("dataavailable", DEADLINE_S)  # while the controller knows nothing of it
+        later.release()
+    made.wait("stop", DEADLINE_S)
+    decoded = decode(made.recording)
+    assert_consecutive(decoded.counters)
+    assert_accounted(made.statistics(), decoded)
+    assert made.recording.duration == pytest.approx(lasted_s, abs=0.2)
+    assert [event.type for event in made.heard] == ["start", "dataavailable", "stop"]
+
+
+def test_a_stop_does_not_overtake_a_pause(recorder, monkeypatch):
+    """The short way is left to those without anything still on the longer one."""
+    later = _Later(monkeypatch, "pause", "resume", "stop")
+    made = recorder()
+    made.start()
+    made.wait("start", DEADLINE_S)
+    time.sleep(0.3)
+    made.pause()
+    time.sleep(0.6)
+    made.resume()
+    time.sleep(0.3)
+    made.stop()
+    time.sleep(0.3)  # time enough for what must not happen
+    later.release()
+    made.wait("stop", DEADLINE_S)
+    assert [event.type for event in made.heard] == ["start", "pause", "resume", "dataavailable", "stop"]
+    assert made.recording.duration == pytest.approx(0.6, abs=0.2)
+    assert_accounted(made.statistics(), decode(made.recording))
+
+
+class _Later:
+    """Holds back some commands of callers to their controller, and all behind them."""
+
+    def __init__(self, monkeypatch, *actions):
+        self._held = queue.SimpleQueue()
+        self._actions = actions
+        self._holding = False
+        self._released = False
+        self._lock = threading.Lock()
+        self._command = Client.command
+        monkeypatch.setattr(Client, "command", lambda client, message: self._take(client, message))
+
+    def _take(self, client, message):
+        with self._lock:
+            action = getattr(message, "action", "")
+            self._holding = not self._released and (self._holding or action in self._actions)
+            if not self._holding:
+                self._command(client, message)
+                return
+            self._held.put((client, message))
+
+    def wait_for_one(self):
+        """The action of the first that is held."""
+        client, message = self._held.get(timeout=DEADLINE_S)
+        self._held.put((client, message))
+        return message.action
+
+    def release(self):
+        with self._lock:
+            self._released, self._holding = True, False
+            while not self._held.empty():
+                self._command(*self._held.get())
+
+
+# --- at the capture process -----------------------------------------------------------------------
+
+
+class _Sender:
+    def __init__(self):
+        self.ended = []
+        self.counts = ()
+
+    def commanded(self, route, commands, cuts):
+        self.counts = (commands, cuts)
+
+    def end(self, route, at_ns):
+        self.ended.append((route, at_ns))
+
+    def pause(self, route, at_ns):
+        pass
+
+
+class _Track:
+    def __init__(self):
+        self.sender = _Sender()
+
+
+class _Endless:
+    pace_max = True
+
+
+def test_a_command_that_came_too_early_or_is_unreadable_changes_nothing(tmp_path, caplog):
+    endpoint = f"ipc://{tmp_path}/commands"
+    process = CaptureProcess.__new__(CaptureProcess)
+    process._commands = sockets.command_server(endpoint)
+    process._source = _Endless()
+    caller = sockets.command_client(endpoint)
+    try:
+        track = _Track()
+        process._routes, process._controls = {"a/t": track}, {"a/t": 1}
+        too_early = messages.EndRoutes(routes={"a/t": 2, "b/t": 0}, at_ns=S)
+        in_time = messages.EndRoutes(routes={"a/t": 1}, at_ns=2 * S, commands=3, cuts=1)
+        for body in (b"", b"\xc1", messages.encode(messages.Shutdown()), messages.encode(too_early)):
+            caller.send(body)
+            _take_one(process)
+            assert track.sender.ended == [] and set(process._routes) == {"a/t"}
+        assert caplog.text.count("refused") == 3
+        caller.send(messages.encode(in_time))
+        _take_one(process)
+        assert track.sender.ended == [("a/t", 2 * S)] and track.sender.counts == (3, 1)
+        assert not process._routes and not process._controls
+    finally:
+        caller.close()
+        process._commands.close()
+
+
+def _take_one(process):
+    assert process._commands.poll(int(DEADLINE_S * 1000))
+    process._take_commands()

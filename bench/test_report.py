@@ -11,7 +11,7 @@ import report
 import workloads
 
 
-def benchmark(name: str, group: str, median_s: float = 0.5, **info: Any) -> dict[str, Any]:
+def benchmark(name: str, group: str, median_s: float = 0.5, /, **info: Any) -> dict[str, Any]:
     param = name.partition("[")[2].rstrip("]") or None
     return {"name": name, "param": param, "group": group, "stats": {"median": median_s}, "extra_info": info}
 

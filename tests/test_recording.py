@@ -483,7 +483,7 @@ def test_garbage_on_the_sockets_harms_nothing(spool, seed, own_controller):
         connection = recorder._session.client
         directory = Path(connection._endpoint.removeprefix("ipc://")).parent
         endpoints = [path for path in directory.iterdir() if path.is_socket() and path.name != "events"]
-        assert {path.name.split("-")[0] for path in endpoints} == {"control", "roles", "encode"}
+        assert {path.name.split("-")[0] for path in endpoints} == {"control", "roles", "encode", "capture"}
         forged = messages.VideoFrame(
             route="no such recording/track", sequence=0, captured_ns=0, pixel_format="i420", width=64, height=48
         )
@@ -509,7 +509,9 @@ def test_garbage_on_the_sockets_harms_nothing(spool, seed, own_controller):
         ]
         with zmq.Context() as context:
             for path in endpoints:
-                with context.socket(zmq.DEALER) as attacker:
+                kind = zmq.PUSH if path.name.startswith("capture") else zmq.DEALER
+                kind = zmq.XSUB if path.name.endswith("reports") else kind
+                with context.socket(kind) as attacker:
                     attacker.linger = attacker.sndtimeo = round(DEADLINE_S * 1000)
                     attacker.connect(f"ipc://{path}")
                     for parts in bad:

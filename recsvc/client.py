@@ -178,24 +178,23 @@ class Client:
         while True:
             readable = dict(poller.poll())
             if self._events in readable:
-                self._take(self._events, messages.EVENTS)
+                self._take(self._events, sockets.receive_event, messages.EVENTS)
             if self._reports in readable:
-                self._take(self._reports, messages.REPORTS)
+                self._take(self._reports, sockets.receive_report, messages.REPORTS)
             if self._wake_read in readable:
                 break
             if self._pidfd in readable:
                 self._lose()
                 break
         while self._events.poll(_LAST_WORDS_MS):  # what the other side said before it ended
-            self._take(self._events, messages.EVENTS)
+            self._take(self._events, sockets.receive_event, messages.EVENTS)
         self._events.close()
         self._reports.close()
 
-    def _take(self, socket: Any, codec: messages.Codec) -> None:
+    def _take(self, socket: Any, receive: Callable[[Any], bytes], codec: messages.Codec) -> None:
         while sockets.readable(socket):
             try:
-                _, body = socket.recv_multipart(sockets.NOBLOCK)
-                event = codec.decode(body)
+                event = codec.decode(receive(socket))
             except (ValueError, messages.MessageError) as error:
                 log.warning("an event was refused: %s", error)
                 continue

@@ -1,6 +1,8 @@
 """A stop goes straight to the capture process, the report straight to the caller: sooner, and with the same result."""
 
 import queue
+import subprocess
+import sys
 import threading
 import time
 
@@ -131,6 +133,40 @@ class _Later:
             self._released, self._holding = True, False
             while not self._held.empty():
                 self._command(*self._held.get())
+
+
+# --- the reports' socket --------------------------------------------------------------------------
+
+
+def test_a_worker_killed_while_it_reports_does_no_harm_to_its_callers(tmp_path):
+    """libzmq aborts the process of a subscriber where that happens between two parts of a message."""
+    for number in range(20):
+        endpoint = f"ipc://{tmp_path}/{number}"
+        publisher = subprocess.Popen([sys.executable, "-c", PUBLISHER, endpoint], stdout=subprocess.PIPE)
+        subscriber = sockets.report_client(b"client/")
+        try:
+            assert publisher.stdout.readline() == b"bound\n"
+            subscriber.connect(endpoint)
+            for _ in range(50 + number):
+                assert subscriber.poll(int(DEADLINE_S * 1000))
+                assert sockets.receive_report(subscriber) == b"\0body" * 400
+            publisher.kill()
+            while subscriber.poll(50):
+                sockets.receive_report(subscriber)
+        finally:
+            publisher.kill()
+            publisher.communicate()
+            subscriber.close()
+
+
+PUBLISHER = """
+import sys
+from recsvc.wire import sockets
+socket = sockets.report_server(sys.argv[1])
+print("bound", flush=True)
+while True:
+    socket.send(b"client/recorder" + sockets.TOPIC_END + b"\\0body" * 400)
+"""
 
 
 # --- at the capture process -----------------------------------------------------------------------

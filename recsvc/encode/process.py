@@ -356,7 +356,7 @@ class Worker:
         del self._recordings[recording.name]
         recording.abandon("deadline" if error == "UnknownError" else "failed", waiting)
         report = messages.encode(recording.finish(error, text))
-        self._reports.send_multipart([recording.topic, report])
+        self._reports.send(recording.topic + sockets.TOPIC_END + report)
         self._control.send(report)
         # Freeing takes a while, and the thread that sends the report may have been woken on this core: it goes first.
         self._finished.append(recording)

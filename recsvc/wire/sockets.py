@@ -29,6 +29,8 @@ NOBLOCK = zmq.NOBLOCK
 SNDMORE = zmq.SNDMORE
 POLLIN = int(zmq.POLLIN)  # as an enumeration it costs more than the call it is for
 Poller = zmq.Poller
+TOPIC_END = b"\0"
+"""Between a report's topic and its body."""
 
 _SOCKETS_MAX = 8192  # a process with thousands of routes; the default of 1023 ends at some hundreds of recordings
 
@@ -115,10 +117,22 @@ def command_client(endpoint: str) -> zmq.Socket[bytes]:
 
 
 def report_server(endpoint: str) -> zmq.Socket[bytes]:
-    """PUB, bound."""
+    """PUB, bound. A message is one part: topic, ``TOPIC_END``, body. (libzmq 4.3 aborts the subscriber's process where
+    a publisher is killed between two parts and not connected to again.)"""
     socket = _make(zmq.PUB, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS)
     socket.bind(endpoint)
     return socket
+
+
+def receive_report(socket: zmq.Socket[bytes]) -> bytes:
+    """The body of a report that is there."""
+    return socket.recv(zmq.NOBLOCK).partition(TOPIC_END)[2]
+
+
+def receive_event(socket: zmq.Socket[bytes]) -> bytes:
+    """The body of an event that is there; ``ValueError`` where it has not two parts, topic and body."""
+    _, body = socket.recv_multipart(zmq.NOBLOCK)
+    return body
 
 
 def report_client(topic: bytes) -> zmq.Socket[bytes]:

@@ -7,7 +7,6 @@ frames per second and the CPU time of both sides for each frame, threads of Zero
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 import workloads
 from workloads import FULL
@@ -86,18 +86,8 @@ def receiver(routes: int) -> Iterator[tuple[str, Any]]:
     """Another process that receives so many routes: its endpoint, and where its lines come."""
     with tempfile.TemporaryDirectory(prefix="rsb-") as directory:
         endpoint = f"ipc://{Path(directory) / 'wire'}"
-        command = [sys.executable, __file__, endpoint, str(routes)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        try:
-            assert process.stdout.readline() == "ready\n"
+        with processes.helper(__file__, endpoint, str(routes)) as process:
             yield endpoint, process.stdout
-            assert process.wait(60) == 0
-        finally:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            process.stdout.close()
 
 
 def model(width: int, height: int) -> Picture | Block:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+import processes
 import workloads
 from workloads import S, Workload
 
@@ -81,20 +80,11 @@ def beside(service: str, name: str, count: int) -> Iterator[list[dict[str, Any]]
     if not count:
         yield outcome
         return
-    command = [sys.executable, str(Path(__file__)), service, name, str(count)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        assert process.stdout.readline() == "ready\n", "the load could not be started"
+    with processes.helper(__file__, service, name, str(count)) as process:
+        assert process.stdin is not None and process.stdout is not None
         yield outcome
         process.stdin.close()
         outcome.append(json.loads(process.stdout.readline()))
-        assert process.wait(60) == 0
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 def private_service() -> str:

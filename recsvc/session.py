@@ -30,7 +30,6 @@ class Session:
         self.file: SpoolFile | None = None
         self.mime_type = ""
         self.handed_out = HandedOut()
-        self.stages: dict[str, int] = {}
         self.commands = 0  # given, all together
         self.turns = 0  # pauses and resumes
         self.awaited = 0  # of these: whose events are still to come

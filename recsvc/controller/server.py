@@ -208,11 +208,9 @@ class Controller:
     # --- callers ----------------------------------------------------------------------------------
 
     def _take_requests(self) -> None:
-        while True:
+        while sockets.readable(self._callers):
             try:
                 identity, header = self._callers.recv_multipart(sockets.NOBLOCK)[:2]
-            except sockets.Again:
-                return
             except ValueError:
                 continue  # a message of one part: there is nobody to answer
             try:
@@ -497,11 +495,8 @@ class Controller:
 
     def _take_subscriptions(self) -> None:
         """Each new subscription is answered on its own topic: then the subscriber knows it misses nothing."""
-        while True:
-            try:
-                news = self._events.recv(sockets.NOBLOCK)
-            except sockets.Again:
-                return
+        while sockets.readable(self._events):
+            news = self._events.recv(sockets.NOBLOCK)
             if news[:1] == b"\x01":
                 self._events.send_multipart([news[1:], messages.encode(messages.Subscribed())])
 

@@ -111,12 +111,10 @@ class Supervisor:
 
     def take(self) -> None:
         """Everything that the roles have said."""
-        while True:
+        while sockets.readable(self.socket):
             try:
                 identity, header = self.socket.recv_multipart(sockets.NOBLOCK)[:2]
                 message = messages.ROLE_REPORTS.decode(header)
-            except sockets.Again:
-                return
             except (ValueError, messages.MessageError) as error:
                 log.warning("a report was refused: %s", error)
                 continue

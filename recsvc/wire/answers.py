@@ -17,11 +17,9 @@ LATER = object()
 
 def take_requests(socket: Any, codec: messages.Codec, do: Callable[[Any], Any]) -> None:
     """Takes every request that is there, calls ``do`` and sends what it returns or raises. Waits for nothing."""
-    while True:
+    while sockets.readable(socket):
         try:
             request = codec.decode(socket.recv(sockets.NOBLOCK))
-        except sockets.Again:
-            return
         except messages.MessageError as error:
             log.warning("a command was refused: %s", error)
             continue

@@ -60,10 +60,6 @@ class CaptureWindow:
         self._intervals.append(Interval(self.from_ns, None, 0))
 
     @property
-    def paused(self) -> bool:
-        return self._intervals[-1].until_ns is not None
-
-    @property
     def current(self) -> Interval:
         """The newest interval."""
         return self._intervals[-1]

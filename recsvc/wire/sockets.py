@@ -21,7 +21,6 @@ from ..limits import (
     RECONNECT_MS,
 )
 
-Again = zmq.Again
 ZMQError = zmq.ZMQError
 Frame = zmq.Frame
 Socket = zmq.Socket

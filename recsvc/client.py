@@ -30,7 +30,7 @@ from .wire import messages, sockets
 
 log = logging.getLogger("recsvc")
 
-RecorderMessage = messages.RecorderEvent | messages.RecordingFinished
+RecorderMessage = messages.RecorderEvent | messages.Stopping | messages.RecordingFinished
 
 _BASE_LENGTH_MAX = 60  # the path of a Unix socket has at most 107 bytes, and ours add up to 40
 _LAST_WORDS_MS = 50  # silence after which a service that has ended has nothing more to say

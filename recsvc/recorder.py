@@ -403,6 +403,8 @@ class MediaRecorder:
                 continue
             if isinstance(message, messages.RecordingFinished):
                 session.report = message
+            elif isinstance(message, messages.Stopping):
+                session.stop_known = True
             elif session.heard(message):
                 self._fire(session, message)
             last = session.conclusion()

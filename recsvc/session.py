@@ -36,6 +36,7 @@ class Session:
         self.asked = 0  # requests for data
         self.pieces = 0  # that have come
         self.modified = False
+        self.stop_known = False  # to the controller: what it told before has come, an error too
         self.concluded = False  # the last data has come
         self.report: messages.RecordingFinished | None = None
 
@@ -96,7 +97,7 @@ class Session:
         """The last ``dataavailable`` by the worker's own report, which comes a hop earlier than the controller's: where
         it is sure that nothing belongs before it."""
         report = self.report
-        if report is None or self.concluded or self.modified or self.stop_ns is None or report.error:
+        if report is None or self.concluded or self.modified or not self.stop_known or report.error:
             return None
         if not self.mime_type or self.awaited or self.pieces != report.pieces or self.asked != report.cuts:
             return None

@@ -25,6 +25,7 @@ def session():
     """A recording whose ``start`` has been fired and that its caller has stopped."""
     made = Session("a", SimpleNamespace(), [])
     made.mime_type, made.stop_ns = "audio/webm;codecs=opus", 5
+    made.stop_known = True
     return made
 
 
@@ -77,7 +78,7 @@ def test_errors_and_ends_without_a_stop_are_the_controllers_business(session, wh
     if why == "an error is told":
         assert session.heard(event("error", error="UnknownError"))
     elif why == "ended by itself":
-        session.stop_ns = None
+        session.stop_known = False
     elif why == "modified":
         session.count("modified")
     assert session.conclusion() is None

@@ -375,6 +375,8 @@ class Controller:
             self._supervisor.ask(recording.worker, messages.CutRecording(recording=recording.name))
         elif request.action == "stop":
             self._stop(recording, request.at_ns, Input.STOP, drain_deadline_ns(recording.options.overload))
+            stopping = messages.Stopping(recorder=recording.recorder, recording=recording.name)
+            self._publish(f"{recording.client}/{recording.recorder}", stopping)
         elif request.action == "modified":
             recording.fail("InvalidModificationError", "a track was added to or removed from the recorded stream")
             self._stop(recording, request.at_ns, Input.FAIL, drain_deadline_ns(recording.options.overload))

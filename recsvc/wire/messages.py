@@ -172,8 +172,7 @@ class Refused(Message, tag="refused", kw_only=True):
 
 
 class TrackDescription(Struct, kw_only=True, frozen=True):
-    """A captured track. ``settings``: sample_rate, channel_count, sample_format, or width, height,
-    pixel_format, frame_rate. ``commands``: the endpoint for its ``EndRoutes``."""
+    """A captured track; ``settings`` as ``get_settings()`` has them; ``commands``: where it takes ``EndRoutes``."""
 
     id: Name
     kind: Name
@@ -265,7 +264,7 @@ class CompletedFile(Struct, kw_only=True, frozen=True):
     duration: float
 
 
-# --- caller -> controller -------------------------------------------------------------------------
+# --- caller -> controller -> roles, and their answers ----------------------------------------------
 
 
 class Request(Message, kw_only=True):
@@ -328,9 +327,6 @@ class Bye(Request, tag="bye", kw_only=True):
     client: Name
 
 
-# --- controller -> worker, controller -> capture --------------------------------------------------
-
-
 class OpenRecording(Request, tag="open_recording", kw_only=True):
     client: Name
     recorder: Name
@@ -382,9 +378,6 @@ class ControlRoute(Request, tag="control_route", kw_only=True):
 
 class Shutdown(Request, tag="shutdown", kw_only=True):
     """Finish what is open and end."""
-
-
-# --- answers and reports --------------------------------------------------------------------------
 
 
 class Reply(Message, tag="reply", kw_only=True):
@@ -461,6 +454,13 @@ class RecorderEvent(Message, tag="event", kw_only=True):
     reports: str = ""
 
 
+class Stopping(Message, tag="stopping", kw_only=True):
+    """The controller knows of a ``stop``; what it published before belongs before the last data."""
+
+    recorder: Name
+    recording: Name
+
+
 class SourceEvent(Message, tag="source_event", kw_only=True):
     """A captured track ended by itself; ``error`` is ``""`` when its source came to its end."""
 
@@ -502,7 +502,7 @@ WORKER_REQUESTS = Codec(OpenRecording | StopRecording | CutRecording | RecoverFi
 CAPTURE_COMMANDS = Codec(EndRoutes)
 CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoutes | ControlRoute | Shutdown)
 ROLE_REPORTS = Codec(Reply | Ready | TrackEnded | DataReady | RecordingFinished)
-EVENTS = Codec(RecorderEvent | SourceEvent | Subscribed)
+EVENTS = Codec(RecorderEvent | Stopping | SourceEvent | Subscribed)
 REPORTS = Codec(RecordingFinished)
 
 

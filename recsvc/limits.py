@@ -147,6 +147,10 @@ SPEED_RESTORE_NS = 5 * S
 RECORDINGS_PER_WORKER_MAX = 256
 """A worker refuses more with ``QuotaExceededError``; each costs encoders and a file."""
 
+CLOSED_TRACKS_KEPT = 1000
+"""Names of closed tracks that a controller remembers: a request to open one may be overtaken by the one to close it,
+by milliseconds."""
+
 EVENTS_KEPT_MAX = 10_000
 """Events of one recorder that wait for a listener, or for ``wait()`` and ``events()``; above it the
 oldest not yet fetched are let go (``events()`` and ``wait()`` only: listeners see all)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import operator
 import time
@@ -331,10 +332,19 @@ def get_user_media(audio: Any = False, video: Any = False, *, service: str | Non
     if wishes["audio"] is None and wishes["video"] is None:
         raise TypeError("neither audio nor video is asked for: give at least one of them")
     client = connect(service)
-    opened = client.request(
-        messages.OpenSource(client=client.name, audio=wishes["audio"], video=wishes["video"]),
-        OPEN_SOURCE_DEADLINE_NS,
-    )
+    named = {
+        kind: {**wish, "track": f"{kind}-{uuid.uuid4().hex[:12]}"} for kind, wish in wishes.items() if wish is not None
+    }
+    try:
+        opened = client.request(
+            messages.OpenSource(client=client.name, audio=named.get("audio"), video=named.get("video")),
+            OPEN_SOURCE_DEADLINE_NS,
+        )
+    except BaseException:  # perhaps it is being opened, and nobody would ever close it
+        for wish in named.values():
+            with contextlib.suppress(errors.ServiceError):
+                client.command(messages.CloseTrack(track=wish["track"]))
+        raise
     tracks = []
     for one in opened:
         track = MediaStreamTrack(

@@ -24,6 +24,7 @@ PURE = (
     "events",
     "errors",
     "limits",
+    "wire.descriptions",
     "wire.flow",
     "wire.messages",
     "encode.scheduler",

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from ..errors import InvalidStateError
+from ..limits import CLOSED_TRACKS_KEPT
 from ..wire import messages
 from .supervisor import Child, OnReply, Supervisor
 
@@ -26,15 +31,17 @@ class Sources:
         self._supervisor = supervisor
         self._directory = directory
         self._captures: list[_Capture] = []
+        self._closed: deque[str] = deque(maxlen=CLOSED_TRACKS_KEPT)
 
     def open(self, request: messages.OpenSource, on_reply: OnReply) -> None:
         """One capture process per distinct source string. ``on_reply`` gets the tracks' descriptions when all are
-        open, or the first error, and then none stays."""
+        open, or the first error, and then none stays. Raises ``ValueError`` for a track without a name of its own,
+        ``InvalidStateError`` where its caller has closed it already."""
         by_source: dict[str, dict[str, Any]] = {}
         for kind, wish in (("audio", request.audio), ("video", request.video)):
             if wish is not None:
-                named = {**wish, "track": f"{kind}-{uuid.uuid4().hex[:12]}"}
-                by_source.setdefault(str(wish.get("source", "")), {})[kind] = named
+                self._check_name(wish.get("track"))
+                by_source.setdefault(str(wish.get("source", "")), {})[kind] = wish
         captures: list[_Capture] = []
         answered = self._collect(len(by_source), captures, on_reply)
         for wishes in by_source.values():
@@ -45,6 +52,16 @@ class Sources:
             captures.append(capture)
             asked = messages.OpenSource(audio=wishes.get("audio"), video=wishes.get("video"))
             self._supervisor.ask(capture.child, asked, answered)
+
+    def _check_name(self, track: Any) -> None:
+        try:
+            msgspec.convert(track, messages.Id)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"a source needs a name for its track, not {str(track)[:80]!r}: {error}") from None
+        if track in self._closed:
+            raise InvalidStateError(f"the track {track} was closed before it was open")
+        if self.child_of(track) is not None:
+            raise ValueError(f"there is a track {track} already")
 
     def _collect(self, count: int, captures: list[_Capture], on_reply: OnReply) -> Callable[[messages.Reply], None]:
         opened: list[messages.Reply] = []
@@ -72,7 +89,8 @@ class Sources:
         return next((capture.client for capture in self._captures if capture.child is child), "")
 
     def close_track(self, track: str) -> None:
-        """Nobody needs it any more; its process ends with its last track."""
+        """Nobody needs it any more; its process ends with its last track. One that is still to come is not opened."""
+        self._closed.append(track)
         for capture in self._captures:
             if track in capture.tracks:
                 capture.tracks.discard(track)

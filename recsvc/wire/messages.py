@@ -13,15 +13,25 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..limits import FRAME_BYTES_MAX, HEADER_BYTES_MAX
+from .descriptions import (
+    BlobDescription,
+    Channels,
+    Count,
+    Id,
+    Name,
+    Ns,
+    Rate,
+    RecordedTrack,
+    RecordingOptions,
+    RecordingStatistics,
+    RouteDescription,
+    Side,
+)
+from .descriptions import CompletedFile as CompletedFile
+from .descriptions import TrackDescription as TrackDescription
+from .descriptions import TrackStatistics as TrackStatistics
 
 VERSION = 1
-
-Ns = Annotated[int, Meta(ge=-(2**62), le=2**62)]
-Count = Annotated[int, Meta(ge=0, le=2**62)]
-Name = Annotated[str, Meta(max_length=200)]
-Side = Annotated[int, Meta(ge=1, le=16383)]
-Rate = Annotated[int, Meta(ge=8_000, le=192_000)]
-Channels = Annotated[int, Meta(ge=1, le=8)]
 
 BYTES_PER_SAMPLE = {"s16": 2, "f32": 4}
 
@@ -168,102 +178,6 @@ class Refused(Message, tag="refused", kw_only=True):
     reason: str
 
 
-# --- descriptions ---------------------------------------------------------------------------------
-
-
-class TrackDescription(Struct, kw_only=True, frozen=True):
-    """A captured track; ``settings`` as ``get_settings()`` has them; ``commands``: where it takes ``EndRoutes``."""
-
-    id: Name
-    kind: Name
-    label: str
-    settings: dict[str, Any]
-    commands: str
-
-
-class RouteDescription(Struct, kw_only=True, frozen=True):
-    """Where the frames of one track of one recording go, and how many may be under way at first."""
-
-    route: Name
-    track: Name
-    endpoint: str
-    credit_frames: Count
-    credit_bytes: Count
-
-
-class RecordedTrack(Struct, kw_only=True, frozen=True):
-    """What the recorder wants recorded. ``captured`` is false for a track that the caller pushes itself."""
-
-    track: Name
-    kind: Name
-    captured: bool
-    settings: dict[str, Any]
-    enabled: bool = True
-
-
-class RecordingOptions(Struct, kw_only=True, frozen=True):
-    """``key_frame_*`` are ``None`` where the caller gave none; ``timeslice_ms`` is ``None`` for one Blob."""
-
-    mime_type: str
-    audio_bits_per_second: Count
-    video_bits_per_second: Count
-    audio_bitrate_mode: Name = "variable"
-    key_frame_interval_ms: float | None = None
-    key_frame_interval_count: Count | None = None
-    timeslice_ms: float | None = None
-    overload: Name = "drop"
-
-
-class TrackStatistics(Struct, kw_only=True, frozen=True):
-    """Accounting of one track; sound is counted in samples per channel.
-
-    ``frames_accepted`` = ``frames_encoded`` + ``frames_dropped`` once the recording is finished (before,
-    the difference is in the queue). ``timestamps_corrected`` counts corrections by kind. ``speed_raised``: how
-    often the encoder had to hurry, before anything was dropped.
-    """
-
-    kind: str
-    frames_accepted: int = 0
-    frames_encoded: int = 0
-    frames_dropped: int = 0
-    dropped_by_cause: dict[str, int] = {}
-    timestamps_corrected: dict[str, int] = {}
-    clock_drift_ppm: float = 0.0
-    level_dbfs: float | None = None
-    speed_raised: int = 0
-
-
-class RecordingStatistics(Struct, kw_only=True, frozen=True):
-    """``duration`` in seconds of media; ``size_bytes`` on disk so far; ``stop_stages_ns``: stage -> ns after
-    the ``stop()`` call at which it was reached (empty before a stop)."""
-
-    state: str
-    duration: float = 0.0
-    size_bytes: int = 0
-    tracks: tuple[TrackStatistics, ...] = ()
-    stop_stages_ns: dict[str, int] = {}
-
-
-class BlobDescription(Struct, kw_only=True, frozen=True):
-    """A range of a spool file: ``head`` (bytes that the file no longer has so) followed by
-    ``[start, end)`` of the file at ``path``. ``whole``: the file is finished and this is all of it."""
-
-    path: str
-    start: Count
-    end: Count
-    head: bytes = b""
-    mime_type: str = ""
-    duration: float = 0.0
-    whole: bool = False
-
-
-class CompletedFile(Struct, kw_only=True, frozen=True):
-    """A spool file that was completed after its worker's end; ``duration`` in seconds."""
-
-    size: Count
-    duration: float
-
-
 # --- caller -> controller -> roles, and their answers ----------------------------------------------
 
 
@@ -274,14 +188,14 @@ class Request(Message, kw_only=True):
 
 
 class Hello(Request, tag="hello", kw_only=True):
-    client: Name
+    client: Id
 
 
 class OpenSource(Request, tag="open_source", kw_only=True):
-    """Constraint maps as given to ``get_user_media``, each with its ``source``; to a capture process also with
-    the name of its ``track``."""
+    """Constraint maps as given to ``get_user_media``, each with its ``source`` and the name that its ``track`` is to
+    have. ``CloseTrack`` of that name undoes it at any time, also before it was answered, or even came."""
 
-    client: Name = ""
+    client: Annotated[str, Meta(max_length=100)] = ""
     audio: dict[str, Any] | None = None
     video: dict[str, Any] | None = None
 
@@ -291,9 +205,9 @@ class CloseTrack(Request, tag="close_track", kw_only=True):
 
 
 class Start(Request, tag="start", kw_only=True):
-    client: Name
-    recorder: Name
-    recording: Name
+    client: Id
+    recorder: Id
+    recording: Id
     tracks: tuple[RecordedTrack, ...]
     options: RecordingOptions
     at_ns: Ns

@@ -1,0 +1,109 @@
+"""What the messages speak of: names and numbers with their bounds, tracks, recordings, ranges of files."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+Ns = Annotated[int, Meta(ge=-(2**62), le=2**62)]
+Count = Annotated[int, Meta(ge=0, le=2**62)]
+Name = Annotated[str, Meta(max_length=200)]
+Id = Annotated[str, Meta(max_length=100, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")]
+"""What a caller names: file names and topics are made of it, so it is never a path."""
+Side = Annotated[int, Meta(ge=1, le=16383)]
+Rate = Annotated[int, Meta(ge=8_000, le=192_000)]
+Channels = Annotated[int, Meta(ge=1, le=8)]
+
+
+class TrackDescription(Struct, kw_only=True, frozen=True):
+    """A captured track; ``settings`` as ``get_settings()`` has them; ``commands``: where it takes ``EndRoutes``."""
+
+    id: Name
+    kind: Name
+    label: str
+    settings: dict[str, Any]
+    commands: str
+
+
+class RouteDescription(Struct, kw_only=True, frozen=True):
+    """Where the frames of one track of one recording go, and how many may be under way at first."""
+
+    route: Name
+    track: Name
+    endpoint: str
+    credit_frames: Count
+    credit_bytes: Count
+
+
+class RecordedTrack(Struct, kw_only=True, frozen=True):
+    """What the recorder wants recorded. ``captured`` is false for a track that the caller pushes itself."""
+
+    track: Id
+    kind: Name
+    captured: bool
+    settings: dict[str, Any]
+    enabled: bool = True
+
+
+class RecordingOptions(Struct, kw_only=True, frozen=True):
+    """``key_frame_*`` are ``None`` where the caller gave none; ``timeslice_ms`` is ``None`` for one Blob."""
+
+    mime_type: str
+    audio_bits_per_second: Count
+    video_bits_per_second: Count
+    audio_bitrate_mode: Name = "variable"
+    key_frame_interval_ms: float | None = None
+    key_frame_interval_count: Count | None = None
+    timeslice_ms: float | None = None
+    overload: Name = "drop"
+
+
+class TrackStatistics(Struct, kw_only=True, frozen=True):
+    """Accounting of one track; sound is counted in samples per channel.
+
+    ``frames_accepted`` = ``frames_encoded`` + ``frames_dropped`` once the recording is finished (before,
+    the difference is in the queue). ``timestamps_corrected`` counts corrections by kind. ``speed_raised``: how
+    often the encoder had to hurry, before anything was dropped.
+    """
+
+    kind: str
+    frames_accepted: int = 0
+    frames_encoded: int = 0
+    frames_dropped: int = 0
+    dropped_by_cause: dict[str, int] = {}
+    timestamps_corrected: dict[str, int] = {}
+    clock_drift_ppm: float = 0.0
+    level_dbfs: float | None = None
+    speed_raised: int = 0
+
+
+class RecordingStatistics(Struct, kw_only=True, frozen=True):
+    """``duration`` in seconds of media; ``size_bytes`` on disk so far; ``stop_stages_ns``: stage -> ns after
+    the ``stop()`` call at which it was reached (empty before a stop)."""
+
+    state: str
+    duration: float = 0.0
+    size_bytes: int = 0
+    tracks: tuple[TrackStatistics, ...] = ()
+    stop_stages_ns: dict[str, int] = {}
+
+
+class BlobDescription(Struct, kw_only=True, frozen=True):
+    """A range of a spool file: ``head`` (bytes that the file no longer has so) followed by
+    ``[start, end)`` of the file at ``path``. ``whole``: the file is finished and this is all of it."""
+
+    path: str
+    start: Count
+    end: Count
+    head: bytes = b""
+    mime_type: str = ""
+    duration: float = 0.0
+    whole: bool = False
+
+
+class CompletedFile(Struct, kw_only=True, frozen=True):
+    """A spool file that was completed after its worker's end; ``duration`` in seconds."""
+
+    size: Count
+    duration: float

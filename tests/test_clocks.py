@@ -1,6 +1,9 @@
 """Time stamps of pushed frames that are strange: whatever they are, the recording plays and everything is counted."""
 
+import heapq
+import random
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,3 +59,33 @@ def test_absurd_time_stamps_are_counted_and_cost_no_picture() -> None:
     [track] = recorder.statistics().tracks
     assert track.timestamps_corrected == {"absurd": 2, "backward": 1, "repeated": 1}
     assert_accounted(recorder.statistics(), decoded)
+
+
+def test_blocks_that_come_late_and_are_stamped_by_their_arrival_end_no_recording(monkeypatch) -> None:
+    """As from a busy event loop or a web socket, half a minute each. Time is a fake one that jumps
+    from block to block; each of these seeds once ended its recording."""
+    cases = [(seed, 80) for seed in (15, 18, 26, 32)] + [(seed, 200) for seed in (18, 29, 54, 59)]
+    block = tone(320, 16_000)
+    sources = [recsvc.AudioSource(16_000, 1, when_full="wait") for _ in cases]
+    recorders = [recsvc.MediaRecorder(recsvc.MediaStream([source.track])) for source in sources]
+    for recorder in recorders:
+        recorder.start()
+    now = SimpleNamespace(ns=time.monotonic_ns())
+    monkeypatch.setattr(recsvc.stream, "time", SimpleNamespace(monotonic_ns=lambda: now.ns))
+    arrivals = []
+    for which, (seed, late_ms) in enumerate(cases):
+        rng, arrived_ns = random.Random(seed), 0
+        for number in range(1500):
+            arrived_ns = max(arrived_ns, now.ns + number * S // 50 + rng.randrange(late_ms) * S // 1000)
+            arrivals.append((arrived_ns, which))
+    heapq.heapify(arrivals)
+    while arrivals:
+        now.ns, which = heapq.heappop(arrivals)
+        assert sources[which].write(block)
+    for recorder in recorders:
+        blob = finished(recorder)
+        events = [event.type for event in recorder.events()]
+        assert events == ["start", "dataavailable", "stop"]
+        [track] = recorder.statistics().tracks
+        assert track.frames_accepted == track.frames_encoded == 1500 * 320
+        assert len(decode(blob).samples) >= 1500 * 960

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from recsvc.encode.timeline import AudioTimeline, DriftEstimator
+from recsvc.encode.drift import DriftEstimator
+from recsvc.encode.timeline import AudioTimeline
 from recsvc.encode.tracks import AudioTrack, MuxPacket
 from recsvc.limits import AUDIO_DRIFT_NS, MS, S
 from recsvc.wire.messages import AudioFrame, RecordedTrack, RecordingOptions

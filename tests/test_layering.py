@@ -28,6 +28,7 @@ PURE = (
     "wire.flow",
     "wire.messages",
     "encode.scheduler",
+    "encode.drift",
     "encode.timeline",
 )
 NOT_PURE = {"zmq", "socket", "subprocess", "threading", "time", "os", "asyncio", "av", "sounddevice"}

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "rgb.h"
 
 static int side_is_legal(int32_t side)
 {
@@ -70,8 +71,33 @@ static void fill_black(const planes *target, int32_t height)
 }
 
 /* libyuv names RGB formats by the letters of a little-endian word, last byte first: its RGB24 is
- * B, G, R in memory, its RAW is R, G, B, its ARGB is B, G, R, A and its ABGR is R, G, B, A. */
-int picture_convert(const recsvc_picture *picture, const planes *target)
+ * B, G, R in memory, its RAW is R, G, B, its ARGB is B, G, R, A and its ABGR is R, G, B, A. From RGB
+ * it knows the matrix of BT.601 alone. */
+static int convert_bt601(const recsvc_picture *picture, const planes *target)
+{
+    const uint8_t *from = picture->data;
+    int width = picture->width;
+    int height = picture->height;
+    uint8_t *y = target->data[0];
+    uint8_t *u = target->data[1];
+    uint8_t *v = target->data[2];
+    int y_stride = target->stride[0];
+    int uv_stride = target->stride[1];
+    switch (picture->pixel_format) {
+    case RECSVC_PIXEL_RGB24:
+        return RAWToI420(from, 3 * width, y, y_stride, u, uv_stride, v, uv_stride, width, height);
+    case RECSVC_PIXEL_BGR24:
+        return RGB24ToI420(from, 3 * width, y, y_stride, u, uv_stride, v, uv_stride, width, height);
+    case RECSVC_PIXEL_RGBA:
+        return ABGRToI420(from, 4 * width, y, y_stride, u, uv_stride, v, uv_stride, width, height);
+    case RECSVC_PIXEL_BGRA:
+        return ARGBToI420(from, 4 * width, y, y_stride, u, uv_stride, v, uv_stride, width, height);
+    default:
+        return -1;
+    }
+}
+
+int picture_convert(const recsvc_picture *picture, int32_t color_space, const planes *target)
 {
     const uint8_t *from = picture->data;
     int width = picture->width;
@@ -80,33 +106,16 @@ int picture_convert(const recsvc_picture *picture, const planes *target)
         fill_black(target, height);
         return RECSVC_OK;
     }
-    uint8_t *y = target->data[0];
-    uint8_t *u = target->data[1];
-    uint8_t *v = target->data[2];
-    int y_stride = target->stride[0];
-    int uv_stride = target->stride[1];
-    int error = -1;
-    switch (picture->pixel_format) {
-    case RECSVC_PIXEL_NV12:
-        error = NV12ToI420(from, width, from + (size_t)width * (size_t)height, 2 * uv_stride, y,
-                           y_stride, u, uv_stride, v, uv_stride, width, height);
-        break;
-    case RECSVC_PIXEL_RGB24:
-        error = RAWToI420(from, 3 * width, y, y_stride, u, uv_stride, v, uv_stride, width, height);
-        break;
-    case RECSVC_PIXEL_BGR24:
-        error =
-            RGB24ToI420(from, 3 * width, y, y_stride, u, uv_stride, v, uv_stride, width, height);
-        break;
-    case RECSVC_PIXEL_RGBA:
-        error = ABGRToI420(from, 4 * width, y, y_stride, u, uv_stride, v, uv_stride, width, height);
-        break;
-    case RECSVC_PIXEL_BGRA:
-        error = ARGBToI420(from, 4 * width, y, y_stride, u, uv_stride, v, uv_stride, width, height);
-        break;
-    default:
-        break;
-    }
+    int error = 0;
+    if (picture->pixel_format == RECSVC_PIXEL_NV12)
+        error = NV12ToI420(from, width, from + (size_t)width * (size_t)height,
+                           2 * target->stride[1], target->data[0], target->stride[0],
+                           target->data[1], target->stride[1], target->data[2], target->stride[2],
+                           width, height);
+    else if (color_space == RECSVC_COLOR_BT601)
+        error = convert_bt601(picture, target);
+    else
+        rgb_convert(picture, color_space, target);
     if (error)
         return recsvc_fail(RECSVC_ERROR_CODEC, "libyuv could not convert the frame");
     return RECSVC_OK;

@@ -12,6 +12,7 @@
 typedef struct video_codec {
     vpx_codec_ctx_t context;
     vpx_codec_enc_cfg_t config;
+    int64_t clock_from_us; /* what is added to the caller's clock: see make_room */
     bool is_open;
 } video_codec;
 

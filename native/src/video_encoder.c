@@ -53,6 +53,9 @@ static int check_settings(const recsvc_video_settings *settings)
 {
     int status = recsvc_check_range("codec", settings->codec, RECSVC_VIDEO_VP8, RECSVC_VIDEO_VP9);
     if (status == RECSVC_OK)
+        status = recsvc_check_range("color_space", settings->color_space, RECSVC_COLOR_BT601,
+                                    RECSVC_COLOR_BT2020);
+    if (status == RECSVC_OK)
         status = recsvc_check_range("width", settings->width, 1, RECSVC_FRAME_SIDE_MAX);
     if (status == RECSVC_OK)
         status = recsvc_check_range("height", settings->height, 1, RECSVC_FRAME_SIDE_MAX);
@@ -128,7 +131,7 @@ static int prepare(recsvc_video_encoder *self, const recsvc_picture *picture, pl
         self->scratch_capacity = needed;
     }
     *frame = picture_planes(self->scratch, width, height);
-    return picture_convert(picture, frame);
+    return picture_convert(picture, self->settings.color_space, frame);
 }
 
 /* Time since the last frame, for rate control: it is known, while the duration of a live frame is

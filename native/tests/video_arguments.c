@@ -16,6 +16,9 @@ static void settings_are_checked(void)
     bad.codec = 2;
     refused(&bad, "codec is 2");
     bad = good;
+    bad.color_space = 3;
+    refused(&bad, "color_space is 3");
+    bad = good;
     bad.width = 0;
     refused(&bad, "width is 0");
     bad.width = 16384;

@@ -39,20 +39,35 @@ static uint8_t to_byte(double value)
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : lrint(value));
 }
 
-/* BT.601, limited range: written down again here, from the standard and not from the core. */
+/* Parts of red and blue in luma: written down again here, from the standards and not from the core. */
+static const double PART_OF_RED[] = {0.299, 0.2126, 0.2627};
+static const double PART_OF_BLUE[] = {0.114, 0.0722, 0.0593};
+static int32_t space = RECSVC_COLOR_BT601;
+
+void video_use_color_space(int32_t color_space)
+{
+    space = color_space;
+}
+
+static double brightness(colour c)
+{
+    double red = PART_OF_RED[space], blue = PART_OF_BLUE[space];
+    return red * c.red + (1 - red - blue) * c.green + blue * c.blue;
+}
+
 static uint8_t luma(colour c)
 {
-    return to_byte(16 + (65.481 * c.red + 128.553 * c.green + 24.966 * c.blue) / 255);
+    return to_byte(16 + 219 * brightness(c) / 255);
 }
 
 static uint8_t chroma_blue(colour c)
 {
-    return to_byte(128 + (-37.797 * c.red - 74.203 * c.green + 112.0 * c.blue) / 255);
+    return to_byte(128 + 112 * (c.blue - brightness(c)) / (1 - PART_OF_BLUE[space]) / 255);
 }
 
 static uint8_t chroma_red(colour c)
 {
-    return to_byte(128 + (112.0 * c.red - 93.786 * c.green - 18.214 * c.blue) / 255);
+    return to_byte(128 + 112 * (c.red - brightness(c)) / (1 - PART_OF_RED[space]) / 255);
 }
 
 typedef colour (*painter)(const void *context, int x, int y);
@@ -181,9 +196,12 @@ double video_psnr(const vpx_image_t *image, const recsvc_picture *i420)
 
 colour video_middle(const vpx_image_t *image)
 {
-    double y = 1.164383 * (sample_at(image, 0, image->d_w / 2, image->d_h / 2) - 16);
-    double u = sample_at(image, 1, image->d_w / 4, image->d_h / 4) - 128;
-    double v = sample_at(image, 2, image->d_w / 4, image->d_h / 4) - 128;
-    return (colour){to_byte(y + 1.596027 * v), to_byte(y - 0.391762 * u - 0.812968 * v),
-                    to_byte(y + 2.017232 * u)};
+    double part_of_red = PART_OF_RED[space], part_of_blue = PART_OF_BLUE[space];
+    double y = 255 * (sample_at(image, 0, image->d_w / 2, image->d_h / 2) - 16) / 219.0;
+    double u = 255 * (sample_at(image, 1, image->d_w / 4, image->d_h / 4) - 128) / 112.0;
+    double v = 255 * (sample_at(image, 2, image->d_w / 4, image->d_h / 4) - 128) / 112.0;
+    double red = y + v * (1 - part_of_red);
+    double blue = y + u * (1 - part_of_blue);
+    double green = (y - part_of_red * red - part_of_blue * blue) / (1 - part_of_red - part_of_blue);
+    return (colour){to_byte(red), to_byte(green), to_byte(blue)};
 }

@@ -28,6 +28,10 @@ recsvc_packet video_push(recsvc_video_encoder *encoder, const recsvc_picture *pi
  * caller. The same scene in every format. */
 recsvc_picture video_scene(int32_t format, int32_t width, int32_t height, int step);
 
+/* The standard by which video_scene, video_plain and video_middle turn colours into Y, U and V from now
+ * on; a recsvc_color_space, BT.601 at first. */
+void video_use_color_space(int32_t color_space);
+
 /* A picture of one colour. */
 recsvc_picture video_plain(int32_t format, int32_t width, int32_t height, colour paint);
 

@@ -29,6 +29,7 @@ from recsvc.errors import EncodingError, InvalidStateError
 SAMPLE_FORMATS: Final[tuple[str, ...]] = ("s16", "f32")
 PIXEL_FORMATS: Final[tuple[str, ...]] = ("i420", "nv12", "rgb24", "bgr24", "rgba", "bgra")
 VIDEO_CODECS: Final[tuple[str, ...]] = ("vp8", "vp9")
+COLOR_SPACES: Final[tuple[str, ...]] = ("bt601", "bt709", "bt2020")
 BITRATE_MODES: Final[tuple[str, ...]] = ("variable", "constant")
 
 # Audio bit rates that libopus takes, video bit rates that libvpx takes; for callers that clamp.
@@ -53,6 +54,11 @@ _PIXEL_VALUES: Final[dict[str, int]] = {
     "bgra": _lib.RECSVC_PIXEL_BGRA,
 }
 _CODEC_VALUES: Final[dict[str, int]] = {"vp8": _lib.RECSVC_VIDEO_VP8, "vp9": _lib.RECSVC_VIDEO_VP9}
+_COLOR_VALUES: Final[dict[str, int]] = {
+    "bt601": _lib.RECSVC_COLOR_BT601,
+    "bt709": _lib.RECSVC_COLOR_BT709,
+    "bt2020": _lib.RECSVC_COLOR_BT2020,
+}
 _MODE_VALUES: Final[dict[str, int]] = {
     "variable": _lib.RECSVC_BITRATE_VARIABLE,
     "constant": _lib.RECSVC_BITRATE_CONSTANT,
@@ -295,6 +301,8 @@ class VideoEncoder(_Encoder):
 
     ``codec``: ``"vp8"`` or ``"vp9"``. ``width``, ``height``: 1 to 16383.
     ``bits_per_second``: 1000 to 1000000000.
+    ``color_space``: the matrix of the YUV in the packets, ``"bt601"``, ``"bt709"`` or ``"bt2020"``: I420 and NV12
+    have it already, RGB is converted by it. Always limited range.
     ``speed``: libvpx's cpu-used, -16 to 16 for VP8, -9 to 9 for VP9; ``None``: the core's real-time default.
     ``key_frame_interval_max``: frames from one key frame to the next at most; there are no key frames but
     these, the first, forced ones, and the one after a change of size.
@@ -307,6 +315,7 @@ class VideoEncoder(_Encoder):
         height: int,
         *,
         bits_per_second: int,
+        color_space: str = "bt601",
         speed: int | None = None,
         threads: int = 1,
         key_frame_interval_max: int = 100,
@@ -316,6 +325,7 @@ class VideoEncoder(_Encoder):
         _set(settings, "width", width)
         _set(settings, "height", height)
         _set(settings, "bits_per_second", bits_per_second)
+        settings.color_space = _choose("color_space", color_space, _COLOR_VALUES)
         _set(settings, "threads", threads)
         _set(settings, "key_frame_interval_max", key_frame_interval_max)
         if speed is not None:

@@ -60,6 +60,14 @@ AUDIO_MESSAGE_NS = 40 * MS
 it finds cold caches, is as much as encoding its sound. A stop has half a packet more to encode for it, 0.1 ms; what is
 not sent yet goes with the end of stream."""
 
+AUDIO_TURN_NS = 20 * MS
+"""Sound longer than usual messages are, and the silence of a gap, is encoded in turns of this length, which take no
+longer than a picture: a neighbour's stop comes between two of them."""
+
+BLOCK_NS_MAX = 3600 * S
+"""A block of sound longer than this is refused: as much as a gap may have. A muted block costs its sender nothing to
+send, and its recording's worker the time to encode it."""
+
 VIDEO_HOLD_NS = 100 * MS
 """Packets of pictures stay this long (in media time) before they are written, so that those captured after a
 pause or stop, but before its command arrived, can be left out."""

@@ -1,10 +1,20 @@
 """Who is encoded next."""
 
 import random
+from collections import deque
 
 import pytest
 
 from recsvc.encode.scheduler import Scheduler
+
+
+def scheduler_of(*routes: str, positions: dict[str, int | None] | None = None) -> Scheduler[int]:
+    """Routes are named by their recording and a number: ``"a1"``."""
+    where = positions if positions is not None else {}
+    scheduler: Scheduler[int] = Scheduler()
+    for route in routes:
+        scheduler.add(route, route[0], lambda route=route: where.get(route, 0))
+    return scheduler
 
 
 def drain(scheduler: Scheduler[int]) -> list[tuple[str, int]]:
@@ -14,86 +24,158 @@ def drain(scheduler: Scheduler[int]) -> list[tuple[str, int]]:
     return picked
 
 
-def test_the_oldest_frame_goes_first() -> None:
-    scheduler: Scheduler[int] = Scheduler()
-    for route in "ab":
-        scheduler.add(route)
-    scheduler.push("a", 30, 1)
-    scheduler.push("b", 10, 2)
-    scheduler.push("b", 40, 3)
-    assert drain(scheduler) == [("b", 2), ("a", 1), ("b", 3)]
+def test_between_recordings_what_came_first_goes_first() -> None:
+    scheduler = scheduler_of("a1", "b1")
+    for route, item in (("b1", 1), ("a1", 2), ("a1", 3), ("b1", 4)):
+        scheduler.push(route, item)
+    assert drain(scheduler) == [("b1", 1), ("a1", 2), ("a1", 3), ("b1", 4)]
 
 
 def test_a_stopping_route_goes_before_older_frames_of_others() -> None:
-    scheduler: Scheduler[int] = Scheduler()
-    for route in "ab":
-        scheduler.add(route)
-    scheduler.push("a", 1, 1)
-    scheduler.push("a", 2, 2)
-    scheduler.push("b", 100, 3)
-    scheduler.push("b", 101, 4)
-    scheduler.stop("b")
-    assert drain(scheduler) == [("b", 3), ("b", 4), ("a", 1), ("a", 2)]
+    scheduler = scheduler_of("a1", "b1")
+    for route, item in (("a1", 1), ("a1", 2), ("b1", 3), ("b1", 4)):
+        scheduler.push(route, item)
+    scheduler.stop("b1")
+    assert drain(scheduler) == [("b1", 3), ("b1", 4), ("a1", 1), ("a1", 2)]
 
 
 def test_a_frame_that_comes_after_the_stop_also_goes_first() -> None:
-    scheduler: Scheduler[int] = Scheduler()
-    for route in "ab":
-        scheduler.add(route)
-    scheduler.stop("b")
-    scheduler.push("a", 1, 1)
-    scheduler.push("b", 2, 2)
-    assert drain(scheduler) == [("b", 2), ("a", 1)]
+    scheduler = scheduler_of("a1", "b1")
+    scheduler.stop("b1")
+    scheduler.push("a1", 1)
+    scheduler.push("b1", 2)
+    assert drain(scheduler) == [("b1", 2), ("a1", 1)]
 
 
-def test_within_a_route_the_order_of_arrival_stays() -> None:
-    scheduler: Scheduler[int] = Scheduler()
-    scheduler.add("a")
-    for item, captured_ns in enumerate([5, 3, 9, 1]):
-        scheduler.push("a", captured_ns, item)
-    assert [item for _, item in drain(scheduler)] == [0, 1, 2, 3]
+def test_of_one_recording_the_track_that_is_behind_goes_first() -> None:
+    positions: dict[str, int | None] = {"a1": 0, "a2": 0}
+    scheduler = scheduler_of("a1", "a2", positions=positions)
+    for item in range(20):
+        scheduler.push("a1", item)  # all of one track at once, then all of the other
+    for item in range(20):
+        scheduler.push("a2", item)
+    while (picked := scheduler.pop()) is not None:
+        positions[picked[0]] += 40 if picked[0] == "a1" else 33  # type: ignore[operator]
+        if scheduler.waiting("a1") and scheduler.waiting("a2"):
+            assert abs(positions["a1"] - positions["a2"]) <= 40  # type: ignore[operator]
+
+
+def test_a_track_that_has_not_begun_is_not_kept_waiting() -> None:
+    scheduler = scheduler_of("a1", "a2", positions={"a1": 0, "a2": None})
+    scheduler.push("a1", 1)
+    scheduler.push("a2", 2)
+    assert scheduler.pop() == ("a2", 2)
+
+
+def test_a_track_far_ahead_of_the_other_is_not_starved() -> None:
+    """A broken time stamp says that the sound is an hour ahead: pictures that never end must not keep it out."""
+    scheduler = scheduler_of("a1", "a2", positions={"a1": 3600, "a2": 0})
+    for item in range(20):
+        scheduler.push("a1", item)
+    order = []
+    for item in range(40):
+        scheduler.push("a2", item)
+        picked = scheduler.pop()
+        assert picked is not None
+        order.append(picked[0])
+    assert order.count("a1") >= 8
+
+
+def test_a_long_frame_goes_on_behind_what_came_meanwhile_and_before_its_own_successors() -> None:
+    scheduler = scheduler_of("a1", "b1")
+    scheduler.push("a1", 1)
+    scheduler.push("b1", 2)
+    scheduler.push("a1", 3)
+    assert scheduler.pop() == ("a1", 1)
+    scheduler.again("a1", 1)
+    assert len(scheduler) == 3
+    assert drain(scheduler) == [("b1", 2), ("a1", 1), ("a1", 3)]
+
+
+def test_a_stop_comes_between_two_parts_of_a_neighbours_long_frame() -> None:
+    scheduler = scheduler_of("a1", "b1")
+    scheduler.push("a1", 1)
+    for _ in range(100):
+        assert scheduler.pop() == ("a1", 1)
+        scheduler.again("a1", 1)
+    scheduler.push("b1", 2)
+    scheduler.stop("b1")
+    assert scheduler.pop() == ("b1", 2)
+    assert scheduler.pop() == ("a1", 1)
+
+
+def test_of_two_that_stop_neither_waits_for_more_than_a_part_of_the_others_long_frame() -> None:
+    scheduler = scheduler_of("a1", "b1")
+    scheduler.push("a1", 1)
+    scheduler.stop("a1")
+    scheduler.push("b1", 2)
+    scheduler.stop("b1")
+    order = []
+    for _ in range(4):
+        picked = scheduler.pop()
+        assert picked is not None
+        order.append(picked[0])
+        if picked[0] == "a1":
+            scheduler.again(*picked)
+    assert order == ["a1", "b1", "a1", "a1"]
 
 
 def test_a_removed_route_is_forgotten_and_its_frames_are_counted() -> None:
-    scheduler: Scheduler[int] = Scheduler()
-    scheduler.add("a")
-    scheduler.push("a", 1, 1)
-    scheduler.push("a", 2, 2)
-    assert (scheduler.waiting("a"), len(scheduler)) == (2, 2)
-    assert scheduler.remove("a") == 2
-    assert (scheduler.waiting("a"), len(scheduler)) == (0, 0)
-    assert scheduler.pop() is None
+    scheduler = scheduler_of("a1", "b1")
+    scheduler.push("a1", 1)
+    scheduler.push("a1", 2)
+    scheduler.push("b1", 3)
+    assert (scheduler.waiting("a1"), len(scheduler)) == (2, 3)
+    assert scheduler.remove("a1") == 2
+    assert scheduler.remove("a1") == 0
+    assert (scheduler.waiting("a1"), len(scheduler)) == (0, 1)
+    assert drain(scheduler) == [("b1", 3)]
     with pytest.raises(KeyError):
-        scheduler.push("a", 3, 3)
+        scheduler.push("a1", 4)
 
 
-def test_random_orders_against_a_plain_model() -> None:
+def test_random_orders_nothing_is_lost_and_nobody_waits_out_of_turn() -> None:
     seed = random.randrange(2**32)
     print("seed", seed)
     rng = random.Random(seed)
-    scheduler: Scheduler[int] = Scheduler()
-    queues: dict[str, list[tuple[int, int]]] = {route: [] for route in "abcde"}
+    positions: dict[str, int | None] = {route: rng.randrange(1000) for route in ("a1", "a2", "b1", "c1", "c2")}
+    scheduler = scheduler_of(*positions, positions=positions)
+    queues: dict[str, deque[int]] = {route: deque() for route in positions}
     stopping: set[str] = set()
-    for route in queues:
-        scheduler.add(route)
-    for item in range(3000):
-        action = rng.random()
-        route = rng.choice("abcde")
+    turns: dict[bool, list[str]] = {True: [], False: []}  # of recordings, by whether they are for stopping routes
+
+    def expected(stops: bool) -> str | None:
+        while turns[stops]:
+            recording = turns[stops].pop(0)
+            if any(its and route[0] == recording and (route in stopping or not stops) for route, its in queues.items()):
+                return recording
+        return None
+
+    for item in range(4000):
+        action, route = rng.random(), rng.choice(list(queues))
         if action < 0.5:
-            captured_ns = rng.randrange(10**6) * 7 + item  # all distinct
-            scheduler.push(route, captured_ns, item)
-            queues[route].append((captured_ns, item))
-        elif action < 0.52:
+            scheduler.push(route, item)
+            queues[route].append(item)
+            turns[route in stopping].append(route[0])
+        elif action < 0.502:
             scheduler.stop(route)
+            turns[True] += [route[0]] * len(queues[route]) * (route not in stopping)
             stopping.add(route)
-        elif action < 0.56 and queues[route]:
-            assert scheduler.pop_from(route)[1] == queues[route].pop(0)[1]
         else:
-            heads = [(r not in stopping, q[0][0], r) for r, q in queues.items() if q]
+            waiting = {route for route, its in queues.items() if its}
+            recording = expected(True) or expected(False)
             picked = scheduler.pop()
-            if not heads:
-                assert picked is None
+            if recording is None:
+                assert picked is None and not waiting
                 continue
-            expected = min(heads)[2]
-            assert picked == (expected, queues[expected].pop(0)[1])
+            assert picked is not None
+            name, first = picked
+            assert name[0] == recording
+            assert queues[name].popleft() == first
+            assert name in stopping or not waiting & stopping
+            if rng.random() < 0.2:
+                scheduler.again(name, first)
+                queues[name].appendleft(first)
+                turns[name in stopping].append(name[0])
         assert len(scheduler) == sum(map(len, queues.values()))
+    assert len(drain(scheduler)) == sum(map(len, queues.values()))

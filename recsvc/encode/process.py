@@ -169,7 +169,7 @@ class Worker:
         self._recordings[recording.name] = recording
         for name, track in zip(request.routes, request.tracks, strict=True):
             self._routes[name] = _Route(recording, name, track.kind)
-            self._scheduler.add(name)
+            self._scheduler.add(name, recording.name, partial(recording.reached_by, name))
 
     def _end(self) -> None:
         """Everybody who could send is told or gone: what is in the queues is finished, then this process ends."""
@@ -238,7 +238,7 @@ class Worker:
         route.received += 1
         track.account.received += units_of(message)
         track.account.heard(message.dropped, message.counted)
-        self._scheduler.push(message.route, message.captured_ns, (message, payload))
+        self._scheduler.push(message.route, (message, payload))
 
     def _accept_word(self, identity: bytes, route: _Route, message: Any) -> None:
         """A data message that is no frame."""
@@ -247,7 +247,7 @@ class Worker:
         elif isinstance(message, messages.Ring):
             self._map_ring(route, message)
         else:
-            self._scheduler.push(message.route, message.until_ns, (message, None))
+            self._scheduler.push(message.route, (message, None))
             self._scheduler.stop(message.route)
 
     def _map_ring(self, route: _Route, message: messages.Ring) -> None:
@@ -294,7 +294,7 @@ class Worker:
             if isinstance(message, messages.End):
                 self._route_ended(name, route, message)
                 return
-            recording.encode(name, message, payload, 0 if route.waits else self._scheduler.waiting(name))
+            done = recording.encode(name, message, payload, 0 if route.waits else self._scheduler.waiting(name))
             if recording.options.timeslice_ms is not None:
                 piece = recording.due_piece()
                 if piece is not None:
@@ -302,6 +302,9 @@ class Worker:
         except Exception as error:  # one recording's trouble is not another's
             log.debug("recording %s failed", recording.name, exc_info=True)
             self._finish(recording, errors.name_of(error), str(error))
+            return
+        if not done:
+            self._scheduler.again(name, (message, payload))
             return
         route.released = message.sequence + 1
         self._give_credit(name, route, 0 if payload is None else len(payload))
@@ -345,16 +348,13 @@ class Worker:
 
     # --- the end ----------------------------------------------------------------------------------
 
-    def _finish(self, recording: Recording, error: str = "", text: str = "") -> None:
-        waiting = {}
+    def _finish(self, recording: Recording, error: str = "", text: str = "", cause: str = "failed") -> None:
+        """``cause``: why frames that have come are not encoded any more, if there are any."""
         for route in recording.tracks:
-            waiting[route] = 0
-            while self._scheduler.waiting(route):
-                waiting[route] += self._drop_waiting(route)
             self._scheduler.remove(route)
             del self._routes[route]
         del self._recordings[recording.name]
-        recording.abandon("deadline" if error == "UnknownError" else "failed", waiting)
+        recording.abandon(cause)
         report = messages.encode(recording.finish(error, text))
         self._reports.send(recording.topic + sockets.TOPIC_END + report)
         self._control.send(report)
@@ -378,18 +378,13 @@ class Worker:
             except Exception as error:
                 self._finish(recording, errors.name_of(error), str(error))
 
-    def _drop_waiting(self, route: str) -> int:
-        """Takes a waiting frame of a route out of the scheduler; its units."""
-        _, (message, _) = self._scheduler.pop_from(route)
-        return 0 if isinstance(message, messages.End) else units_of(message)
-
     def _finish_late(self, recording: Recording) -> None:
         """The deadline is over. No error where only a command is missing, or nobody is there to hear of it."""
         if recording.ended or self._lifeline.parent_gone:
-            self._finish(recording)
+            self._finish(recording, cause="deadline")
         else:
             text = "the drain did not end within its deadline; what was encoded until then is in the data"
-            self._finish(recording, "UnknownError", text)
+            self._finish(recording, "UnknownError", text, cause="deadline")
 
 
 def main() -> None:

@@ -62,9 +62,10 @@ class Recording:
 
     # --- frames -----------------------------------------------------------------------------------
 
-    def encode(self, route: str, header: VideoFrame | AudioFrame, payload: Any, waiting: int = 0) -> None:
-        """Encodes one frame and writes the packets that are ready. A picture's payload is read only during the call;
-        that of sound may be looked at until the next comes (see ``AudioTrack.statistics``).
+    def encode(self, route: str, header: VideoFrame | AudioFrame, payload: Any, waiting: int = 0) -> bool:
+        """Encodes one frame, of long sound a part, and writes the packets that are ready. Whether the frame is done:
+        else the same is to be given again. A picture's payload is read only during the call; that of sound may be
+        looked at until the next comes (see ``AudioTrack.statistics``).
 
         ``waiting``: how many more of this route pile up.
         """
@@ -80,6 +81,11 @@ class Recording:
             packets += pictures.release((track.end_ns or 0) - 2 * VIDEO_HOLD_NS)
         self._write(packets)
         self._active_ns, self._flushed = time.monotonic_ns(), False
+        return not track.unfinished
+
+    def reached_by(self, route: str) -> int | None:
+        """Recorded time up to which a route's track is encoded."""
+        return self.tracks[route].end_ns
 
     def _offset_of(self, captured_ns: int) -> int:
         """From the clock of a track to ours, by its first frame."""
@@ -253,10 +259,10 @@ class Recording:
         for track in self.tracks.values():
             track.close()
 
-    def abandon(self, cause: str, waiting: dict[str, int]) -> None:
-        """Frames that will not be encoded any more, by route."""
-        for route, amount in waiting.items():
-            self.tracks[route].account.drop(cause, amount)
+    def abandon(self, cause: str) -> None:
+        """What has come and is not encoded by now will not be any more; the frame on which an encoder failed too."""
+        for track in self.tracks.values():
+            track.account.settle(cause)
 
     def statistics(self, state: str = "recording") -> RecordingStatistics:
         return RecordingStatistics(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ..limits import VIDEO_HOLD_NS, S
+from ..limits import AUDIO_MESSAGE_NS, AUDIO_TURN_NS, VIDEO_HOLD_NS, S
 from ..mime import VideoCodec
 from ..wire.messages import AudioFrame, RecordedTrack, RecordingOptions, TrackStatistics, VideoFrame
 from . import native
@@ -59,6 +59,11 @@ class Account:
         if amount > 0:
             self.dropped[cause] = self.dropped.get(cause, 0) + amount
 
+    def settle(self, cause: str) -> None:
+        """What came and is neither encoded nor dropped was dropped for this cause."""
+        dropped_here = sum(amount for why, amount in self.dropped.items() if why != "lost")
+        self.drop(cause, self.received - self.encoded - dropped_here)
+
     def statistics(self, kind: str, corrected: dict[str, int], level: float | None) -> TrackStatistics:
         causes = dict(self.sender_dropped)
         for cause, amount in self.dropped.items():
@@ -81,6 +86,7 @@ class VideoTrack:
     too late."""
 
     kind = "video"
+    unfinished = False
 
     def __init__(self, codec: VideoCodec, track: RecordedTrack, options: RecordingOptions) -> None:
         self.account = Account()
@@ -202,6 +208,10 @@ class AudioTrack:
         )
         self.output_channel_count = self._encoder.output_channel_count
         self._newest: tuple[AudioFrame, Any] | None = None
+        self.unfinished = False
+        """Whether the block given last is to be given again, for the rest of it."""
+        # Of the block given last: samples encoded, of silence before it still to be, and of both together.
+        self._done = self._silence = self._left = 0
 
     @property
     def first_ns(self) -> int | None:
@@ -209,7 +219,9 @@ class AudioTrack:
 
     @property
     def end_ns(self) -> int | None:
-        return self._timeline.end_ns
+        """Recorded time just behind the last sample that is encoded."""
+        end_ns = self._timeline.end_ns
+        return end_ns if end_ns is None or not self.unfinished else end_ns - self._left * S // self._form[0]
 
     @property
     def pre_skip_samples(self) -> int:
@@ -224,6 +236,35 @@ class AudioTrack:
         return True
 
     def encode(self, header: AudioFrame, samples: Any, offset_ns: int) -> list[MuxPacket]:
+        """A block, with the silence of the gap before it; or, where that is long, ``AUDIO_TURN_NS`` of it."""
+        packets = [] if self.unfinished else self._begin(header, offset_ns)
+        room = self._left
+        if room * S > 2 * AUDIO_MESSAGE_NS * header.sample_rate:
+            room = AUDIO_TURN_NS * header.sample_rate // S
+        silence = min(self._silence, room)
+        if silence:
+            packets += self._encoder.encode_silence(silence)
+            self._silence -= silence
+        count = min(header.sample_count - self._done, room - silence)
+        if header.muted:
+            packets += self._encoder.encode_silence(count)
+        elif count == header.sample_count:
+            packets += self._encoder.encode(samples)
+        elif count:
+            view = memoryview(samples).cast("B")
+            width = len(view) // header.sample_count
+            packets += self._encoder.encode(view[self._done * width : (self._done + count) * width])
+        self._done += count
+        self._left -= silence + count
+        self.account.encoded += count
+        self.unfinished = self._left > 0
+        if not self.unfinished:
+            self._newest = header, samples
+            self._check_length()
+        return [self._placed(packet) for packet in packets]
+
+    def _begin(self, header: AudioFrame, offset_ns: int) -> list[native.Packet]:
+        """A block has come: how much silence it needs, and what its format and place change in the encoder."""
         packets = []
         if header.last:
             self._hurry()
@@ -233,20 +274,12 @@ class AudioTrack:
             self._form = form
         timeline = self._timeline
         recorded = (header.captured_ns + offset_ns, header.paused_ns, header.sample_count)
-        silence = timeline.place(*recorded, header.sample_rate)
+        self._silence, self._done = timeline.place(*recorded, header.sample_rate), 0
+        self._left = self._silence + header.sample_count
         if timeline.stretch_ppm != self._stretch_ppm:
             self._stretch_ppm = timeline.stretch_ppm
             self._encoder.set_stretch(self._stretch_ppm or 0.0)
-        if silence:
-            packets += self._encoder.encode_silence(silence)
-        if header.muted:
-            packets += self._encoder.encode_silence(header.sample_count)
-        else:
-            packets += self._encoder.encode(samples)
-        self._newest = header, samples
-        self.account.encoded += header.sample_count
-        self._check_length()
-        return [self._placed(packet) for packet in packets]
+        return packets
 
     def drain(self, until_ns: int) -> list[MuxPacket]:
         """What is still inside the encoder, the last packet with its padding. Sound ends with its last sample."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from ..limits import FRAME_BYTES_MAX, HEADER_BYTES_MAX
+from ..limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, S
 from .descriptions import (
     BlobDescription,
     Channels,
@@ -423,6 +423,9 @@ REPORTS = Codec(RecordingFinished)
 def check_payload(header: VideoFrame | AudioFrame, payload_bytes: int) -> None:
     """Raises ``MessageError`` unless the payload has the length that the header promises."""
     expected = header.payload_bytes()
+    if isinstance(header, AudioFrame) and header.sample_count * S > BLOCK_NS_MAX * header.sample_rate:
+        length = f"{header.sample_count} samples at {header.sample_rate} Hz"
+        raise MessageError(f"a block of {length}: at most {BLOCK_NS_MAX // S} s are taken; send it in parts")
     if header.muted and payload_bytes == 0:
         return
     if payload_bytes != expected or payload_bytes > FRAME_BYTES_MAX:

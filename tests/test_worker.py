@@ -1,0 +1,274 @@
+"""The encoder worker, turn by turn: who is served when, and what becomes of the frames of others."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import media
+import pytest
+from fixtures_media import wait_until
+
+import recsvc
+from recsvc.encode.process import Worker
+from recsvc.wire import messages, sockets
+
+S = 1_000_000_000
+RATE = 48_000
+OPTIONS = messages.RecordingOptions(mime_type="", audio_bits_per_second=64_000, video_bits_per_second=500_000)
+SOUND: dict[str, Any] = {"sample_rate": RATE, "channel_count": 1, "sample_format": "s16"}
+
+
+class Bench:
+    """A worker in this process that takes its turns one by one, and the controller's end of its socket."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        endpoints = [f"ipc://{directory}/{name}" for name in ("control", "data", "reports")]
+        self._control = sockets.control_server(endpoints[0])
+        lifeline: Any = SimpleNamespace(descriptors=[], parent_gone=False)
+        self.worker = Worker(*endpoints, lifeline)
+        self._sequence: dict[str, int] = {}
+        self._begun_ns = time.monotonic_ns()
+
+    def close(self) -> None:
+        worker = self.worker
+        for recording in list(worker._recordings.values()):
+            worker._finish(recording)
+        for socket in (self._control, worker._control, worker._data, worker._reports):
+            socket.close(0)
+        for recording in worker._finished:
+            recording.close()
+        os.close(worker._wake)
+
+    def open(self, name: str, *kinds: str, **options: Any) -> None:
+        """Opens a recording with a track of each kind: the routes are ``name/audio`` and ``name/video``."""
+        sizes = {"width": 160, "height": 120}
+        tracks = tuple(
+            messages.RecordedTrack(track=kind, kind=kind, captured=False, settings=SOUND if kind == "audio" else sizes)
+            for kind in kinds
+        )
+        path = self._directory / f"{name}.webm"
+        self.worker._do(
+            messages.OpenRecording(
+                client="c",
+                recorder="r",
+                recording=name,
+                path=str(path),
+                tracks=tracks,
+                routes=tuple(f"{name}/{kind}" for kind in kinds),
+                options=OPTIONS if not options else messages.msgspec.structs.replace(OPTIONS, **options),
+                at_ns=self._begun_ns,
+            )
+        )
+
+    def give(self, header: messages.Message, payload: bytes | None = None) -> None:
+        """A message as it comes from the data socket."""
+        parts: list[Any] = [b"sender", sockets.Frame(messages.encode(header))]
+        if payload is not None:
+            parts.append(sockets.Frame(payload))
+        try:
+            self.worker._accept(parts)
+        except messages.MessageError as error:
+            self.worker._refuse(parts, str(error))
+
+    def sound(self, recording: str, at_ns: int, sample_count: int, payload: bytes | None = None) -> None:
+        """A block; without a payload a muted one."""
+        route = f"{recording}/audio"
+        header = messages.AudioFrame(
+            route=route, sequence=self._next(route), captured_ns=at_ns, muted=payload is None,
+            sample_count=sample_count,
+            sample_format="s16", sample_rate=RATE, channel_count=1,
+        )  # fmt: skip
+        self.give(header, payload or b"")
+
+    def picture(self, recording: str, at_ns: int) -> None:
+        route = f"{recording}/video"
+        header = messages.VideoFrame(
+            route=route, sequence=self._next(route), captured_ns=at_ns, pixel_format="i420", width=160, height=120
+        )
+        self.give(header, media.counter_picture(header.sequence, 160, 120).tobytes())
+
+    def _next(self, route: str) -> int:
+        self._sequence[route] = self._sequence.get(route, -1) + 1
+        return self._sequence[route]
+
+    def end(self, route: str, at_ns: int, **fields: Any) -> None:
+        self.give(messages.End(route=route, count=self._sequence.get(route, -1) + 1, until_ns=at_ns, **fields))
+
+    def turn(self) -> None:
+        self.worker._encode_one()
+
+    def work(self, until: Callable[[], Any] | None = None) -> int:
+        """Takes turns until a condition holds, or there is nothing to do; how many."""
+        turns = 0
+        while (until is None or not until()) and len(self.worker._scheduler):
+            self.turn()
+            turns += 1
+        return turns
+
+    def encoded(self, route: str) -> int:
+        return self.worker._routes[route].track.account.encoded
+
+    def reports(self) -> list[Any]:
+        """What the worker has told its controller so far."""
+        found = []
+        while self._control.poll(200):
+            found.append(messages.ROLE_REPORTS.decode(self._control.recv_multipart()[1]))
+        return found
+
+    def finished(self, recording: str) -> messages.RecordingFinished:
+        [found] = [
+            report
+            for report in self.reports()
+            if isinstance(report, messages.RecordingFinished) and report.recording == recording
+        ]
+        return found
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.close()
+
+
+def accounted(track: messages.TrackStatistics) -> tuple[int, int, int]:
+    assert track.frames_accepted == track.frames_encoded + track.frames_dropped
+    return track.frames_accepted, track.frames_encoded, track.frames_dropped
+
+
+# --- accounts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_the_frame_on_which_an_encoder_fails_and_those_behind_it_are_counted(kind: str, bench: Bench) -> None:
+    now_ns = time.monotonic_ns()
+    bench.open("a", "audio", "video")
+    for number in range(4):
+        bench.sound("a", now_ns + number * S // 50, 960)
+        bench.picture("a", now_ns + number * S // 50)
+    bench.work(lambda: bench.encoded("a/audio") and bench.encoded("a/video"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise recsvc.errors.EncodingError("it does not like this one")
+
+    track = bench.worker._routes[f"a/{kind}"].track
+    track._encoder.encode_silence = track._encoder.encode = fail  # type: ignore
+    bench.work()
+    report = bench.finished("a")
+    assert report.error == "EncodingError"
+    sound, pictures = report.statistics.tracks
+    assert accounted(sound)[0] == 4 * 960
+    assert accounted(pictures)[0] == 4
+    assert pictures.frames_encoded > 0 and sound.frames_encoded > 0
+    for one in (sound, pictures):
+        assert set(one.dropped_by_cause) <= {"failed"}
+    decoded = media.decode(recsvc.Blob([Path(report.whole.path).read_bytes()]))
+    assert len(decoded.pictures) == pictures.frames_encoded
+    if kind == "video":
+        assert len(decoded.samples) == sound.frames_encoded
+
+
+# --- turns ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["long block", "long muted block", "gap"])
+def test_a_stop_waits_for_no_more_than_a_part_of_a_neighbours_long_sound(what: str, bench: Bench) -> None:
+    now_ns = time.monotonic_ns()
+    bench.open("long", "audio")
+    bench.open("short", "audio")
+    bench.sound("long", now_ns, 960)
+    if what == "gap":
+        bench.sound("long", now_ns + 300 * S, 960, bytes(1920))
+        bench.sound("long", now_ns + 300 * S + S // 50, 960, bytes(1920))
+        bench.sound("long", now_ns + 300 * S + S // 25, 960, bytes(1920))
+    else:
+        bench.sound("long", now_ns + S // 50, 300 * RATE, bytes(2 * 300 * RATE) if what == "long block" else None)
+    for _ in range(20):
+        bench.turn()
+    for block in range(5):
+        bench.sound("short", now_ns + block * S // 50, 960)
+    bench.end("short/audio", now_ns + S // 10)
+    assert bench.work(lambda: "short" not in bench.worker._recordings) == 6
+    assert len(bench.worker._scheduler) > 0
+    ended_ns = bench.worker._recordings["long"].reached_by("long/audio")
+    assert ended_ns is not None and ended_ns < now_ns + 10 * S
+    bench.end("long/audio", now_ns + 400 * S)
+    bench.work()
+    reports = [report for report in bench.reports() if isinstance(report, messages.RecordingFinished)]
+    assert [report.recording for report in reports] == ["short", "long"]
+    [track] = reports[1].statistics.tracks
+    length = 4 * 960 if what == "gap" else 960 + 300 * RATE
+    assert accounted(track) == (length, length, 0)
+    decoded = media.decode(recsvc.Blob([Path(reports[1].whole.path).read_bytes()]))
+    length_s = 300.06 if what == "gap" else 300.02
+    assert decoded.sound_s == pytest.approx(length_s, abs=0.03)
+
+
+def test_an_endless_muted_block_is_refused(bench: Bench) -> None:
+    bench.open("a", "audio")
+    bench.sound("a", time.monotonic_ns(), 2**31 - 1)
+    assert len(bench.worker._scheduler) == 0
+    bench.sound("a", time.monotonic_ns(), 3600 * RATE + 1)
+    assert len(bench.worker._scheduler) == 0
+    bench.sound("a", time.monotonic_ns(), 3600 * RATE)
+    assert len(bench.worker._scheduler) == 1
+    assert bench.worker._routes["a/audio"].track.account.dropped == {"refused": 2}
+
+
+def test_under_overload_time_stamps_decide_nothing(bench: Bench) -> None:
+    """Three sources bring more than can be encoded: one stamps by our clock, one since 1970, one from 0."""
+    clocks = {"ours": time.monotonic_ns(), "since-1970": time.time_ns(), "zero": 0}
+    for name in clocks:
+        bench.open(name, "video")
+    for number in range(30):
+        for name, begin_ns in clocks.items():
+            bench.picture(name, begin_ns + number * S // 30)
+        bench.turn()
+    for _ in range(30):
+        bench.turn()
+    assert [bench.encoded(f"{name}/video") for name in clocks] == [20, 20, 20]
+
+
+def test_sound_and_pictures_that_come_one_after_the_other_are_encoded_together(bench: Bench) -> None:
+    begin_ns = time.monotonic_ns()
+    bench.open("a", "audio", "video")
+    for block in range(50):
+        bench.sound("a", begin_ns + block * S // 25, 2 * 960)
+    for number in range(60):
+        bench.picture("a", begin_ns + number * S // 30)
+    recording = bench.worker._recordings["a"]
+    while bench.worker._scheduler.waiting("a/audio") and bench.worker._scheduler.waiting("a/video"):
+        bench.turn()
+        ends = [recording.reached_by("a/audio"), recording.reached_by("a/video")]
+        if None not in ends:
+            assert abs(ends[0] - ends[1]) <= S // 10  # type: ignore[operator]
+
+
+def test_a_neighbours_stop_does_not_wait_for_a_block_of_ten_minutes(own_controller: None) -> None:
+    """Both recordings in one worker: this process, and so all it starts, has one processor for the time of the test."""
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
+    try:
+        long, short = (recsvc.AudioSource(8000, 1) for _ in range(2))
+        recorders = [recsvc.MediaRecorder(recsvc.MediaStream([source.track])) for source in (long, short)]
+        for recorder in recorders:
+            recorder.start()
+        assert short.write(bytes(1600))
+        assert long.write(bytes(2 * 600 * 8000))
+        wait_until(lambda: recorders[0].statistics().duration > 0, "the long block's first part")
+        recorders[1].stop()
+        recorders[1].wait("stop", media.DEADLINE_S)
+        left_s = 600 - recorders[0].statistics().duration
+        recorders[0].stop()
+        recorders[0].wait("stop", media.DEADLINE_S)
+    finally:
+        os.sched_setaffinity(0, processors)
+    assert left_s > 0
+    [track] = recorders[0].statistics().tracks
+    assert accounted(track) == (600 * 8000, 600 * 8000, 0)

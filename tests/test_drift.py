@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import random
 from collections.abc import Iterator
 
@@ -318,4 +319,68 @@ def test_a_track_whose_format_changes_loses_nothing() -> None:
     assert track.end_ns == pytest.approx(S + seconds * S, abs=1000)
     statistics = track.statistics()
     assert statistics.frames_encoded == count_all and not statistics.timestamps_corrected
+    track.close()
+
+
+# ---- at the bounds ---------------------------------------------------------------------------------
+
+
+def jittered(count: int, late_ms: list[float]) -> AudioTimeline:
+    """A timeline that has had so many blocks of 10 ms, late by these in turn, and no gap."""
+    timeline = AudioTimeline(RATE)
+    for index in range(count):
+        assert timeline.place(S + index * 10 * MS + round(late_ms[index % len(late_ms)] * MS), 0, 480) == 0
+    return timeline
+
+
+@pytest.mark.parametrize(("off_ns", "is_gap"), [(-1, False), (0, False), (1, True)])
+@pytest.mark.parametrize("seconds", [1, 4, 20])
+def test_the_least_gap_after_a_pause_of_clean_stamps(seconds: int, off_ns: int, is_gap: bool) -> None:
+    timeline = jittered(100 * seconds, [0.0])
+    resumed_ns = S + seconds * S + 20 * MS + off_ns
+    silence = timeline.place(resumed_ns + 7 * S, 7 * S, 480)
+    assert silence == (960 if is_gap else 0)
+    assert timeline.corrected == ({"gap": 1} if is_gap else {})
+
+
+def test_a_gap_after_a_pause_is_filled() -> None:
+    assert jittered(300, [0.0]).place(S + 3 * S + 28 * MS + 7 * S, 7 * S, 480) == 28 * 48
+
+
+@pytest.mark.parametrize(("off_ns", "is_gap"), [(-1, False), (0, False), (1, True)])
+@pytest.mark.parametrize("blocks_before", [10, 100, 400])
+def test_the_least_gap_among_stamps_that_jitter(blocks_before: int, off_ns: int, is_gap: bool) -> None:
+    """From a group of blocks on their jitter is known: 0 to 4 ms, so they are expected 2 ms late, to within a quarter
+    of that jitter and the 20 ms of a gap."""
+    timeline = jittered(blocks_before, [0.0, 4.0])
+    silence = timeline.place(S + blocks_before * 10 * MS + 23 * MS + off_ns, 0, 480)
+    assert silence == (21 * 48 if is_gap else 0)
+
+
+def test_before_the_jitter_is_known_twice_as_much_is_no_gap() -> None:
+    assert jittered(8, [0.0, 4.0]).place(S + 80 * MS + 43 * MS, 0, 480) == 0
+    assert jittered(8, [0.0, 4.0]).place(S + 80 * MS + 43 * MS + 1, 0, 480) == 41 * 48
+
+
+@pytest.mark.parametrize(
+    ("sample_format", "values", "level_dbfs"),
+    [
+        ("h", [0, 16384, 100], -6.02),
+        ("h", [0, -16384, -100], -6.02),
+        ("h", [8192, -16384], -6.02),
+        ("h", [16384, -8192], -6.02),
+        ("h", [32767], 0.0),
+        ("h", [-32768], 0.0),
+        ("h", [0, 0], -120.0),
+        ("f", [0.5, 0.25], -6.02),
+        ("f", [-0.5, -0.25], -6.02),
+    ],
+)
+def test_the_level_is_that_of_the_greatest_value_either_way(
+    sample_format: str, values: list[float], level_dbfs: float
+) -> None:
+    name = {"h": "s16", "f": "f32"}[sample_format]
+    track = make_track(48_000, 1, name)
+    track.encode(frame(S, 48_000, 1, name, len(values)), bytes(array.array(sample_format, values)), 0)
+    assert track.statistics().level_dbfs == pytest.approx(level_dbfs, abs=0.01)
     track.close()

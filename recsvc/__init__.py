@@ -1,5 +1,9 @@
 """recsvc: MediaRecorder for servers. The public names, nothing else."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from . import errors
 from .blob import Blob
 from .events import BlobEvent, ErrorEvent, Event
@@ -16,6 +20,9 @@ from .stream import (
 )
 from .wire.messages import RecordingStatistics, TrackStatistics
 
+if TYPE_CHECKING:
+    from . import aio as aio
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -31,8 +38,22 @@ __all__ = [
     "RecordingStatistics",
     "TrackStatistics",
     "VideoSource",
+    "aio",
     "enumerate_devices",
     "errors",
     "get_user_media",
     "recover",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``recsvc.aio`` without an import of its own: made at its first use, since it brings asyncio with it."""
+    if name == "aio":
+        import importlib
+
+        return importlib.import_module(".aio", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -159,9 +159,12 @@ class Client:
         else:
             self._on_recorder[recorder] = handler
 
-    def on_track(self, track: str, handler: Callable[[messages.SourceEvent], None]) -> None:
-        """``handler`` hears when a captured track ends by itself."""
-        self._on_track[track] = handler
+    def on_track(self, track: str, handler: Callable[[messages.SourceEvent], None] | None) -> None:
+        """``handler`` hears when a captured track ends by itself. ``None``: end."""
+        if handler is None:
+            self._on_track.pop(track, None)
+        else:
+            self._on_track[track] = handler
 
     def on_end(self, listener: Any) -> None:
         """``listener.service_lost(error)`` is called when the controller is gone, ``service_closed()`` when this

@@ -124,8 +124,8 @@ class _Session:
         self._since: float | None = None
 
     def run(self) -> dict[str, Any]:
-        self._recorder.ondataavailable = self._save  # type: ignore[attr-defined]
-        self._recorder.onerror = lambda event: self._problems.append(event.error)  # type: ignore[attr-defined]
+        self._recorder.ondataavailable = self._save
+        self._recorder.onerror = lambda event: self._problems.append(event.error)
         previous = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with _keys() as keys, _live_line(self._quiet) as show:

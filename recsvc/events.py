@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .blob import Blob
+from .blob import Blob
 
 EVENT_TYPES = ("start", "stop", "dataavailable", "pause", "resume", "error")
 
@@ -17,6 +15,10 @@ class Event:
 
     type: str
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.type, str):
+            raise TypeError(f"an event's type is a string, got {self.type!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class BlobEvent(Event):
@@ -26,9 +28,21 @@ class BlobEvent(Event):
     data: Blob = field(kw_only=True)
     timecode: float = field(default=0.0, kw_only=True)
 
+    def __post_init__(self) -> None:
+        Event.__post_init__(self)
+        if not isinstance(self.data, Blob):
+            raise TypeError(f"a BlobEvent's data is a Blob, got {self.data!r}")
+        if isinstance(self.timecode, bool) or not isinstance(self.timecode, (int, float)):
+            raise TypeError(f"a BlobEvent's timecode is a number of ms, got {self.timecode!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorEvent(Event):
     """``error``: an exception of ``recsvc.errors``; ``dataavailable`` and ``stop`` follow."""
 
     error: Exception = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        Event.__post_init__(self)
+        if not isinstance(self.error, Exception):
+            raise TypeError(f"an ErrorEvent's error is an exception, got {self.error!r}")

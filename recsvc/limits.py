@@ -161,7 +161,9 @@ by milliseconds."""
 
 EVENTS_KEPT_MAX = 10_000
 """Events of one recorder that wait for a listener, or for ``wait()`` and ``events()``; above it the
-oldest not yet fetched are let go (``events()`` and ``wait()`` only: listeners see all)."""
+oldest not yet fetched are let go (``events()`` and ``wait()`` only: listeners see all).
+Those that wait for a listener which does not return are not bounded, since each is a promise: about 1 KiB each, so 10
+MB an hour with the shortest timeslice."""
 
 
 def credit(kind: str, overload: str) -> tuple[int, int]:

@@ -6,15 +6,16 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from .errors import InvalidStateError
-from .events import EVENT_TYPES, Event
+from .events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
 from .limits import EVENTS_KEPT_MAX
 
 log = logging.getLogger("recsvc")
 
-Listener = Callable[[Any], Any]
+Listener = Callable[[Any], object]
+E = TypeVar("E", bound=Event)
 
 
 def checked_type(type: Any) -> str:
@@ -33,12 +34,91 @@ def checked_timeout(timeout: Any) -> float | None:
     return timeout
 
 
-class Listeners:
-    """Thread-safe. Events are fired one at a time, by one thread."""
+def log_failure(type: str) -> None:
+    """What every listener's exception comes to: ``SystemExit`` and ``CancelledError`` as well as an ``Exception``."""
+    log.exception("a listener of %r failed; the recording goes on", type)
+
+
+class Registry:
+    """The handlers and listeners of one recorder. Thread-safe: tuples are replaced, never changed."""
 
     def __init__(self) -> None:
         self.handlers: dict[str, Listener | None] = dict.fromkeys(EVENT_TYPES)
-        self._listeners: dict[str, list[Listener]] = {type: [] for type in EVENT_TYPES}
+        self._listeners: dict[str, tuple[Listener, ...]] = dict.fromkeys(EVENT_TYPES, ())
+        self._changing = threading.RLock()  # a signal handler may add a listener while one is being added
+
+    def set_handler(self, type: str, handler: Listener | None) -> None:
+        if handler is not None and not callable(handler):
+            raise TypeError(f"on{type} must be callable or None, got {handler!r}")
+        self.handlers[type] = handler
+
+    def add(self, type: str, listener: Listener) -> None:
+        if not callable(listener):
+            raise TypeError(f"a listener must be callable, got {listener!r}")
+        checked_type(type)
+        with self._changing:
+            if listener not in self._listeners[type]:
+                self._listeners[type] += (listener,)
+
+    def remove(self, type: str, listener: Listener) -> None:
+        checked_type(type)
+        with self._changing:
+            self._listeners[type] = tuple(one for one in self._listeners[type] if one != listener)
+
+    def turn(self, type: str) -> Iterator[Listener]:
+        """The handler, then the listeners that are there now and still there at their turn."""
+        handler = self.handlers[type]
+        if handler is not None:
+            yield handler
+        for listener in self._listeners[type]:
+            if listener in self._listeners[type]:
+                yield listener
+
+
+class Handler(Generic[E]):
+    """The attribute ``on<type>`` of a recorder: a function, or ``None``."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._type = name.removeprefix("on")
+        self.__doc__ = f"Called with each {self._type!r} event, before the listeners; ``None``: nothing."
+
+    @overload
+    def __get__(self, recorder: None, owner: type) -> Handler[E]: ...
+    @overload
+    def __get__(self, recorder: EventTarget, owner: type) -> Callable[[E], object] | None: ...
+    def __get__(self, recorder: EventTarget | None, owner: type) -> Handler[E] | Callable[[E], object] | None:
+        return self if recorder is None else recorder._listeners.handlers[self._type]
+
+    def __set__(self, recorder: EventTarget, handler: Callable[[E], object] | None) -> None:
+        recorder._listeners.set_handler(self._type, handler)
+
+
+class EventTarget:
+    """What the recorders of both faces have in common. Those of ``recsvc.aio`` take coroutine functions, too."""
+
+    _listeners: Registry
+
+    onstart = Handler[Event]()
+    onstop = Handler[Event]()
+    ondataavailable = Handler[BlobEvent]()
+    onpause = Handler[Event]()
+    onresume = Handler[Event]()
+    onerror = Handler[ErrorEvent]()
+
+    def add_event_listener(self, type: str, listener: Listener) -> None:
+        """``listener(event)`` is called for each event of this type; added twice it is called once."""
+        self._listeners.add(type, listener)
+
+    def remove_event_listener(self, type: str, listener: Listener) -> None:
+        """Undoes ``add_event_listener``; one that is not there changes nothing."""
+        self._listeners.remove(type, listener)
+
+
+class Listeners(Registry):
+    """Those of a synchronous recorder. Events are fired one at a time, by one thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._changed = threading.Condition()
         self._log: deque[tuple[int, Event]] = deque(maxlen=EVENTS_KEPT_MAX)
         self._count = 0
@@ -60,33 +140,12 @@ class Listeners:
             self._over = True
             self._changed.notify_all()
 
-    def set_handler(self, type: str, handler: Listener | None) -> None:
-        if handler is not None and not callable(handler):
-            raise TypeError(f"on{type} must be callable or None, got {handler!r}")
-        self.handlers[type] = handler
-
-    def add(self, type: str, listener: Listener) -> None:
-        if not callable(listener):
-            raise TypeError(f"a listener must be callable, got {listener!r}")
-        listeners = self._listeners[checked_type(type)]
-        if listener not in listeners:
-            listeners.append(listener)
-
-    def remove(self, type: str, listener: Listener) -> None:
-        listeners = self._listeners[checked_type(type)]
-        if listener in listeners:
-            listeners.remove(listener)
-
     def fire(self, event: Event) -> None:
         """Calls the handler, then the listeners that are there now and still there at their turn; then waiters wake."""
         self._firing = threading.get_ident()
         try:
-            handler = self.handlers[event.type]
-            if handler is not None:
-                self._call(handler, event)
-            for listener in list(self._listeners[event.type]):
-                if listener in self._listeners[event.type]:
-                    self._call(listener, event)
+            for listener in self.turn(event.type):
+                self._call(listener, event)
         finally:
             self._firing = None
         with self._changed:
@@ -98,8 +157,8 @@ class Listeners:
     def _call(self, listener: Listener, event: Event) -> None:
         try:
             listener(event)
-        except Exception:
-            log.exception("a listener of %r failed; the recording goes on", event.type)
+        except BaseException:
+            log_failure(event.type)
 
     def wait(self, type: str, timeout: float | None) -> Event:
         """The oldest event of this type not yet waited for; blocks until there is one. ``TimeoutError``."""

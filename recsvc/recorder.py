@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Literal, overload
 
 import msgspec
 
@@ -16,7 +17,7 @@ from . import client, errors, mime
 from .blob import Blob
 from .events import BlobEvent, ErrorEvent, Event
 from .limits import CLOSE_DEADLINE_NS, S, credit, drain_deadline_ns
-from .listeners import Listener, Listeners
+from .listeners import EventTarget, Listeners
 from .options import (
     AUDIO_BITS_DEFAULT,
     AUDIO_BITS_MAX,
@@ -39,7 +40,7 @@ from .wire.messages import RecordingStatistics
 log = logging.getLogger("recsvc")
 
 
-class MediaRecorder:
+class MediaRecorder(EventTarget):
     """Records a ``MediaStream`` (W3C MediaStream Recording, "MediaRecorder"; ``stop()`` as MDN documents it).
 
     ``mime_type``: see ``is_type_supported``; ``""``: the recorder chooses. Bitrates in bits per second;
@@ -96,8 +97,9 @@ class MediaRecorder:
         self._id = f"recorder-{uuid.uuid4().hex[:12]}"
         self._state = "inactive"
         self._lock = threading.RLock()
-        self._listeners = Listeners()
+        self._listeners: Listeners = Listeners()
         self._session: Session | None = None  # the one that start() began and nothing has ended yet
+        self._closed = False
         self._sessions: dict[str, Session] = {}  # those whose stop event is still to come
         self._queue: queue.SimpleQueue[client.RecorderMessage] = queue.SimpleQueue()
         self._dispatcher: threading.Thread | None = None
@@ -155,6 +157,8 @@ class MediaRecorder:
         """
         timeslice_ms = milliseconds("timeslice", timeslice)
         with self._lock:
+            if self._closed:
+                raise errors.InvalidStateError("start() after close(): make a new MediaRecorder")
             check_call(self._state, Input.START)
             tracks = [track for track in self._stream.get_tracks() if track.ready_state == "live"]
             check_tracks(tracks)
@@ -242,7 +246,13 @@ class MediaRecorder:
             self._command(self._session, "request_data", time.monotonic_ns())
 
     def close(self) -> None:
-        """Stops an active recording and waits for its ``stop`` event; idempotent. At most the drain's deadline."""
+        """Stops an active recording and waits for its ``stop`` event, at most for the drain's deadline; idempotent.
+        A closed recorder cannot start again."""
+        with self._lock:
+            self._closed = True
+        self._end()
+
+    def _end(self) -> None:
         with self._lock:
             if self._state != "inactive":
                 self.stop()
@@ -254,7 +264,7 @@ class MediaRecorder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._end()
 
     def statistics(self) -> RecordingStatistics:
         """The accounting of the active recording, as of now, else of the last one. Blocks for a moment."""
@@ -268,14 +278,12 @@ class MediaRecorder:
                 pass  # it ended while we asked
         return self._statistics
 
-    def add_event_listener(self, type: str, listener: Listener) -> None:
-        """``listener(event)`` is called for each event of this type; added twice it is called once."""
-        self._listeners.add(type, listener)
-
-    def remove_event_listener(self, type: str, listener: Listener) -> None:
-        """Undoes ``add_event_listener``; one that is not there changes nothing."""
-        self._listeners.remove(type, listener)
-
+    @overload
+    def wait(self, type: Literal["dataavailable"], timeout: float | None = None) -> BlobEvent: ...
+    @overload
+    def wait(self, type: Literal["error"], timeout: float | None = None) -> ErrorEvent: ...
+    @overload
+    def wait(self, type: str, timeout: float | None = None) -> Event: ...
     def wait(self, type: str, timeout: float | None = None) -> Event:
         """The next event of this type since the last ``start()`` that was not yet waited for; its listeners have
         been called. Blocks; ``TimeoutError`` after ``timeout`` seconds."""
@@ -401,15 +409,10 @@ class MediaRecorder:
             session = self._sessions.get(message.recording)
             if session is None:
                 continue
-            if isinstance(message, messages.RecordingFinished):
-                session.report = message
-            elif isinstance(message, messages.Stopping):
-                session.stop_known = True
-            elif session.heard(message):
-                self._fire(session, message)
-            last = session.conclusion()
-            if last is not None:
-                self._fire(session, last)
+            try:
+                self._take(session, message)
+            except BaseException:  # one event is lost; the thread and with it all later ones must not be
+                log.exception("handling %s failed", message)
             if isinstance(message, messages.RecorderEvent) and message.type == "stop":
                 with self._lock:
                     del self._sessions[session.name]
@@ -419,12 +422,27 @@ class MediaRecorder:
                         self._listeners.end()
                         return
 
+    def _take(self, session: Session, message: client.RecorderMessage) -> None:
+        if isinstance(message, messages.RecordingFinished):
+            session.report = message
+        elif isinstance(message, messages.Stopping):
+            session.stop_known = True
+        elif session.heard(message):
+            self._fire(session, message)
+        last = session.conclusion()
+        if last is not None:
+            self._fire(session, last)
+
     def _fire(self, session: Session, message: messages.RecorderEvent) -> None:
         try:
             event = self._event(session, message)
+        except errors.RecorderError as error:  # its file cannot be opened: that is the event then
+            event = ErrorEvent("error", error=error)
         except Exception as error:
             log.exception("the event %r could not be made", message.type)
-            event = ErrorEvent("error", error=error)
+            event = ErrorEvent(
+                "error", error=errors.UnknownError(f"the event {message.type!r} could not be made: {error}")
+            )
         self._listeners.fire(event)
         self._replaced = None
 
@@ -450,32 +468,16 @@ class MediaRecorder:
             message = session.left_behind(message)
         assert message.blob is not None
         session.handed_out.add(message.blob, message.timecode_ms)
-        try:
-            data = session.blob(message.blob)
-            if message.whole is not None:
-                self._replaced = self._recording  # its file goes when nobody waits for an event
-                self._recording = session.blob(message.whole)
-        except errors.NotReadableError:
-            log.exception("the recorded file is gone")
-            data = Blob((), message.mime_type)
         if message.statistics is not None:
             stages = dict(message.statistics.stop_stages_ns) if session.stop_ns is not None else {}
             if session.stop_ns is not None:
                 stages["published"] = message.at_ns - session.stop_ns
                 stages["blob_ready"] = time.monotonic_ns() - session.stop_ns
             self._statistics = msgspec.structs.replace(message.statistics, stop_stages_ns=stages)
+        if message.whole is not None:
+            self._replaced = self._recording  # its file goes when nobody waits for an event
+            self._recording = None  # the one before must not pass for one that cannot be opened
+        data = session.blob(message.blob)
+        if message.whole is not None:
+            self._recording = session.blob(message.whole)
         return BlobEvent("dataavailable", data=data, timecode=message.timecode_ms)
-
-
-def _handler(type: str) -> property:
-    def get(recorder: MediaRecorder) -> Listener | None:
-        return recorder._listeners.handlers[type]
-
-    def set(recorder: MediaRecorder, handler: Listener | None) -> None:
-        recorder._listeners.set_handler(type, handler)
-
-    return property(get, set, doc=f"Called with each {type!r} event, before the listeners; ``None``: nothing.")
-
-
-for _type in ("start", "stop", "dataavailable", "pause", "resume", "error"):
-    setattr(MediaRecorder, f"on{_type}", _handler(_type))

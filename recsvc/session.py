@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from . import client, recovery
+from . import client, errors, recovery
 from .blob import Blob, SpoolFile
 from .pieces import HandedOut
 from .stream import MediaStreamTrack, _CapturedOrigin, _PushedOrigin
@@ -125,6 +125,8 @@ class Session:
         """The last ``dataavailable`` where no controller can send it: waits for the file to be finished, at most
         ``_RECOVERY_LIMIT_S``."""
         done = recovery.wait_completed(self.path, _RECOVERY_LIMIT_S)
+        if done is None and self.mime_type and not os.path.exists(self.path):
+            raise errors.NotReadableError(f"the recording's file {self.path} is gone")
         size = done.size if done is not None else os.path.getsize(self.path) if os.path.exists(self.path) else 0
         duration = None if done is None else done.duration
         blob, whole, timecode_ms = self.handed_out.rest(self.path, self.mime_type, size, duration)

@@ -80,6 +80,7 @@ class _CapturedOrigin(_Origin):
         assert self.client is not None
         if self.live:
             self.client.leave(self.commands)
+            self.client.on_track(self.track, None)
         super().end()
 
     def control(self, route: str, action: str, at_ns: int) -> None:
@@ -91,6 +92,7 @@ class _CapturedOrigin(_Origin):
         if self.live and self.client.usable:
             self.live = False
             self.client.leave(self.commands)
+            self.client.on_track(self.track, None)
             self.client.command(messages.CloseTrack(track=self.track))
 
 

@@ -773,30 +773,35 @@ class Behaviour:
 
     # --- listeners --------------------------------------------------------------------------------
 
-    async def test_an_exception_in_a_listener_is_logged_and_stops_nothing(
-        self, caplog: pytest.LogCaptureFixture
+    @pytest.mark.parametrize(
+        "raised", [ZeroDivisionError, SystemExit, KeyboardInterrupt, asyncio.CancelledError, pytest.fail.Exception]
+    )
+    async def test_whatever_a_listener_raises_is_logged_and_stops_nothing(
+        self, raised: type[BaseException], caplog: pytest.LogCaptureFixture
     ) -> None:
         studio = Studio(self.face, "a")
 
         def fail(event: recsvc.Event) -> None:
-            raise ZeroDivisionError("the listener's own")
+            raise raised("the listener's own")
 
         async def fail_later(event: recsvc.Event) -> None:
             await asyncio.sleep(0.001)
             fail(event)
 
         heard: list[Any] = []
-        studio.recorder.onstart = fail
+        studio.recorder.onstart = studio.recorder.ondataavailable = fail
         for type in ALL_IN_ORDER:
             studio.recorder.add_event_listener(type, self.face.listener(fail_later))
             studio.recorder.add_event_listener(type, heard.append)
         with caplog.at_level(logging.ERROR, "recsvc"):
-            await studio.start()
-            await studio.stop()
-        assert types_of(heard) == ALL_IN_ORDER
+            for turn in (1, 2):  # the next recording has its events, too
+                await studio.start()
+                await studio.stop()
+                assert types_of(heard) == ALL_IN_ORDER * turn
         problems = [record for record in caplog.records if record.name == "recsvc"]
-        assert len(problems) == 4
-        assert all(problem.exc_info and problem.exc_info[0] is ZeroDivisionError for problem in problems)
+        assert len(problems) == 10
+        assert all(problem.exc_info and problem.exc_info[0] is raised for problem in problems)
+        assert all("listener of" in problem.getMessage() for problem in problems)
         caplog.clear()  # the tracebacks hold the Blobs
 
     async def test_who_is_called_when_an_event_is_dispatched(self) -> None:
@@ -992,14 +997,21 @@ class Behaviour:
                 raise ZeroDivisionError
         assert (studio.recorder.state, types_of(studio.events)) == ("inactive", ALL_IN_ORDER * 2)
 
-    async def test_close_is_idempotent_and_start_is_possible_again(self) -> None:
+    async def test_close_is_idempotent_and_final(self) -> None:
         studio = Studio(self.face, "a")
+        await studio.start()
         for _ in range(2):
             await studio.recorder.close()
-            await studio.start()
-            await studio.recorder.close()
-            await studio.recorder.close()
-        assert types_of(studio.events) == ALL_IN_ORDER * 2
+        with pytest.raises(InvalidStateError, match=r"start\(\) after close\(\)"):
+            await studio.recorder.start()
+        with pytest.raises(InvalidStateError, match="inactive"):
+            await studio.recorder.stop()
+        assert types_of(studio.events) == ALL_IN_ORDER
+        assert studio.recorder.recording.size == studio.events[1].data.size, "what was recorded stays"
+        unused = self.face.recorder(studio.stream)
+        await unused.close()
+        with pytest.raises(InvalidStateError, match=r"close\(\)"):
+            await unused.start()
 
     async def test_close_behind_a_failed_start_returns(self) -> None:
         recorder = self.face.recorder(recsvc.MediaStream())

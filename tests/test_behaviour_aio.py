@@ -314,6 +314,126 @@ def test_a_recorder_follows_the_loop_that_starts_it() -> None:
     assert types_of(studio.events) == ALL_IN_ORDER * 3
 
 
+def test_a_second_loop_waits_for_its_own_recording_alone() -> None:
+    """The first loop ends before it has heard of anything."""
+    studio = Studio(FACE, "a")
+
+    async def unheard() -> None:
+        await studio.start()
+        await studio.recorder.stop()
+
+    async def heard() -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            await studio.start()
+            iterating = asyncio.create_task(anext(aiter(studio.recorder.events())))
+            await studio.play(0.2)
+            await studio.stop()
+            assert (await iterating).type == "start"
+            assert [event.type async for event in studio.recorder.events()] == ALL_IN_ORDER
+            for type in ALL_IN_ORDER[:2]:
+                await studio.recorder.wait(type)
+        assert len(decode(studio.recorder.recording).samples) == 9600
+
+    for _ in range(3):
+        asyncio.run(unheard())
+        studio.events.clear()
+        asyncio.run(heard())
+        assert types_of(studio.events) == ALL_IN_ORDER
+
+
+def test_a_second_loop_goes_on_with_the_recording_of_the_first(caplog: pytest.LogCaptureFixture) -> None:
+    studio = Studio(FACE, "a")
+    calls = []
+
+    async def interrupted(event: recsvc.Event) -> None:
+        calls.append(event.type)
+        await asyncio.sleep(DEADLINE_S)
+
+    async def first() -> None:
+        studio.recorder.onstart = interrupted
+        await studio.start()
+        await until(lambda: calls, "the first listener")
+
+    async def second() -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            await studio.play(0.2)
+            assert len(decode(await studio.stop()).samples) == 9600
+            assert [event.type async for event in studio.recorder.events()] == ALL_IN_ORDER
+
+    asyncio.run(first())
+    asyncio.run(second())
+    assert (calls, types_of(studio.events)) == (["start"], ALL_IN_ORDER)
+    caplog.clear()  # the traceback holds the recorder
+
+
+def test_what_a_loop_did_not_take_is_there_for_the_next_one_that_asks() -> None:
+    studio = Studio(FACE, "a")
+
+    async def first() -> None:
+        await studio.start()
+        await studio.recorder.stop()
+
+    async def second() -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            await studio.stopped()
+            assert [event.type async for event in studio.recorder.events()] == ALL_IN_ORDER
+
+    asyncio.run(first())
+    asyncio.run(second())
+    assert types_of(studio.events) == ALL_IN_ORDER
+
+
+def test_two_running_loops_cannot_wait_at_one_recorder() -> None:
+    studio = Studio(FACE, "a")
+
+    async def main() -> None:
+        await studio.start()
+        with pytest.raises(InvalidStateError, match="another event loop"):
+            await asyncio.to_thread(lambda: asyncio.run(studio.recorder.wait("stop", 1)))
+        await studio.stop()
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_task_inside_a_listener_loses_no_event(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither where a listener awaits a task that gets cancelled, nor where the program cancels every task."""
+
+    async def main() -> None:
+        studio = Studio(FACE, "a")
+        listening = asyncio.Event()
+
+        async def await_cancelled(event: recsvc.Event) -> None:
+            task = asyncio.create_task(asyncio.sleep(DEADLINE_S))
+            asyncio.get_running_loop().call_soon(task.cancel)
+            await task
+
+        async def hold(event: recsvc.Event) -> None:
+            listening.set()
+            await asyncio.sleep(DEADLINE_S)
+
+        async def cancel_all() -> None:
+            await listening.wait()
+            for task in asyncio.all_tasks() - {asyncio.current_task(), main_task}:
+                task.cancel()
+
+        main_task = asyncio.current_task()
+        after: list[recsvc.Event] = []
+        studio.recorder.onstart = studio.recorder.ondataavailable = await_cancelled
+        studio.recorder.add_event_listener("dataavailable", hold)
+        studio.recorder.add_event_listener("dataavailable", after.append)
+        cancelling = asyncio.create_task(cancel_all())
+        async with asyncio.timeout(DEADLINE_S):
+            await studio.start()
+            await studio.stop()
+            for type in ALL_IN_ORDER[:2]:
+                await studio.recorder.wait(type)
+        await cancelling
+        assert types_of(studio.events) == ALL_IN_ORDER and types_of(after) == ["dataavailable"]
+
+    asyncio.run(main())
+    caplog.clear()  # the tracebacks hold the Blobs
+
+
 def test_a_listener_can_await_while_others_go_on() -> None:
     """A coroutine listener holds up its own recorder's events only; the loop and the recording go on."""
 

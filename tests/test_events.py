@@ -28,6 +28,7 @@ from media import (
 from traces import role_processes, runtime_directories
 
 import recsvc
+from recsvc import client
 from recsvc.errors import InvalidModificationError, InvalidStateError, NotSupportedError, ServiceError, UnknownError
 
 TYPES = ("start", "stop", "dataavailable", "pause", "resume", "error")
@@ -514,6 +515,21 @@ def test_the_context_manager_stops_and_waits(stream):
     assert types_of(events) == ["start", "dataavailable", "stop"]
     recorder.close()
     assert types_of(events) == ["start", "dataavailable", "stop"]
+
+
+def test_a_closed_track_is_no_longer_listened_for() -> None:
+    """However often a stream is opened and closed, or ends by itself, the connection keeps nothing of it."""
+    known = client.connect()._on_track
+    before = dict(known)
+    for _ in range(3):
+        with recsvc.get_user_media(audio=SMALL_TEST) as stream:
+            [copy] = stream.clone().get_tracks()
+        assert len(known) == len(before) + 1, "its clone is live"
+        copy.stop()
+        assert known == before
+    short = recsvc.get_user_media(audio="test:duration=0.05")
+    wait_until(lambda: not short.active, "the end of the source", DEADLINE_S)
+    assert known == before
 
 
 # --- processes that die ---------------------------------------------------------------------------

@@ -51,5 +51,7 @@ def test_calls_allowed_by_the_specification(state: str, call: Input) -> None:
     if allowed:
         check_call(state, call)
     else:
-        with pytest.raises(InvalidStateError, match=state):
+        needed = "inactive" if call is Input.START else "paused or recording"
+        text = rf"^{call.value}\(\) needs state {needed}, but the recorder is {state}$"
+        with pytest.raises(InvalidStateError, match=text):
             check_call(state, call)

@@ -1,0 +1,145 @@
+"""How one asyncio recorder's events reach its event loop: handlers, listeners, waiters and iterators there."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+
+from .errors import InvalidStateError
+from .events import EVENT_TYPES, Event
+from .limits import EVENTS_KEPT_MAX
+from .listeners import Listener, Registry, log_failure
+
+log = logging.getLogger("recsvc")
+
+
+class Room:
+    """Where a recorder's events are delivered, one at a time: on one event loop, or on one after another."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, listeners: Registry) -> None:
+        self.loop = loop
+        self.begun = 0  # recordings whose stop event was not delivered yet
+        self.over = False
+        self._listeners = listeners
+        self._coming: deque[Event] = deque()  # appended to by the recorder's thread
+        self._turn: Iterator[Listener] | None = None  # of the first of these: who has not heard of it yet
+        self.delivery: asyncio.Task[None] | None = None  # while there is something to deliver
+        self._changed = asyncio.Event()  # a new one after each change
+        self._fired: deque[Event] = deque()  # since the last start; before these there were so many:
+        self._forgotten = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """A new recording begins: what was fired before counts no more for ``wait`` and ``events``."""
+        self._forgotten += len(self._fired)
+        self._fired.clear()
+        self._unwaited: dict[str, deque[Event]] = {type: deque(maxlen=EVENTS_KEPT_MAX) for type in EVENT_TYPES}
+        self.over = False
+
+    def move(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The loop so far has ended: this one goes on, with the first listener that was not called yet."""
+        self.loop, self.delivery, self._changed = loop, None, asyncio.Event()
+        self._wake()
+
+    def put(self, event: Event) -> None:
+        """On the recorder's thread: the loop takes over. Appended first, so that a loop that comes now finds it."""
+        self._coming.append(event)
+        try:
+            self.loop.call_soon_threadsafe(self._wake)
+        except RuntimeError:
+            log.warning(
+                "the event loop of this recorder has ended: nobody is told of %r unless another one goes on", event.type
+            )
+
+    def _wake(self) -> None:
+        if self.delivery is None and self._coming:
+            self.delivery = self.loop.create_task(self._deliver())
+            self.delivery.add_done_callback(self._go_on)
+
+    def _go_on(self, ended: asyncio.Task[None]) -> None:
+        """A delivery that was cancelled, by a program that cancels all tasks perhaps, has a successor."""
+        if self.delivery is ended:
+            self.delivery = None
+            self._wake()
+
+    async def _deliver(self) -> None:
+        """One event after the other, until none is left."""
+        while self._coming:
+            event = self._coming[0]
+            if self._turn is None:
+                self._turn = self._listeners.turn(event.type)
+            for listener in self._turn:
+                await self._call(listener, event)
+            self._turn = None
+            self._coming.popleft()
+            if len(self._fired) == EVENTS_KEPT_MAX:
+                self._fired.popleft()
+                self._forgotten += 1
+            self._fired.append(event)
+            self._unwaited[event.type].append(event)
+            if event.type == "stop":
+                self.one_less()
+            self._notify()
+
+    async def _call(self, listener: Listener, event: Event) -> None:
+        try:
+            result = listener(event)
+            if inspect.isawaitable(result):
+                await result
+        except GeneratorExit:  # a loop that was closed in the middle
+            raise
+        except BaseException as error:
+            log_failure(event.type)
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # it was not for the listener alone
+
+    def one_less(self) -> None:
+        """A recording is over, or never began."""
+        self.begun -= 1
+        self.over = self.begun == 0
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def inside_a_listener(self) -> bool:
+        return self.delivery is not None and asyncio.current_task() is self.delivery
+
+    def _check_here(self, call: str) -> None:
+        if asyncio.get_running_loop() is not self.loop:
+            raise InvalidStateError(f"{call}: the recorder is in use by another event loop, which is still running")
+
+    async def next_of(self, type: str) -> Event:
+        """The oldest event of this type not yet waited for."""
+        self._check_here(f"wait({type!r})")
+        if self.inside_a_listener():
+            raise InvalidStateError(f"wait({type!r}) inside a listener would wait for itself")
+        while not self._unwaited[type]:
+            await self._changed.wait()
+        return self._unwaited[type].popleft()
+
+    async def iterate(self) -> AsyncIterator[Event]:
+        """Events since the last start, then new ones as they come, until no recording is left."""
+        self._check_here("events()")
+        following = 0
+        while True:
+            position = max(following - self._forgotten, 0)
+            if position < len(self._fired):
+                following = self._forgotten + position + 1
+                yield self._fired[position]
+            elif self.over:
+                return
+            elif self.inside_a_listener():
+                raise InvalidStateError("events() inside a listener would wait for itself")
+            else:
+                await self._changed.wait()
+
+    async def delivered(self) -> None:
+        """Waits until nothing is left to deliver; not inside a listener, which is what is being delivered."""
+        while self.delivery is not None and not self.inside_a_listener() and asyncio.get_running_loop() is self.loop:
+            await asyncio.wait([self.delivery])

@@ -1,0 +1,173 @@
+"""What an event may be made of, and how the public names look to a program and to its type checker."""
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import recsvc
+from recsvc import aio
+from recsvc.events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
+from recsvc.listeners import Handler
+
+ROOT = Path(recsvc.__file__).parent.parent
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", [None, b"bytes", "text", 7, [recsvc.Blob()]])
+def test_the_data_of_an_event_is_a_blob(wrong: object) -> None:
+    with pytest.raises(TypeError, match=re.escape(repr(wrong))):
+        BlobEvent("dataavailable", data=wrong)  # type: ignore[arg-type]
+    blob = recsvc.Blob([b"x"])
+    event = BlobEvent("dataavailable", data=blob, timecode=2.5)
+    assert (event.type, event.data, event.timecode) == ("dataavailable", blob, 2.5)
+    with pytest.raises(TypeError, match="'soon'"):
+        BlobEvent("dataavailable", data=blob, timecode="soon")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [None, "text", ValueError, SystemExit(3)])
+def test_the_error_of_an_event_is_an_exception(wrong: object) -> None:
+    with pytest.raises(TypeError, match=re.escape(repr(wrong))):
+        ErrorEvent("error", error=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [None, 7, b"stop"])
+def test_the_type_of_an_event_is_a_string(wrong: object) -> None:
+    for make in (
+        lambda: Event(wrong),  # type: ignore[arg-type]
+        lambda: BlobEvent(wrong, data=recsvc.Blob()),  # type: ignore[arg-type]
+        lambda: ErrorEvent(wrong, error=ValueError()),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match=re.escape(repr(wrong))):
+            make()
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_one_import_gives_both_faces_and_asyncio_only_to_those_who_use_it() -> None:
+    assert run("import recsvc, sys; print('asyncio' in sys.modules)") == "False"
+    assert run("import recsvc; print(recsvc.aio.MediaRecorder.__module__)") == "recsvc.aio"
+    assert run("import recsvc; print('aio' in dir(recsvc))") == "True"
+    with pytest.raises(AttributeError, match="'oia'"):
+        recsvc.oia  # noqa: B018
+
+
+def test_both_faces_have_the_same_names_and_arguments() -> None:
+    names = {name for name in recsvc.__all__ if name not in ("errors", "aio")}
+    assert set(aio.__all__) == names
+    for name in names:
+        ours, theirs = getattr(recsvc, name), getattr(aio, name)
+        if ours is theirs:
+            continue
+        assert str(inspect.signature(ours)).split(" ->")[0] == str(inspect.signature(theirs)).split(" ->")[0], name
+        if not inspect.isclass(ours):
+            continue
+        public, other = (
+            {one for one in dir(face) if one[0] != "_" and not one.startswith("service_")} for face in (ours, theirs)
+        )
+        assert public == other, name
+        for one in public:
+            if inspect.isfunction(getattr(ours, one)):
+                of_both = [inspect.signature(getattr(face, one)).parameters for face in (ours, theirs)]
+                assert list(of_both[0].values()) == list(of_both[1].values()), (name, one)
+
+
+@pytest.mark.parametrize("face", [recsvc, aio])
+def test_handlers_stand_in_the_class_and_explain_themselves(face: object) -> None:
+    recorder = face.MediaRecorder  # type: ignore[attr-defined]
+    for type in EVENT_TYPES:
+        handler = getattr(recorder, f"on{type}")
+        assert isinstance(handler, Handler) and repr(type) in handler.__doc__
+
+
+# --- a user's type checker ------------------------------------------------------------------------
+
+WRONG = """
+import recsvc
+from recsvc import aio
+
+stream = recsvc.get_user_media(audio=True)
+recorder = recsvc.MediaRecorder(stream, mime_typ="video/webm")  # call-arg
+recorder.ondataavailable = lambda event: event.date  # attr-defined
+recorder.onstart = lambda event: event.data  # attr-defined
+recorder.onstop = 7  # assignment
+recorder.onstopp = print  # attr-defined
+recorder.wait("stop").data  # attr-defined
+recorder.wait("dataavailable").data.sav("x")  # attr-defined
+recorder.wait("error").error.with_traceback(7)  # arg-type
+
+
+async def main() -> None:
+    other = aio.MediaRecorder(stream, video_bits_per_second="many")  # arg-type
+    other.onerror = lambda event: event.eror  # attr-defined
+    other.state + 1  # operator
+    (await other.wait("stop")).data  # attr-defined
+    recsvc.aio.get_user_medium()  # attr-defined
+"""
+
+RIGHT = """
+import recsvc
+from recsvc import aio
+
+
+async def main() -> None:
+    stream = await recsvc.aio.get_user_media(audio=True)
+    recorder = aio.MediaRecorder(stream)
+
+    async def save(event: aio.BlobEvent) -> None:
+        event.data.save("out.webm")
+
+    recorder.ondataavailable = save
+    recorder.onerror = lambda event: print(event.error.args)
+    recorder.add_event_listener("stop", print)
+    await recorder.start()
+    await recorder.stop()
+    (await recorder.wait("dataavailable")).data.save("out.webm")
+    async for event in recorder.events():
+        print(event.type)
+    print(recorder.recording.size if recorder.recording else recorder.state.upper())
+"""
+
+
+def strict(directory: Path, *texts: str) -> list[list[tuple[int, str]]]:
+    """Line and code of each error that ``mypy --strict`` finds in a user's programs."""
+    names = [f"program_{number}.py" for number in range(len(texts))]
+    for name, text in zip(names, texts, strict=True):
+        (directory / name).write_text(text)
+    cache = f"--cache-dir={ROOT / '.mypy_cache' / 'users'}"
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent", cache]
+    done = subprocess.run(
+        [*command, "--no-error-summary", *names],
+        cwd=directory,
+        env={"MYPYPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode in (0, 1) and not done.stderr, done.stdout + done.stderr
+    lines = re.findall(r"^(\S+):(\d+): error: .*\[(.+)\]$", done.stdout, re.MULTILINE)
+    assert len(lines) == done.stdout.count(": error: "), done.stdout
+    return [[(int(line), code) for file, line, code in lines if file == name] for name in names]
+
+
+def test_programs_of_users_pass_the_strict_type_checker_and_mistakes_do_not(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 2
+    wrong, *right = strict(tmp_path, WRONG, RIGHT, *blocks)
+    assert right == [[]] * (1 + len(blocks))
+    expected = [
+        (number, line.partition("  # ")[2]) for number, line in enumerate(WRONG.splitlines(), 1) if "  # " in line
+    ]
+    assert wrong == expected

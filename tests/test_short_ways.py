@@ -11,6 +11,7 @@ from media import DEADLINE_S, SMALL_TEST, S, assert_accounted, assert_consecutiv
 
 import recsvc
 from recsvc.capture.process import CaptureProcess
+from recsvc.capture.sinks import Demand
 from recsvc.client import Client
 from recsvc.session import Session
 from recsvc.wire import messages, sockets
@@ -200,7 +201,7 @@ def test_a_command_that_came_too_early_or_is_unreadable_changes_nothing(tmp_path
     endpoint = f"ipc://{tmp_path}/commands"
     process = CaptureProcess.__new__(CaptureProcess)
     process._commands = sockets.command_server(endpoint)
-    process._source = _Endless()
+    process._source, process._demand, process._sinks = _Endless(), Demand(), {}
     caller = sockets.command_client(endpoint)
     try:
         track = _Track()

@@ -15,49 +15,11 @@ from .. import errors
 from ..role import Lifeline, arguments, remove_runtime
 from ..wire import messages, sockets
 from ..wire.answers import take_requests
-from ..wire.sender import Block, FrameSender, Picture
-from .source import AudioFormat, Source, TrackInfo, open_source
+from ..wire.sender import FrameSender
+from .sinks import Demand, HoldingSender, HoldingSink, TrackSink
+from .source import Source, open_source
 
 log = logging.getLogger("recsvc.capture")
-
-
-class _TrackSink:
-    """Takes a source's frames for one track and hands them to the track's sender."""
-
-    def __init__(self, name: str, info: TrackInfo, sender: FrameSender, wanted: threading.Event, on_ended: Any) -> None:
-        self.name = name
-        self.info = info
-        self.sender = sender
-        self._wanted = wanted
-        self._on_ended = on_ended
-        self._frame_bytes = 1
-        if isinstance(info.format, AudioFormat):
-            form = info.format
-            sender.audio_format = (form.sample_format, form.sample_rate, form.channel_count)
-            self._frame_bytes = form.frame_bytes
-
-    def audio(self, captured_ns: int, samples: bytes | bytearray | memoryview) -> None:
-        self.sender.send(Block(captured_ns, samples, len(samples) // self._frame_bytes))
-
-    def video(
-        self,
-        captured_ns: int,
-        picture: bytes | bytearray | memoryview,
-        pixel_format: str,
-        width: int,
-        height: int,
-    ) -> None:
-        self.sender.send(Picture(captured_ns, picture, pixel_format, width, height))
-
-    def count(self, cause: str, amount: int = 1) -> None:
-        self.sender.count(cause, amount)
-
-    def ended(self, error: Exception | None = None) -> None:
-        self.sender.end_all(time.monotonic_ns())
-        self._on_ended(self.name, error)
-
-    def wait_wanted(self, timeout_s: float) -> bool:
-        return self._wanted.wait(timeout_s)
 
 
 class CaptureProcess:
@@ -69,10 +31,10 @@ class CaptureProcess:
         self._commands = sockets.command_server(commands_endpoint)
         self._control = sockets.control_client(control_endpoint)
         self._source: Source | None = None
-        self._sinks: dict[str, _TrackSink] = {}
-        self._routes: dict[str, _TrackSink] = {}
+        self._sinks: dict[str, TrackSink] = {}
+        self._routes: dict[str, TrackSink] = {}
         self._controls: dict[str, int] = {}  # that have come, by route
-        self._wanted = threading.Event()  # a recording has begun, with all its routes here
+        self._demand = Demand()
         self._ended_lock = threading.Lock()
         self._ended: list[tuple[str, Exception | None]] = []
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -96,6 +58,7 @@ class CaptureProcess:
             if self._wake_read in readable:
                 self._report_ended()
         now = time.monotonic_ns()
+        self._demand.close()
         for sink in self._sinks.values():
             self._end_routes(sink, now)
             sink.sender.close()
@@ -146,13 +109,12 @@ class CaptureProcess:
         self._source = source
         descriptions = []
         for info in source.tracks:
-            sender = FrameSender(
-                info.kind,
-                when_full="wait" if source.pace_max else "drop",
-                by_capture_time=not source.pace_max,
-            )
             name = names[info.kind]
-            self._sinks[name] = _TrackSink(name, info, sender, self._wanted, self._on_ended)
+            if source.pace_max:
+                self._sinks[name] = HoldingSink(name, info, HoldingSender(info.kind), self._demand, self._on_ended)
+            else:
+                sender = FrameSender(info.kind, by_capture_time=True)
+                self._sinks[name] = TrackSink(name, info, sender, self._demand, self._on_ended)
             descriptions.append(
                 messages.TrackDescription(
                     id=name,
@@ -173,7 +135,7 @@ class CaptureProcess:
             self._routes[route.route] = sink
             self._controls[route.route] = 0
             sink.sender.begin(route, request.from_ns, route.route not in request.disabled)
-        self._wanted.set()
+        self._tell_demand()  # now that all its routes are here
 
     def _control_route(self, request: messages.ControlRoute) -> None:
         sink = self._routes.get(request.route)
@@ -191,6 +153,11 @@ class CaptureProcess:
             del self._routes[request.route], self._controls[request.route]
         else:
             self._end_route(request.route, sink, request.at_ns)
+        self._tell_demand()
+
+    def _tell_demand(self) -> None:
+        """Whether the source may go on, where it is one that stands still while nobody wants its frames."""
+        self._demand.set(any(sink.sender.wants for sink in self._sinks.values() if isinstance(sink, HoldingSink)))
 
     def _take_commands(self) -> None:
         while sockets.readable(self._commands):
@@ -199,13 +166,19 @@ class CaptureProcess:
             except messages.MessageError as error:
                 log.warning("a command was refused: %s", error)
                 continue
-            for route, controls in command.routes.items():
-                sink = self._routes.get(route)
-                if sink is not None and self._controls[route] == controls:
-                    sink.sender.commanded(route, command.commands, command.cuts)
-                    self._end_route(route, sink, command.at_ns)
+            ending = [
+                (route, self._routes[route])
+                for route, controls in command.routes.items()
+                if route in self._routes and self._controls[route] == controls
+            ]
+            for route, sink in ending:  # all at once, before any of them is flushed
+                sink.sender.pause(route, command.at_ns)
+            self._tell_demand()
+            for route, sink in ending:
+                sink.sender.commanded(route, command.commands, command.cuts)
+                self._end_route(route, sink, command.at_ns)
 
-    def _end_route(self, route: str, sink: _TrackSink, at_ns: int) -> None:
+    def _end_route(self, route: str, sink: TrackSink, at_ns: int) -> None:
         """What was captured up to ``at_ns`` goes first, then the end of stream.
 
         The window is closed before the flush: frames that the source brings meanwhile are later ones.
@@ -218,7 +191,7 @@ class CaptureProcess:
         self._routes.pop(route, None)
         self._controls.pop(route, None)
 
-    def _end_routes(self, sink: _TrackSink, at_ns: int) -> None:
+    def _end_routes(self, sink: TrackSink, at_ns: int) -> None:
         for route in [name for name, its in self._routes.items() if its is sink]:
             self._end_route(route, sink, at_ns)
 
@@ -227,6 +200,7 @@ class CaptureProcess:
         if sink is not None:
             self._end_routes(sink, time.monotonic_ns())
             sink.sender.close()
+            self._tell_demand()
         self._done = self._done or not self._sinks
 
 

@@ -16,7 +16,7 @@ from traces import DIRECTORY, RUNTIME, SPOOL, none_left, role_processes, runtime
 from recsvc import client
 
 # The helpers' assertions explain themselves as those of the tests do.
-pytest.register_assert_rewrite("ebml", "fixtures_media", "media", "pattern")
+pytest.register_assert_rewrite("ebml", "fixtures_media", "media", "pattern", "worker_bench")
 
 _passed = pytest.StashKey[bool]()
 

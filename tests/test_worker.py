@@ -4,143 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import media
 import pytest
 from fixtures_media import wait_until
+from worker_bench import RATE, Bench, S, accounted
 
 import recsvc
-from recsvc.encode.process import Worker
-from recsvc.wire import messages, sockets
+from recsvc.wire import messages
 
-S = 1_000_000_000
-RATE = 48_000
-OPTIONS = messages.RecordingOptions(mime_type="", audio_bits_per_second=64_000, video_bits_per_second=500_000)
-SOUND: dict[str, Any] = {"sample_rate": RATE, "channel_count": 1, "sample_format": "s16"}
-
-
-class Bench:
-    """A worker in this process that takes its turns one by one, and the controller's end of its socket."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        endpoints = [f"ipc://{directory}/{name}" for name in ("control", "data", "reports")]
-        self._control = sockets.control_server(endpoints[0])
-        lifeline: Any = SimpleNamespace(descriptors=[], parent_gone=False)
-        self.worker = Worker(*endpoints, lifeline)
-        self._sequence: dict[str, int] = {}
-        self._begun_ns = time.monotonic_ns()
-
-    def close(self) -> None:
-        worker = self.worker
-        for recording in list(worker._recordings.values()):
-            worker._finish(recording)
-        for socket in (self._control, worker._control, worker._data, worker._reports):
-            socket.close(0)
-        for recording in worker._finished:
-            recording.close()
-        os.close(worker._wake)
-
-    def open(self, name: str, *kinds: str, **options: Any) -> None:
-        """Opens a recording with a track of each kind: the routes are ``name/audio`` and ``name/video``."""
-        sizes = {"width": 160, "height": 120}
-        tracks = tuple(
-            messages.RecordedTrack(track=kind, kind=kind, captured=False, settings=SOUND if kind == "audio" else sizes)
-            for kind in kinds
-        )
-        path = self._directory / f"{name}.webm"
-        self.worker._do(
-            messages.OpenRecording(
-                client="c",
-                recorder="r",
-                recording=name,
-                path=str(path),
-                tracks=tracks,
-                routes=tuple(f"{name}/{kind}" for kind in kinds),
-                options=OPTIONS if not options else messages.msgspec.structs.replace(OPTIONS, **options),
-                at_ns=self._begun_ns,
-            )
-        )
-
-    def give(self, header: messages.Message, payload: bytes | None = None) -> None:
-        """A message as it comes from the data socket."""
-        parts: list[Any] = [b"sender", sockets.Frame(messages.encode(header))]
-        if payload is not None:
-            parts.append(sockets.Frame(payload))
-        try:
-            self.worker._accept(parts)
-        except messages.MessageError as error:
-            self.worker._refuse(parts, str(error))
-
-    def sound(self, recording: str, at_ns: int, sample_count: int, payload: bytes | None = None) -> None:
-        """A block; without a payload a muted one."""
-        route = f"{recording}/audio"
-        header = messages.AudioFrame(
-            route=route, sequence=self._next(route), captured_ns=at_ns, muted=payload is None,
-            sample_count=sample_count,
-            sample_format="s16", sample_rate=RATE, channel_count=1,
-        )  # fmt: skip
-        self.give(header, payload or b"")
-
-    def picture(self, recording: str, at_ns: int) -> None:
-        route = f"{recording}/video"
-        header = messages.VideoFrame(
-            route=route, sequence=self._next(route), captured_ns=at_ns, pixel_format="i420", width=160, height=120
-        )
-        self.give(header, media.counter_picture(header.sequence, 160, 120).tobytes())
-
-    def _next(self, route: str) -> int:
-        self._sequence[route] = self._sequence.get(route, -1) + 1
-        return self._sequence[route]
-
-    def end(self, route: str, at_ns: int, **fields: Any) -> None:
-        self.give(messages.End(route=route, count=self._sequence.get(route, -1) + 1, until_ns=at_ns, **fields))
-
-    def turn(self) -> None:
-        self.worker._encode_one()
-
-    def work(self, until: Callable[[], Any] | None = None) -> int:
-        """Takes turns until a condition holds, or there is nothing to do; how many."""
-        turns = 0
-        while (until is None or not until()) and len(self.worker._scheduler):
-            self.turn()
-            turns += 1
-        return turns
-
-    def encoded(self, route: str) -> int:
-        return self.worker._routes[route].track.account.encoded
-
-    def reports(self) -> list[Any]:
-        """What the worker has told its controller so far."""
-        found = []
-        while self._control.poll(200):
-            found.append(messages.ROLE_REPORTS.decode(self._control.recv_multipart()[1]))
-        return found
-
-    def finished(self, recording: str) -> messages.RecordingFinished:
-        [found] = [
-            report
-            for report in self.reports()
-            if isinstance(report, messages.RecordingFinished) and report.recording == recording
-        ]
-        return found
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    made.close()
-
-
-def accounted(track: messages.TrackStatistics) -> tuple[int, int, int]:
-    assert track.frames_accepted == track.frames_encoded + track.frames_dropped
-    return track.frames_accepted, track.frames_encoded, track.frames_dropped
-
+pytest_plugins = ["worker_bench"]
 
 # --- accounts -------------------------------------------------------------------------------------
 

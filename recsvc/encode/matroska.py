@@ -1,10 +1,12 @@
 """Matroska and WebM: interleaving, clusters and Cues. After RFC 9559 (Matroska) and RFC 8794 (EBML)."""
 
 import bisect
+import contextlib
 import struct
+from collections import deque
 from typing import NamedTuple
 
-from .spool import OPUS_RATE, AudioTrack, SpoolFile, VideoTrack, opus_head
+from .spool import OPUS_RATE, AudioTrack, SpoolFile, VideoTrack, Written, opus_head
 
 CLUSTER_MAX_MS = 400
 """A packet this much later than the cluster's first opens a new one: short, for crashes and timeslices."""
@@ -17,6 +19,8 @@ AUDIO_CUE_MS = 5_000
 EXPLICIT_DURATION_MS = 1_000
 """A picture shown this long says so (BlockDuration), as does a recording's last one: readers take the distance of the
 two before for it. A file that a crash cuts is wrong by less than this."""
+_CLUSTERS_GIVEN = 4
+"""So many of the newest clusters are given for the Cues, at most, where a full disk has no room for both."""
 
 _VIDEO, _AUDIO = 1, 2  # track numbers; where times are equal, video comes first
 
@@ -28,6 +32,8 @@ class _Packet(NamedTuple):
     track: int
     data: bytes
     is_key_frame: bool
+    end_ns: int
+    samples: int = 0  # that are decoded from it and not cut off its end
     duration_ms: int = 0  # 0: not said in the file
     discard_ns: int = 0
 
@@ -48,6 +54,8 @@ class MatroskaWriter:
         self._last_video_block_ms = 0
         self._cues = bytearray()
         self._next_cue_ms = 0
+        self._pictures = self._samples = self._end_ns = 0  # up to the open cluster
+        self._pre_skip = audio.pre_skip_samples if audio is not None else 0
 
         head = _uint(0x4286, 1) + _uint(0x42F7, 1) + _uint(0x42F2, 4) + _uint(0x42F3, 8)
         head += _element(0x4282, doc_type.encode()) + _uint(0x4287, 4) + _uint(0x4285, 2)
@@ -63,11 +71,21 @@ class MatroskaWriter:
         start += _element(0x1549A966, info + _void(11))
         self._duration_at = len(start) - 11
         self._audio_at = len(start) + len(tracks) - len(_audio_entry(audio))
-        spool.write(start + tracks)
+        self.header = start + tracks
+        spool.write(self.header)
+        self._history = deque([Written(spool.size)], _CLUSTERS_GIVEN + 1)  # after each of the newest clusters
+
+    @property
+    def written(self) -> Written:
+        """What is in the file."""
+        return self._history[-1]
 
     def replace_audio(self, audio: AudioTrack) -> None:
         """Describes the audio track anew, in as many bytes: with another pre-skip, say."""
-        self._spool.patch(self._audio_at, _audio_entry(audio))
+        entry, at = _audio_entry(audio), self._audio_at
+        self._spool.patch(at, entry)
+        self.header = self.header[:at] + entry + self.header[at + len(entry) :]
+        self._pre_skip = audio.pre_skip_samples
 
     def add_video(self, data: bytes, pts_ns: int, duration_ns: int, is_key_frame: bool, is_last: bool) -> None:
         ms = max((pts_ns + 500_000) // 1_000_000, self._last_ms[_VIDEO] + 1)
@@ -75,17 +93,19 @@ class MatroskaWriter:
         explicit_ms = duration_ms if duration_ms >= EXPLICIT_DURATION_MS else 0
         if is_last:
             explicit_ms = max((pts_ns + duration_ns) // 1_000_000 - ms, 1)  # not beyond the end of the recording
-        self._add(_Packet(ms, _VIDEO, data, is_key_frame, explicit_ms))
+        self._add(_Packet(ms, _VIDEO, data, is_key_frame, pts_ns + duration_ns, 0, explicit_ms))
 
     def add_audio(self, data: bytes, start: int, duration: int, padding: int) -> None:
         # Block time - CodecDelay is when the first decoded sample is heard (RFC 9559, CodecDelay): with the
         # pre-skip added, the first packet's block bears the time of the first sample that is not skipped.
         ms = max(_to_ms(start), self._last_ms[_AUDIO] + 1)
+        samples = duration - padding
+        end_ns = (start + samples - self._pre_skip) * 10**9 // OPUS_RATE
         if padding:
             discard_ns = (padding * 10**9 + OPUS_RATE // 2) // OPUS_RATE
-            self._add(_Packet(ms, _AUDIO, data, True, _to_ms(duration - padding) or 1, discard_ns))
+            self._add(_Packet(ms, _AUDIO, data, True, end_ns, samples, _to_ms(samples) or 1, discard_ns))
         else:
-            self._add(_Packet(ms, _AUDIO, data, True))
+            self._add(_Packet(ms, _AUDIO, data, True, end_ns, samples))
 
     def _add(self, packet: _Packet) -> None:
         """Puts it in order; passes on those before which none can come any more, or which waited long enough."""
@@ -103,7 +123,7 @@ class MatroskaWriter:
 
     def _put(self, packet: _Packet) -> None:
         """Adds a block to the open cluster or a new one: times never fall in a cluster, key frames begin one."""
-        ms, track, data, is_key_frame, duration_ms, discard_ns = packet
+        ms, track, data, is_key_frame, end_ns, samples, duration_ms, discard_ns = packet
         is_video = track == _VIDEO
         if self._blocks and (
             ms - self._cluster_ms >= CLUSTER_MAX_MS
@@ -137,6 +157,9 @@ class MatroskaWriter:
             self._blocks.append(_element(0xA0, block + more))
             self._blocks_size += len(self._blocks[-1])
         self._newest_ms = ms
+        self._pictures += is_video
+        self._samples += samples
+        self._end_ns = max(self._end_ns, end_ns)
         if is_video:
             self._last_video_block_ms = ms
 
@@ -144,23 +167,75 @@ class MatroskaWriter:
         blocks, self._blocks = self._blocks, []
         self._spool.write(b"\x1f\x43\xb6\x75" + _size(self._blocks_size) + b"".join(blocks))
         self.written_until_ns = max(self.written_until_ns, self._newest_ms * 1_000_000)
+        written = Written(self._spool.size, self._pictures, self._samples, self._end_ns, len(self._cues))
+        self._history.append(written)
 
     def flush(self) -> None:
         self._release(max(self._last_ms.values()))
         if self._blocks:
             self._close_cluster()
 
-    def finish(self, duration_ns: int) -> None:
-        spool, base = self._spool, self._segment_at
+    def finish(self, duration_ns: int | None) -> None:
         self.flush()
-        if max(self._last_ms.values()) < 0:  # readers take a file without any cluster for broken
+        self._complete(duration_ns)
+
+    def _complete(self, duration_ns: int | None) -> None:
+        """Writes what makes a file of these clusters a finished one."""
+        spool, base, written = self._spool, self._segment_at, self.written
+        if written.size == len(self.header):  # readers take a file without any cluster for broken
             spool.write(_element(0x1F43B675, _uint(0xE7, 0)))
         if self._cues:
             cues_at = spool.size - base
-            spool.write(_element(0x1C53BB6B, bytes(self._cues)))
+            spool.write(b"\x1c\x53\xbb\x6b" + _size(len(self._cues)))
+            spool.write(self._cues)
             spool.patch(self._cues_seek_at, _seek(0x1C53BB6B, cues_at))
-        spool.patch(self._duration_at, _element(0x4489, struct.pack(">d", duration_ns / 1e6)))
+        self._patch_duration(written.end_ns if duration_ns is None else duration_ns)
         spool.patch(base - 8, (spool.size - base | 1 << 56).to_bytes(8, "big"))
+
+    def _patch_duration(self, duration_ns: int) -> None:
+        self._spool.patch(self._duration_at, _element(0x4489, struct.pack(">d", duration_ns / 1e6)))
+
+    def salvage(self, least: int) -> None:
+        """After a write that failed: cuts off what is torn and finishes the file as it is. Where the Cues find no room,
+        the newest clusters make some, but not of the first ``least`` bytes. Else it stays unfinished, as a crash would
+        have left it, and raises ``OSError``."""
+        self._blocks, self._pending = [], []
+        whole = self.written
+        try:
+            self._cut(whole)
+            self._complete(None)
+            return
+        except OSError as error:
+            problem = error
+        needed = len(self._cues) + 16
+        clusters = list(self._history)
+        for index in range(len(clusters) - 2, -1, -1):
+            kept = clusters[index]
+            if kept.size < max(least, len(self.header) + 1):
+                break
+            if whole.size - kept.size >= needed:
+                try:
+                    self._cut(kept)
+                    self._complete(None)
+                    return
+                except OSError as error:
+                    problem = error
+                break
+        with contextlib.suppress(OSError):
+            self._cut(self.written)
+            self._patch_duration(self.written.end_ns)  # for which there is room in any case
+        raise problem
+
+    def _cut(self, kept: Written) -> None:
+        """The file, unfinished, as it was when it held just this."""
+        while self.written.size > kept.size:
+            self._history.pop()
+        self._spool.size = kept.size  # whatever becomes of the rest, it is none of the recording's
+        del self._cues[kept.cues :]
+        self._spool.cut(kept.size)
+        self._spool.patch(self._segment_at - 8, _UNKNOWN_SIZE)
+        self._spool.patch(self._duration_at, _void(11))
+        self._spool.patch(self._cues_seek_at, _void(_SEEK_SIZE))
 
 
 def _to_ms(samples: int) -> int:
@@ -198,6 +273,7 @@ def _cue(ms: int, track: int, cluster_at: int, block_at: int) -> bytes:
     return _element(0xBB, _uint(0xB3, ms) + _element(0xB7, positions))
 
 
+_UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
 _SEEK_SIZE = 21
 
 

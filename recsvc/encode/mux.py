@@ -19,15 +19,18 @@ recording's length from its packets only.
 
 import contextlib
 import errno
+import logging
 import os
 from typing import Literal
 
 from .. import errors
 from .matroska import MatroskaWriter
 from .ogg import OggWriter
-from .spool import AudioTrack, SpoolFile, VideoTrack
+from .spool import AudioTrack, SpoolFile, VideoTrack, Written
 
 __all__ = ["AudioTrack", "Muxer", "VideoTrack"]
+
+log = logging.getLogger("recsvc.encode")
 
 _QUOTA_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -41,8 +44,8 @@ class Muxer:
     copy until it is written: do not change it.
 
     A full disk or a file-size limit raises ``QuotaExceededError``, any other failure ``UnknownError``, with
-    path and reason; the file is then what a crash would have left, further calls raise the same, and
-    ``abort()`` remains to be called. After ``finish()`` or ``abort()``, writing raises ``InvalidStateError``.
+    path and reason; further calls raise the same, and ``finish()`` remains to be called: it completes the file as far
+    as it was written. After ``finish()`` or ``abort()``, writing raises ``InvalidStateError``.
     """
 
     header_size: int
@@ -84,7 +87,7 @@ class Muxer:
             self.abort()
             raise self._failed(error) from error
         self.media_at = self._spool.size
-        self.header_size = 0 if container == "ogg" else self.media_at
+        self.header_size = len(self._writer.header)
 
     def set_pre_skip(self, pre_skip_samples: int) -> None:
         """Another pre-skip than the one announced; only before the first sound was written, and not for Ogg."""
@@ -145,29 +148,58 @@ class Muxer:
         except OSError as error:
             raise self._failed(error) from error
 
-    def finish(self, duration_ns: int) -> None:
+    def finish(self, duration_ns: int | None, least: int = 0) -> None:
         """Completes and closes the file; all of it is with the operating system when this returns.
 
         ``duration_ns``, the length up to the stop, becomes the Duration element, whatever the packets' own
-        ends (an Ogg file's length is the end of its last packet). It takes the time for less than a second of
-        media and the Cues, which are ready: whatever the length of the recording.
+        ends (an Ogg file's length is the end of its last packet); ``None``: up to the end of the last packet. It takes
+        the time for less than a second of media and the Cues, which are ready: whatever the length of the recording.
+
+        Where the disk fails, or has failed before, what is torn is cut off and the rest is completed: ``written``
+        is what the file then holds. It raises all the same. The first ``least`` bytes are not cut in any case.
         """
-        self._check()
-        if duration_ns < 0:
+        if duration_ns is not None and duration_ns < 0:
             raise ValueError(f"duration_ns must not be negative: {duration_ns}")
         try:
+            self._check()
             self._writer.finish(duration_ns)
             self._spool.close()
         except OSError as error:
-            self.abort()
+            self._salvage(least)
             raise self._failed(error) from error
-        self._closed = True
+        except errors.RecorderError:
+            if not self._closed:
+                self._salvage(least)
+            raise
+        finally:
+            self.abort()
+
+    def _salvage(self, least: int) -> None:
+        try:
+            self._writer.salvage(least)
+        except (OSError, ValueError) as error:  # the latter: the file is closed, which failed
+            log.warning("%s plays, but is not complete: %s", self._path, error)
 
     def abort(self) -> None:
         """Closes the file as it is, playable up to its last cluster. Never raises; any number of times."""
         self._closed = True
         with contextlib.suppress(OSError, AttributeError):  # the latter: it could not even be opened
             self._spool.close()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the disk has failed."""
+        return self._failure is not None
+
+    @property
+    def header(self) -> bytes:
+        """The file's first ``header_size`` bytes as long as it is not finished."""
+        return self._writer.header
+
+    @property
+    def written(self) -> Written:
+        """What is in the file."""
+        return self._writer.written
 
     @property
     def bytes_written(self) -> int:

@@ -4,19 +4,25 @@ import os
 import struct
 import zlib
 
-from .spool import OPUS_RATE, AudioTrack, SpoolFile, opus_head
+from .spool import OPUS_RATE, AudioTrack, SpoolFile, Written, opus_head
 
 PAGE_MS = 400
 """Length of an Ogg page; players seek to pages, and each costs some 50 bytes."""
 
 _SEGMENTS_MAX, _FIRST_PAGE, _LAST_PAGE = 255, 2, 4
+_HEADER_PAGES = 2
 
 
 class OggWriter:
     """Pages of one Opus stream in ``spool``."""
 
+    header = b""
+    """Nothing of the file ever changes but, after a failure, the last page's flag."""
+
     def __init__(self, spool: SpoolFile, track: AudioTrack) -> None:
         self.written_until_ns = 0
+        self.written = Written(0)
+        self._last_page: tuple[int, bytearray] | None = None  # of sound: where it is, and its bytes
         self._spool = spool
         self._pre_skip = track.pre_skip_samples
         # Random, since chained recordings must not share a serial number (RFC 3533 section 4).
@@ -52,10 +58,25 @@ class OggWriter:
     def flush(self) -> None:
         """Nothing: sound has no pauses, and a page is short."""
 
-    def finish(self, duration_ns: int) -> None:
+    def finish(self, duration_ns: int | None) -> None:
         if not self._packets:  # a recording without sound ends with an empty packet
             self._lacing += b"\0"
         self._close_page(_LAST_PAGE)
+
+    def salvage(self, least: int) -> None:
+        """After a write that failed: cuts off what is torn, and marks the last page as such, unless it belongs to the
+        first ``least`` bytes. ``OSError``: it stays as a crash would have left it."""
+        self._spool.size = self.written.size
+        self._spool.cut(self.written.size)
+        if self._last_page is None:
+            self._lacing[:], self._packets[:], self._granule = b"\0", [], 0
+            self._close_page(_LAST_PAGE)
+        elif self._last_page[0] >= least:
+            at, page = self._last_page
+            page[5] |= _LAST_PAGE
+            page[22:26] = bytes(4)
+            page[22:26] = _ogg_crc(page).to_bytes(4, "little")
+            self._spool.patch(at, bytes(page[:26]))
 
     def _close_page(self, flags: int) -> None:
         """Writes the open page (RFC 3533 section 6)."""
@@ -65,12 +86,15 @@ class OggWriter:
         )  # fmt: skip
         page += self._lacing + b"".join(self._packets)
         page[22:26] = _ogg_crc(page).to_bytes(4, "little")
-        self._spool.write(bytes(page))
+        self._spool.write(page)
+        if self._packets and self._page_number >= _HEADER_PAGES:
+            self._last_page = self.written.size, page
         self._page_number += 1
         self._lacing.clear()
         self._packets.clear()
         self._page_samples = 0
         self.written_until_ns = max(self._granule - self._pre_skip, 0) * 10**9 // OPUS_RATE
+        self.written = Written(self._spool.size, 0, self._granule, self.written_until_ns)
 
 
 _BITS_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))

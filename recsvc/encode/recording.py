@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .. import mime
+from ..errors import name_of
 from ..limits import FIRST_FRAME_WAIT_NS, GAP_MAX_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S
 from ..wire import messages
 from ..wire.messages import AudioFrame, BlobDescription, End, OpenRecording, RecordingStatistics, VideoFrame
@@ -58,7 +61,7 @@ class Recording:
                 self.tracks[route] = self._sound = sound = AudioTrack(track, request.options)
                 audio = mux.AudioTrack(sound.output_channel_count, sound.pre_skip_samples, sound.sample_rate)
         self._muxer = mux.Muxer(self.path, self.format.container, video=video, audio=audio)
-        self._pieces = _Pieces(self.path, self._muxer.header_size)
+        self._pieces = _Pieces(self.path)
 
     # --- frames -----------------------------------------------------------------------------------
 
@@ -193,7 +196,7 @@ class Recording:
         size, until_ns = self._muxer.bytes_written, self._muxer.written_until_ns
         if size <= self._muxer.media_at:
             size = 0
-        blob, timecode_ms = self._pieces.cut(self.format.mime_type, size, until_ns)
+        blob, timecode_ms = self._pieces.cut(self.format.mime_type, size, until_ns, self._muxer.header)
         return messages.DataReady(recording=self.name, blob=blob, timecode_ms=timecode_ms, asked=asked)
 
     # --- the end ----------------------------------------------------------------------------------
@@ -205,28 +208,27 @@ class Recording:
 
     def finish(self, error: str = "", text: str = "") -> messages.RecordingFinished:
         """Drains the encoders, completes the file, says what became of everything. Raises nothing for a broken
-        disk or encoder: that is in the report then."""
-        try:
-            until_ns = self._until_ns if self._until_ns is not None else 0
-            for track in self.tracks.values():
+        disk or encoder: that is in the report then, which counts what the file holds."""
+        problems: list[Exception] = []
+        for track in self.tracks.values():
+            with _noted(problems):
                 if isinstance(track, AudioTrack) and self.format.container != "ogg" and track.skip_whole_packet():
                     self._muxer.set_pre_skip(track.pre_skip_samples)
-                self._write(track.drain(until_ns))
-            self.reached("encoders_drained")
+                self._write(track.drain(self._until_ns or 0))
+        self.reached("encoders_drained")
+        with _noted(problems):
             self._release_held(all_of_it=True)
-            if self._origin_ns is not None:
-                ends = [track.end_ns for track in self.tracks.values() if track.end_ns is not None]
-                last = self._last_picture
-                if last is not None and last.recorded_ns >= until_ns:  # stamps that run ahead of time
-                    ends.append(last.recorded_ns + last.duration_ns)
-                self._duration_ns = max([self._duration_ns, *(end - self._origin_ns for end in [*ends, until_ns])])
-            self._muxer.finish(self._duration_ns)
-            self.reached("muxed")
-        except Exception as problem:  # whatever it is, what was recorded stays and the caller is told
-            from ..errors import name_of
-
-            error, text = error or name_of(problem), text or f"the file could not be completed: {problem}"
-            self._muxer.abort()
+        with _noted(problems):
+            self._muxer.finish(self._length_ns(), self._pieces.handed_out)
+        self.reached("muxed")
+        written = self._muxer.written
+        if problems or error or not self.ended:
+            self._duration_ns = written.end_ns
+        if problems or error:
+            for track in self.tracks.values():
+                track.settle(written, "not_written" if self._muxer.failed else "failed")
+        if problems and not error:
+            error, text = name_of(problems[0]), f"the file could not be completed: {problems[0]}"
         size = self._muxer.bytes_written
         duration = self._duration_ns / S
         pieces = self._pieces.count
@@ -254,6 +256,19 @@ class Recording:
             text=text,
         )
 
+    def _length_ns(self) -> int | None:
+        """How long the recording is; ``None``: as long as what the file holds, where it did not come to its end."""
+        if not self.ended:
+            return None
+        if self._origin_ns is not None:
+            until_ns = self._until_ns or 0
+            ends = [track.end_ns for track in self.tracks.values() if track.end_ns is not None]
+            last = self._last_picture
+            if last is not None and last.recorded_ns >= until_ns:  # stamps that run ahead of time
+                ends.append(last.recorded_ns + last.duration_ns)
+            self._duration_ns = max([self._duration_ns, *(end - self._origin_ns for end in [*ends, until_ns])])
+        return self._duration_ns
+
     def close(self) -> None:
         """Frees the encoders, which takes a while: behind the report, nobody waits for it."""
         for track in self.tracks.values():
@@ -274,16 +289,25 @@ class Recording:
         )
 
 
+@contextlib.contextmanager
+def _noted(problems: list[Exception]) -> Iterator[None]:
+    """Whatever it is, the next step is taken: what was recorded stays, and the caller is told."""
+    try:
+        yield
+    except Exception as problem:
+        problems.append(problem)
+
+
 class _Pieces:
     """Which range of the spool file was handed out already, and how much media stands in the rest.
 
     The first piece keeps its own copy of the header, because the file's is patched at the end.
     """
 
-    def __init__(self, path: Path, header_size: int) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._header_size = header_size
-        self._handed_out = 0
+        self.handed_out = 0
+        """Bytes of the file that others have."""
         self._handed_out_ns = 0
         self.count = 0
         self._timecode_ms = -1.0
@@ -291,10 +315,10 @@ class _Pieces:
     def ready(self, timeslice_ms: float, size: int, until_ns: int) -> bool:
         """The file has ``size`` bytes, which hold the media up to ``until_ns``: whether that is enough for a piece."""
         grown_ns = until_ns - self._handed_out_ns
-        return size > self._handed_out and grown_ns > 0 and grown_ns >= timeslice_ms * 1_000_000
+        return size > self.handed_out and grown_ns > 0 and grown_ns >= timeslice_ms * 1_000_000
 
-    def cut(self, mime_type: str, size: int, until_ns: int) -> tuple[BlobDescription, float]:
-        return self._hand_out(mime_type, size, until_ns)
+    def cut(self, mime_type: str, size: int, until_ns: int, header: bytes) -> tuple[BlobDescription, float]:
+        return self._hand_out(mime_type, size, until_ns, header[:size])
 
     def last(self, mime_type: str, size: int, duration: float) -> tuple[BlobDescription, float]:
         if self.count == 0:
@@ -302,15 +326,13 @@ class _Pieces:
                 path=str(self._path), start=0, end=size, mime_type=mime_type, duration=duration, whole=True
             )
             return whole, 0.0
-        return self._hand_out(mime_type, max(size, self._handed_out), max(round(duration * S), self._handed_out_ns))
+        end_ns = max(round(duration * S), self._handed_out_ns)
+        return self._hand_out(mime_type, max(size, self.handed_out), end_ns, b"")
 
-    def _hand_out(self, mime_type: str, end: int, end_ns: int) -> tuple[BlobDescription, float]:
-        start, start_ns = self._handed_out, self._handed_out_ns
-        head = b""
-        if start == 0 and end > 0:
-            with open(self._path, "rb") as file:
-                head = file.read(min(self._header_size, end))
-            start = len(head)
+    def _hand_out(self, mime_type: str, end: int, end_ns: int, header: bytes) -> tuple[BlobDescription, float]:
+        start, start_ns = self.handed_out, self._handed_out_ns
+        head = b"" if start else header
+        start += len(head)
         blob = BlobDescription(
             path=str(self._path),
             start=start,
@@ -319,7 +341,7 @@ class _Pieces:
             mime_type=mime_type,
             duration=(end_ns - start_ns) / S,
         )
-        self._handed_out, self._handed_out_ns = end, end_ns
+        self.handed_out, self._handed_out_ns = end, end_ns
         self.count += 1
         self._timecode_ms = max(start_ns / 1_000_000, self._timecode_ms + 0.001) if self._timecode_ms >= 0 else 0.0
         return blob, self._timecode_ms

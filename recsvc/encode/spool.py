@@ -27,6 +27,17 @@ class AudioTrack(NamedTuple):
     input_sample_rate: int
 
 
+class Written(NamedTuple):
+    """What a spool file holds, in whole clusters or pages: pictures, samples of sound at 48 kHz (those that are skipped
+    at the front too), the recording time at which the last of it ends; ``cues`` in bytes."""
+
+    size: int
+    pictures: int = 0
+    samples: int = 0
+    end_ns: int = 0
+    cues: int = 0
+
+
 def lock(descriptor: int) -> bool:
     """Takes a file for this process until the descriptor is closed, at the latest with the process; ``False``
     when somebody else has it. By this a file being written is told from one left behind."""
@@ -55,17 +66,23 @@ class SpoolFile(io.FileIO):
             raise
         self.size = 0
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]
+    def write(self, data: bytes | bytearray) -> int:  # type: ignore[override]
         """Appends all of ``data``, of which a nearly full disk takes only a part at once."""
         count = 0
         while count < len(data):
-            count += super().write(memoryview(data)[count:])
+            count += os.write(self.fileno(), memoryview(data)[count:])
         self.size += count
         return count
 
     def patch(self, at: int, data: bytes) -> None:
         if os.pwrite(self.fileno(), data, at) != len(data):
             raise OSError(errno.EIO, "a few bytes were written only in part")
+
+    def cut(self, size: int) -> None:
+        """The file ends there, and goes on there: what a failed write left of its data is gone."""
+        os.ftruncate(self.fileno(), size)
+        self.seek(size)
+        self.size = size
 
 
 def opus_head(track: AudioTrack) -> bytes:

@@ -13,6 +13,7 @@ from ..limits import AUDIO_MESSAGE_NS, AUDIO_TURN_NS, VIDEO_HOLD_NS, S
 from ..mime import VideoCodec
 from ..wire.messages import AudioFrame, RecordedTrack, RecordingOptions, TrackStatistics, VideoFrame
 from . import native
+from .spool import Written
 from .timeline import AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
 
 OPUS_RATE = 48_000
@@ -63,6 +64,12 @@ class Account:
         """What came and is neither encoded nor dropped was dropped for this cause."""
         dropped_here = sum(amount for why, amount in self.dropped.items() if why != "lost")
         self.drop(cause, self.received - self.encoded - dropped_here)
+
+    def take_back(self, amount: int, cause: str) -> None:
+        """What was encoded is not in the file."""
+        amount = min(max(amount, 0), self.encoded)
+        self.encoded -= amount
+        self.drop(cause, amount)
 
     def statistics(self, kind: str, corrected: dict[str, int], level: float | None) -> TrackStatistics:
         causes = dict(self.sender_dropped)
@@ -155,6 +162,10 @@ class VideoTrack:
             self.account.received -= 1
             self.account.encoded -= 1
             self._timeline.last_ns = self._held[-1].recorded_ns if self._held else until_ns
+
+    def settle(self, written: Written, cause: str) -> None:
+        """After a failure: what is not in the file does not count as encoded."""
+        self.account.take_back(self.account.encoded - written.pictures, cause)
 
     def _encoder_pts(self, recorded_ns: int) -> int:
         """Microseconds for the encoder, which insists that they rise, also where a picture was left out."""
@@ -287,6 +298,14 @@ class AudioTrack:
         packets = [self._placed(packet) for packet in self._encoder.drain()]
         self._check_length()
         return packets
+
+    def settle(self, written: Written, cause: str) -> None:
+        """After a failure: what is not in the file does not count as encoded. What is missing at its end is told to
+        the nearest captured sample."""
+        lost = self._encoder.output_samples - max(written.samples - self.pre_skip_samples, 0)
+        everything = self.account.encoded
+        units = (lost * self._form[0] + OPUS_RATE // 2) // OPUS_RATE
+        self.account.take_back(units if written.samples else everything, cause)
 
     def _hurry(self) -> None:
         """The end is near, and somebody waits for it: the last packets, less than 90 ms of sound, are made as fast as

@@ -63,7 +63,8 @@ class TrackStatistics(Struct, kw_only=True, frozen=True):
     """Accounting of one track; sound is counted in samples per channel.
 
     ``frames_accepted`` = ``frames_encoded`` + ``frames_dropped`` once the recording is finished (before,
-    the difference is in the queue). ``timestamps_corrected`` counts corrections by kind. ``speed_raised``: how
+    the difference is in the queue). Encoded is what the file holds: where its disk failed, the rest counts as dropped,
+    ``not_written``. ``timestamps_corrected`` counts corrections by kind. ``speed_raised``: how
     often the encoder had to hurry, before anything was dropped.
     """
 

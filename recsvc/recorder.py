@@ -384,9 +384,7 @@ class MediaRecorder(EventTarget):
     def service_lost(self, error: Exception) -> None:
         """The controller is gone: the error is told at once; the file's end is waited for on the events' own thread."""
         for session in list(self._sessions.values()):
-            for track in session.tracks:
-                if isinstance(track._origin, _PushedOrigin):
-                    track._origin.sender.fail(error)
+            session.end_pushed(time.monotonic_ns())  # an encoder that still lives can finish its files
             event = messages.RecorderEvent(
                 recorder=self._id, recording=session.name, sequence=0, type="error", at_ns=time.monotonic_ns()
             )

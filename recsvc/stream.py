@@ -470,8 +470,8 @@ class AudioSource(_PushSource):
 
         ``buffer`` is copied. ``timestamp_ns``: when its first sample was captured, on ``time.monotonic_ns()``;
         ``None``: now. ``False``: full and dropped (counted), or nobody records. Blocks only with
-        ``when_full="wait"``. Raises ``InvalidStateError`` after ``end()``, ``ServiceError`` when the service is
-        gone, ``ValueError`` for a length that is no whole number of samples, ``TypeError``.
+        ``when_full="wait"``. Raises ``InvalidStateError`` after ``end()``, ``ValueError`` for a length that is no
+        whole number of samples, ``TypeError``.
         """
         self._check_open()
         payload = buffer if type(buffer) is bytes else bytes(_view(buffer, self._formats, self._what))

@@ -602,13 +602,7 @@ def test_a_killed_controller_is_told_and_a_new_one_serves(own_controller):
     [controller] = roles("controller")
     os.kill(controller, signal.SIGKILL)
 
-    def gone():
-        with contextlib.suppress(ServiceError):
-            source.write(counter_picture(99))
-            return False
-        return True
-
-    wait_until(gone, "the ServiceError of write()", DEADLINE_S)
+    wait_until(lambda: not source.write(counter_picture(99)), "a write() that says that nobody records", DEADLINE_S)
     recorder.wait("stop", DEADLINE_S)
     assert types_of(events) == ["start", "error", "dataavailable", "stop"]
     assert isinstance(events[1].error, ServiceError)

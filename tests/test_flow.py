@@ -6,11 +6,16 @@ from recsvc.limits import S
 from recsvc.wire.flow import CaptureWindow, CreditBalance
 
 
+def use(balance: CreditBalance, size: int) -> None:
+    balance.frames_used += 1
+    balance.bytes_used += size
+
+
 def test_credit_runs_out_in_frames_and_comes_back() -> None:
     balance = CreditBalance(2, 1000)
     for _ in range(2):
         assert balance.allows(1)
-        balance.use(1)
+        use(balance, 1)
     assert not balance.allows(1)
     balance.grant(3, 1001)
     assert balance.allows(1)
@@ -19,7 +24,7 @@ def test_credit_runs_out_in_frames_and_comes_back() -> None:
 def test_credit_runs_out_in_bytes_but_one_frame_always_goes() -> None:
     balance = CreditBalance(10, 100)
     assert balance.allows(5000)  # larger than all of it, and nothing is under way
-    balance.use(5000)
+    use(balance, 5000)
     assert not balance.allows(1)
     balance.grant(11, 5100)
     assert balance.allows(5000)

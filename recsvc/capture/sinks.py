@@ -56,6 +56,7 @@ class HoldingSender(FrameSender):
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind, when_full="wait")
+        self._changed = threading.Condition(self._lock)
 
     @property
     def closed(self) -> bool:
@@ -79,8 +80,7 @@ class HoldingSender(FrameSender):
                     self._changed.wait()
                     continue
             taken = [self._offer_part(route, frame, interval, wait=True) for route, interval in wanting]
-            with self._lock:
-                self._forget_stored()
+            self._write(self._forget_stored)
             if any(taken):
                 return True
 

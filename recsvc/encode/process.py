@@ -52,6 +52,7 @@ class _Route:
         self.expected = messages.VideoFrame if kind == "video" else messages.AudioFrame
         self.identity: bytes | None = None
         self.received = 0
+        self.newest = -1  # the number of the frame that came last
         self.window, self.window_bytes = credit(kind, recording.options.overload)
         self.frames_done = 0
         self.bytes_done = 0
@@ -212,8 +213,9 @@ class Worker:
                 return
 
     def _accept(self, parts: list[Any]) -> None:
-        if not 2 <= len(parts) <= 3:
-            raise messages.MessageError(f"{len(parts)} parts: expected identity, header and at most one payload")
+        if len(parts) < 2:
+            raise messages.MessageError("an empty message: expected identity, header and at most one payload")
+        del parts[1:-2]  # a sender that was interrupted in the midst of a frame begins it again
         message = messages.DATA.decode(parts[1].buffer)
         route = self._routes.get(message.route)
         if route is None:
@@ -233,8 +235,11 @@ class Worker:
                 raise messages.MessageError(f"a picture in ring {message.ring}, which is not open here")
             payload = ring.picture(message.offset, message.payload_bytes())
         messages.check_payload(message, len(payload))
+        if message.sequence == route.newest:
+            return  # it was interrupted behind it
         if track.ended:
             raise messages.MessageError("a frame behind the end of stream")
+        route.newest = message.sequence
         route.received += 1
         track.account.received += units_of(message)
         track.account.heard(message.dropped, message.counted)

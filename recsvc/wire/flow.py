@@ -29,10 +29,6 @@ class CreditBalance:
         nothing_under_way = self.frames_granted - self.frames_used >= self._window
         return nothing_under_way or self.bytes_used + size <= self.bytes_granted
 
-    def use(self, size: int) -> None:
-        self.frames_used += 1
-        self.bytes_used += size
-
 
 _INTERVALS_KEPT = 64  # frames come in order of capture: only the last few intervals can still matter
 

@@ -80,11 +80,12 @@ class Ring(Message, tag="ring", kw_only=True):
 
 
 class FrameHeader(Message, kw_only=True):
-    """Common to both kinds of frame. ``sequence`` counts from 0; ``paused_ns`` is the time spent paused
-    before this frame, and ``since_ns`` when the unpaused interval began that it belongs to (0: the source
-    does not cut by capture time); ``dropped`` are the sender's running totals by cause (sound: samples per
-    channel); ``counted`` are its other running totals (such as ``device_overflow``). A ``muted`` frame is
-    recorded black or silent and may come without payload."""
+    """Common to both kinds of frame. ``sequence`` counts from 0; a sender that was interrupted sends the same frame
+    again, the number that came last is left out then, and of a message of more than two parts the last two count.
+    ``paused_ns`` is the time spent paused before this frame, and ``since_ns`` when the unpaused interval began that it
+    belongs to (0: the source does not cut by capture time); ``dropped`` are the sender's running totals by cause
+    (sound: samples per channel); ``counted`` are its other running totals (such as ``device_overflow``). A ``muted``
+    frame is recorded black or silent and may come without payload."""
 
     route: Name
     sequence: Count

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from collections.abc import Sequence
 
 from ..limits import RING_BYTES_MAX, VIDEO_CREDIT_FRAMES
 from .messages import MessageError, Ring
@@ -79,6 +80,13 @@ class FrameRing:
         self._holders[slot] -= 1
         if not self._holders[slot]:
             self._free.append(slot)
+
+    def hold_only(self, offsets: Sequence[int]) -> None:
+        """Nobody reads any slot but those that begin there; one that stands there twice has two readers."""
+        self._holders = [0] * self._count
+        for offset in offsets:
+            self._holders[self._slot(offset)] += 1
+        self._free = [slot for slot in range(self._count - 1, -1, -1) if not self._holders[slot]]
 
     def close(self) -> None:
         """No more is written. What is mapped elsewhere stays as long as it is read there. Idempotent."""

@@ -7,24 +7,28 @@ still being opened.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import select
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from typing import Any, NamedTuple
 
 from .. import errors
 from ..limits import AUDIO_HOLD_NS, AUDIO_MESSAGE_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
 from . import messages, sockets
-from .flow import CaptureWindow, CreditBalance, Interval
+from .flow import Interval
 from .ring import FrameRing
+from .route import Joined, Route
 
 log = logging.getLogger("recsvc")
 
 _JOINT_NS = 2_000_000  # blocks whose stamps are this near to where the last one ended follow it; see AUDIO_GAP_NS
-_COPY_BYTES_MAX = 65536  # up to here a copy costs less than telling ZeroMQ whose memory it is
 _WAIT_MS = 50  # a waiting writer looks again at least this often, in case another thread took its wake-up
+_OPENING_MS = 2  # and so often while there is nothing that could wake it
 
 
 class Picture(NamedTuple):
@@ -46,92 +50,33 @@ class Block(NamedTuple):
     sample_count: int
 
 
-class _Joined:
-    """Sound that has been taken and waits for more, to go in one message."""
+class _Answer(Enum):
+    """What became of a frame for one recording."""
 
-    __slots__ = ("captured_ns", "interval", "muted", "payloads", "sample_count", "size")
-
-    def __init__(self, block: Block, interval: Interval, muted: bool, size: int) -> None:
-        self.captured_ns = block.captured_ns
-        self.interval = interval
-        self.muted = muted
-        self.payloads: list[Any] = [block.payload]
-        self.sample_count = block.sample_count
-        self.size = size
-
-    def block(self) -> Block:
-        payload = self.payloads[0] if len(self.payloads) == 1 else b"".join(self.payloads)
-        return Block(self.captured_ns, payload, self.sample_count)
+    TAKEN = 1
+    UNWANTED = 2  # the recording is over
+    FULL = 3  # no credit
+    NESTED = 4  # a signal handler wrote inside a write of the same thread
+    HALTED = 5  # another thread's write is halted by a signal handler
 
 
-class _Route:
-    """One recording of the track. Guarded by the sender's lock."""
+_recorded: set[FrameSender] = set()  # senders with routes; none else ever holds its lock in a write
 
-    def __init__(self, name: str, from_ns: int, frames: int, size: int) -> None:
-        self.name = name
-        self.window = CaptureWindow(from_ns)
-        self.balance = CreditBalance(frames, size)
-        self.socket: Any = None
-        self.sequence = 0
-        self.commands = self.cuts = 0
-        self.last = False  # what is sent now is followed by the end of stream
-        self.enabled = True
-        self.dropped: dict[str, int] = {}
-        self.backlog: list[tuple[bytes, Any]] = []  # until the route is open; bounded by the first credit
-        self.joined: _Joined | None = None
-        self.ring_told = self.ring_ready = 0  # the ring it was told of, the ring it has mapped
-        self.in_ring: deque[tuple[int, FrameRing, int]] = deque()  # sequence and place of pictures not yet released
 
-    def open(self, endpoint: str, *, waits: bool) -> None:
-        self.socket = sockets.data_client(endpoint)
-        self.socket.send(messages.encode(messages.Attach(route=self.name, waits=waits)))
-        for header, payload in self.backlog:
-            self._put(header, payload)
-        self.backlog = []
-
-    def take_credits(self) -> None:
-        while self.socket is not None and sockets.readable(self.socket):
-            try:
-                message = messages.SENDER.decode(self.socket.recv(sockets.NOBLOCK))
-            except messages.MessageError as error:
-                log.warning("route %s: %s", self.name, error)
-                continue
-            if isinstance(message, messages.Credit):
-                self.balance.grant(message.frames, message.bytes)
-                while self.in_ring and self.in_ring[0][0] < message.released:
-                    self._release_first()
-            elif isinstance(message, messages.RingReady):
-                self.ring_ready = message.ring
-            else:
-                log.warning("route %s: the encoder refused a message: %s", self.name, message.reason)
-
-    def _release_first(self) -> None:
-        _, ring, offset = self.in_ring.popleft()
-        ring.release(offset)
-
-    def send(self, header: bytes, payload: Any, size: int) -> None:
-        """``size``: the bytes that wait at the worker, wherever they lie. The payload is copied unless it is bytes."""
-        payload = payload if isinstance(payload, bytes) else bytes(payload)
-        self.balance.use(size)
-        self.sequence += 1
-        if self.socket is None:
-            self.backlog.append((header, payload))
-        else:
-            self._put(header, payload)
-
-    def _put(self, header: bytes, payload: Any) -> None:
-        self.socket.send(header, sockets.SNDMORE)
-        self.socket.send(payload, copy=len(payload) < _COPY_BYTES_MAX)
-
-    def count_drop(self, cause: str, amount: int) -> None:
-        self.dropped[cause] = self.dropped.get(cause, 0) + amount
-
-    def close(self, linger_ms: int | None = None) -> None:
-        while self.in_ring:
-            self._release_first()
-        if self.socket is not None:
-            self.socket.close(linger_ms)
-            self.socket = None
+@contextlib.contextmanager
+def lend() -> Iterator[None]:
+    """For a call that a signal handler makes, and which waits for other threads: the write that the handler has halted
+    in this thread lets its lock go meanwhile, so that its recordings can be ended beside it."""
+    me = threading.get_ident()
+    lent = [sender for sender in _recorded.copy() if sender._writer == me and sender._lock._is_owned()]  # type: ignore[attr-defined]
+    try:
+        for sender in lent:
+            sender._lock.release()
+        yield
+    finally:
+        for sender in lent:
+            if not sender._lock._is_owned():  # type: ignore[attr-defined]
+                sender._lock.acquire()
 
 
 class FrameSender:
@@ -148,9 +93,11 @@ class FrameSender:
         self.by_capture_time = by_capture_time
         self.muted = False
         self.audio_format: tuple[str, int, int] | None = None  # sample_format, sample_rate, channel_count
-        self._routes: dict[str, _Route] = {}
+        self._routes: dict[str, Route] = {}
         self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self._writer = 0  # the thread that is about to give a route a frame; it holds the lock, or has lent it
+        self._torn = False  # it was interrupted since the shared memory was looked through
+        self._finished: list[Route] = []  # ended while a write was halted, which still has them in hand
         self._counted: dict[str, int] = {}
         self._held: deque[Block] = deque()
         self._preroll: deque[Picture | Block] = deque()
@@ -158,7 +105,6 @@ class FrameSender:
         self._ring: FrameRing | None = None
         self._stored: tuple[Any, FrameRing, int] | None = None  # the frame being sent, held once
         self._ring_number = 0
-        self._failure: Exception | None = None
         self._closed = False
 
     # --- routes -----------------------------------------------------------------------------------
@@ -166,16 +112,17 @@ class FrameSender:
     def prepare(self, route: str, from_ns: int, frames: int, size: int) -> None:
         """Begins to take frames for a route whose endpoint is not known yet; at most the first credit."""
         with self._lock:
-            self._failure = None  # a recording by a new service: the old one's end is history
-            self._routes[route] = _Route(route, from_ns, frames, size)
+            self._routes[route] = Route(route, from_ns, frames, size)
+            _recorded.add(self)
 
     def open(self, description: messages.RouteDescription) -> None:
-        """Connects a prepared route and sends what it holds."""
+        """Connects a prepared route and sends what it holds, the end of stream too where it has ended already."""
         with self._lock:
             route = self._routes.get(description.route)
             if route is not None:
                 route.open(description.endpoint, waits=self.when_full == "wait")
-                self._changed.notify_all()
+                if route.over:
+                    self._forget(route)
 
     def begin(self, description: messages.RouteDescription, from_ns: int, enabled: bool = True) -> None:
         """``prepare`` and ``open`` at once; frames of the pre-roll captured from ``from_ns`` on are sent too."""
@@ -211,66 +158,78 @@ class FrameSender:
                 self._routes[route].commands, self._routes[route].cuts = commands, cuts
 
     def end(self, route: str, at_ns: int) -> None:
-        """Sends the end of stream behind the last frame and forgets the route. Unknown: nothing happens."""
+        """Sends the end of stream behind the last frame and forgets the route; one that is not open yet keeps it until
+        then. Unknown or ended: nothing happens."""
         with self._lock:
             ending = self._routes.get(route)
-            if ending is None:
+            if ending is None or ending.over:
                 return
+            ending.settle()
             until_ns, paused_ns = ending.window.end(at_ns)
             ending.last = True
             for block in self._held:
                 self._offer(ending, block, wait=False)
             self._send_joined(ending)
-            del self._routes[route]
-            if ending.in_ring:
-                ending.take_credits()
-            if ending.in_ring:
-                self._leave_ring()  # the worker still reads there, and who ends says no more when it is done
-            message = messages.End(
-                route=route,
-                count=ending.sequence,
-                until_ns=until_ns,
-                paused_ns=paused_ns,
-                dropped=ending.dropped,
-                counted=self._counted,
-                at_ns=at_ns,
-                sent_ns=time.monotonic_ns(),
-                exact=self.by_capture_time,
-                commands=ending.commands,
-                cuts=ending.cuts,
+            ending.finish(
+                messages.End(
+                    route=route,
+                    count=ending.sequence,
+                    until_ns=until_ns,
+                    paused_ns=paused_ns,
+                    dropped=ending.dropped,
+                    counted=self._counted,
+                    at_ns=at_ns,
+                    sent_ns=time.monotonic_ns(),
+                    exact=self.by_capture_time,
+                    commands=ending.commands,
+                    cuts=ending.cuts,
+                )
             )
             if ending.socket is not None:
-                ending.socket.send(messages.encode(message))
-            ending.close()
+                self._forget(ending)
 
     def drop(self, route: str) -> None:
         """Forgets a route whose encoder is gone, and what still waits for it. Unknown: nothing happens."""
         with self._lock:
-            dropped = self._routes.pop(route, None)
+            dropped = self._routes.get(route)
             if dropped is not None:
-                dropped.close(linger_ms=0)
+                dropped.over = dropped.dead = True
+                self._forget(dropped)
 
     def end_all(self, at_ns: int) -> None:
         with self._lock:
             for route in list(self._routes):
                 self.end(route, at_ns)
 
-    def fail(self, error: Exception) -> None:
-        """The service is gone: every later write raises ``error``; routes are forgotten."""
-        with self._lock:
-            self._failure = error
-            self.end_all(time.monotonic_ns())  # an encoder that still lives can finish its files
-            self._changed.notify_all()
-
     def close(self) -> None:
         """Ends what is open at once; a writer that waits gets ``False``."""
         self.end_all(time.monotonic_ns())
         with self._lock:
             self._closed = True
-            self._leave_ring()
             self._held.clear()
             self._preroll.clear()
-            self._changed.notify_all()
+            if not self._writer:
+                self._clean()
+
+    def _forget(self, route: Route) -> None:
+        del self._routes[route.name]
+        self._finished.append(route)
+        if not self._writer:  # else it is in the midst of using the socket and the memory, and does it then
+            self._clean()
+
+    def _clean(self) -> None:
+        """Frees what ended routes have held."""
+        for route in self._finished:
+            if route.in_ring and not route.dead:
+                route.take_credits()
+                if route.in_ring:
+                    self._leave_ring()  # the worker still reads there, and who ends says no more when it is done
+            route.close(linger_ms=0 if route.dead else None)
+        self._finished = []
+        if self._closed:
+            self._leave_ring()
+        if not self._routes:
+            _recorded.discard(self)
 
     # --- frames -----------------------------------------------------------------------------------
 
@@ -282,13 +241,15 @@ class FrameSender:
     def send(self, frame: Picture | Block) -> bool:
         """Gives one frame to every recording of the track; whether each that wanted it took it, and one did.
 
-        Blocks only with ``when_full="wait"``. Raises the error given to ``fail``.
+        Blocks only with ``when_full="wait"``. An exception of a signal handler leaves the frame in each recording
+        or not; everything else is as if the call had not been. A handler that calls this while the same thread is
+        inside for the same track has its frame dropped and counted.
         """
-        with self._lock:
-            if self._failure is not None:
-                raise self._failure
-            frames = self._hold(frame) if self.by_capture_time else [frame]
-            routes = list(self._routes.values())
+        frames: Sequence[Picture | Block] = (frame,)
+        if self.by_capture_time:
+            with self._lock:
+                frames = self._hold(frame)
+        routes = list(self._routes.values())
         wait = self.when_full == "wait"
         taken = bool(frames and routes)
         for each in frames:
@@ -296,8 +257,7 @@ class FrameSender:
                 if not self._offer(route, each, wait=wait):
                     taken = False
         if self._stored is not None:
-            with self._lock:
-                self._forget_stored()
+            self._write(self._forget_stored)
         return taken
 
     def _hold(self, frame: Picture | Block) -> list[Picture | Block]:
@@ -325,7 +285,7 @@ class FrameSender:
         while self._preroll and (self._preroll[0].captured_ns < oldest_ns or self._preroll_bytes > PREROLL_BYTES_MAX):
             self._preroll_bytes -= len(self._preroll.popleft().payload)
 
-    def _offer(self, route: _Route, frame: Picture | Block, *, wait: bool) -> bool:
+    def _offer(self, route: Route, frame: Picture | Block, *, wait: bool) -> bool:
         if not self.by_capture_time:
             interval = route.window.current
             return interval.until_ns is None and self._offer_part(route, frame, interval, wait)
@@ -333,7 +293,7 @@ class FrameSender:
             parts = self._parts(route, frame)
         return bool(parts) and all([self._offer_part(route, part, interval, wait) for part, interval in parts])
 
-    def _parts(self, route: _Route, frame: Picture | Block) -> list[tuple[Picture | Block, Interval]]:
+    def _parts(self, route: Route, frame: Picture | Block) -> list[tuple[Picture | Block, Interval]]:
         """What of a frame a recording wants by capture time, each with the interval it belongs to."""
         if isinstance(frame, Picture):
             interval = route.window.interval_of(frame.captured_ns)
@@ -349,41 +309,65 @@ class FrameSender:
             parts.append((Block(at_ns, payload, end - first), interval))
         return parts
 
-    def _offer_part(self, route: _Route, frame: Picture | Block, interval: Interval, wait: bool) -> bool:
+    def _offer_part(self, route: Route, frame: Picture | Block, interval: Interval, wait: bool) -> bool:
         while True:
-            with self._lock:
-                muted = self.muted or not route.enabled
-                size = 0 if muted else len(frame.payload)
-                if self._routes.get(route.name) is not route:
-                    if self._failure is not None:
-                        raise self._failure
-                    return False
-                if route.joined is not None and self._join(route, frame, interval, muted, size):  # type: ignore[arg-type]
-                    return True
-                if route.in_ring or route.ring_told != route.ring_ready or not route.balance.allows(size):
-                    route.take_credits()
-                if route.balance.allows(size):
-                    if isinstance(frame, Block):
-                        route.joined = _Joined(frame, interval, muted, size)
-                        self._send_joined(route, unless_short=True)
-                        return True
-                    place = self._place(route, frame) if size else None
-                    header = self._header(route, frame, interval, muted, place)
-                    route.send(header, b"" if muted or place else frame.payload, size)
-                    return True
-                if not wait:
-                    amount = frame.sample_count if isinstance(frame, Block) else 1
-                    route.count_drop("queue_full", amount)
-                    return False
-                descriptor = None if route.socket is None else sockets.file_descriptor(route.socket)
-                if descriptor is None:
-                    self._changed.wait(_WAIT_MS / 1000)
-            if descriptor is not None:
-                waiter = select.poll()
-                waiter.register(descriptor, select.POLLIN)
-                waiter.poll(_WAIT_MS)
+            taken = self._write(self._take, route, frame, interval)
+            if taken is _Answer.TAKEN:
+                return True
+            if taken is _Answer.UNWANTED:
+                return False
+            if taken is _Answer.NESTED or not wait:
+                amount = frame.sample_count if isinstance(frame, Block) else 1
+                route.count_drop("queue_full" if taken is _Answer.FULL else "interrupted", amount)
+                return False
+            waiter = select.poll()
+            socket = route.socket
+            with contextlib.suppress(sockets.ZMQError):  # it may be closed at this moment
+                if socket is not None:
+                    waiter.register(sockets.file_descriptor(socket), select.POLLIN)
+            waiter.poll(_OPENING_MS if socket is None or taken is _Answer.HALTED else _WAIT_MS)
 
-    def _join(self, route: _Route, block: Block, interval: Interval, muted: bool, size: int) -> bool:
+    def _write(self, step: Callable[..., Any], *given: Any) -> Any:
+        """A step of a write, under the lock. While it is halted by a signal handler nobody else takes such a step,
+        though the lock may be lent (``lend``)."""
+        me = threading.get_ident()
+        with self._lock:
+            if self._writer:
+                return _Answer.NESTED if self._writer == me else _Answer.HALTED
+            try:
+                self._writer = me  # no handler has run since the lock was taken
+                result = step(*given)
+            except BaseException:
+                self._torn = True
+                raise
+            finally:
+                self._writer = 0
+                if self._finished:
+                    self._clean()
+        return result
+
+    def _take(self, route: Route, frame: Picture | Block, interval: Interval) -> _Answer:
+        route.settle()
+        if route.over:
+            return _Answer.UNWANTED
+        muted = self.muted or not route.enabled
+        size = 0 if muted else len(frame.payload)
+        if route.joined is not None and self._join(route, frame, interval, muted, size):  # type: ignore[arg-type]
+            return _Answer.TAKEN
+        if route.in_ring or route.ring_told != route.ring_ready or not route.balance.allows(size):
+            route.take_credits()
+        if not route.balance.allows(size):
+            return _Answer.FULL
+        if isinstance(frame, Block):
+            route.joined = Joined(frame.captured_ns, interval, muted, frame.payload, frame.sample_count, size)
+            self._send_joined(route, unless_short=True)
+        else:
+            place = self._place(route, frame) if size else None
+            header = self._header(route, frame, interval, muted, place)
+            route.send(header, b"" if muted or place else frame.payload, size)
+        return _Answer.TAKEN
+
+    def _join(self, route: Route, block: Block, interval: Interval, muted: bool, size: int) -> bool:
         """Adds a block to the sound that waits, which goes once it is long enough; ``False`` where it does not follow
         it, or there is no room: then what waited has gone. What was added once is as good as sent."""
         joined = route.joined
@@ -398,20 +382,22 @@ class FrameSender:
         self._send_joined(route, unless_short=fits)
         return fits
 
-    def _send_joined(self, route: _Route, *, unless_short: bool = False) -> None:
+    def _send_joined(self, route: Route, *, unless_short: bool = False) -> None:
         joined = route.joined
         if joined is None:
             return
         if unless_short and joined.sample_count * S < AUDIO_MESSAGE_NS * self.audio_format[1]:  # type: ignore[index]
             return
-        route.joined = None
-        block = joined.block()
+        payload = joined.payload()
+        sample_format, _, channel_count = self.audio_format  # type: ignore[misc]
+        sample_count = len(payload) // (messages.BYTES_PER_SAMPLE[sample_format] * channel_count)
+        block = Block(joined.captured_ns, payload, sample_count)
         header = self._header(route, block, joined.interval, joined.muted, None)
-        route.send(header, b"" if joined.muted else block.payload, joined.size)
+        route.send(header, b"" if joined.muted else payload, 0 if joined.muted else len(payload))
 
     # --- shared memory ----------------------------------------------------------------------------
 
-    def _place(self, route: _Route, picture: Picture) -> tuple[int, int] | None:
+    def _place(self, route: Route, picture: Picture) -> tuple[int, int] | None:
         """Puts a picture into the ring, once for all its recordings: the ring's number and the offset; ``None`` where
         it has to be part of the message."""
         size = len(picture.payload)
@@ -426,21 +412,33 @@ class FrameSender:
                 log.debug("no shared memory: %s", error)
                 return None
         ring = self._ring
+        if self._torn:
+            self._mend_ring(ring)
         if route.ring_told != ring.number:
-            route.ring_told = ring.number
             route.socket.send(messages.encode(ring.announcement(route.name)))
+            route.ring_told = ring.number
         if route.ring_ready != ring.number:
             return None
-        if self._stored is None or self._stored[0] is not picture:
+        stored = self._stored
+        if stored is None or stored[0] is not picture:
             self._forget_stored()
             put = ring.put(memoryview(picture.payload).cast("B"))
             if put is None:
                 return None
-            self._stored = picture, ring, put
-        offset = self._stored[2]
+            stored = self._stored = picture, ring, put
+        offset = stored[2]
         ring.hold(offset)
         route.in_ring.append((route.sequence, ring, offset))
         return ring.number, offset
+
+    def _mend_ring(self, ring: FrameRing) -> None:
+        """Interrupted writes may have taken slots that nobody reads, and answers that nobody got."""
+        self._stored = None
+        ring.hold_only([offset for route in self._routes.values() for _, its, offset in route.in_ring if its is ring])
+        for route in self._routes.values():
+            if route.ring_ready != route.ring_told:
+                route.ring_told = 0
+        self._torn = False
 
     def _forget_stored(self) -> None:
         if self._stored is not None:
@@ -457,7 +455,7 @@ class FrameSender:
 
     def _header(
         self,
-        route: _Route,
+        route: Route,
         frame: Picture | Block,
         interval: Interval,
         muted: bool,

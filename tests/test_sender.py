@@ -1,0 +1,373 @@
+"""The sending end of the frame path; above all a write that a signal handler interrupts, at every place where CPython
+runs one: by an exception, or by calls of its own.
+
+What a worker makes of the messages is done here by a small model of it, so that thousands of writes take a second.
+"""
+
+import itertools
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from interruptions import Interrupter, Interruption, everywhere, interrupt
+
+from recsvc.limits import S
+from recsvc.wire import messages, sockets
+from recsvc.wire import sender as senders
+from recsvc.wire.ring import RingView
+from recsvc.wire.sender import Block, FrameSender, Picture
+
+FILES = ("wire/sender.py", "wire/route.py", "wire/ring.py", "wire/flow.py")
+RATE = 8_000
+LENGTH = 160  # samples: 20 ms
+
+
+class Receiver:
+    """Takes messages as a worker does: frames, credits, the end."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.socket, _ = sockets.data_server(endpoint)
+        self.frames: dict[str, list[Any]] = {}
+        self.payloads: dict[str, list[bytes]] = {}
+        self.ends: dict[str, messages.End] = {}
+        self.rings: dict[int, RingView] = {}
+        self.maps = True
+        self.late: list[Any] = []
+
+    def take(self) -> None:
+        while sockets.readable(self.socket):
+            identity, *parts = [bytes(part) if i else part for i, part in enumerate(self.socket.recv_multipart())]
+            parts = parts[-2:]
+            try:
+                message = messages.DATA.decode(parts[0])
+            except messages.MessageError:
+                self.late.append(parts)  # a payload that came behind the end
+                continue
+            if isinstance(message, messages.Ring) and self.maps:
+                self.rings[message.ring] = RingView(message)
+                self.socket.send_multipart(
+                    [identity, messages.encode(messages.RingReady(route=message.route, ring=message.ring))]
+                )
+            elif isinstance(message, messages.End):
+                assert message.route not in self.ends
+                self.ends[message.route] = message
+            elif isinstance(message, messages.FrameHeader):
+                self._frame(identity, message, parts)
+
+    def _frame(self, identity: bytes, message: Any, parts: list[bytes]) -> None:
+        assert message.route not in self.ends, "a frame behind the end of stream"
+        assert len(parts) == 2, "a frame without its payload"
+        frames = self.frames.setdefault(message.route, [])
+        if frames and frames[-1].sequence == message.sequence:
+            return
+        payload = parts[1]
+        if isinstance(message, messages.VideoFrame) and message.ring:
+            payload = bytes(self.rings[message.ring].picture(message.offset, message.payload_bytes()))
+        messages.check_payload(message, len(payload))
+        assert message.sequence == len(frames)
+        frames.append(message)
+        self.payloads.setdefault(message.route, []).append(payload)
+        credit = messages.Credit(
+            route=message.route, frames=1000 + len(frames), bytes=10**9, released=message.sequence + 1
+        )
+        self.socket.send_multipart([identity, messages.encode(credit)])
+
+    def until_ended(self, routes: set[str]) -> None:
+        while not routes <= set(self.ends):
+            assert self.socket.poll(10_000), f"no end of stream of {routes - set(self.ends)}"
+            self.take()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with tempfile.TemporaryDirectory(prefix="rsi-") as directory:
+        made = Receiver(f"ipc://{Path(directory) / 'data'}")
+        yield made
+        made.socket.close(0)
+
+
+def beside(call: Callable[[], Any]) -> None:
+    """What a handler's call of recsvc does: another thread does the work, and this one waits, whatever it is in."""
+    with senders.lend():
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive(), "the halted write holds it up"
+
+
+class Case:
+    """A sender with two routes, of which each frame can be told apart."""
+
+    numbers = itertools.count()
+
+    def __init__(self, receiver: Receiver, kind: str) -> None:
+        self.kind = kind
+        self.receiver = receiver
+        self.sender = FrameSender(kind)
+        self.routes = [f"r{next(self.numbers)}/{name}" for name in "ab"]
+        self.sender.audio_format = ("s16", RATE, 1)
+        self.taken: list[int] = []
+        self.refused: list[int] = []
+        self.units = LENGTH if kind == "audio" else 1
+        for route in self.routes:
+            self.open(route)
+
+    def open(self, route: str) -> None:
+        self.sender.prepare(route, 0, 1000, 10**9)
+        self.sender.open(
+            messages.RouteDescription(
+                route=route, track="t", endpoint=self.receiver.endpoint, credit_frames=1000, credit_bytes=10**9
+            )
+        )
+
+    def payload(self, number: int) -> bytes:
+        size = LENGTH * 2 if self.kind == "audio" else 24 * 16 * 3 // 2
+        return bytes([number]) * size
+
+    def write(self, number: int) -> None:
+        at_ns = number * LENGTH * S // RATE
+        payload = self.payload(number)
+        frame = Block(at_ns, payload, LENGTH) if self.kind == "audio" else Picture(at_ns, payload, "i420", 24, 16)
+        (self.taken if self.sender.send(frame) else self.refused).append(number)
+
+    def end(self) -> None:
+        self.sender.end_all(0)
+
+    def check(self) -> None:
+        """Every frame taken is there once, in order; what was interrupted is there as a whole or not at all."""
+        self.receiver.until_ended(set(self.routes))
+        for route in self.routes:
+            frames, end = self.receiver.frames.get(route, []), self.receiver.ends[route]
+            assert end.count == len(frames)
+            sound = b"".join(self.receiver.payloads.get(route, []))
+            size = len(self.payload(0))
+            assert len(sound) % size == 0
+            numbers = [sound[at] for at in range(0, len(sound), size)]
+            assert sound == b"".join(self.payload(number) for number in numbers)
+            assert numbers == sorted(set(numbers))
+            assert set(self.taken) <= set(numbers)
+            dropped = sum(end.dropped.values())
+            assert dropped <= len(self.refused) * self.units
+        assert not self.sender._routes and self.sender not in senders._recorded
+
+
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_an_exception_anywhere_in_a_write_tears_nothing(receiver: Receiver, kind: str) -> None:
+    def act(interrupter: Interrupter) -> None:
+        case = Case(receiver, kind)
+        for number in range(3):
+            case.write(number)
+            receiver.take()  # so that pictures lie in shared memory
+        for number in range(3, 6):
+            with suppress(Interruption), interrupter:
+                case.write(number)
+        for number in range(6, 9):
+            case.write(number)
+        assert set(range(6, 9)) <= set(case.taken)
+        if kind == "video":
+            routes = list(case.sender._routes.values())
+            deadline_s = time.monotonic() + 10
+            while any(route.in_ring for route in routes):
+                assert time.monotonic() < deadline_s
+                receiver.socket.poll(1)
+                receiver.take()
+                for route in routes:
+                    route.take_credits()
+            ring = case.sender._ring
+            assert ring is not None and len(ring._free) == ring._count, "a place in the ring is lost"
+        case.end()
+        case.check()
+
+    assert everywhere(FILES, interrupt, act) > 50
+
+
+@pytest.mark.parametrize("kind", ["audio", "video"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_exception_inside_the_sending_of_a_part_tears_nothing(receiver: Receiver, kind: str, gone: bool) -> None:
+    """Handlers run inside of pyzmq's calls too, before the part has gone or after."""
+    for number in itertools.count():
+        case = Case(receiver, kind)
+        left = itertools.count(number, -1)
+
+        def raising(send: Callable[..., Any], left: Iterator[int] = left) -> Callable[..., Any]:
+            def call(*given: Any) -> None:
+                now = next(left) == 0
+                if not now or gone:
+                    send(*given)
+                if now:
+                    raise Interruption
+
+            return call
+
+        for route in case.sender._routes.values():
+            route._send = raising(route._send)
+        interrupted = False
+        for each in range(6):
+            try:
+                case.write(each)
+            except Interruption:
+                interrupted = True
+        for route in case.sender._routes.values():
+            route._send = sockets.sending(route.socket)
+        case.write(6)
+        case.end()
+        case.check()
+        if not interrupted:
+            break
+    assert number > 5
+
+
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_the_end_of_stream_may_come_anywhere_in_a_write(receiver: Receiver, kind: str) -> None:
+    case: Case
+    ended: list[bool] = []
+
+    def handler() -> None:
+        before = list(case.taken)
+        beside(case.end)
+        receiver.until_ended(set(case.routes))  # at once: the handler may wait for the recording's end
+        case.taken, case.known = before, True
+        ended.append(True)
+
+    def act(interrupter: Interrupter) -> None:
+        nonlocal case
+        case = Case(receiver, kind)
+        for number in range(3):
+            case.write(number)
+            receiver.take()
+        taken = list(case.taken)
+        with interrupter:
+            case.write(3)
+        if not interrupter.done:
+            case.end()
+        else:
+            case.taken = taken
+            case.write(4)
+            assert 4 in case.refused
+        case.check()
+
+    assert everywhere(FILES, handler, act) > 30 and ended
+
+
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_a_handler_may_write_and_pause_and_start_anywhere_in_a_write(receiver: Receiver, kind: str) -> None:
+    case: Case
+
+    def handler() -> None:
+        case.write(100)  # of the same source: dropped, and counted, where the other one is in the midst
+        beside(lambda: case.sender.pause(case.routes[0], 0))
+        beside(lambda: case.sender.resume(case.routes[0], 0))
+        case.routes.append(f"{case.routes[0]}-later")
+        beside(lambda: case.open(case.routes[-1]))
+
+    def act(interrupter: Interrupter) -> None:
+        nonlocal case
+        case = Case(receiver, kind)
+        case.write(1)
+        with interrupter:
+            case.write(101)
+        case.write(102)
+        beside(case.end)
+        receiver.until_ended(set(case.routes))
+        for route in case.routes[:2]:
+            frames, end = receiver.frames[route], receiver.ends[route]
+            sound = b"".join(receiver.payloads[route])
+            there = [sound[at] for at in range(0, len(sound), len(case.payload(0)))]
+            missing = {1, 100, 101, 102} - set(there) - ({100} if not interrupter.done else set())
+            assert missing <= {100, 101}
+            assert end.count == len(frames) and len(there) == len(set(there))
+            counted = sum(end.dropped.values()) // case.units
+            assert missing - {101} == set(case.refused) & {100} and counted == (100 in missing)
+
+    assert everywhere(FILES, handler, act) > 30
+
+
+def blocks(receiver: Receiver, route: str) -> list[tuple[int, int, bool, int]]:
+    """Of each message: when captured, how many samples, whether muted, payload bytes."""
+    receiver.until_ended({route})
+    return [
+        (frame.captured_ns, frame.sample_count, frame.muted, len(payload))
+        for frame, payload in zip(receiver.frames[route], receiver.payloads[route], strict=True)
+    ]
+
+
+def sound(receiver: Receiver) -> tuple[FrameSender, str]:
+    case = Case(receiver, "audio")
+    case.sender.end(case.routes[1], 0)
+    return case.sender, case.routes[0]
+
+
+MS = S // 1000
+TEN = bytes(160)  # ms
+
+
+def test_what_is_muted_is_never_joined_with_what_is_not(receiver: Receiver) -> None:
+    sender, route = sound(receiver)
+    for number in range(6):
+        sender.muted = number in (1, 4, 5)
+        sender.send(Block(number * 10 * MS, TEN, 80))
+    sender.end(route, 0)
+    assert blocks(receiver, route) == [
+        (0, 80, False, 160), (10 * MS, 80, True, 0), (20 * MS, 160, False, 320), (40 * MS, 160, True, 0),
+    ]  # fmt: skip
+
+
+def test_only_blocks_that_follow_each_other_are_joined(receiver: Receiver) -> None:
+    """Up to 2 ms apart, or over each other, they do."""
+    sender, route = sound(receiver)
+    for at_ns in (0, 12 * MS, 24 * MS + 1, 32 * MS + 1, 42 * MS + 1, 60 * MS):
+        sender.send(Block(at_ns, TEN, 80))
+    sender.end(route, 0)
+    assert [(at_ns, count) for at_ns, count, _, _ in blocks(receiver, route)] == [
+        (0, 160), (24 * MS + 1, 240), (60 * MS, 80),
+    ]  # fmt: skip
+
+
+def test_a_pause_between_two_blocks_separates_them(receiver: Receiver) -> None:
+    sender, route = sound(receiver)
+    sender.send(Block(0, TEN, 80))
+    sender.pause(route, 5 * MS)
+    assert not sender.send(Block(5 * MS, TEN, 80))
+    sender.resume(route, 10 * MS)
+    sender.send(Block(10 * MS, TEN, 80))
+    sender.end(route, 0)
+    assert [(at_ns, count) for at_ns, count, _, _ in blocks(receiver, route)] == [(0, 80), (10 * MS, 80)]
+
+
+def test_a_block_that_has_no_credit_waits_for_nothing_and_is_counted(receiver: Receiver) -> None:
+    sender = FrameSender("audio")
+    sender.audio_format = ("s16", RATE, 1)
+    sender.prepare("tight/a", 0, 2, 10**6)
+    for number in range(12):
+        assert sender.send(Block(number * 20 * MS, TEN * 2, 160)) == (number < 4)
+    sender.open(
+        messages.RouteDescription(
+            route="tight/a", track="t", endpoint=receiver.endpoint, credit_frames=2, credit_bytes=10**6
+        )
+    )
+    sender.end("tight/a", 0)
+    assert [count for _, count, _, _ in blocks(receiver, "tight/a")] == [320, 320]
+    assert receiver.ends["tight/a"].dropped == {"queue_full": 8 * 160}
+
+
+def test_a_route_that_ends_before_it_is_open_sends_all_it_has_and_the_end(receiver: Receiver) -> None:
+    sender = FrameSender("video")
+    sender.prepare("early/v", 0, 10, 10**6)
+    assert sender.send(Picture(0, bytes(24 * 16 * 3 // 2), "i420", 24, 16))
+    sender.end("early/v", 1)
+    sender.end("early/v", 2)
+    assert not sender.send(Picture(2, bytes(24 * 16 * 3 // 2), "i420", 24, 16))
+    sender.open(
+        messages.RouteDescription(
+            route="early/v", track="t", endpoint=receiver.endpoint, credit_frames=10, credit_bytes=10**6
+        )
+    )
+    receiver.until_ended({"early/v"})
+    assert receiver.ends["early/v"].count == len(receiver.frames["early/v"]) == 1
+    assert not sender._routes

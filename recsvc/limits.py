@@ -82,8 +82,22 @@ AUDIO_GAP_NS = 20 * MS
 is clock jitter."""
 
 GAP_MAX_NS = 3600 * S
-"""A gap above this is a broken time stamp: it is counted; sound is not filled up, a picture that claims to be from
-the future follows the one before it."""
+"""A gap above this is another clock: it is counted, and frames go on where the ones before it ended. Not so where a
+picture really came so much later."""
+
+STAMP_EARLY_NS = S
+"""A frame that claims to be captured longer than this before ``start()`` is moved to ``start()`` and counted."""
+
+STAMP_JITTER_NS = 100 * MS
+"""Stamps of sound may be off by this without being doubted: the timeline deals with that. More is a jump."""
+
+JUMP_CONFIRM_FRAMES = 2
+"""A jump of the time stamps is believed once so many further frames go on from it; until then they wait. One wrong
+stamp is common, two that agree are not."""
+
+JUMP_ALONE_NS = 10 * S
+"""What stays unconfirmed, since nothing follows, is believed up to this jump (or twice the one before it): the last
+picture of a slide show, say. A wrong stamp makes a recording longer by no more than this."""
 
 AUDIO_DRIFT_NS = 5 * MS
 """Sound is resampled only once its clock has run away by this much: steady clocks stay exact to the sample, and

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from media import TICK_S, S, assert_accounted, counter_picture, decode, finished, tone
+from media import TICK_S, Decoded, S, assert_accounted, counter_picture, decode, finished, tone
 
 import recsvc
 
@@ -89,3 +89,81 @@ def test_blocks_that_come_late_and_are_stamped_by_their_arrival_end_no_recording
         [track] = recorder.statistics().tracks
         assert track.frames_accepted == track.frames_encoded == 1500 * 320
         assert len(decode(blob).samples) >= 1500 * 960
+
+
+MINUTES_NS = 600 * S
+
+
+def recorded(video_stamps: list[int], audio_stamps: list[int]) -> tuple[recsvc.RecordingStatistics, Decoded]:
+    """A recording of pictures, then of blocks of 20 ms of a tone, at these times after ``start()``."""
+    video, audio = recsvc.VideoSource(160, 120, when_full="wait"), recsvc.AudioSource(48_000, 1, when_full="wait")
+    recorder = recsvc.MediaRecorder(recsvc.MediaStream([video.track, audio.track]))
+    recorder.start()
+    begin_ns = time.monotonic_ns()
+    sound = tone(960 * len(audio_stamps)).reshape(-1, 960)
+    due = [(index * S // 25, "picture", index, stamp) for index, stamp in enumerate(video_stamps)]
+    due += [(index * S // 50, "sound", index, stamp) for index, stamp in enumerate(audio_stamps)]
+    for _, what, index, stamp_ns in sorted(due):
+        if what == "picture":
+            assert video.write(counter_picture(index), begin_ns + stamp_ns)
+        else:
+            assert audio.write(sound[index], begin_ns + stamp_ns)
+    decoded = decode(finished(recorder))
+    assert_accounted(recorder.statistics(), decoded)
+    assert decoded.counters == list(range(len(video_stamps)))
+    return recorder.statistics(), decoded
+
+
+def at_rate(count: int, rate: int, begin_ns: int = 0) -> list[int]:
+    return [begin_ns + index * S // rate for index in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("wrong_ns", "kinds"),
+    [(2 * MINUTES_NS, ["ahead"]), (-2 * MINUTES_NS, ["backward"]), (10**16, ["absurd"])],
+)
+def test_one_wrong_time_stamp_moves_its_own_frame_alone(wrong_ns: int, kinds: list[str]) -> None:
+    video, audio = at_rate(60, 25), at_rate(120, 50)
+    video[20] += wrong_ns
+    audio[50] += wrong_ns
+    statistics, decoded = recorded(video, audio)
+    assert [picture.at_s for picture in decoded.pictures] == pytest.approx(at_s(60, 25), abs=TICK_S)
+    assert len(decoded.samples) == 120 * 960
+    assert [list(track.timestamps_corrected) for track in statistics.tracks] == [kinds, kinds]
+
+
+def at_s(count: int, rate: int, begin_s: float = 0) -> list[float]:
+    return [begin_s + index / rate for index in range(count)]
+
+
+def test_a_clock_that_starts_again_is_placed_where_the_old_one_ended() -> None:
+    back_ns = -1700 * S
+    statistics, decoded = recorded(
+        at_rate(30, 25) + at_rate(30, 25, back_ns), at_rate(60, 50) + at_rate(60, 50, back_ns)
+    )
+    assert [picture.at_s for picture in decoded.pictures] == pytest.approx(at_s(60, 25), abs=TICK_S)
+    assert len(decoded.samples) == 120 * 960
+    assert [track.timestamps_corrected for track in statistics.tracks] == [{"restart": 1}, {"restart": 1}]
+
+
+@pytest.mark.parametrize("stale_ns", [-60 * S, -time.monotonic_ns()])
+def test_a_stale_first_frame_is_moved_to_the_start(stale_ns: int) -> None:
+    video, audio = at_rate(60, 25), at_rate(120, 50)
+    video[0] = audio[0] = stale_ns
+    statistics, decoded = recorded(video, audio)
+    times = [picture.at_s for picture in decoded.pictures]
+    # At start() where it is the recording's first, else when it came: the first interval is what is left of it.
+    assert 0 <= times[0] < times[1] and [at - times[1] for at in times[1:]] == pytest.approx(at_s(59, 25), abs=TICK_S)
+    assert times[-1] == pytest.approx(59 / 25, abs=0.3)
+    assert decoded.duration_s is not None and decoded.duration_s < 4
+    assert [track.timestamps_corrected for track in statistics.tracks] == [{"before_start": 1}, {"before_start": 1}]
+
+
+@pytest.mark.parametrize("gap_ns", [5 * S, 600 * S])
+def test_a_source_that_stalls_leaves_a_gap_of_that_length(gap_ns: int) -> None:
+    statistics, decoded = recorded(at_rate(10, 25) + at_rate(10, 25, gap_ns), at_rate(20, 50) + at_rate(20, 50, gap_ns))
+    times = [picture.at_s for picture in decoded.pictures]
+    assert times == pytest.approx(at_s(10, 25) + at_s(10, 25, gap_ns / S), abs=TICK_S)
+    assert len(decoded.samples) == 48 * (gap_ns // 10**6) + 20 * 960
+    assert statistics.tracks[0].timestamps_corrected == {}
+    assert statistics.tracks[1].timestamps_corrected == {"gap": 1}

@@ -287,7 +287,7 @@ def test_a_track_follows_its_clock(ppm: int, sample_rate: int) -> None:
     payload = bytes(2 * count)
     for index in range(total):
         header = frame(round(S + index * 10 * MS * slow), sample_rate, 1, "s16", count)
-        packets += track.encode(header, payload, 0)
+        packets += track.encode(header, payload)
     packets += track.drain(0)
     heard = output_samples(packets, track)
     assert track.first_ns is not None and track.end_ns is not None
@@ -310,7 +310,7 @@ def test_a_track_whose_format_changes_loses_nothing() -> None:
         channels, form = rng.randint(1, 6), rng.choice(["s16", "f32"])
         count = rng.randrange(1, rate // 20)
         payload = bytes(count * channels * (2 if form == "s16" else 4))
-        packets += track.encode(frame(at_ns + round(seconds * S), rate, channels, form, count), payload, 0)
+        packets += track.encode(frame(at_ns + round(seconds * S), rate, channels, form, count), payload)
         seconds += count / rate
         count_all += count
     packets += track.drain(0)
@@ -381,6 +381,6 @@ def test_the_level_is_that_of_the_greatest_value_either_way(
 ) -> None:
     name = {"h": "s16", "f": "f32"}[sample_format]
     track = make_track(48_000, 1, name)
-    track.encode(frame(S, 48_000, 1, name, len(values)), bytes(array.array(sample_format, values)), 0)
+    track.encode(frame(S, 48_000, 1, name, len(values)), bytes(array.array(sample_format, values)))
     assert track.statistics().level_dbfs == pytest.approx(level_dbfs, abs=0.01)
     track.close()

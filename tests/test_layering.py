@@ -28,6 +28,7 @@ PURE = (
     "wire.flow",
     "wire.messages",
     "encode.scheduler",
+    "encode.clock",
     "encode.drift",
     "encode.timeline",
 )

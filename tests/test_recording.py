@@ -269,13 +269,13 @@ def test_pushed_sound_and_pictures_keep_their_offset():
 
 
 def test_the_length_runs_to_the_stop_however_slow_the_pictures_come():
-    """A picture that could have lasted a second more ends with the recording."""
+    """A picture that could have lasted longer ends with the recording."""
     video, audio = recsvc.VideoSource(160, 120, when_full="wait"), recsvc.AudioSource(48_000, 1, when_full="wait")
     recorder = recsvc.MediaRecorder(recsvc.MediaStream([video.track, audio.track]))
     recorder.start()
-    base_ns = time.monotonic_ns() - 24 * S // 10
-    write_pictures(video, range(3), base_ns=base_ns, step_ns=S)
-    write_sound(audio, tone(48_000 * 24 // 10), 48_000, [4_800] * 24, base_ns=base_ns)
+    base_ns = time.monotonic_ns() - 96 * S // 100
+    write_pictures(video, range(3), base_ns=base_ns, step_ns=4 * S // 10)
+    write_sound(audio, tone(48_000 * 96 // 100), 48_000, [1_920] * 24, base_ns=base_ns)
     stopped_ns = time.monotonic_ns()
     blob = finished(recorder)
     assert blob.duration == pytest.approx((stopped_ns - base_ns) / S, abs=0.05)

@@ -78,7 +78,7 @@ def test_pictures_with_any_stamps_rise(given_frames: list[tuple[int, int, int, i
     timeline = VideoTimeline(rate)
     last_ns = None
     for captured_ns, paused_ns, _, _ in given_frames:
-        recorded_ns, expected_ns = timeline.place(captured_ns, paused_ns, captured_ns)
+        recorded_ns, expected_ns = timeline.place(captured_ns, paused_ns)
         assert last_ns is None or recorded_ns >= last_ns + TICK_NS
         assert expected_ns > 0
         last_ns = recorded_ns

@@ -154,6 +154,8 @@ class Worker:
             recording.stop_ns = request.at_ns
             self._finish_late(recording)
         elif isinstance(request, messages.CutRecording):
+            for name in recording.tracks:
+                self._push_waited(name)
             self._send(recording.cut(asked=True))
             if recording.complete:  # its frames took the shorter way
                 self._finish(recording)
@@ -243,7 +245,11 @@ class Worker:
         route.received += 1
         track.account.received += units_of(message)
         track.account.heard(message.dropped, message.counted)
-        self._scheduler.push(message.route, (message, payload))
+        ready = route.recording.arrived(message.route, message, payload)
+        if not ready and len(payload) > route.window_bytes // 4:  # its sender may have no room for another
+            ready = route.recording.waited(message.route)
+        for frame in ready:
+            self._scheduler.push(message.route, frame)
 
     def _accept_word(self, identity: bytes, route: _Route, message: Any) -> None:
         """A data message that is no frame."""
@@ -252,8 +258,14 @@ class Worker:
         elif isinstance(message, messages.Ring):
             self._map_ring(route, message)
         else:
+            self._push_waited(message.route)
             self._scheduler.push(message.route, (message, None))
             self._scheduler.stop(message.route)
+
+    def _push_waited(self, name: str, now_ns: int | None = None) -> None:
+        """Frames that wait for others to confirm their time stamps: all of them, or at ``now_ns`` those overdue."""
+        for frame in self._routes[name].recording.waited(name, now_ns):
+            self._scheduler.push(name, frame)
 
     def _map_ring(self, route: _Route, message: messages.Ring) -> None:
         """A route has one ring at a time; pictures that wait keep an older one mapped."""
@@ -375,6 +387,7 @@ class Worker:
             return
         self._idle_check_ns = now + IDLE_FLUSH_NS // 2
         for name, route in self._routes.items():
+            self._push_waited(name, now)
             if route.frames_done > route.frames_told:
                 self._tell_credit(name, route)
         for recording in list(self._recordings.values()):

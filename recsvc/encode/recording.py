@@ -10,16 +10,11 @@ from typing import Any
 
 from .. import mime
 from ..errors import name_of
-from ..limits import FIRST_FRAME_WAIT_NS, GAP_MAX_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S
+from ..limits import FIRST_FRAME_WAIT_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S
 from ..wire import messages
 from ..wire.messages import AudioFrame, BlobDescription, End, OpenRecording, RecordingStatistics, VideoFrame
 from . import mux
 from .tracks import OPUS_RATE, AudioTrack, MuxPacket, VideoTrack
-
-_OWN_CLOCK_NS = 10 * S
-"""A first frame that claims to be captured this long before ``start()``, or ``GAP_MAX_NS`` after now, comes from a
-source with a clock of its own (it counts from 0 or from 1970, say): the track's frames are then moved so that it
-stands at ``start()``, or now when another track was there before. Tracks that share such a clock move alike."""
 
 
 class Recording:
@@ -41,7 +36,6 @@ class Recording:
         self.commands = self.cuts = 0  # that the ends of stream spoke of
         self.cuts_done = 0
         self.stages: dict[str, int] = {}
-        self._offsets_ns: dict[str, int] = {}
         self._until_ns: int | None = None
         self._origin_ns: int | None = None
         self._held: list[MuxPacket] = []  # until the origin is known
@@ -54,16 +48,33 @@ class Recording:
         for track, route in zip(request.tracks, request.routes, strict=True):
             if track.kind == "video":
                 assert self.format.video_codec is not None
-                self.tracks[route] = self._pictures = VideoTrack(self.format.video_codec, track, request.options)
+                self.tracks[route] = self._pictures = VideoTrack(
+                    self.format.video_codec, track, request.options, self.started_ns
+                )
                 width, height = int(track.settings["width"]), int(track.settings["height"])
                 video = mux.VideoTrack(self.format.video_codec, width, height)
             else:
-                self.tracks[route] = self._sound = sound = AudioTrack(track, request.options)
+                self.tracks[route] = self._sound = sound = AudioTrack(track, request.options, self.started_ns)
                 audio = mux.AudioTrack(sound.output_channel_count, sound.pre_skip_samples, sound.sample_rate)
+        clocks = [track.clock for track in self.tracks.values()]
+        for clock in clocks:
+            clock.share(clocks)
         self._muxer = mux.Muxer(self.path, self.format.container, video=video, audio=audio)
         self._pieces = _Pieces(self.path)
 
     # --- frames -----------------------------------------------------------------------------------
+
+    def arrived(self, route: str, header: VideoFrame | AudioFrame, payload: Any) -> list[tuple[Any, Any]]:
+        """A frame has come. The headers and payloads that are to be encoded now: it may have to wait for the next ones,
+        and their capture times are on our clock and to be believed (``clock.FrameClock``)."""
+        length_ns = header.sample_count * S // header.sample_rate if isinstance(header, AudioFrame) else 0
+        clock, now_ns = self.tracks[route].clock, time.monotonic_ns()
+        return _at(clock.take((header, payload), header.captured_ns, header.paused_ns, length_ns, now_ns))
+
+    def waited(self, route: str, now_ns: int | None = None) -> list[tuple[Any, Any]]:
+        """Those that wait for others: all, as when nothing more comes; or at ``now_ns`` those that waited too long."""
+        clock = self.tracks[route].clock
+        return _at(clock.release() if now_ns is None else clock.overdue(now_ns))
 
     def encode(self, route: str, header: VideoFrame | AudioFrame, payload: Any, waiting: int = 0) -> bool:
         """Encodes one frame, of long sound a part, and writes the packets that are ready. Whether the frame is done:
@@ -73,13 +84,10 @@ class Recording:
         ``waiting``: how many more of this route pile up.
         """
         track = self.tracks[route]
-        offset_ns = self._offsets_ns.get(route)
-        if offset_ns is None:
-            offset_ns = self._offsets_ns[route] = self._offset_of(header.captured_ns)
         pictures = self._pictures
         if track is pictures:
             track.keep_up(waiting)
-        packets = track.encode(header, payload, offset_ns)  # type: ignore[arg-type]
+        packets = track.encode(header, payload)  # type: ignore[arg-type]
         if pictures is not None and track is not pictures:  # sound tells how far a picture without successor lies back
             packets += pictures.release((track.end_ns or 0) - 2 * VIDEO_HOLD_NS)
         self._write(packets)
@@ -89,14 +97,6 @@ class Recording:
     def reached_by(self, route: str) -> int | None:
         """Recorded time up to which a route's track is encoded."""
         return self.tracks[route].end_ns
-
-    def _offset_of(self, captured_ns: int) -> int:
-        """From the clock of a track to ours, by its first frame."""
-        now_ns = time.monotonic_ns()
-        for known_ns in (0, *self._offsets_ns.values()):
-            if self.started_ns - _OWN_CLOCK_NS <= captured_ns + known_ns <= now_ns + GAP_MAX_NS:
-                return known_ns
-        return (now_ns if self._offsets_ns else self.started_ns) - captured_ns
 
     def idle(self, now_ns: int) -> None:
         """To be called now and then: writes what is held once nothing has come for a while."""
@@ -296,6 +296,12 @@ def _noted(problems: list[Exception]) -> Iterator[None]:
         yield
     except Exception as problem:
         problems.append(problem)
+
+
+def _at(placed: list[tuple[tuple[Any, Any], int]]) -> list[tuple[Any, Any]]:
+    for (header, _), captured_ns in placed:
+        header.captured_ns = captured_ns
+    return [frame for frame, _ in placed]
 
 
 class _Pieces:

@@ -66,8 +66,8 @@ class VideoTimeline:
         self.last_ns: int | None = None
         self.corrected: dict[str, int] = {}
 
-    def place(self, captured_ns: int, paused_ns: int, now_ns: int) -> tuple[int, int]:
-        """``(recorded_ns, expected duration in ns)`` of the next frame, which came at ``now_ns``."""
+    def place(self, captured_ns: int, paused_ns: int) -> tuple[int, int]:
+        """``(recorded_ns, expected duration in ns)`` of the next frame."""
         recorded_ns = captured_ns - paused_ns
         if self.last_ns is not None:
             if recorded_ns < self.last_ns + TICK_NS:
@@ -76,9 +76,6 @@ class VideoTimeline:
                 )
                 self._count(kind)
                 recorded_ns = self.last_ns + TICK_NS
-            elif recorded_ns > self.last_ns + GAP_MAX_NS and captured_ns > now_ns:
-                self._count("absurd")
-                recorded_ns = self.last_ns + self._interval_ns
             self._interval_ns = min(max(recorded_ns - self.last_ns, TICK_NS), S)
         self.last_ns = recorded_ns
         return recorded_ns, self._interval_ns

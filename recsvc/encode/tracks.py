@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ from ..limits import AUDIO_MESSAGE_NS, AUDIO_TURN_NS, VIDEO_HOLD_NS, S
 from ..mime import VideoCodec
 from ..wire.messages import AudioFrame, RecordedTrack, RecordingOptions, TrackStatistics, VideoFrame
 from . import native
+from .clock import FrameClock
 from .spool import Written
 from .timeline import AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
 
@@ -71,7 +72,7 @@ class Account:
         self.encoded -= amount
         self.drop(cause, amount)
 
-    def statistics(self, kind: str, corrected: dict[str, int], level: float | None) -> TrackStatistics:
+    def statistics(self, kind: str, corrected: tuple[dict[str, int], ...], level: float | None) -> TrackStatistics:
         causes = dict(self.sender_dropped)
         for cause, amount in self.dropped.items():
             causes[cause] = causes.get(cause, 0) + amount
@@ -82,7 +83,7 @@ class Account:
             frames_encoded=self.encoded,
             frames_dropped=sum(causes.values()),
             dropped_by_cause=causes,
-            timestamps_corrected={**corrected, **self.sender_counted},
+            timestamps_corrected=dict(sum(map(Counter, (*corrected, self.sender_counted)), Counter())),
             level_dbfs=level,
         )
 
@@ -95,8 +96,9 @@ class VideoTrack:
     kind = "video"
     unfinished = False
 
-    def __init__(self, codec: VideoCodec, track: RecordedTrack, options: RecordingOptions) -> None:
+    def __init__(self, codec: VideoCodec, track: RecordedTrack, options: RecordingOptions, started_ns: int = 0) -> None:
         self.account = Account()
+        self.clock: FrameClock[Any] = FrameClock("video", started_ns, frame_rate=track.settings.get("frame_rate"))
         self.ended = False
         self._codec = codec
         self._bits_per_second = options.video_bits_per_second
@@ -109,13 +111,12 @@ class VideoTrack:
         self._pts_us = -1
         self.first_ns: int | None = None
 
-    def encode(self, header: VideoFrame, picture: Any, offset_ns: int) -> list[MuxPacket]:
+    def encode(self, header: VideoFrame, picture: Any) -> list[MuxPacket]:
         if header.paused_ns != self._paused_ns:
             self._paused_ns = header.paused_ns
             if header.since_ns:
-                self.leave_out(header.since_ns + offset_ns - header.paused_ns)
-        captured_ns = header.captured_ns + offset_ns
-        recorded_ns, expected_ns = self._timeline.place(captured_ns, header.paused_ns, time.monotonic_ns())
+                self.leave_out(header.since_ns - header.paused_ns)
+        recorded_ns, expected_ns = self._timeline.place(header.captured_ns, header.paused_ns)
         if self.first_ns is None:
             self.first_ns = recorded_ns
         if self._encoder is None:
@@ -189,7 +190,7 @@ class VideoTrack:
         return self._timeline.last_ns
 
     def statistics(self) -> TrackStatistics:
-        statistics = self.account.statistics(self.kind, self._timeline.corrected, None)
+        statistics = self.account.statistics(self.kind, (self.clock.corrected, self._timeline.corrected), None)
         return msgspec.structs.replace(statistics, speed_raised=self._speed.raised)
 
     def close(self) -> None:
@@ -203,8 +204,9 @@ class AudioTrack:
 
     kind = "audio"
 
-    def __init__(self, track: RecordedTrack, options: RecordingOptions) -> None:
+    def __init__(self, track: RecordedTrack, options: RecordingOptions, started_ns: int = 0) -> None:
         self.account = Account()
+        self.clock: FrameClock[Any] = FrameClock("audio", started_ns)
         self.ended = False
         self.sample_rate = int(track.settings["sample_rate"])
         """At the beginning; it may change from frame to frame."""
@@ -246,9 +248,9 @@ class AudioTrack:
         self._encoder.set_pre_skip(_PACKET_SAMPLES)
         return True
 
-    def encode(self, header: AudioFrame, samples: Any, offset_ns: int) -> list[MuxPacket]:
+    def encode(self, header: AudioFrame, samples: Any) -> list[MuxPacket]:
         """A block, with the silence of the gap before it; or, where that is long, ``AUDIO_TURN_NS`` of it."""
-        packets = [] if self.unfinished else self._begin(header, offset_ns)
+        packets = [] if self.unfinished else self._begin(header)
         room = self._left
         if room * S > 2 * AUDIO_MESSAGE_NS * header.sample_rate:
             room = AUDIO_TURN_NS * header.sample_rate // S
@@ -274,7 +276,7 @@ class AudioTrack:
             self._check_length()
         return [self._placed(packet) for packet in packets]
 
-    def _begin(self, header: AudioFrame, offset_ns: int) -> list[native.Packet]:
+    def _begin(self, header: AudioFrame) -> list[native.Packet]:
         """A block has come: how much silence it needs, and what its format and place change in the encoder."""
         packets = []
         if header.last:
@@ -284,7 +286,7 @@ class AudioTrack:
             packets += self._encoder.set_input(*form)
             self._form = form
         timeline = self._timeline
-        recorded = (header.captured_ns + offset_ns, header.paused_ns, header.sample_count)
+        recorded = (header.captured_ns, header.paused_ns, header.sample_count)
         self._silence, self._done = timeline.place(*recorded, header.sample_rate), 0
         self._left = self._silence + header.sample_count
         if timeline.stretch_ppm != self._stretch_ppm:
@@ -337,7 +339,7 @@ class AudioTrack:
     def statistics(self) -> TrackStatistics:
         """The level is that of the newest block, whose samples must not have changed since."""
         level_dbfs = None if self.ended else self._level_dbfs()
-        counted = self.account.statistics(self.kind, self._timeline.corrected, level_dbfs)
+        counted = self.account.statistics(self.kind, (self.clock.corrected, self._timeline.corrected), level_dbfs)
         return msgspec.structs.replace(counted, clock_drift_ppm=self._timeline.clock_drift_ppm)
 
     def close(self) -> None:

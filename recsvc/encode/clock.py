@@ -1,0 +1,269 @@
+"""Where a frame stands by its time stamp, and whether the stamp is to be believed. Pure logic.
+
+Stamps come from callers' clocks, which may count from anywhere, start again, or be wrong now and then. A stamp that
+goes on from the one before is believed as it is. One that jumps is believed when as much time went by until the frame
+came (a source that stalled), else only when the next frames confirm it: so long the frame waits here, before the
+scheduler. One wrong stamp moves its own frame alone; a clock that starts again is a new one, placed where the old one
+ended.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ..limits import (
+    GAP_MAX_NS,
+    IDLE_FLUSH_NS,
+    JUMP_ALONE_NS,
+    JUMP_CONFIRM_FRAMES,
+    MS,
+    STAMP_EARLY_NS,
+    STAMP_JITTER_NS,
+    VIDEO_DURATION_DEFAULT_NS,
+    S,
+)
+
+Item = TypeVar("Item")
+
+_SHARED_CLOCK_NS = 10 * S
+"""A track's first frame may lie this long before ``start()`` by the clock of another track, to be said to share it."""
+
+
+@dataclass(slots=True)
+class _Claim(Generic[Item]):
+    """A frame and what its stamp says. Times are less what was paused before it, by the stamps' clock or ours."""
+
+    item: Item
+    stamp_ns: int
+    paused_ns: int
+    length_ns: int
+    come_ns: int
+
+
+class FrameClock(Generic[Item]):
+    """Of one track: from its stamps to recorded time. Frames leave in the order in which they came, each once.
+
+    A first stamp long before ``start()`` or long after now belongs to a clock of its own, which is moved as a whole, to
+    ``start()``, or to now where another track was there before; tracks that share such a clock move alike. Should
+    the next frames be on our clock, that frame alone was wrong. Positions in the media begin at ``start()``, for all
+    tracks that have such from the same origin.
+    """
+
+    def __init__(self, kind: str, started_ns: int, *, is_media: bool = False, frame_rate: float | None = None) -> None:
+        """``is_media``: its stamps are positions in the media, which have nothing to do with the time that goes by."""
+        self._is_sound = kind == "audio"
+        self._is_media = is_media
+        self._started_ns = started_ns
+        self._interval_ns = round(S / frame_rate) if frame_rate else VIDEO_DURATION_DEFAULT_NS
+        self._others: list[FrameClock[Item]] = []
+        self._offset_ns: int | None = None  # from stamps to our clock
+        self._last_ns = 0  # where the last frame stands, how long it lasts, when it came
+        self._length_ns = 0
+        self._come_ns = 0
+        self._distance_ns = 0  # of the last two frames that were believed
+        self._moved: tuple[str, int] | None = None  # frames of a clock that seems to be the track's own, and why
+        self._held: deque[_Claim[Item]] = deque()
+        self._doubted: deque[int] = deque(maxlen=JUMP_CONFIRM_FRAMES)  # the newest stamps, if they were not believed
+        self._corrected: dict[str, int] = {}
+
+    def share(self, others: list[FrameClock[Item]]) -> None:
+        """The clocks of the recording's tracks, which may count alike."""
+        self._others = [other for other in others if other is not self]
+
+    @property
+    def corrected(self) -> dict[str, int]:
+        """How many stamps were not believed, by kind; a clock that starts again counts once."""
+        if self._moved is None or self._moved[1] != 1:
+            return self._corrected
+        sharing = (other for other in self._others if other._offset_ns == self._offset_ns)
+        if any(other._moved is not None and other._moved[1] > 1 for other in sharing):
+            return self._corrected
+        return {**self._corrected, self._moved[0]: 1}  # one frame makes no clock
+
+    @property
+    def holds(self) -> int:
+        """Frames that wait for others to confirm them."""
+        return len(self._held)
+
+    def take(self, item: Item, stamp_ns: int, paused_ns: int, length_ns: int, now_ns: int) -> list[tuple[Item, int]]:
+        """A frame has come at ``now_ns``; sound lasts ``length_ns``, that of a picture does not matter. The frames
+        that are not to wait any more, each with its capture time on our clock."""
+        self._held.append(_Claim(item, stamp_ns - paused_ns, paused_ns, length_ns, now_ns - paused_ns))
+        return self._settle(final=False)
+
+    def release(self) -> list[tuple[Item, int]]:
+        """All that waits: nothing more comes, or it cannot be waited for."""
+        return self._settle(final=True)
+
+    def overdue(self, now_ns: int) -> list[tuple[Item, int]]:
+        """All that waits, once nothing has come for a while."""
+        if (
+            self._held
+            and not self._is_media
+            and now_ns - self._held[-1].paused_ns - self._held[-1].come_ns >= IDLE_FLUSH_NS
+        ):
+            return self._settle(final=True)
+        return []
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _settle(self, *, final: bool) -> list[tuple[Item, int]]:
+        done: list[tuple[Item, int]] = []
+        while self._held:
+            at_ns = self._place(self._held[0], final)
+            if at_ns is None:
+                break
+            claim = self._held.popleft()
+            self._last_ns, self._come_ns = at_ns, claim.come_ns
+            self._length_ns = claim.length_ns if self._is_sound else self._interval_ns
+            if self._moved is not None:
+                self._moved = self._moved[0], self._moved[1] + 1
+            done.append((claim.item, at_ns + claim.paused_ns))
+        return done
+
+    def _place(self, claim: _Claim[Item], final: bool) -> int | None:
+        """Recorded time of the frame; ``None``: it has to wait."""
+        if self._offset_ns is None:
+            self._begin(claim)
+        assert self._offset_ns is not None
+        at_ns = claim.stamp_ns + self._offset_ns
+        if self._fits(at_ns) or self._time_went_by(claim, at_ns):
+            return self._believed(at_ns)
+        if self._offset_ns and self._is_ours(claim):
+            self._offset_ns = 0
+            if self._moved is not None:
+                self._count(*self._moved)
+                self._moved = None
+            return self._believed(claim.stamp_ns)
+        confirmed = self._confirmed(claim, at_ns, final)
+        if confirmed is None:
+            return None
+        if not confirmed:
+            return self._corrected_place(claim, at_ns)
+        if self._last_ns < at_ns <= self._expected_ns + GAP_MAX_NS:
+            return self._believed(at_ns)
+        self._count("restart" if at_ns < self._last_ns else "absurd")
+        at_ns = self._restart_ns(claim)
+        self._offset_ns = at_ns - claim.stamp_ns
+        return self._believed(at_ns)
+
+    def _begin(self, claim: _Claim[Item]) -> None:
+        """The first frame: which clock its stamp may be of, and where it is expected on that."""
+        stamp_ns, now_ns = claim.stamp_ns, claim.come_ns
+        begun = [other for other in self._others if other._offset_ns is not None]
+        self._come_ns, self._length_ns = now_ns, 0
+        if self._is_media:
+            self._begin_media(stamp_ns, [other for other in begun if other._is_media])
+            return
+        shared = {other._offset_ns for other in begun if other._offset_ns and not other._is_media}
+        if self._started_ns - STAMP_EARLY_NS <= stamp_ns <= now_ns + GAP_MAX_NS:
+            self._offset_ns, self._last_ns = 0, stamp_ns if stamp_ns <= now_ns + S else now_ns
+            return
+        self._moved = ("before_start" if stamp_ns < now_ns else "absurd", 0)
+        for offset_ns in shared:
+            if self._started_ns - _SHARED_CLOCK_NS <= stamp_ns + offset_ns <= now_ns + GAP_MAX_NS:
+                self._offset_ns, self._last_ns = offset_ns, stamp_ns + offset_ns
+                return
+        self._last_ns = now_ns if begun else self._started_ns
+        self._offset_ns = self._last_ns - stamp_ns
+
+    def _begin_media(self, stamp_ns: int, begun: list[FrameClock[Item]]) -> None:
+        self._last_ns = self._started_ns
+        for other in begun:
+            assert other._offset_ns is not None
+            shared_ns = stamp_ns + other._offset_ns
+            is_near = abs(shared_ns - other._last_ns) <= GAP_MAX_NS
+            self._last_ns = shared_ns if is_near else other._last_ns  # else it counts from elsewhere
+        self._offset_ns = self._last_ns - stamp_ns
+
+    @property
+    def _expected_ns(self) -> int:
+        return self._last_ns + self._length_ns
+
+    def _fits(self, at_ns: int) -> bool:
+        """Whether it goes on from the frame before, up to the usual jitter."""
+        if self._is_sound:
+            return self._last_ns - STAMP_JITTER_NS <= at_ns <= self._expected_ns + STAMP_JITTER_NS
+        return self._last_ns <= at_ns <= self._expected_ns + self._length_ns
+
+    def _time_went_by(self, claim: _Claim[Item], at_ns: int) -> bool:
+        """Whether the frame came about as long after the one before as their stamps say: the source had stalled."""
+        jump_ns = at_ns - self._last_ns
+        if jump_ns <= 0 or self._is_media or self._is_sound and jump_ns > GAP_MAX_NS:
+            return False
+        return 4 * (claim.come_ns - self._come_ns) >= 3 * jump_ns
+
+    def _is_ours(self, claim: _Claim[Item]) -> bool:
+        """Whether a track that was moved is on our clock by now: what came before it was old, or had wrong stamps."""
+        earliest_ns = max(self._last_ns, self._started_ns) - S
+        return not self._is_media and earliest_ns <= claim.stamp_ns <= claim.come_ns + S
+
+    def _confirmed(self, claim: _Claim[Item], at_ns: int, final: bool) -> bool | None:
+        """Whether the frames after it go on from its stamp, or from those before; ``None``: too few have come."""
+        assert self._offset_ns is not None
+        followers = sum(
+            self._follows(at_ns, stamp_ns + self._offset_ns)
+            for stamp_ns in self._doubted
+            if (stamp_ns + self._offset_ns < self._last_ns) == (at_ns < self._last_ns)
+        )
+        since_ns = 0
+        for index in range(1, len(self._held)):
+            since_ns += self._held[index - 1].length_ns if self._is_sound else self._interval_ns
+            other_ns = self._held[index].stamp_ns + self._offset_ns
+            if self._returns(at_ns, other_ns, since_ns) or not self._follows(other_ns, at_ns):
+                return False
+            followers += 1
+        if followers >= JUMP_CONFIRM_FRAMES:
+            return True
+        if final:
+            return followers > 0 or 0 < at_ns - self._expected_ns <= max(JUMP_ALONE_NS, 2 * self._distance_ns)
+        return None
+
+    def _returns(self, at_ns: int, other_ns: int, since_ns: int) -> bool:
+        """Whether another frame, ``since_ns`` after the one in doubt, stands rather where that was expected."""
+        if not self._is_sound and at_ns > self._last_ns:  # pictures may be far apart, but their times rise
+            return self._last_ns <= other_ns < at_ns
+        return abs(other_ns - self._expected_ns - since_ns) < abs(other_ns - at_ns - since_ns)
+
+    def _follows(self, later_ns: int, earlier_ns: int) -> bool:
+        return later_ns >= earlier_ns - (STAMP_JITTER_NS if self._is_sound else 0)
+
+    def _restart_ns(self, claim: _Claim[Item]) -> int:
+        """Where a clock that starts again begins: with another track's that started again before, else where the old
+        one ended. Unless the source kept pace with time and then was silent: then so much later."""
+        expected_ns = self._expected_ns
+        for other in self._others:
+            if other._offset_ns is not None and other._is_media == self._is_media:
+                shared_ns = claim.stamp_ns + other._offset_ns
+                if -min(self._length_ns // 2, 20 * MS) <= shared_ns - expected_ns <= S:
+                    return shared_ns
+        waited_ns = claim.come_ns - self._come_ns
+        if not self._is_media and abs(self._come_ns - self._last_ns) <= 2 * S and waited_ns > self._length_ns + S:
+            return self._last_ns + waited_ns
+        return expected_ns
+
+    def _believed(self, at_ns: int) -> int:
+        self._doubted.clear()
+        if self._length_ns:  # not the first
+            self._distance_ns = max(at_ns - self._last_ns, 0)
+            # One far jump is no new rate.
+            self._interval_ns = min(max(self._distance_ns, self._interval_ns // 2, MS), 2 * self._interval_ns, S)
+        return at_ns
+
+    def _corrected_place(self, claim: _Claim[Item], at_ns: int) -> int:
+        """Where a frame goes whose stamp is wrong: behind the one before, and not beyond the next that is right."""
+        ahead_ns = at_ns - self._expected_ns
+        self._count("backward" if at_ns < self._last_ns else "absurd" if ahead_ns > GAP_MAX_NS else "ahead")
+        self._doubted.append(claim.stamp_ns)
+        step_ns = self._length_ns
+        for index in range(1, 0 if self._is_sound else len(self._held)):
+            room_ns = self._held[index].stamp_ns + (self._offset_ns or 0) - self._last_ns
+            if room_ns > 0:
+                step_ns = min(step_ns, room_ns // (index + 1))
+                break
+        return self._last_ns + step_ns
+
+    def _count(self, kind: str, amount: int = 1) -> None:
+        self._corrected[kind] = self._corrected.get(kind, 0) + amount

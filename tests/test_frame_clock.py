@@ -1,0 +1,336 @@
+"""Where frames are put by their time stamps: which jumps are believed, and what becomes of the others."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from test_time_stamps import RANDOM, frames
+
+from recsvc.encode.clock import FrameClock
+from recsvc.encode.timeline import TICK_NS, AudioTimeline, VideoTimeline
+from recsvc.limits import AUDIO_STRETCH_PPM_MAX, GAP_MAX_NS, IDLE_FLUSH_NS, JUMP_ALONE_NS, MS, S
+
+UP_NS = 2100 * S
+"""When ``start()`` was called: on a machine that has been up for 35 minutes."""
+PICTURE_NS = 40 * MS
+BLOCK_NS = 20 * MS
+MINUTES_NS = 600 * S
+
+
+class Feed:
+    """Gives a clock frames, numbered, and keeps what comes out. ``now_ns`` stands still unless told."""
+
+    def __init__(self, kind: str = "video", *, is_media: bool = False, frame_rate: float | None = 25) -> None:
+        self.clock: FrameClock[int] = FrameClock(kind, UP_NS, is_media=is_media, frame_rate=frame_rate)
+        self.length_ns = BLOCK_NS if kind == "audio" else 0
+        self.now_ns = UP_NS
+        self.count = 0
+        self.out: list[tuple[int, int]] = []
+
+    def give(self, stamps: Iterable[int], *, live: bool = False, paused_ns: int = 0) -> Feed:
+        """``live``: each comes when its stamp says."""
+        for stamp_ns in stamps:
+            if live:
+                self.now_ns = stamp_ns
+            self.out += self.clock.take(self.count, stamp_ns, paused_ns, self.length_ns, self.now_ns)
+            self.count += 1
+        return self
+
+    def end(self) -> list[int]:
+        """Milliseconds after ``start()`` of all frames."""
+        self.out += self.clock.release()
+        assert [number for number, _ in self.out] == list(range(self.count))
+        return [(at_ns - UP_NS) // MS for _, at_ns in self.out]
+
+
+def steady(count: int, begin_ns: int = UP_NS, step_ns: int = PICTURE_NS) -> list[int]:
+    return [begin_ns + index * step_ns for index in range(count)]
+
+
+def in_ms(count: int, step_ms: int = 40, begin_ms: int = 0) -> list[int]:
+    return [begin_ms + index * step_ms for index in range(count)]
+
+
+# ---- one wrong stamp -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong_ns", [MINUTES_NS, 20 * 60 * S, 2 * S, 200 * MS, 2 * GAP_MAX_NS, 2**62])
+@pytest.mark.parametrize("which", [1, 5, 10, 29])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("kind", ["audio", "video"])
+@pytest.mark.parametrize("live", [False, True])
+def test_a_single_wrong_stamp_moves_its_own_frame_alone(
+    kind: str, wrong_ns: int, which: int, sign: int, live: bool
+) -> None:
+    step_ns = PICTURE_NS if kind == "video" else BLOCK_NS
+    feed = Feed(kind)
+    for index, stamp_ns in enumerate(steady(30, step_ns=step_ns)):
+        feed.now_ns = stamp_ns if live else UP_NS
+        feed.give([min(stamp_ns + sign * wrong_ns, 2**62) if index == which else stamp_ns])
+    placed = feed.end()
+    expected = in_ms(30, step_ns // MS)
+    if which == 29 and sign > 0 and wrong_ns <= JUMP_ALONE_NS:  # nothing contradicts the last one
+        assert placed[:29] == expected[:29] and feed.clock.corrected == {}
+    else:
+        assert placed == expected
+        assert sum(feed.clock.corrected.values()) == 1
+
+
+def test_every_other_stamp_may_be_wrong() -> None:
+    feed = Feed().give([UP_NS, UP_NS + 40 * MS, 2**61, UP_NS + 120 * MS, 2**61 + 40 * MS, UP_NS + 200 * MS])
+    assert feed.end() == in_ms(6)
+    assert feed.clock.corrected == {"absurd": 2}
+
+
+def test_two_wrong_stamps_that_agree_are_no_confirmation() -> None:
+    stamps = steady(20)
+    stamps[7] += MINUTES_NS
+    stamps[8] += MINUTES_NS
+    feed = Feed().give(stamps)
+    assert feed.end() == in_ms(20)
+    assert feed.clock.corrected == {"ahead": 2}
+
+
+def test_a_first_frame_from_the_future_is_wrong_when_the_next_are_not() -> None:
+    for kind, step_ns in (("video", PICTURE_NS), ("audio", BLOCK_NS)):
+        stamps = steady(10, step_ns=step_ns)
+        feed = Feed(kind).give([stamps[0] + MINUTES_NS, *stamps[1:]])
+        assert feed.end()[1:] == in_ms(10, step_ns // MS)[1:]
+        assert sum(feed.clock.corrected.values()) == 1
+        assert 0 <= feed.end()[0] <= step_ns // MS
+
+
+# ---- real gaps -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gap_ns", [300 * MS, 5 * S, MINUTES_NS, GAP_MAX_NS - S])
+@pytest.mark.parametrize("kind", ["audio", "video"])
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("after", [1, 2, 10])
+def test_a_source_that_stalls_and_goes_on(kind: str, gap_ns: int, live: bool, after: int) -> None:
+    step_ns = PICTURE_NS if kind == "video" else BLOCK_NS
+    feed = Feed(kind).give(
+        [*steady(10, step_ns=step_ns), *steady(after, UP_NS + 10 * step_ns + gap_ns, step_ns)], live=live
+    )
+    if after == 1 and not live and gap_ns > JUMP_ALONE_NS:
+        return  # nobody confirms it
+    step_ms = step_ns // MS
+    assert feed.end() == in_ms(10, step_ms) + in_ms(after, step_ms, 10 * step_ms + gap_ns // MS)
+    assert feed.clock.corrected == {}
+
+
+def test_what_time_confirms_waits_for_nothing() -> None:
+    feed = Feed().give(steady(3), live=True).give([UP_NS + 5 * 3600 * S], live=True)
+    assert not feed.clock.holds
+    feed = Feed("audio").give(steady(3, step_ns=BLOCK_NS), live=True).give([UP_NS + 5 * S], live=True)
+    assert not feed.clock.holds
+
+
+def test_pictures_in_real_time_wait_for_nothing_whatever_their_rate() -> None:
+    rng = random.Random(1)
+    feed, at_ns = Feed(frame_rate=None), UP_NS
+    for _ in range(500):
+        at_ns += rng.choice([1, 33, 40, 200, 5000]) * MS
+        feed.now_ns = at_ns + rng.randrange(8) * MS
+        feed.give([at_ns])
+        assert not feed.clock.holds
+    assert feed.clock.corrected == {}
+
+
+def test_a_slide_show_pushed_at_once_keeps_its_times() -> None:
+    assert Feed().give(steady(6, step_ns=20 * S)).end() == in_ms(6, 20_000)
+    assert Feed().give([UP_NS, UP_NS + 7 * S]).end() == [0, 7000]
+
+
+def test_a_gap_of_more_than_an_hour_is_another_clock() -> None:
+    for kind in ("audio", "video"):
+        step_ns = PICTURE_NS if kind == "video" else BLOCK_NS
+        feed = Feed(kind).give([*steady(5, step_ns=step_ns), *steady(5, UP_NS + 2 * GAP_MAX_NS, step_ns)])
+        assert feed.end() == in_ms(10, step_ns // MS)
+        assert feed.clock.corrected == {"absurd": 1}
+
+
+# ---- a clock that starts again ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("back_to_ns", [0, 1, UP_NS, UP_NS - 5 * S, UP_NS + 200 * MS, -S])
+@pytest.mark.parametrize("kind", ["audio", "video"])
+@pytest.mark.parametrize("after", [2, 3, 20])
+def test_a_clock_that_starts_again_goes_on_where_the_old_one_ended(kind: str, back_to_ns: int, after: int) -> None:
+    step_ns = PICTURE_NS if kind == "video" else BLOCK_NS
+    feed = Feed(kind).give(steady(30, step_ns=step_ns)).give(steady(after, back_to_ns, step_ns))
+    assert feed.end() == in_ms(30 + after, step_ns // MS)
+    assert feed.clock.corrected == {"restart": 1}
+
+
+def test_a_clock_may_start_again_many_times() -> None:
+    feed = Feed()
+    for _ in range(5):
+        feed.give(steady(20, 0))
+    assert feed.end() == in_ms(100)
+    assert feed.clock.corrected == {"restart": 4}
+
+
+def test_a_live_source_that_is_silent_before_it_starts_again_stays_in_time() -> None:
+    """A camera that takes 30 s to boot: sound goes on meanwhile, and they stay together."""
+    feed = Feed().give(steady(25), live=True)
+    for index in range(5):
+        feed.now_ns = UP_NS + 31 * S + index * PICTURE_NS
+        feed.give([7 * S + index * PICTURE_NS])
+    assert feed.end() == in_ms(25) + in_ms(5, begin_ms=31_000)
+
+
+def test_sound_and_pictures_of_one_clock_start_again_together() -> None:
+    video, audio = Feed(), Feed("audio")
+    for feed in (video, audio):
+        feed.clock.share([video.clock, audio.clock])
+    video.give(steady(10)).give(steady(5, 7 * S + 10 * MS))
+    audio.give(steady(20, step_ns=BLOCK_NS)).give(steady(10, 7 * S, BLOCK_NS))
+    assert video.end()[10:] == in_ms(5, 40, 400)
+    assert audio.end()[20:] == in_ms(10, 20, 390)
+
+
+def test_pictures_that_were_paused_with_a_clock_that_knows_nothing_of_it() -> None:
+    feed = Feed().give(steady(10)).give(steady(10, UP_NS + 400 * MS), paused_ns=7 * S)
+    assert [at - 7000 * (n >= 10) for n, at in enumerate(feed.end())] == in_ms(20)
+
+
+def test_sound_that_comes_in_bursts_is_no_clock_that_starts_again() -> None:
+    """Stamped by its arrival: a second late, then all that had piled up."""
+    feed, at_ns = Feed("audio"), UP_NS
+    for _ in range(10):
+        stamps = [at_ns + n * MS // 10 for n in range(50)]
+        feed.give(stamps, live=True)
+        assert not feed.clock.holds
+        at_ns += S
+    assert feed.clock.corrected == {}
+
+
+# ---- the first frame -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first_ns", [0, UP_NS - 60 * S, UP_NS - 1001 * MS, -(2**62)])
+@pytest.mark.parametrize("stale", [1, 3])
+@pytest.mark.parametrize("kind", ["audio", "video"])
+@pytest.mark.parametrize("live", [False, True])
+def test_stale_first_frames_do_not_decide_for_those_after_them(
+    kind: str, first_ns: int, stale: int, live: bool
+) -> None:
+    step_ns = PICTURE_NS if kind == "video" else BLOCK_NS
+    feed = Feed(kind).give(steady(stale, first_ns, step_ns))
+    feed.give(steady(20, UP_NS + stale * step_ns, step_ns), live=live)
+    assert feed.end() == in_ms(20 + stale, step_ns // MS)
+    assert feed.clock.corrected == {"before_start": stale}
+
+
+def test_the_only_frame_of_all_is_moved_to_the_start_and_counted() -> None:
+    feed = Feed().give([0])
+    assert feed.end() == [0] and feed.clock.corrected == {"before_start": 1}
+
+
+def test_up_to_a_second_before_the_start_is_believed() -> None:
+    assert Feed().give([UP_NS - S, UP_NS]).end() == [-1000, 0]
+    assert Feed().give([UP_NS - S - 1, UP_NS]).end() == [0, 0]
+
+
+@pytest.mark.parametrize("begin_ns", [0, 1_700_000_000 * S, -5 * S])
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_a_clock_of_its_own_is_moved_as_a_whole(kind: str, begin_ns: int) -> None:
+    step_ns = PICTURE_NS if kind == "video" else BLOCK_NS
+    feed = Feed(kind).give(steady(20, begin_ns, step_ns))
+    assert feed.end() == in_ms(20, step_ns // MS)
+    assert feed.clock.corrected == {}
+
+
+def test_tracks_that_share_a_clock_keep_their_distance() -> None:
+    video, audio = Feed(), Feed("audio")
+    for feed in (video, audio):
+        feed.clock.share([video.clock, audio.clock])
+    video.give(steady(5, 0))
+    audio.give(steady(5, 130 * MS, BLOCK_NS))
+    assert video.end() == in_ms(5) and audio.end() == in_ms(5, 20, 130)
+
+
+# ---- waiting ---------------------------------------------------------------------------------------
+
+
+def test_what_waits_goes_on_when_nothing_comes() -> None:
+    feed = Feed().give(steady(5)).give([UP_NS + MINUTES_NS])
+    assert feed.clock.overdue(feed.now_ns + IDLE_FLUSH_NS - 1) == []
+    assert feed.clock.overdue(feed.now_ns + IDLE_FLUSH_NS) == [(5, UP_NS + 5 * PICTURE_NS)]
+
+
+def test_frames_that_come_one_by_one_confirm_a_jump_too() -> None:
+    """A simulation that takes its time with each picture: those that could wait no more are remembered."""
+    feed = Feed().give(steady(5))
+    for stamp_ns in steady(10, UP_NS + MINUTES_NS):
+        feed.now_ns += S
+        feed.give([stamp_ns])
+        feed.out += feed.clock.overdue(feed.now_ns + IDLE_FLUSH_NS)
+    assert feed.end()[6:] == in_ms(9, begin_ms=MINUTES_NS // MS + 40)
+    assert feed.clock.corrected == {"ahead": 1}
+
+
+# ---- positions in the media ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("begin_ns", [0, -5 * S, UP_NS, 10**18])
+@pytest.mark.parametrize("pace", [0.01, 1, 100])
+def test_positions_in_the_media_count_from_anywhere_at_any_pace(begin_ns: int, pace: float) -> None:
+    feed = Feed(is_media=True)
+    for number, stamp_ns in enumerate([*steady(10, begin_ns), *steady(10, begin_ns + 5 * S)]):
+        feed.now_ns = UP_NS + round(number * PICTURE_NS * pace)
+        feed.give([stamp_ns])
+        feed.out += feed.clock.overdue(feed.now_ns + 100 * S)
+    assert feed.end() == in_ms(10) + in_ms(10, begin_ms=5000)
+    assert feed.clock.corrected == {}
+
+
+def test_media_tracks_share_their_origin() -> None:
+    video, audio = Feed(is_media=True), Feed("audio", is_media=True)
+    for feed in (video, audio):
+        feed.clock.share([video.clock, audio.clock])
+    assert video.give(steady(5, 10 * S)).end() == in_ms(5)
+    assert audio.give(steady(5, 10 * S - 60 * MS, BLOCK_NS)).end() == in_ms(5, 20, -60)
+
+
+# ---- anything --------------------------------------------------------------------------------------
+
+
+@RANDOM
+@given(frames(), st.sampled_from(["audio", "video"]), st.booleans(), st.randoms(use_true_random=False))
+def test_any_stamps_lose_no_frame_and_make_a_file_of_the_medias_length(
+    given_frames: list[tuple[int, int, int, int]], kind: str, is_media: bool, rng: random.Random
+) -> None:
+    clock: FrameClock[int] = FrameClock(kind, UP_NS, is_media=is_media)
+    sound, film = AudioTimeline(given_frames[0][3]), VideoTimeline(None)
+    now_ns, out = UP_NS, []
+    for number, (captured_ns, paused_ns, count, rate) in enumerate(given_frames):
+        now_ns += rng.choice([0, 20 * MS, S])
+        length_ns = count * S // rate if kind == "audio" else 0
+        out += clock.take(number, captured_ns, paused_ns, length_ns, now_ns)
+        if rng.random() < 0.02:
+            out += clock.overdue(now_ns + S)
+        assert clock.holds <= 2
+    out += clock.release()
+    assert [number for number, _ in out] == list(range(len(given_frames)))
+    media_ns, last_ns = 0.0, None
+    for number, at_ns in out:
+        _, paused_ns, count, rate = given_frames[number]
+        if kind == "audio":
+            silence = sound.place(at_ns, paused_ns, count, rate)
+            assert 0 <= silence * S <= GAP_MAX_NS * rate
+            media_ns += (silence + count) * S / rate
+        else:
+            recorded_ns, _ = film.place(at_ns, paused_ns)
+            assert last_ns is None or TICK_NS <= recorded_ns - last_ns <= GAP_MAX_NS or recorded_ns <= now_ns
+            last_ns = recorded_ns
+    if kind == "audio":
+        assert sound.first_ns is not None and sound.end_ns is not None
+        slack_ns = media_ns * AUDIO_STRETCH_PPM_MAX * 1e-6 + len(given_frames)
+        assert abs(sound.end_ns - sound.first_ns - media_ns) <= slack_ns
+    assert set(clock.corrected) <= {"ahead", "absurd", "backward", "restart", "before_start"}

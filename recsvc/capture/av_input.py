@@ -128,7 +128,7 @@ class InputSource:
 
     def flush(self, until_ns: int) -> None:
         """Real-time file: delivers at once. ``pace=max``: nothing to do. Live stream: waits for what is
-        under way, at most ``live.LIVE_FLUSH_S``.
+        under way, at most ``live.LIVE_FLUSH_NS``.
         """
         if self._started:
             self._delivery.flush(until_ns)

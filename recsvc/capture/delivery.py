@@ -25,9 +25,20 @@ AHEAD_NS = 250_000_000
 # How real time sound is handed on: as often as a device would.
 BLOCK_NS = 10_000_000
 # A flush waits for a reader that is behind real time no longer than this.
-PLAYOUT_FLUSH_S = 0.2
+PLAYOUT_FLUSH_NS = 200_000_000
 # How often a source with pace=max looks whether it was closed while no recording wants it.
 WANTED_POLL_S = 0.1
+
+
+class Clock:
+    """The time and the waiting of a delivery; tests have one that they move."""
+
+    def now_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def wait(self, changed: threading.Condition, until_ns: int | None) -> bool:
+        """Waits, at most until then, for ``changed``, which the caller holds; ``False`` when the time was over."""
+        return changed.wait(None if until_ns is None else (until_ns - time.monotonic_ns()) / SECOND_NS)
 
 
 class Delivery(Protocol):
@@ -44,7 +55,9 @@ class Delivery(Protocol):
 class Base:
     """The sinks by kind, their formats, and closing."""
 
-    def __init__(self, tracks: list[TrackInfo]) -> None:
+    def __init__(self, tracks: list[TrackInfo], clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self.changed = threading.Condition()
         self.sinks: Mapping[str, Sink] = {}
         self.closing = threading.Event()
         self.kinds = [track.kind for track in tracks]
@@ -53,6 +66,12 @@ class Base:
         self.sound = sound if isinstance(sound, AudioFormat) else AudioFormat(48_000, 1, "s16")
         self.film = film if isinstance(film, VideoFormat) else VideoFormat(1, 1, "i420", None)
         self.interval_ns = int(SECOND_NS / (self.film.frame_rate or 30.0))
+
+    def close(self) -> None:
+        """Wakes whoever waits."""
+        self.closing.set()
+        with self.changed:
+            self.changed.notify_all()
 
     def give_audio(self, captured_ns: int, samples: bytes | memoryview) -> None:
         if (sink := self.sinks.get("audio")) is not None:
@@ -79,12 +98,11 @@ class _Sound(NamedTuple):
 
 class Playout(Base):
     """Real time. ``flush`` delivers at once what is due, sound cut at the sample; it waits at most
-    ``PLAYOUT_FLUSH_S``, and only when the reader is behind.
+    ``PLAYOUT_FLUSH_NS``, and only when the reader is behind.
     """
 
-    def __init__(self, tracks: list[TrackInfo]) -> None:
-        super().__init__(tracks)
-        self._changed = threading.Condition()
+    def __init__(self, tracks: list[TrackInfo], clock: Clock | None = None) -> None:
+        super().__init__(tracks, clock)
         self._sound: deque[_Sound] = deque()
         self._film: deque[tuple[int, bytes | memoryview]] = deque()
         self._start_ns = 0
@@ -96,69 +114,65 @@ class Playout(Base):
 
     def begin(self, sinks: Mapping[str, Sink]) -> None:
         self.sinks = sinks
-        self._start_ns = self._read_until_ns = time.monotonic_ns()
+        self._start_ns = self._read_until_ns = self.clock.now_ns()
         self._end_ns = dict.fromkeys(self.kinds, self._start_ns)
         self._thread = threading.Thread(target=self._run, name="capture playout", daemon=True)
         self._thread.start()
 
     def audio(self, media_ns: int, samples: bytes) -> None:
         captured_ns = self._start_ns + media_ns
-        with self._changed:
+        with self.changed:
             self._await_room(captured_ns)
             self._sound.append(_Sound(captured_ns, 0, memoryview(samples)))
             self._came("audio", captured_ns, captured_ns + self.audio_ns(samples))
 
     def video(self, media_ns: int, picture: bytes | memoryview) -> None:
         captured_ns = self._start_ns + media_ns
-        with self._changed:
+        with self.changed:
             self._await_room(captured_ns)
             self._film.append((captured_ns, picture))
             self._came("video", captured_ns, captured_ns + self.interval_ns)
 
     def end(self, error: Exception | None = None) -> None:
-        with self._changed:
+        with self.changed:
             self._complete, self._error = True, error
-            self._changed.notify_all()
+            self.changed.notify_all()
 
     def flush(self, until_ns: int) -> None:
-        deadline_s = time.monotonic() + PLAYOUT_FLUSH_S
-        until_ns = min(until_ns, time.monotonic_ns())
-        with self._changed:
+        now_ns = self.clock.now_ns()
+        deadline_ns, until_ns = now_ns + PLAYOUT_FLUSH_NS, min(until_ns, now_ns)
+        with self.changed:
             while not (self._complete or self.closing.is_set() or self._read_until_ns > until_ns):
-                if not self._changed.wait(deadline_s - time.monotonic()):
+                if not self.clock.wait(self.changed, deadline_ns):
                     break
             if not self.closing.is_set():
                 self._deliver(until_ns, partial=True)
 
     def close(self) -> None:
-        self.closing.set()
-        with self._changed:
-            self._changed.notify_all()
+        super().close()
         if self._thread not in (None, threading.current_thread()):
             self._thread.join()  # it waits on nothing but the condition, and for a sink's call
 
     def _await_room(self, captured_ns: int) -> None:
         while not self.closing.is_set():
-            early_ns = captured_ns - AHEAD_NS - time.monotonic_ns()
-            if early_ns <= 0:
+            if captured_ns - AHEAD_NS <= self.clock.now_ns():
                 return
-            self._changed.wait(early_ns / SECOND_NS)
+            self.clock.wait(self.changed, captured_ns - AHEAD_NS)
 
     def _came(self, kind: str, captured_ns: int, end_ns: int) -> None:
         self._read_until_ns = max(self._read_until_ns, captured_ns)
         self._end_ns[kind] = max(self._end_ns[kind], end_ns)
-        self._changed.notify_all()
+        self.changed.notify_all()
 
     def _run(self) -> None:
-        with self._changed:
+        with self.changed:
             while not self.closing.is_set():
-                self._deliver(time.monotonic_ns(), partial=False)
+                self._deliver(self.clock.now_ns(), partial=False)
                 if not self._end_ns:
                     return
                 due_ns = self._due_ns()
-                wait_s = None if due_ns is None else (due_ns - time.monotonic_ns()) / SECOND_NS
-                if wait_s is None or wait_s > 0:
-                    self._changed.wait(wait_s)
+                if due_ns is None or due_ns > self.clock.now_ns():
+                    self.clock.wait(self.changed, due_ns)
 
     def _due_ns(self) -> int | None:
         due = [self._film[0][0]] if self._film else []
@@ -209,8 +223,8 @@ class Unpaced(Base):
     what has been captured is what has been delivered.
     """
 
-    def __init__(self, tracks: list[TrackInfo]) -> None:
-        super().__init__(tracks)
+    def __init__(self, tracks: list[TrackInfo], clock: Clock | None = None) -> None:
+        super().__init__(tracks, clock)
         self._start_ns: int | None = None
 
     def begin(self, sinks: Mapping[str, Sink]) -> None:
@@ -232,13 +246,10 @@ class Unpaced(Base):
     def flush(self, until_ns: int) -> None:
         pass
 
-    def close(self) -> None:
-        self.closing.set()
-
     def _wanted(self) -> bool:
         """Waits until a recording wants frames, which is media time 0; ``False`` when closed before."""
         while self._start_ns is None and not self.closing.is_set():
             sinks = list(self.sinks.values())
             if not sinks or any(sink.wait_wanted(WANTED_POLL_S / len(sinks)) for sink in sinks):
-                self._start_ns = time.monotonic_ns()
+                self._start_ns = self.clock.now_ns()
         return not self.closing.is_set()

@@ -1,0 +1,479 @@
+"""When decoded media goes on: to the nanosecond, on a clock that the test moves; nobody waits longer than said."""
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+from fixtures_media import KeepingSink, wait_until
+from media import DEADLINE_S
+
+from recsvc.capture.delivery import AHEAD_NS, BLOCK_NS, PLAYOUT_FLUSH_NS, Playout, Unpaced
+from recsvc.capture.live import JUMP_NS, LIVE_FLUSH_NS, Live
+from recsvc.capture.source import AudioFormat, TrackInfo, VideoFormat
+from recsvc.errors import NotReadableError
+
+S = 1_000_000_000
+MS = 1_000_000
+RATE = 8_000
+INTERVAL_NS = S // 25
+SOUND = TrackInfo("audio", "", AudioFormat(RATE, 1, "s16"))
+FILM = TrackInfo("video", "", VideoFormat(4, 2, "i420", 25.0))
+BEGIN_NS = 5 * S
+
+
+class Watched(threading.Condition):
+    """Counts its notifications, so that one can tell who still waits from who was woken."""
+
+    notified = 0
+
+    def notify(self, n: int = 1) -> None:
+        self.notified += 1
+        super().notify(n)
+
+
+class Waiting(NamedTuple):
+    changed: Watched
+    notified: int
+    until_ns: int | None
+
+    @property
+    def woken(self) -> bool:
+        return self.changed.notified != self.notified
+
+
+class FakeClock:
+    """Stands still until it is moved, and knows who waits and until when."""
+
+    def __init__(self) -> None:
+        self.ns = BEGIN_NS
+        self._waiting: dict[int, Waiting] = {}
+
+    def now_ns(self) -> int:
+        return self.ns
+
+    def wait(self, changed: Watched, until_ns: int | None) -> bool:
+        if until_ns is not None and until_ns <= self.ns:
+            return False
+        me = threading.get_ident()
+        self._waiting[me] = Waiting(changed, changed.notified, until_ns)
+        changed.wait()
+        del self._waiting[me]
+        return until_ns is None or self.ns < until_ns
+
+    def idle(self, thread: threading.Thread) -> Waiting | None:
+        """What a thread waits for that nobody has woken."""
+        waiting = self._waiting.get(thread.ident or 0)
+        if waiting is None:
+            return None
+        with waiting.changed:
+            due = waiting.until_ns is not None and waiting.until_ns <= self.ns
+            return None if waiting.woken or due else self._waiting.get(thread.ident or 0)
+
+    def until(self, thread: threading.Thread) -> int | None:
+        """Until when a thread waits; fails when it never does."""
+        waiting: Waiting = wait_until(lambda: self.idle(thread), f"{thread.name} waiting", DEADLINE_S)
+        return waiting.until_ns
+
+    def move(self, to_ns: int) -> None:
+        """Wakes those whose time has come."""
+        self.ns = to_ns
+        for waiting in list(self._waiting.values()):
+            if waiting.until_ns is not None and waiting.until_ns <= to_ns:
+                with waiting.changed:
+                    waiting.changed.notify_all()
+
+
+def thread_of(function: Callable[..., object], *arguments: object) -> threading.Thread:
+    thread = threading.Thread(target=function, args=arguments, name=function.__qualname__, daemon=True)
+    thread.start()
+    return thread
+
+
+def ended(thread: threading.Thread) -> None:
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive(), f"{thread.name} still waits"
+
+
+class Play:
+    """A playout that has begun, and what came of it."""
+
+    def __init__(self, *tracks: TrackInfo) -> None:
+        self.clock = FakeClock()
+        self.playout = Playout(list(tracks), self.clock)  # type: ignore[arg-type]
+        self.playout.changed = Watched()
+        self.sinks = {track.kind: KeepingSink() for track in tracks}
+        self.playout.begin(self.sinks)  # type: ignore[arg-type]
+        assert self.playout._thread is not None
+        self.thread = self.playout._thread
+
+    def at(self, media_ns: int) -> None:
+        """Moves to this time of the media; the playout has done what was due."""
+        self.clock.move(BEGIN_NS + media_ns)
+        wait_until(lambda: self.clock.idle(self.thread) or not self.thread.is_alive(), "the playout", DEADLINE_S)
+
+    @property
+    def pictures(self) -> list[int]:
+        return [picture.captured_ns - BEGIN_NS for picture in self.sinks["video"].pictures]
+
+    @property
+    def sounds(self) -> list[tuple[int, int]]:
+        """Of each block: its media time and how many samples it has."""
+        return [(block.captured_ns - BEGIN_NS, len(block.samples) // 2) for block in self.sinks["audio"].sounds]
+
+
+@pytest.fixture
+def film():
+    play = Play(FILM)
+    yield play
+    ended(thread_of(play.playout.close))
+
+
+@pytest.fixture
+def both():
+    play = Play(SOUND, FILM)
+    yield play
+    ended(thread_of(play.playout.close))
+
+
+def samples(count: int) -> bytes:
+    return bytes(2 * count)
+
+
+# --- real time ------------------------------------------------------------------------------------
+
+
+def test_a_picture_goes_when_it_is_due_and_not_a_nanosecond_before(film):
+    film.playout.video(100 * MS, b"1")
+    film.at(100 * MS - 1)
+    assert film.pictures == []
+    film.at(100 * MS)
+    assert film.pictures == [100 * MS]
+
+
+def test_pictures_that_are_due_together_go_together_in_order(film):
+    for number in range(3):
+        film.playout.video(number * MS, b"%d" % number)
+    film.at(2 * MS - 1)
+    assert film.pictures == [0, MS]
+    film.at(5 * S)
+    assert [bytes(p.picture) for p in film.sinks["video"].pictures] == [b"0", b"1", b"2"]
+
+
+def test_a_reader_is_held_exactly_as_far_ahead_as_said(film):
+    film.playout.video(AHEAD_NS, b"at the limit")  # returns
+    reader = thread_of(film.playout.video, AHEAD_NS + 1, b"beyond it")
+    assert film.clock.until(reader) == BEGIN_NS + 1
+    film.at(1)
+    ended(reader)
+    film.at(AHEAD_NS + 1)
+    assert film.pictures == [AHEAD_NS, AHEAD_NS + 1]
+
+
+def test_sound_is_held_as_far_ahead_too(both):
+    both.playout.audio(AHEAD_NS, samples(8))
+    reader = thread_of(both.playout.audio, AHEAD_NS + 1, samples(8))
+    assert both.clock.until(reader) == BEGIN_NS + 1
+    both.at(1)
+    ended(reader)
+
+
+def test_sound_goes_in_blocks_of_the_length_that_a_device_would_give(both):
+    block = BLOCK_NS * RATE // S
+    both.playout.audio(0, samples(2 * block + 3))
+    both.at(BLOCK_NS - S // RATE - 1)
+    assert both.sounds == []
+    both.at(BLOCK_NS)
+    assert both.sounds[0][0] == 0 and block <= both.sounds[0][1] <= block + 1
+    both.at(3 * BLOCK_NS)
+    assert sum(count for _, count in both.sounds) == 2 * block + 3, "a rest is not kept for more that never comes"
+    at = 0
+    for media_ns, count in both.sounds:
+        assert media_ns == at * S // RATE
+        at += count
+
+
+def test_sound_that_comes_late_goes_at_once(both):
+    both.at(S)
+    both.playout.audio(0, samples(80))
+    wait_until(lambda: both.sounds, "late sound", DEADLINE_S)
+    assert both.sounds == [(0, 80)]
+
+
+def test_an_end_is_told_when_the_last_picture_is_over_and_not_before(film):
+    film.playout.video(0, b"1")
+    film.playout.end(None)
+    film.at(INTERVAL_NS - 1)
+    assert film.pictures == [0] and not film.sinks["video"].ends
+    film.at(INTERVAL_NS)
+    ended(film.thread)
+    assert [error for _, error in film.sinks["video"].ends] == [None]
+
+
+def test_each_track_ends_for_itself_with_the_error_of_the_input(both):
+    error = NotReadableError("broken")
+    both.playout.audio(0, samples(8))  # 1 ms
+    both.playout.video(0, b"1")
+    both.playout.end(error)
+    both.at(MS - 1)
+    assert not both.sinks["audio"].ends
+    both.at(MS)
+    assert [e for _, e in both.sinks["audio"].ends] == [error] and not both.sinks["video"].ends
+    both.at(INTERVAL_NS)
+    ended(both.thread)
+    assert [e for _, e in both.sinks["video"].ends] == [error]
+
+
+def test_the_end_of_an_input_without_media_comes_at_once(film):
+    film.playout.end(None)
+    ended(film.thread)
+    assert len(film.sinks["video"].ends) == 1
+
+
+def test_the_end_waits_for_what_is_not_due_yet(both):
+    both.playout.video(200 * MS, b"late")
+    both.playout.audio(0, samples(8))
+    both.playout.end(None)
+    both.at(200 * MS - 1)
+    assert len(both.sinks["audio"].ends) == 1 and not both.sinks["video"].ends
+    both.at(200 * MS + INTERVAL_NS)
+    ended(both.thread)
+    assert both.pictures == [200 * MS] and len(both.sinks["video"].ends) == 1
+
+
+# --- flush ----------------------------------------------------------------------------------------
+
+
+def test_a_flush_cuts_sound_at_the_sample_and_pictures_at_the_nanosecond(both):
+    both.playout.audio(0, samples(80))
+    both.playout.video(0, b"0")
+    both.playout.video(5 * MS, b"1")
+    both.playout.video(9 * MS, b"2")
+    both.clock.ns = BEGIN_NS + 8 * MS
+    for until_ns, count, pictures in ((5 * MS - 1, 40, 1), (5 * MS, 41, 2), (5 * MS + S // RATE, 42, 2)):
+        both.playout.flush(BEGIN_NS + until_ns)
+        assert sum(n for _, n in both.sounds) == count and len(both.pictures) == pictures
+    assert both.sounds == [(0, 40), (40 * S // RATE, 1), (41 * S // RATE, 1)]
+
+
+def test_a_flush_of_the_future_is_one_of_now(film):
+    film.playout.video(0, b"0")
+    film.playout.video(MS, b"1")
+    film.playout.flush(BEGIN_NS + S)
+    assert film.pictures == [0]
+
+
+def test_a_flush_waits_for_a_reader_that_is_behind_and_no_longer_than_said(film):
+    film.at(S)
+    flushing = thread_of(film.playout.flush, BEGIN_NS + S)
+    assert film.clock.until(flushing) == BEGIN_NS + S + PLAYOUT_FLUSH_NS
+    film.clock.move(BEGIN_NS + S + PLAYOUT_FLUSH_NS - 1)
+    assert film.clock.until(flushing)
+    film.clock.move(BEGIN_NS + S + PLAYOUT_FLUSH_NS)
+    ended(flushing)
+
+
+def test_a_flush_returns_when_the_reader_has_come_past_it(film):
+    film.at(S)
+    flushing = thread_of(film.playout.flush, BEGIN_NS + S)
+    assert film.clock.until(flushing)
+    film.playout.video(S, b"up to there")
+    film.at(S + 1)
+    assert film.clock.until(flushing), "more of that time may follow"
+    film.playout.video(S + 1, b"past it")
+    ended(flushing)
+
+
+def test_a_flush_does_not_wait_for_a_reader_that_has_ended(film):
+    film.at(S)
+    flushing = thread_of(film.playout.flush, BEGIN_NS + S)
+    assert film.clock.until(flushing)
+    film.playout.end(None)
+    ended(flushing)
+
+
+# --- closing --------------------------------------------------------------------------------------
+
+
+def test_closing_wakes_a_playout_that_has_nothing_to_do_for_long():
+    for media_ns in (None, AHEAD_NS):
+        play = Play(FILM)
+        if media_ns is not None:
+            play.playout.video(media_ns, b"much later")
+        assert play.clock.until(play.thread) == (None if media_ns is None else BEGIN_NS + media_ns)
+        ended(thread_of(play.playout.close))
+        assert not play.thread.is_alive()
+        assert not play.sinks["video"].pictures and not play.sinks["video"].ends
+
+
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_closing_wakes_a_reader_that_is_far_ahead(kind):
+    play = Play(SOUND, FILM)
+    reader = thread_of(getattr(play.playout, kind), 60 * S, samples(8))
+    assert play.clock.until(reader) == BEGIN_NS + 60 * S - AHEAD_NS
+    ended(thread_of(play.playout.close))
+    ended(reader)
+    assert not play.sinks["video"].pictures and not play.sinks["audio"].sounds
+
+
+def test_closing_wakes_a_flush_which_then_gives_nothing():
+    play = Play(SOUND, FILM)
+    play.at(S)
+    play.playout.audio(S, samples(80))
+    flushing = thread_of(play.playout.flush, BEGIN_NS + S)
+    assert play.clock.until(flushing)
+    ended(thread_of(play.playout.close))
+    ended(flushing)
+    play.clock.ns += S
+    play.playout.flush(BEGIN_NS + 2 * S)
+    assert not play.sinks["audio"].sounds
+
+
+def test_a_playout_that_never_began_closes():
+    ended(thread_of(Playout([FILM], FakeClock()).close))  # type: ignore[arg-type]
+
+
+# --- as fast as it is taken -----------------------------------------------------------------------
+
+
+def test_unpaced_media_is_given_once_it_is_wanted_and_begins_then():
+    clock = FakeClock()
+    unpaced = Unpaced([SOUND, FILM], clock)  # type: ignore[arg-type]
+    sinks = {"audio": KeepingSink(wanted=False), "video": KeepingSink(wanted=False)}
+    unpaced.begin(sinks)  # type: ignore[arg-type]
+    reader = thread_of(unpaced.audio, 3 * MS, samples(8))
+    clock.move(BEGIN_NS + S)
+    sinks["video"].wanted.set()  # one of the two is enough
+    ended(reader)
+    unpaced.video(4 * MS, b"1")
+    clock.move(BEGIN_NS + 2 * S)
+    unpaced.video(44 * MS, b"2")
+    unpaced.flush(BEGIN_NS)
+    unpaced.end(None)
+    assert [s.captured_ns for s in sinks["audio"].sounds] == [BEGIN_NS + S + 3 * MS]
+    assert [p.captured_ns for p in sinks["video"].pictures] == [BEGIN_NS + S + 4 * MS, BEGIN_NS + S + 44 * MS]
+    assert all(len(sink.ends) == 1 for sink in sinks.values())
+
+
+@pytest.mark.parametrize("call", ["audio", "video", "end"])
+def test_closing_ends_the_wait_for_a_recording_and_nothing_is_given(call):
+    unpaced = Unpaced([SOUND, FILM], FakeClock())  # type: ignore[arg-type]
+    sinks = {"audio": KeepingSink(wanted=False), "video": KeepingSink(wanted=False)}
+    unpaced.begin(sinks)  # type: ignore[arg-type]
+    reader = thread_of(getattr(unpaced, call), *([] if call == "end" else [0, samples(8)]))
+    unpaced.close()
+    ended(reader)
+    assert not any(sink.sounds or sink.pictures or sink.ends for sink in sinks.values())
+
+
+# --- live -----------------------------------------------------------------------------------------
+
+
+class Stream:
+    """A live delivery, begun at once or not."""
+
+    def __init__(self, *tracks: TrackInfo, begun: bool = True) -> None:
+        self.clock = FakeClock()
+        self.live = Live(list(tracks), self.clock)  # type: ignore[arg-type]
+        self.live.changed = Watched()
+        self.sinks = {track.kind: KeepingSink() for track in tracks}
+        if begun:
+            self.live.begin(self.sinks)  # type: ignore[arg-type]
+
+
+def test_live_media_goes_on_at_once_with_the_time_of_its_arrival():
+    stream = Stream(SOUND, FILM)
+    stream.live.video(77 * S, b"1")
+    stream.clock.move(BEGIN_NS + 40 * MS)
+    stream.live.video(77 * S + 40 * MS, b"2")
+    assert [p.captured_ns for p in stream.sinks["video"].pictures] == [BEGIN_NS, BEGIN_NS + 40 * MS]
+    stream.live.audio(77 * S + 39 * MS, samples(8))  # 1 ms, of which the last sample arrived now
+    assert [s.captured_ns for s in stream.sinks["audio"].sounds] == [BEGIN_NS + 39 * MS]
+
+
+def test_live_media_from_before_the_beginning_is_not_given():
+    stream = Stream(SOUND, FILM, begun=False)
+    stream.live.video(0, b"before")
+    stream.clock.move(BEGIN_NS + S)
+    stream.live.begin(stream.sinks)  # type: ignore[arg-type]
+    stream.live.video(S - 1, b"just before")
+    stream.live.video(S, b"at the beginning")
+    stream.live.audio(S - MS, samples(8))  # over when it begins
+    assert [bytes(p.picture) for p in stream.sinks["video"].pictures] == [b"at the beginning"]
+    assert not stream.sinks["audio"].sounds
+
+
+def test_live_media_that_is_early_is_held_back_unless_it_has_jumped():
+    stream = Stream(FILM)
+    stream.live.video(0, b"0")
+    reader = thread_of(stream.live.video, JUMP_NS, b"as early as may be")
+    assert stream.clock.until(reader) == BEGIN_NS + JUMP_NS
+    stream.clock.move(BEGIN_NS + JUMP_NS)
+    ended(reader)
+    stream.live.video(3 * JUMP_NS, b"a jump")  # returns at once
+    times = [p.captured_ns - BEGIN_NS for p in stream.sinks["video"].pictures]
+    assert times == [0, JUMP_NS, JUMP_NS]
+
+
+def test_closing_wakes_live_media_that_is_held_back():
+    stream = Stream(FILM)
+    stream.live.video(0, b"0")
+    reader = thread_of(stream.live.video, JUMP_NS, b"early")
+    assert stream.clock.until(reader)
+    stream.live.close()
+    ended(reader)
+    assert len(stream.sinks["video"].pictures) == 1
+
+
+def test_a_live_flush_waits_for_every_track_and_no_longer_than_said():
+    stream = Stream(SOUND, FILM)
+    flushing = thread_of(stream.live.flush, BEGIN_NS)
+    assert stream.clock.until(flushing) == BEGIN_NS + LIVE_FLUSH_NS
+    stream.clock.ns = BEGIN_NS + 40 * MS
+    stream.live.video(0, b"0")
+    assert stream.clock.until(flushing), "sound is still under way"
+    stream.live.audio(-10 * MS, samples(80))  # arrived now
+    ended(flushing)
+    flushing = thread_of(stream.live.flush, BEGIN_NS + S)
+    limit_ns = stream.clock.ns + LIVE_FLUSH_NS
+    assert stream.clock.until(flushing) == limit_ns
+    stream.clock.move(limit_ns)
+    ended(flushing)
+
+
+@pytest.mark.parametrize("call", ["close", "end"])
+def test_a_live_flush_does_not_outlast_the_stream(call):
+    stream = Stream(FILM)
+    flushing = thread_of(stream.live.flush, BEGIN_NS)
+    assert stream.clock.until(flushing)
+    getattr(stream.live, call)()
+    ended(flushing)
+
+
+def test_the_end_of_a_stream_that_was_not_begun_waits_for_that():
+    stream = Stream(FILM, begun=False)
+    ending = thread_of(stream.live.end, None)
+    assert stream.clock.until(ending) is None
+    stream.live.begin(stream.sinks)  # type: ignore[arg-type]
+    ended(ending)
+    assert len(stream.sinks["video"].ends) == 1
+
+
+def test_closing_ends_that_wait_without_an_end():
+    stream = Stream(FILM, begun=False)
+    ending = thread_of(stream.live.end, None)
+    assert stream.clock.until(ending) is None
+    stream.live.close()
+    ended(ending)
+    assert not stream.sinks["video"].ends
+
+
+def test_a_stream_that_was_closed_gives_nothing_more():
+    stream = Stream(SOUND, FILM)
+    stream.live.video(0, b"0")
+    stream.live.close()
+    stream.live.video(MS, b"1")
+    stream.live.audio(MS, samples(8))
+    stream.live.end(None)
+    assert len(stream.sinks["video"].pictures) == 1 and not stream.sinks["audio"].sounds
+    assert not any(sink.ends for sink in stream.sinks.values())

@@ -15,6 +15,7 @@ from typing import Any
 from . import errors
 from .client import Client, connect
 from .limits import OPEN_SOURCE_DEADLINE_NS
+from .redact import redacted
 from .wire import messages
 from .wire.sender import Block, FrameSender, Picture
 
@@ -303,13 +304,13 @@ def _constraints(kind: str, wish: Any) -> dict[str, Any] | None:
         if source is None:
             given["source"] = _default_source(kind)
         elif not isinstance(source, str):
-            raise TypeError(f"{kind} source must be a string, got {source!r}")
+            raise TypeError(f"{kind} source must be a string, got {redacted(repr(source))}")
         from .capture.constraints import checked_audio, checked_video
 
         checked = checked_audio if kind == "audio" else checked_video
         checked({name: value for name, value in given.items() if name != "source"})
         return given
-    raise TypeError(f"{kind} must be False, True, a source string or a dict of constraints, got {wish!r}")
+    raise TypeError(f"{kind} must be False, True, a source string or a dict of constraints, got {redacted(repr(wish))}")
 
 
 def _default_source(kind: str) -> str:

@@ -24,6 +24,7 @@ PURE = (
     "events",
     "errors",
     "limits",
+    "redact",
     "wire.descriptions",
     "wire.flow",
     "wire.messages",

@@ -24,6 +24,7 @@ from recsvc.capture.constraints import (
 )
 from recsvc.capture.source import AudioFormat, VideoFormat
 from recsvc.errors import NotFoundError, NotReadableError, OverconstrainedError, RecorderError
+from recsvc.redact import redacted
 
 SECOND_NS = 1_000_000_000
 
@@ -163,7 +164,7 @@ def open_error(error: Exception, what: str, limit_s: float) -> RecorderError:
         return NotReadableError(f"{what}: no media came within {limit_s:g} s")
     if isinstance(error, av.error.InvalidDataError):
         return NotReadableError(f"{what} holds no media that FFmpeg can read")
-    reason = getattr(error, "strerror", None) or str(error)
+    reason = getattr(error, "strerror", None) or redacted(str(error))
     return NotReadableError(f"{what} cannot be read: {reason}")
 
 
@@ -173,4 +174,4 @@ def read_error(error: Exception, what: str, limit_s: float) -> RecorderError:
         return error
     if isinstance(error, (av.error.ExitError, av.error.TimeoutError)):
         return NotReadableError(f"{what}: nothing came for {limit_s:g} s")
-    return NotReadableError(f"{what}: reading failed: {getattr(error, 'strerror', None) or error}")
+    return NotReadableError(f"{what}: reading failed: {getattr(error, 'strerror', None) or redacted(str(error))}")

@@ -29,6 +29,7 @@ from recsvc.capture.delivery import Delivery, Playout, Unpaced
 from recsvc.capture.live import Live
 from recsvc.capture.source import NETWORK_SCHEMES, ParsedSource, Sink, TrackInfo
 from recsvc.errors import NotFoundError, NotReadableError
+from recsvc.redact import redacted
 
 log = logging.getLogger("recsvc")
 
@@ -60,7 +61,7 @@ def open_input(parsed: ParsedSource, audio: AudioWish | None, video: VideoWish |
         what = _checked_file(parsed.target)
         url, options = "file:" + what, {}
     else:
-        what = url = parsed.target
+        url, what = parsed.target, redacted(parsed.target)
         options = {
             "protocol_whitelist": NETWORK_PROTOCOLS,
             "analyzeduration": str(PROBE_LIMIT_US),
@@ -69,7 +70,7 @@ def open_input(parsed: ParsedSource, audio: AudioWish | None, video: VideoWish |
     try:
         container: Any = av.open(url, options=options, timeout=(OPEN_LIMIT_S, READ_LIMIT_S))
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise open_error(error, what, OPEN_LIMIT_S) from error
+        raise open_error(error, what, OPEN_LIMIT_S) from None  # FFmpeg's own text has the whole address
     try:
         if container.format.name in TEXT_ART_FORMATS:
             raise NotReadableError(f"{what} is text, not media")
@@ -77,7 +78,7 @@ def open_input(parsed: ParsedSource, audio: AudioWish | None, video: VideoWish |
     except BaseException as error:
         container.close()
         if isinstance(error, av.error.FFmpegError):
-            raise open_error(error, what, OPEN_LIMIT_S) from error
+            raise open_error(error, what, OPEN_LIMIT_S) from None
         raise
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from recsvc.capture.constraints import AudioWish, VideoWish, checked_audio, checked_video
 from recsvc.errors import NotFoundError
+from recsvc.redact import redacted
 
 # Protocols of FFmpeg that carry live or stored media over a network. Others (concat, subfile, data, …)
 # would let a source string read what the caller did not name.
@@ -134,13 +135,15 @@ def parse_source(source: str) -> ParsedSource:
     ``NotFoundError`` for a scheme that no source has.
     """
     if not isinstance(source, str):
-        raise TypeError(f"a source is a string such as 'mic:' or 'test:', not {source!r}")
+        raise TypeError(f"a source is a string such as 'mic:' or 'test:', not {redacted(repr(source))}")
     if len(source) > SOURCE_CHARACTERS_MAX or "\0" in source:
-        raise ValueError(f"a source has at most {SOURCE_CHARACTERS_MAX} characters and no NUL: {source[:80]!r}…")
+        raise ValueError(
+            f"a source has at most {SOURCE_CHARACTERS_MAX} characters and no NUL: {redacted(source)[:80]!r}…"
+        )
     scheme, colon, target = source.partition(":")
     scheme = scheme.lower()
     if not colon or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
-        raise ValueError(f"{source!r} is not a source; expected one of {_known_schemes()}")
+        raise ValueError(f"{redacted(source)!r} is not a source; expected one of {_known_schemes()}")
     if scheme == "test":
         return ParsedSource(scheme, "", _parameters(source, target.removeprefix("?")))
     if scheme == "file":
@@ -149,9 +152,9 @@ def parse_source(source: str) -> ParsedSource:
         return ParsedSource(scheme, target.strip(), {})
     if scheme in NETWORK_SCHEMES:
         if not target.startswith("//") or len(target) < 3:
-            raise ValueError(f"{source!r} has no address; expected {scheme}://host/…")
+            raise ValueError(f"{redacted(source)!r} has no address; expected {scheme}://host/…")
         return ParsedSource(scheme, source, {})
-    raise NotFoundError(f"no source is called {scheme!r} (in {source[:200]!r}); known are {_known_schemes()}")
+    raise NotFoundError(f"no source is called {scheme!r} (in {redacted(source)[:200]!r}); known are {_known_schemes()}")
 
 
 def open_source(
@@ -172,7 +175,7 @@ def open_source(
     parsed = parse_source(source)
     audio_wish, video_wish = checked_audio(audio), checked_video(video)
     if audio_wish is None and video_wish is None:
-        raise TypeError(f"{source!r}: neither audio nor video is asked for")
+        raise TypeError(f"{redacted(source)!r}: neither audio nor video is asked for")
     return _open(parsed, audio_wish, video_wish)
 
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, S
+from ..redact import redacted
 from .descriptions import (
     BlobDescription,
     Channels,
@@ -199,6 +200,13 @@ class OpenSource(Request, tag="open_source", kw_only=True):
     client: Annotated[str, Meta(max_length=100)] = ""
     audio: dict[str, Any] | None = None
     video: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        """As logs show it: an address may have a password in it."""
+        wishes = [
+            wish and {name: redacted(str(value)) for name, value in wish.items()} for wish in (self.audio, self.video)
+        ]
+        return f"OpenSource(id={self.id}, client={self.client!r}, audio={wishes[0]}, video={wishes[1]})"
 
 
 class CloseTrack(Request, tag="close_track", kw_only=True):

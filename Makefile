@@ -2,11 +2,20 @@
 
 SHELL := /bin/sh
 BIN := .venv/bin
+WORKERS := $(shell echo $$(($$(nproc) + 1))) # most tests wait for real time more than they compute
 CONFIGURE := cmake -S . -G Ninja -DRECSVC_TESTS=ON -DRECSVC_PYTHON=OFF
 
 .DEFAULT_GOAL := help
+.PHONY: bench bench-peers bench-report help setup setup-test demo test checks lint types ctest sanitize pytest wheel-test mutants format clean
+
+# One target after the other, but for those that `make test` runs side by side once everything is set up.
+ifdef side_by_side
+checks: lint types ctest sanitize wheel-test
+else
 .NOTPARALLEL:
-.PHONY: bench bench-peers bench-report help setup setup-test demo test lint types ctest sanitize pytest wheel-test format clean
+ready := setup-test
+ready_to_run := setup
+endif
 
 # $(call failed,WHAT): ends the command before it with one clear line.
 failed = || { echo "recsvc: error: $(1) failed (lines above)" >&2; exit 1; }
@@ -27,32 +36,39 @@ demo: setup ## record 5 s of test picture and tone to demo.webm
 	@echo "recsvc: recording 5 s of test picture and tone to demo.webm"
 	@$(BIN)/recsvc record --audio test: --video test: --duration 5 -o demo.webm $(call failed,the recording)
 
-test: lint types ctest sanitize wheel-test pytest ## run all checks and tests, stop at the first failure
+test: checks pytest ## run all checks and tests, stop at the first failure
 
-lint: setup-test ## check style and formatting (ruff)
+ifndef side_by_side
+checks: setup-test ## run all checks but the Python tests, side by side
+	@$(MAKE) --no-print-directory --jobs=$(shell nproc) --output-sync=target side_by_side=yes checks
+endif
+
+lint: $(ready) ## check style and formatting (ruff)
 	@echo "recsvc: checking style and formatting"
 	@$(BIN)/ruff check --quiet . $(call failed,ruff check)
 	@$(BIN)/ruff format --quiet --check . $(call failed,the check of the formatting (mended by: make format))
 
-types: setup-test ## check types (mypy)
+types: $(ready) ## check types (mypy)
 	@echo "recsvc: checking types"
 	@$(BIN)/mypy $(call failed,mypy)
 
-ctest: setup-test ## build and run the C tests
+ctest: $(ready) ## build and run the C tests
 	@echo "recsvc: building and running the C tests"
 	@mkdir -p build
 	@{ $(call logged,build/ctest.log,$(CONFIGURE) -B build/ctest && cmake --build build/ctest); } $(call failed,the build of the C tests)
 	@ctest --test-dir build/ctest --output-on-failure --no-tests=error $(call failed,a C test)
 
-sanitize: setup-test ## the C tests under the address and undefined-behaviour sanitizers
+sanitize: $(ready) ## the C tests under the address and undefined-behaviour sanitizers
 	@echo "recsvc: building and running the C tests with sanitizers"
 	@mkdir -p build
 	@{ $(call logged,build/sanitize.log,$(CONFIGURE) -DRECSVC_SANITIZE=ON -B build/sanitize && cmake --build build/sanitize); } $(call failed,the build with sanitizers)
 	@ctest --test-dir build/sanitize --output-on-failure --no-tests=error $(call failed,a C test under sanitizers)
 
-pytest: setup-test ## run the Python tests
-	@echo "recsvc: running the Python tests"
-	@$(BIN)/python -m pytest
+pytest: setup-test ## run the Python tests: side by side, then those that need the machine for themselves
+	@echo "recsvc: running the Python tests side by side"
+	@$(BIN)/python -m pytest -m "not alone" --numprocesses=$(WORKERS) --dist=worksteal $(call failed,a Python test)
+	@echo "recsvc: running the Python tests and small benchmarks that need the machine for themselves"
+	@$(BIN)/python -m pytest -m alone $(call failed,a Python test)
 
 bench: setup-test ## measure everything in full size (about 25 minutes, best alone on the machine)
 	@mkdir -p build
@@ -70,7 +86,7 @@ bench-report: setup-test ## tables and plots of the last `make bench` into bench
 	@test -s build/bench.json || $(MAKE) --no-print-directory bench
 	@$(BIN)/python bench/report.py build/bench.json $(wildcard build/peers.json) $(call failed,the report)
 
-wheel-test: setup ## build the wheel, install it into an empty environment, record 1 s with it
+wheel-test: $(ready_to_run) ## build the wheel, install it into an empty environment, record 1 s with it
 	@echo "recsvc: building the wheel"
 	@rm -rf build/wheel && mkdir -p build/wheel
 	@$(BIN)/python -m pip wheel -qq --no-deps -w build/wheel . $(call failed,the build of the wheel)
@@ -78,6 +94,11 @@ wheel-test: setup ## build the wheel, install it into an empty environment, reco
 	@$(BIN)/python -m venv build/wheel/venv && build/wheel/venv/bin/python -m pip install -qq build/wheel/*.whl $(call failed,the installation of the wheel)
 	@echo "recsvc: recording 1 s with it"
 	@cd build/wheel && venv/bin/recsvc record --audio test: --video test: --duration 1 -o wheel.webm && test -s wheel.webm $(call failed,the recording with the wheel)
+
+mutants: setup-test ## put small faults into the pure modules and list those that no test notices (up to an hour)
+	@mkdir -p build/mutants
+	@test -x build/mutants/venv/bin/cosmic-ray || { $(BIN)/python -m venv build/mutants/venv && build/mutants/venv/bin/python -m pip install -qq 'cosmic-ray>=8.4'; } $(call failed,the installation of cosmic-ray)
+	@build/mutants/venv/bin/python tools/mutants.py $(MODULES) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SHARE),--share $(SHARE)) $(if $(SEED),--seed $(SEED))
 
 format: setup-test ## format the Python code and mend what ruff can
 	@$(BIN)/ruff check --quiet --fix . $(call failed,ruff check)

@@ -19,6 +19,14 @@ from recsvc import client
 GONE_LIMIT_S = 20.0
 
 
+@pytest.hookimpl(tryfirst=True)  # before those are left out that `-m` does not want
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What measures needs the machine for itself."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and "benchmark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.alone)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def own_service() -> Iterator[None]:
     """A fresh private controller; behind it no process is left. ``RECSVC_BENCH_SPOOL`` says on which disk to write."""

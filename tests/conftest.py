@@ -1,7 +1,8 @@
 """No test leaves anything behind: no process, no socket file, no spool file, no shared memory.
 
 A private controller is shared by the tests of a module, and must be gone, with all it started, behind the last of
-them. Between two tests it may stay with its encoder workers, but nothing that the test opened may.
+them. Between two tests it may stay with its encoder workers, but nothing that the test opened may. Tests that run side
+by side do so in several processes; each has directories of its own, by which it tells its roles from the others'.
 """
 
 import gc

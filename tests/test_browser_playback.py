@@ -11,6 +11,8 @@ from browser import BROWSERS, Browser, BrowserFailed, check_in_browser, find_pro
 from media import DEADLINE_S, TICK_S, decode
 from pattern import read_counter
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module", params=BROWSERS, ids=lambda browser: browser.name)
 def browser(request: pytest.FixtureRequest) -> Browser:

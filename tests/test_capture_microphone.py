@@ -13,6 +13,8 @@ import pytest
 from fixtures_media import play_tone, xvfb
 from pattern import loudness, tone_frequency
 
+pytestmark = pytest.mark.alone
+
 pulse_microphone = fixtures_media.pulse_microphone
 
 S = 1_000_000_000

@@ -13,6 +13,8 @@ from recsvc.capture.grab import _captured_ns
 from recsvc.capture.source import open_source
 from recsvc.errors import NotFoundError, NotReadableError, OverconstrainedError
 
+pytestmark = pytest.mark.alone
+
 xvfb_display = fixtures_media.xvfb_display
 
 S = 1_000_000_000

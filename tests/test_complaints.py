@@ -35,6 +35,8 @@ import recsvc
 from recsvc.errors import InvalidModificationError, InvalidStateError
 from recsvc.events import EVENT_TYPES
 
+pytestmark = pytest.mark.alone
+
 WIDTH, HEIGHT = 64, 48
 MINUTES = 20
 RATE = 8_000
@@ -314,10 +316,11 @@ def test_a_changed_stream_costs_nothing_and_the_next_recording_has_it() -> None:
     may begin the next one, with the new tracks, at once."""
     (video, audio), recorder = pushed()
     new = recsvc.AudioSource(RATE, 2, when_full="wait")
-    again = threading.Event()
+    changed, again = threading.Event(), threading.Event()
 
     def on_stop(event: recsvc.Event) -> None:
         if not again.is_set():
+            changed.wait(DEADLINE_S)  # the second change is none of the next recording's
             recorder.start()
             again.set()
 
@@ -327,6 +330,7 @@ def test_a_changed_stream_costs_nothing_and_the_next_recording_has_it() -> None:
     play(video, audio, 0.4)
     recorder.stream.remove_track(audio.track)
     recorder.stream.add_track(new.track)
+    changed.set()
     wait_until(again.is_set, "the next recording", DEADLINE_S)
     assert new.write(tone(RATE, RATE, 2)) and video.write(picture(100))
     recorder.stop()

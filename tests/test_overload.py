@@ -4,8 +4,11 @@ import os
 import time
 
 import media
+import pytest
 
 import recsvc
+
+pytestmark = pytest.mark.alone
 
 WIDTH, HEIGHT, PICTURES = 960, 720, 90
 DEADLINE_S = 100

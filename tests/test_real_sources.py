@@ -23,6 +23,8 @@ from media import (
 
 import recsvc
 
+pytestmark = pytest.mark.alone
+
 pytest_plugins = ["fixtures_media"]
 
 

@@ -16,6 +16,8 @@ from recsvc.client import Client
 from recsvc.session import Session
 from recsvc.wire import messages, sockets
 
+pytestmark = pytest.mark.alone
+
 TYPES = ("start", "pause", "resume", "dataavailable", "stop", "error")
 
 

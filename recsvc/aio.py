@@ -128,8 +128,16 @@ class AudioSource(_Push):
 class VideoSource(_Push):
     """As ``recsvc.VideoSource``; ``write`` is awaited."""
 
-    def __init__(self, width: int, height: int, pixel_format: str = "i420", *, when_full: str = "drop") -> None:
-        self._source = _stream.VideoSource(width, height, pixel_format, when_full=when_full)
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        pixel_format: str = "i420",
+        *,
+        when_full: str = "drop",
+        color_space: str = "bt601",
+    ) -> None:
+        self._source = _stream.VideoSource(width, height, pixel_format, when_full=when_full, color_space=color_space)
         self._waits = when_full == "wait"
 
 

@@ -5,6 +5,8 @@ Each class carries in ``name`` the DOMException name that a browser would report
 Wrong types and out-of-range numbers raise the built-in ``TypeError`` and ``ValueError``.
 """
 
+CONSTRAINTS = ("sample_rate", "channel_count", "sample_size", "width", "height", "frame_rate")
+
 
 class RecorderError(Exception):
     """Base of every error that recsvc raises by itself."""
@@ -55,9 +57,15 @@ class NotReadableError(RecorderError):
 
 
 class OverconstrainedError(RecorderError):
-    """The source cannot deliver what the constraints ask for."""
+    """The source cannot deliver what the constraints ask for. The text begins with the constraint, if it is one."""
 
     name = "OverconstrainedError"
+
+    @property
+    def constraint(self) -> str:
+        """The name of the constraint that cannot be met; ``""`` where it is the media itself."""
+        word = str(self).partition(":")[0]
+        return word if word in CONSTRAINTS else ""
 
 
 class EncodingError(RecorderError):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any, NamedTuple
 
 from . import errors
+from .media import AUDIO_BITS_MAX, AUDIO_BITS_MIN, VIDEO_BITS_MAX, VIDEO_BITS_MIN
 from .stream import MediaStreamTrack
 
-AUDIO_BITS_DEFAULT, AUDIO_BITS_MIN, AUDIO_BITS_MAX = 128_000, 6_000, 510_000  # Opus' own range
-VIDEO_BITS_DEFAULT, VIDEO_BITS_MIN = 2_500_000, 75_000  # below it a VGA picture is no picture any more
+AUDIO_BITS_DEFAULT, VIDEO_BITS_DEFAULT = 128_000, 2_500_000
 _UINT32_MAX = 2**32 - 1
 
 
@@ -31,20 +32,31 @@ def check_tracks(tracks: list[MediaStreamTrack]) -> None:
 
 def split(bits_per_second: int, kinds: set[str]) -> Bitrates:
     """A tenth for sound, the rest for pictures; a kind that is absent gets 0 and the other everything."""
-    audio = min(max(bits_per_second // 10, AUDIO_BITS_MIN), AUDIO_BITS_MAX)
-    video = max(bits_per_second - audio, VIDEO_BITS_MIN)
     if "video" not in kinds:
-        return Bitrates(min(max(bits_per_second, AUDIO_BITS_MIN), AUDIO_BITS_MAX), 0)
+        return Bitrates(possible(bits_per_second, 0).audio, 0)
     if "audio" not in kinds:
-        return Bitrates(0, max(bits_per_second, VIDEO_BITS_MIN))
-    return Bitrates(audio, video)
+        return Bitrates(0, possible(0, bits_per_second).video)
+    audio = possible(bits_per_second // 10, 0).audio
+    return possible(audio, bits_per_second - audio)
+
+
+def possible(audio: int, video: int) -> Bitrates:
+    """What the codecs can do that is nearest to these; any uint32 may be asked for."""
+    return Bitrates(
+        min(max(audio, AUDIO_BITS_MIN), AUDIO_BITS_MAX),
+        min(max(video, VIDEO_BITS_MIN), VIDEO_BITS_MAX),
+    )
 
 
 def uint32(name: str, value: Any) -> int | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer or None, got {value!r}")
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        value = int(operator.index(value))
+    except TypeError:
+        raise TypeError(f"{name} must be an integer or None, got {value!r}") from None
     if not 0 <= value <= _UINT32_MAX:
         raise ValueError(f"{name} must be 0 to {_UINT32_MAX}, got {value}")
     return value

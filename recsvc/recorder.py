@@ -20,14 +20,12 @@ from .limits import CLOSE_DEADLINE_NS, S, credit, drain_deadline_ns
 from .listeners import EventTarget, Listeners
 from .options import (
     AUDIO_BITS_DEFAULT,
-    AUDIO_BITS_MAX,
-    AUDIO_BITS_MIN,
     VIDEO_BITS_DEFAULT,
-    VIDEO_BITS_MIN,
     Bitrates,
     check_tracks,
     choice,
     milliseconds,
+    possible,
     split,
     uint32,
 )
@@ -339,10 +337,11 @@ class MediaRecorder(EventTarget):
                 track._origin.sender.open(route)
 
     def _options(self, timeslice_ms: float | None) -> messages.RecordingOptions:
+        bits = possible(*self._bitrates)
         return messages.RecordingOptions(
             mime_type=self._constrained_type,
-            audio_bits_per_second=min(max(self._bitrates.audio, AUDIO_BITS_MIN), AUDIO_BITS_MAX),
-            video_bits_per_second=max(self._bitrates.video, VIDEO_BITS_MIN),
+            audio_bits_per_second=bits.audio,
+            video_bits_per_second=bits.video,
             audio_bitrate_mode=self._audio_bitrate_mode,
             key_frame_interval_ms=self._key_frame_ms,
             key_frame_interval_count=self._key_frame_count,

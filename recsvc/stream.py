@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import errors
+from . import errors, media
 from .client import Client, connect
 from .limits import OPEN_SOURCE_DEADLINE_NS
 from .redact import redacted
@@ -21,7 +21,6 @@ from .wire.sender import Block, FrameSender, Picture
 
 log = logging.getLogger("recsvc")
 
-_SIDE_MAX = 16383
 _TIME_MAX_NS = 2**62
 
 
@@ -186,7 +185,8 @@ class MediaStreamTrack:
 
     def get_settings(self) -> dict[str, Any]:
         """What the source delivers: ``sample_rate``, ``channel_count``, ``sample_format``; or ``width``, ``height``,
-        ``pixel_format``, ``frame_rate``."""
+        ``pixel_format``, ``frame_rate``, ``color_space`` (``bt601``, ``bt709``, ``bt2020``), ``color_primaries`` and
+        ``color_transfer`` (numbers of ITU-T H.273), ``display_width`` and ``display_height`` (of a captured one)."""
         return dict(self._settings)
 
     def __repr__(self) -> str:
@@ -305,11 +305,11 @@ def _constraints(kind: str, wish: Any) -> dict[str, Any] | None:
             given["source"] = _default_source(kind)
         elif not isinstance(source, str):
             raise TypeError(f"{kind} source must be a string, got {redacted(repr(source))}")
-        from .capture.constraints import checked_audio, checked_video
+        from .capture.constraints import checked_audio, checked_video, plain
 
         checked = checked_audio if kind == "audio" else checked_video
         checked({name: value for name, value in given.items() if name != "source"})
-        return given
+        return plain(given)
     raise TypeError(f"{kind} must be False, True, a source string or a dict of constraints, got {redacted(repr(wish))}")
 
 
@@ -450,8 +450,8 @@ class AudioSource(_PushSource):
     def __init__(
         self, sample_rate: int, channel_count: int, sample_format: str = "s16", *, when_full: str = "drop"
     ) -> None:
-        sample_rate = _integer("sample_rate", sample_rate, 8_000, 192_000)
-        channel_count = _integer("channel_count", channel_count, 1, 8)
+        sample_rate = _integer("sample_rate", sample_rate, media.SAMPLE_RATE_MIN, media.SAMPLE_RATE_MAX)
+        channel_count = _integer("channel_count", channel_count, 1, media.CHANNEL_COUNT_MAX)
         if sample_format not in messages.BYTES_PER_SAMPLE:
             raise ValueError(f'sample_format must be "s16" or "f32", got {sample_format!r}')
         settings = {
@@ -487,17 +487,23 @@ class AudioSource(_PushSource):
 class VideoSource(_PushSource):
     """Pictures that the program brings itself, tightly packed, of ``width`` x ``height`` pixels.
 
-    ``pixel_format``: ``i420 nv12 rgb24 bgr24 rgba bgra``. ``when_full`` as for ``AudioSource``.
+    ``pixel_format``: ``i420 nv12 rgb24 bgr24 rgba bgra``. ``when_full`` as for ``AudioSource``. ``color_space``: what
+    the values of ``i420`` and ``nv12`` mean, ``"bt601"`` or ``"bt709"`` (limited range); the others are sRGB.
     """
 
-    def __init__(self, width: int, height: int, pixel_format: str = "i420", *, when_full: str = "drop") -> None:
-        width = _integer("width", width, 1, _SIDE_MAX)
-        height = _integer("height", height, 1, _SIDE_MAX)
-        try:
-            self._bytes = messages.picture_bytes(pixel_format, width, height)
-        except messages.MessageError as error:
-            raise ValueError(str(error)) from None
-        settings = {"width": width, "height": height, "pixel_format": pixel_format}
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        pixel_format: str = "i420",
+        *,
+        when_full: str = "drop",
+        color_space: str = "bt601",
+    ) -> None:
+        width = _integer("width", width, 1, media.FRAME_SIDE_MAX)
+        height = _integer("height", height, 1, media.FRAME_SIDE_MAX)
+        settings = media.picture_settings(width, height, pixel_format, color_space)
+        self._bytes = media.picture_bytes(pixel_format, width, height)
         super().__init__("video", settings, when_full)
         self._form = (pixel_format, width, height)
 

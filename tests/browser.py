@@ -26,12 +26,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
+
 
 class Seek(TypedDict):
     asked: float
     currentTime: float
     mediaTime: float | None  # within the time of the frame shown; None when the browser presented no new frame
-    luma: bytes  # videoWidth * videoHeight bytes, rows from the top; empty for audio alone
+    rgb: bytes  # 3 * videoWidth * videoHeight bytes, rows from the top; empty for audio alone
+    luma: bytes  # the same picture in grey, a byte a pixel
 
 
 class Playback(TypedDict):
@@ -160,7 +163,7 @@ function presented() {
   });
 }
 
-function luma() {
+function rgb() {
   const canvas = document.createElement("canvas");
   canvas.width = video.videoWidth;
   canvas.height = video.videoHeight;
@@ -168,12 +171,8 @@ function luma() {
   context.drawImage(video, 0, 0);
   const rgba = context.getImageData(0, 0, canvas.width, canvas.height).data;
   const step = 8192, parts = [];
-  for (let start = 0; start < rgba.length / 4; start += step) {
-    const gray = [];
-    for (let i = start; i < Math.min(start + step, rgba.length / 4); i++)
-      gray.push(Math.round(0.299 * rgba[4 * i] + 0.587 * rgba[4 * i + 1] + 0.114 * rgba[4 * i + 2]));
-    parts.push(String.fromCharCode(...gray));
-  }
+  for (let start = 0; start < rgba.length; start += 4 * step)
+    parts.push(String.fromCharCode(...rgba.subarray(start, start + 4 * step).filter((_, i) => i % 4 != 3)));
   return btoa(parts.join(""));
 }
 
@@ -183,7 +182,7 @@ async function seek(time) {
   video.currentTime = time;
   await seeked;
   const mediaTime = await frame;
-  return {asked: time, currentTime: video.currentTime, mediaTime, luma: video.videoWidth ? luma() : ""};
+  return {asked: time, currentTime: video.currentTime, mediaTime, rgb: video.videoWidth ? rgb() : ""};
 }
 
 async function load() {
@@ -224,6 +223,12 @@ async function run() {
 run();
 </script>
 """
+
+
+def grey(rgb: bytes) -> bytes:
+    """The luma of BT.601, full range."""
+    weighted = np.frombuffer(rgb, np.uint8).reshape(-1, 3) @ np.array([0.299, 0.587, 0.114])
+    return weighted.round().astype(np.uint8).tobytes()
 
 
 @functools.cache
@@ -301,7 +306,8 @@ def _served(path: Path, page: str, answers: queue.Queue[Any]) -> Iterator[str]:
             self._send(204, b"", "text/plain")
             report = json.loads(body)
             for seek in report["seeks"]:
-                seek["luma"] = base64.b64decode(seek["luma"])
+                seek["rgb"] = base64.b64decode(seek["rgb"])
+                seek["luma"] = grey(seek["rgb"])
             answers.put(report)
 
         def _send_media(self) -> None:

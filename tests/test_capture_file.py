@@ -51,6 +51,8 @@ def test_a_file_plays_in_real_time_with_every_frame_and_sample(numbered):
     assert source.tracks[0].settings == {"sample_rate": 44_100, "channel_count": 1, "sample_format": "s16"}
     assert source.tracks[1].settings == {
         "width": 162, "height": 122, "pixel_format": "i420", "frame_rate": 25.0,
+        "display_width": 162, "display_height": 122,
+        "color_space": "bt601", "color_primaries": 6, "color_transfer": 6,
     }  # fmt: skip
     ended(sinks)
     source.close()

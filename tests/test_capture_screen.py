@@ -32,6 +32,8 @@ def test_a_screen_is_grabbed_at_its_rate_with_true_times(xvfb_display):
     source = open_source(f"screen:{xvfb_display}", None, {"frame_rate": 50})
     assert source.tracks[0].settings == {
         "width": 320, "height": 240, "pixel_format": "bgra", "frame_rate": 50.0,
+        "display_width": 320, "display_height": 240,
+        "color_space": "bt601", "color_primaries": 1, "color_transfer": 13,
     }  # fmt: skip
     time.sleep(0.2)  # pictures grabbed before the start are not delivered
     sink, start_ns = start(source)

@@ -2,9 +2,14 @@
 
 import subprocess
 import sys
+from decimal import Decimal
+from fractions import Fraction
 
+import numpy as np
 import pytest
+from fixtures_media import make_file
 
+from recsvc.capture.constraints import plain
 from recsvc.capture.source import open_source, parse_source
 from recsvc.errors import NotFoundError, OverconstrainedError, RecorderError
 
@@ -59,26 +64,66 @@ def test_a_wrong_source_string_is_refused_with_the_reason(source, error, word):
     [
         (None, {"width": 0}, ValueError, "width"),
         (None, {"width": -1}, ValueError, "width"),
-        (None, {"height": 16384}, ValueError, "16384"),
+        (None, {"height": 16384}, OverconstrainedError, "^height: 16384"),
         (None, {"width": "640"}, TypeError, "'640'"),
         (None, {"width": True}, TypeError, "True"),
         (None, {"frame_rate": 0}, ValueError, "frame_rate"),
         (None, {"frame_rate": float("nan")}, ValueError, "nan"),
-        (None, {"frame_rate": 1001}, ValueError, "1001"),
+        (None, {"frame_rate": 1001}, OverconstrainedError, "^frame_rate: 1001"),
         (None, {"colour": 1}, ValueError, "colour"),
-        ({"sample_rate": 7999}, None, ValueError, "7999"),
-        ({"sample_rate": 192001}, None, ValueError, "192001"),
+        ({"sample_rate": 7999}, None, OverconstrainedError, "^sample_rate: 7999"),
+        ({"sample_rate": 192001}, None, OverconstrainedError, "^sample_rate: 192001"),
         ({"channel_count": 0}, None, ValueError, "channel_count"),
-        ({"channel_count": 9}, None, ValueError, "channel_count"),
-        ({"sample_size": 24}, None, OverconstrainedError, "24"),
+        ({"channel_count": 9}, None, OverconstrainedError, "^channel_count: 9"),
+        ({"sample_size": 24}, None, OverconstrainedError, "^sample_size: 24"),
+        (None, {"width": 10_000_000}, OverconstrainedError, "^width: 10000000"),
+        (None, {"width": 16383, "height": 16383}, OverconstrainedError, "^width: .*16383x16383"),
+        (None, {"frame_rate": 1_000_000}, OverconstrainedError, "^frame_rate: 1000000"),
+        (None, {"width": 640.5}, TypeError, "640.5"),
+        (None, {"width": float("inf")}, TypeError, "inf"),
+        (None, {"frame_rate": "25"}, TypeError, "'25'"),
+        (None, {"frame_rate": -1}, ValueError, "-1"),
+        ({"sample_size": 0}, None, ValueError, "sample_size"),
         ({"rate": 1}, None, ValueError, "rate"),
         ([], None, TypeError, "dict"),
         (None, None, TypeError, "neither"),
     ],
 )
 def test_impossible_constraints_are_refused_with_the_value(audio, video, error, word):
-    with pytest.raises(error, match=word):
+    with pytest.raises(error, match=word) as raised:
         open_source("test:", audio, video)
+    if isinstance(raised.value, OverconstrainedError):
+        assert raised.value.constraint in word
+
+
+@pytest.mark.parametrize("source", ["mic:", "screen:", "camera:/dev/video0", "file:/no/such", "rtsp://127.0.0.1:9/x"])
+def test_impossible_constraints_are_named_for_every_kind_of_source(source):
+    audio, video = ({"sample_rate": 10_000_000}, None) if source == "mic:" else (None, {"width": 10_000_000})
+    with pytest.raises(OverconstrainedError) as raised:
+        open_source(source, audio, video)
+    assert raised.value.constraint == ("sample_rate" if audio else "width")
+
+
+def test_numbers_of_any_kind_are_constraints():
+    """What a check takes can be sent to another process, and is what the track has then."""
+    for rate in (Fraction(30_000, 1001), Decimal("29.97"), np.float64(12.5), np.float32(12.5), np.int64(5), 7):
+        for side in (320, 320.0, np.int64(320), np.uint16(320), Fraction(320), Decimal(320)):
+            given = {"source": "test:", "width": side, "height": None, "frame_rate": rate}
+            checked = plain(given)
+            assert checked == {"source": "test:", "width": 320, "frame_rate": float(rate)}
+            assert {type(value) for value in checked.values()} == {str, int, float}
+            settings = open_source("test:", None, given).tracks[0].settings
+            assert (settings["width"], settings["frame_rate"]) == (320, float(rate))
+
+
+def test_pictures_too_large_to_be_sent_are_refused_before_anything_is_recorded(tmp_path):
+    for parameters, video in (("width=16383&height=16383", {}), ("height=16383", {"width": 16_000})):
+        with pytest.raises(OverconstrainedError, match=r"16\d{3}x16383"):
+            open_source(f"test:?{parameters}", None, video)
+    path = make_file(tmp_path / "a.mkv", "testsrc=duration=0.2:size=64x48", options=("-c:v", "libx264"))
+    with pytest.raises(OverconstrainedError, match=r"^width: .*16383x12287") as raised:
+        open_source(f"file:{path}", None, {"width": 16_383})
+    assert raised.value.constraint == "width"
 
 
 @pytest.mark.parametrize(

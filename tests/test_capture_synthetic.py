@@ -34,7 +34,11 @@ def test_the_settings_are_the_defaults_or_what_was_asked_for():
     source = open_source("test:width=320&height=200", {}, {"height": 100})
     audio, video = (track.settings for track in source.tracks)
     assert audio == {"sample_rate": 48_000, "channel_count": 2, "sample_format": "s16"}
-    assert video == {"width": 320, "height": 100, "pixel_format": "i420", "frame_rate": 30.0}
+    assert video == {
+        "width": 320, "height": 100, "pixel_format": "i420", "frame_rate": 30.0,
+        "display_width": 320, "display_height": 100,
+        "color_space": "bt601", "color_primaries": 6, "color_transfer": 6,
+    }  # fmt: skip
     source.close()
 
 

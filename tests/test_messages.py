@@ -5,6 +5,7 @@ import random
 import msgspec
 import pytest
 
+from recsvc.limits import FRAME_BYTES_MAX
 from recsvc.wire import messages
 from recsvc.wire.messages import AudioFrame, MessageError, VideoFrame
 
@@ -103,6 +104,15 @@ def test_picture_bytes(pixel_format: str, width: int, height: int, size: int) ->
     for wrong in (size - 1, size + 1, 0):
         with pytest.raises(MessageError, match=str(size)):
             messages.check_payload(header, wrong)
+
+
+def test_the_largest_picture_that_is_taken() -> None:
+    header = VideoFrame(route="r", sequence=0, captured_ns=0, pixel_format="rgba", width=8192, height=8192)
+    assert header.payload_bytes() == FRAME_BYTES_MAX
+    messages.check_payload(header, FRAME_BYTES_MAX)
+    larger = msgspec.structs.replace(header, height=8193)
+    with pytest.raises(MessageError, match=str(FRAME_BYTES_MAX)):
+        messages.check_payload(larger, larger.payload_bytes())
 
 
 def test_payloads_of_unknown_formats_are_refused() -> None:

@@ -214,8 +214,8 @@ void recsvc_audio_close(recsvc_audio_encoder **encoder);
 #define RECSVC_VIDEO_THREADS_MAX 64
 
 /* Rows are tightly packed, top row first. The letters are the order of the bytes in memory. Alpha
- * is ignored. I420 and NV12 have limited range and keep their values; RGB is converted to limited
- * range by the matrix of the settings. Chroma planes of odd frames have (width + 1) / 2 columns and
+ * is ignored. I420 and NV12 have limited range and keep their values, unless VP8 needs others; RGB is
+ * converted to limited range by the matrix of the settings, for VP8 by BT.601. Chroma planes of odd frames have (width + 1) / 2 columns and
  * (height + 1) / 2 rows. */
 typedef enum recsvc_pixel_format {
     RECSVC_PIXEL_I420 = 0,        /* planes Y, U, V; not copied */
@@ -231,8 +231,8 @@ typedef enum recsvc_video_codec {
     RECSVC_VIDEO_VP9 = 1
 } recsvc_video_codec;
 
-/* By which matrix Y, U and V come from red, green and blue. VP9 says so in its packets; VP8 cannot,
- * and is taken for BT.601 where the container says nothing. */
+/* By which matrix Y, U and V come from red, green and blue. VP9 says so in its packets; VP8 is always
+ * BT.601 (RFC 6386): what is given as another is converted. */
 typedef enum recsvc_color_space {
     RECSVC_COLOR_BT601 = 0,
     RECSVC_COLOR_BT709 = 1,
@@ -241,7 +241,7 @@ typedef enum recsvc_color_space {
 
 typedef struct recsvc_video_settings {
     int32_t codec;                /* a recsvc_video_codec */
-    int32_t color_space;          /* a recsvc_color_space; default BT.601 */
+    int32_t color_space;          /* a recsvc_color_space, of I420 and NV12; default BT.601 */
     int32_t width;                /* pixels, 1 to 16383; default 640 x 480 */
     int32_t height;
     int32_t bits_per_second;      /* 1000 to 1000000000; default 2500000 */

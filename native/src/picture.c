@@ -1,9 +1,11 @@
 #include "picture.h"
 
 #include <libyuv.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "error.h"
+#include "matrix.h"
 #include "rgb.h"
 
 static int side_is_legal(int32_t side)
@@ -97,7 +99,8 @@ static int convert_bt601(const recsvc_picture *picture, const planes *target)
     }
 }
 
-int picture_convert(const recsvc_picture *picture, int32_t color_space, const planes *target)
+int picture_convert(const recsvc_picture *picture, int32_t given, int32_t wanted,
+                    const planes *target)
 {
     const uint8_t *from = picture->data;
     int width = picture->width;
@@ -107,15 +110,19 @@ int picture_convert(const recsvc_picture *picture, int32_t color_space, const pl
         return RECSVC_OK;
     }
     int error = 0;
-    if (picture->pixel_format == RECSVC_PIXEL_NV12)
+    bool is_i420 = picture->pixel_format == RECSVC_PIXEL_I420;
+    bool is_nv12 = picture->pixel_format == RECSVC_PIXEL_NV12;
+    if ((is_i420 || is_nv12) && given != wanted)
+        matrix_to_bt601(picture, given, target);
+    else if (is_nv12)
         error = NV12ToI420(from, width, from + (size_t)width * (size_t)height,
                            2 * target->stride[1], target->data[0], target->stride[0],
                            target->data[1], target->stride[1], target->data[2], target->stride[2],
                            width, height);
-    else if (color_space == RECSVC_COLOR_BT601)
+    else if (wanted == RECSVC_COLOR_BT601)
         error = convert_bt601(picture, target);
     else
-        rgb_convert(picture, color_space, target);
+        rgb_convert(picture, wanted, target);
     if (error)
         return recsvc_fail(RECSVC_ERROR_CODEC, "libyuv could not convert the frame");
     return RECSVC_OK;

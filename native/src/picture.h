@@ -18,8 +18,10 @@ int picture_check(const recsvc_picture *picture);
 /* The planes of a tightly packed I420 frame at `data`. */
 planes picture_planes(uint8_t *data, int32_t width, int32_t height);
 
-/* Converts a checked picture into `target`; picture->data NULL gives black. `color_space` is a
- * recsvc_color_space, for RGB. A recsvc_status. */
-int picture_convert(const recsvc_picture *picture, int32_t color_space, const planes *target);
+/* Converts a checked picture into `target`; picture->data NULL gives black. `given` is the
+ * recsvc_color_space that I420 and NV12 have; `wanted`, the target's, is the same or BT.601. A
+ * recsvc_status. */
+int picture_convert(const recsvc_picture *picture, int32_t given, int32_t wanted,
+                    const planes *target);
 
 #endif

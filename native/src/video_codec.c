@@ -28,6 +28,13 @@ int32_t video_codec_speed_max(int32_t codec)
     return codec == RECSVC_VIDEO_VP9 ? VP9_SPEED_MAX : VP8_SPEED_MAX;
 }
 
+/* RFC 6386 section 9.2 knows no other for VP8, and FFmpeg and Firefox take it for that whatever the
+ * container says. */
+int32_t video_codec_color_space(const recsvc_video_settings *settings)
+{
+    return settings->codec == RECSVC_VIDEO_VP9 ? settings->color_space : RECSVC_COLOR_BT601;
+}
+
 static int vpx_failure(video_codec *codec, const char *what, vpx_codec_err_t error)
 {
     int status = error == VPX_CODEC_MEM_ERROR ? RECSVC_ERROR_MEMORY : RECSVC_ERROR_CODEC;

@@ -20,6 +20,9 @@ typedef struct video_codec {
 int32_t video_codec_default_speed(int32_t codec);
 int32_t video_codec_speed_max(int32_t codec);
 
+/* The recsvc_color_space of what the codec is given. */
+int32_t video_codec_color_space(const recsvc_video_settings *settings);
+
 /* Opens libvpx for checked settings. On failure `codec` is closed; a recsvc_status. */
 int video_codec_open(video_codec *codec, const recsvc_video_settings *settings);
 

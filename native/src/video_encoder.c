@@ -117,7 +117,9 @@ static int prepare(recsvc_video_encoder *self, const recsvc_picture *picture, pl
 {
     int32_t width = picture->width;
     int32_t height = picture->height;
-    if (picture->data && picture->pixel_format == RECSVC_PIXEL_I420) {
+    int32_t given = self->settings.color_space;
+    int32_t coded = video_codec_color_space(&self->settings);
+    if (picture->data && picture->pixel_format == RECSVC_PIXEL_I420 && given == coded) {
         /* libvpx only reads, but its image has no const. */
         *frame = picture_planes((uint8_t *)(uintptr_t)picture->data, width, height);
         return RECSVC_OK;
@@ -131,7 +133,7 @@ static int prepare(recsvc_video_encoder *self, const recsvc_picture *picture, pl
         self->scratch_capacity = needed;
     }
     *frame = picture_planes(self->scratch, width, height);
-    return picture_convert(picture, self->settings.color_space, frame);
+    return picture_convert(picture, given, coded, frame);
 }
 
 /* Time since the last frame, for rate control: it is known, while the duration of a live frame is

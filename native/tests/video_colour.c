@@ -6,12 +6,17 @@ static const int32_t FORMATS[] = {RECSVC_PIXEL_I420,  RECSVC_PIXEL_NV12, RECSVC_
                                   RECSVC_PIXEL_BGR24, RECSVC_PIXEL_RGBA, RECSVC_PIXEL_BGRA};
 enum { FORMAT_COUNT = sizeof FORMATS / sizeof FORMATS[0] };
 
+/* VP8 is BT.601 whatever it was given. */
+static int32_t coded_as(int32_t codec, int32_t space)
+{
+    return codec == RECSVC_VIDEO_VP9 ? space : RECSVC_COLOR_BT601;
+}
+
 static recsvc_video_settings settings_for(int32_t codec, int32_t space, int32_t width,
                                           int32_t height)
 {
     recsvc_video_settings settings = video_settings(codec, width, height);
     settings.color_space = space;
-    video_use_color_space(space);
     return settings;
 }
 
@@ -23,7 +28,9 @@ static void scene_comes_back(int32_t codec, int32_t space, int32_t format, int32
     video_decoder decoder;
     video_decoder_open(&decoder, codec);
     for (int step = 0; step < 8; step++) {
+        video_use_color_space(space);
         recsvc_picture picture = video_scene(format, width, height, step);
+        video_use_color_space(coded_as(codec, space));
         recsvc_picture wanted = video_scene(RECSVC_PIXEL_I420, width, height, step);
         picture.pts_us = step * 33333;
         recsvc_packet packet = video_push(encoder, &picture);
@@ -51,7 +58,9 @@ static void plain_comes_back(int32_t codec, int32_t space, int32_t format, colou
     recsvc_video_encoder *encoder = video_open(&settings);
     video_decoder decoder;
     video_decoder_open(&decoder, codec);
+    video_use_color_space(space);
     recsvc_picture picture = video_plain(format, 64, 48, wanted);
+    video_use_color_space(coded_as(codec, space));
     recsvc_packet packet = video_push(encoder, &picture);
     const vpx_image_t *image = video_decode(&decoder, &packet);
     if (codec == RECSVC_VIDEO_VP9) {

@@ -18,7 +18,6 @@ from av.stream import Disposition
 
 from recsvc.capture.av_frames import (
     SECOND_NS,
-    PicturePacker,
     SampleConverter,
     open_error,
     read_error,
@@ -27,7 +26,9 @@ from recsvc.capture.av_frames import (
 from recsvc.capture.constraints import AudioWish, VideoWish
 from recsvc.capture.delivery import Delivery, Playout, Unpaced
 from recsvc.capture.live import Live
+from recsvc.capture.packer import PicturePacker
 from recsvc.capture.source import NETWORK_SCHEMES, ParsedSource, Sink, TrackInfo
+from recsvc.capture.upright import Turn, turn_of_file
 from recsvc.errors import NotFoundError, NotReadableError
 from recsvc.redact import redacted
 
@@ -103,7 +104,9 @@ class InputSource:
         if audio is not None:
             self._add(_AudioReader(self._stream("audio"), audio), label)
         if video is not None:
-            self._add(_VideoReader(self._stream("video"), video), label)
+            stream = self._stream("video")
+            turn = turn_of_file(what, stream.index) if parsed.scheme == "file" and os.path.isfile(what) else None
+            self._add(_VideoReader(stream, video, turn), label)
         self._start_ns = _first_time_ns(self._streams, container)
         live = parsed.scheme in LIVE_SCHEMES or (
             parsed.scheme != "file" and container.duration is None and container.format.name not in SEGMENT_FORMATS
@@ -217,13 +220,13 @@ class _Reader:
 
 
 class _VideoReader(_Reader):
-    def __init__(self, stream: Any, wish: VideoWish) -> None:
+    def __init__(self, stream: Any, wish: VideoWish, turn: Turn | None) -> None:
         super().__init__(stream)
         codec = stream.codec_context
         if codec.format is None or not codec.width:
             raise NotReadableError(f"the size of the pictures did not show within {PROBE_LIMIT_US / 1e6:g} s")
         rate = stream_rate(stream)
-        self._packer = PicturePacker(codec.format.name, codec.width, codec.height, rate, wish)
+        self._packer = PicturePacker(stream, rate, wish, turn)
         self.format = self._packer.format
         self._next_ns = 0  # where a picture without a time stamp belongs
         self._interval_ns = int(SECOND_NS / (rate or 30.0))

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from recsvc.capture.source import AudioFormat, Sink, TrackInfo, VideoFormat
+from recsvc.media import BT601
 
 SECOND_NS = 1_000_000_000
 
@@ -64,7 +65,7 @@ class Base:
         formats = {track.kind: track.format for track in tracks}
         sound, film = formats.get("audio"), formats.get("video")
         self.sound = sound if isinstance(sound, AudioFormat) else AudioFormat(48_000, 1, "s16")
-        self.film = film if isinstance(film, VideoFormat) else VideoFormat(1, 1, "i420", None)
+        self.film = film if isinstance(film, VideoFormat) else VideoFormat.of((1, 1), "i420", None, BT601)
         self.interval_ns = int(SECOND_NS / (self.film.frame_rate or 30.0))
 
     def close(self) -> None:

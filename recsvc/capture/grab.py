@@ -20,8 +20,9 @@ from typing import Any
 import av
 import av.error
 
-from recsvc.capture.av_frames import SECOND_NS, PicturePacker, open_error, read_error, stream_rate
+from recsvc.capture.av_frames import SECOND_NS, open_error, read_error, stream_rate
 from recsvc.capture.constraints import VideoWish
+from recsvc.capture.packer import PicturePacker
 from recsvc.capture.source import Sink, TrackInfo
 from recsvc.errors import NotFoundError, NotReadableError, OverconstrainedError, RecorderError
 
@@ -54,7 +55,9 @@ def open_grab(scheme: str, target: str, wish: VideoWish) -> GrabSource:
     if wish.width and wish.height:
         options["video_size"] = f"{wish.width}x{wish.height}"
     elif wish.width or wish.height:
-        raise OverconstrainedError(f"camera {path}: width and height are chosen together, give both or none")
+        raise OverconstrainedError(
+            f"{wish.first}: camera {path}: width and height are chosen together, give both or none"
+        )
     if wish.frame_rate:
         options["framerate"] = f"{wish.frame_rate:g}"
     try:
@@ -63,7 +66,7 @@ def open_grab(scheme: str, target: str, wish: VideoWish) -> GrabSource:
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if options and isinstance(error, (av.error.ArgumentError, ValueError)):
-            raise OverconstrainedError(f"camera {path} cannot do {options}") from error
+            raise OverconstrainedError(f"{wish.first}: camera {path} cannot do {options}") from error
         raise open_error(error, f"camera {path}", OPEN_LIMIT_S) from error
     return _opened(container, f"camera {path}", f"Camera {path}", wish)
 
@@ -82,10 +85,10 @@ class GrabSource:
         rate = wish.frame_rate or stream_rate(self._stream) or SCREEN_FRAME_RATE
         if (wish.width or codec.width) != codec.width or (wish.height or codec.height) != codec.height:
             raise OverconstrainedError(
-                f"{what} cannot do {wish.width}x{wish.height}; it offers {codec.width}x{codec.height}"
+                f"width: {what} cannot do {wish.width}x{wish.height}; it offers {codec.width}x{codec.height}"
             )
         # The device paces itself: only the size is left to the packer.
-        self._packer = PicturePacker(codec.format.name, codec.width, codec.height, rate, VideoWish())
+        self._packer = PicturePacker(self._stream, rate, VideoWish())
         self.tracks = [TrackInfo("video", label, self._packer.format)]
         self._interval_ns = int(SECOND_NS / rate)
         self._changed = threading.Condition()
@@ -223,7 +226,7 @@ def _open_screen(display: str, wish: VideoWish) -> GrabSource:
         if size:
             full = _try_screen(display, options)
             raise OverconstrainedError(
-                f"{what} cannot give {size['video_size']} there; the whole of it is {full[0]}x{full[1]}"
+                f"{wish.first}: {what} cannot give {size['video_size']} there; the whole of it is {full[0]}x{full[1]}"
             ) from error
         raise _screen_error(display) from error
     return _opened(container, what, f"Screen {display}", wish)

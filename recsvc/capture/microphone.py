@@ -241,7 +241,7 @@ class MicrophoneSource:
 def _find(sounddevice: Any, name: str) -> Mapping[str, Any]:
     devices = [device for device in sounddevice.query_devices() if device["max_input_channels"] > 0]
     there = ", ".join(repr(device["name"]) for device in devices) or "none"
-    if not devices:
+    if not devices and not name:
         raise NotFoundError("no microphone: PortAudio found no device with an input")
     if not name:
         default = sounddevice.default.device[0]
@@ -267,7 +267,9 @@ def _format(sounddevice: Any, device: Mapping[str, Any], wish: AudioWish) -> Aud
     channels_max = device["max_input_channels"]
     channels = wish.channel_count or min(2, channels_max)
     if channels > channels_max:
-        raise OverconstrainedError(f"microphone {device['name']!r} has {channels_max} channels, not {channels}")
+        raise OverconstrainedError(
+            f"channel_count: microphone {device['name']!r} has {channels_max} channels, not {channels}"
+        )
     sample_format = wish.sample_format or "s16"
     own_rate = int(device["default_samplerate"])
     reason: Exception | None = None
@@ -281,5 +283,5 @@ def _format(sounddevice: Any, device: Mapping[str, Any], wish: AudioWish) -> Aud
     what = f"{wish.sample_rate or own_rate} Hz, {channels} channels"
     text = f"microphone {device['name']!r} cannot do {what}: {reason}"
     if wish.sample_rate or wish.channel_count:
-        raise OverconstrainedError(text) from reason
+        raise OverconstrainedError(f"{'sample_rate' if wish.sample_rate else 'channel_count'}: {text}") from reason
     raise NotReadableError(text) from reason

@@ -10,10 +10,12 @@ The libraries behind a kind of source are imported when such a source is opened,
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from recsvc.capture.constraints import AudioWish, VideoWish, checked_audio, checked_video
-from recsvc.errors import NotFoundError
+from recsvc.errors import NotFoundError, OverconstrainedError
+from recsvc.limits import FRAME_BYTES_MAX
+from recsvc.media import FRAME_SIDE_MAX, Colours, picture_bytes
 from recsvc.redact import redacted
 
 # Protocols of FFmpeg that carry live or stored media over a network. Others (concat, subfile, data, …)
@@ -46,12 +48,39 @@ class AudioFormat:
 
 @dataclass(frozen=True)
 class VideoFormat:
-    """Pictures as they are delivered; ``frame_rate`` in frames per second, ``None``: not known or varying."""
+    """Pictures as they are delivered; ``frame_rate`` in frames per second, ``None``: not known or varying. The display
+    size is the same where pixels are squares. Colours as in ``media.Colours``; they do not change in a track."""
 
     width: int
     height: int
     pixel_format: str
     frame_rate: float | None
+    display_width: int
+    display_height: int
+    color_space: str
+    color_primaries: int
+    color_transfer: int
+
+    @classmethod
+    def of(
+        cls,
+        size: tuple[int, int],
+        pixel_format: str,
+        frame_rate: float | None,
+        colours: Colours,
+        display: tuple[int, int] | None = None,
+        wish: VideoWish | None = None,
+    ) -> Self:
+        """Checks that it can be recorded; ``OverconstrainedError`` naming the size, and the wish that led to it."""
+        if max(size) > FRAME_SIDE_MAX or picture_bytes(pixel_format, *size) > FRAME_BYTES_MAX:
+            asked = f"{wish.first}: " if wish is not None and (wish.width or wish.height) else ""
+            raise OverconstrainedError(
+                f"{asked}pictures of {size[0]}x{size[1]} {pixel_format}; at most {FRAME_SIDE_MAX} pixels a side and "
+                f"{FRAME_BYTES_MAX} bytes are recorded"
+            )
+        display = display or size
+        space, primaries, transfer = colours
+        return cls(*size, pixel_format, frame_rate, *display, space, primaries, transfer)
 
 
 @dataclass(frozen=True)

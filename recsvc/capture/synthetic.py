@@ -16,17 +16,11 @@ from array import array
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
-from recsvc.capture.constraints import (
-    CHANNELS_MAX,
-    SAMPLE_RATE_MAX,
-    SAMPLE_RATE_MIN,
-    SIDE_MAX,
-    AudioWish,
-    VideoWish,
-)
+from recsvc.capture.constraints import AudioWish, VideoWish
 from recsvc.capture.parameters import asked_duration, asked_frame_rate, asked_number, asked_whole
 from recsvc.capture.pattern import PATTERNS, Pattern
 from recsvc.capture.source import AudioFormat, Sink, TrackInfo, VideoFormat
+from recsvc.media import BT601, CHANNEL_COUNT_MAX, FRAME_SIDE_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
 
 log = logging.getLogger("recsvc")
 
@@ -206,12 +200,12 @@ class _Film(_Track):
         self, parameters: Mapping[str, str], wish: VideoWish, frame_rate: float, duration: Fraction | None
     ) -> None:
         super().__init__(Fraction(frame_rate).limit_denominator(1001 * 1000), duration)
-        width = wish.width or asked_whole(parameters, "width", 640, 1, SIDE_MAX)
-        height = wish.height or asked_whole(parameters, "height", 480, 1, SIDE_MAX)
+        width = wish.width or asked_whole(parameters, "width", 640, 1, FRAME_SIDE_MAX)
+        height = wish.height or asked_whole(parameters, "height", 480, 1, FRAME_SIDE_MAX)
         name = parameters.get("pattern", "counter")
         if name not in PATTERNS:
             raise ValueError(f"test: pattern is one of {', '.join(PATTERNS)}, not {name!r}")
-        self.format = VideoFormat(width, height, "i420", frame_rate)
+        self.format = VideoFormat.of((width, height), "i420", frame_rate, BT601, wish=wish)
         self._pattern = Pattern(name, width, height, asked_whole(parameters, "seed", 0, 0, 2**64 - 1))
 
     def deliver(self, until_ns: int, partial: bool, give_way: Callable[[], bool]) -> None:
@@ -241,7 +235,7 @@ class _Tone(_Track):
 
     def __init__(self, parameters: Mapping[str, str], wish: AudioWish, duration: Fraction | None) -> None:
         rate = wish.sample_rate or asked_whole(parameters, "sample_rate", 48_000, SAMPLE_RATE_MIN, SAMPLE_RATE_MAX)
-        channels = wish.channel_count or asked_whole(parameters, "channel_count", 2, 1, CHANNELS_MAX)
+        channels = wish.channel_count or asked_whole(parameters, "channel_count", 2, 1, CHANNEL_COUNT_MAX)
         super().__init__(Fraction(rate), duration)
         self.format = AudioFormat(rate, channels, wish.sample_format or "s16")
         self._block = rate // BLOCKS_PER_SECOND

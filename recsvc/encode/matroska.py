@@ -245,9 +245,13 @@ def _to_ms(samples: int) -> int:
 def _video_entry(track: VideoTrack | None) -> bytes:
     if track is None:
         return b""
-    # BT.601 limited range is what our I420 frames are: matrix 6 (SMPTE 170M), range 1 (broadcast).
-    colour = _element(0x55B0, _uint(0x55B1, 6) + _uint(0x55B9, 1))
-    picture = _element(0xE0, _uint(0xB0, track.width) + _uint(0xBA, track.height) + colour)
+    matrix, primaries, transfer = track.colours.matrix, track.colours.primaries, track.colours.transfer
+    limited_range = 1
+    colour = _uint(0x55B1, matrix) + _uint(0x55B9, limited_range) + _uint(0x55BA, transfer) + _uint(0x55BB, primaries)
+    picture = _uint(0xB0, track.width) + _uint(0xBA, track.height)
+    if track.display is not None:
+        picture += _uint(0x54B0, track.display[0]) + _uint(0x54BA, track.display[1])
+    picture = _element(0xE0, picture + _element(0x55B0, colour))
     return _entry(_VIDEO, b"V_" + track.codec.upper().encode(), picture)
 
 

@@ -26,9 +26,9 @@ from typing import Literal
 from .. import errors
 from .matroska import MatroskaWriter
 from .ogg import OggWriter
-from .spool import AudioTrack, SpoolFile, VideoTrack, Written
+from .spool import AudioTrack, SpoolFile, VideoTrack, Written, video_track
 
-__all__ = ["AudioTrack", "Muxer", "VideoTrack"]
+__all__ = ["AudioTrack", "Muxer", "VideoTrack", "video_track"]
 
 log = logging.getLogger("recsvc.encode")
 

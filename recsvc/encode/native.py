@@ -301,8 +301,8 @@ class VideoEncoder(_Encoder):
 
     ``codec``: ``"vp8"`` or ``"vp9"``. ``width``, ``height``: 1 to 16383.
     ``bits_per_second``: 1000 to 1000000000.
-    ``color_space``: the matrix of the YUV in the packets, ``"bt601"``, ``"bt709"`` or ``"bt2020"``: I420 and NV12
-    have it already, RGB is converted by it. Always limited range.
+    ``color_space``: the matrix of I420 and NV12, ``"bt601"``, ``"bt709"`` or ``"bt2020"``, limited range. VP9 keeps it,
+    and RGB is converted by it; in VP8 all becomes BT.601.
     ``speed``: libvpx's cpu-used, -16 to 16 for VP8, -9 to 9 for VP9; ``None``: the core's real-time default.
     ``key_frame_interval_max``: frames from one key frame to the next at most; there are no key frames but
     these, the first, forced ones, and the one after a change of size.

@@ -51,8 +51,7 @@ class Recording:
                 self.tracks[route] = self._pictures = VideoTrack(
                     self.format.video_codec, track, request.options, self.started_ns
                 )
-                width, height = int(track.settings["width"]), int(track.settings["height"])
-                video = mux.VideoTrack(self.format.video_codec, width, height)
+                video = mux.video_track(self.format.video_codec, track.settings)
             else:
                 self.tracks[route] = self._sound = sound = AudioTrack(track, request.options, self.started_ns)
                 audio = mux.AudioTrack(sound.output_channel_count, sound.pre_skip_samples, sound.sample_rate)

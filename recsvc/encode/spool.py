@@ -5,17 +5,30 @@ import fcntl
 import io
 import os
 import struct
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from ..media import BT601, Colours, colours_of
 
 OPUS_RATE = 48_000  # Opus counts in 48 kHz samples whatever the input's rate (RFC 7845 section 4)
 
 
 class VideoTrack(NamedTuple):
-    """The video track as its header tells it: the size is that of the first frame, in pixels."""
+    """The video track as its header tells it: the size is that of the first frame, in pixels; ``display``: the size at
+    which it is to be shown, where its pixels are no squares."""
 
     codec: Literal["vp8", "vp9"]
     width: int
     height: int
+    colours: Colours = BT601
+    display: tuple[int, int] | None = None
+
+
+def video_track(codec: Literal["vp8", "vp9"], settings: Mapping[str, Any]) -> VideoTrack:
+    """The track that has these settings."""
+    size = int(settings["width"]), int(settings["height"])
+    display = int(settings.get("display_width", size[0])), int(settings.get("display_height", size[1]))
+    return VideoTrack(codec, *size, colours_of(settings).coded_as(codec), display if display != size else None)
 
 
 class AudioTrack(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..limits import AUDIO_MESSAGE_NS, AUDIO_TURN_NS, VIDEO_HOLD_NS, S
+from ..media import colours_of
 from ..mime import VideoCodec
 from ..wire.messages import AudioFrame, RecordedTrack, RecordingOptions, TrackStatistics, VideoFrame
 from . import native
@@ -102,6 +103,7 @@ class VideoTrack:
         self.ended = False
         self._codec = codec
         self._bits_per_second = options.video_bits_per_second
+        self._color_space = colours_of(track.settings).space  # as the header says, whatever the frames' sizes become
         self._timeline = VideoTimeline(track.settings.get("frame_rate"))
         self._keys = KeyFrames(options.key_frame_interval_ms, options.key_frame_interval_count)
         self._speed = SpeedControl(len(_SPEEDS[codec]) - 1)
@@ -125,6 +127,7 @@ class VideoTrack:
                 header.width,
                 header.height,
                 bits_per_second=self._bits_per_second,
+                color_space=self._color_space,
                 key_frame_interval_max=_KEY_FRAME_DISTANCE_MAX,
             )
         key = self._keys.wanted(recorded_ns, header.paused_ns)

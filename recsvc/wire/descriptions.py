@@ -6,14 +6,16 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from ..media import CHANNEL_COUNT_MAX, FRAME_SIDE_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
+
 Ns = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 Count = Annotated[int, Meta(ge=0, le=2**62)]
 Name = Annotated[str, Meta(max_length=200)]
 Id = Annotated[str, Meta(max_length=100, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")]
 """What a caller names: file names and topics are made of it, so it is never a path."""
-Side = Annotated[int, Meta(ge=1, le=16383)]
-Rate = Annotated[int, Meta(ge=8_000, le=192_000)]
-Channels = Annotated[int, Meta(ge=1, le=8)]
+Side = Annotated[int, Meta(ge=1, le=FRAME_SIDE_MAX)]
+Rate = Annotated[int, Meta(ge=SAMPLE_RATE_MIN, le=SAMPLE_RATE_MAX)]
+Channels = Annotated[int, Meta(ge=1, le=CHANNEL_COUNT_MAX)]
 
 
 class TrackDescription(Struct, kw_only=True, frozen=True):

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, S
+from ..media import picture_bytes
 from ..redact import redacted
 from .descriptions import (
     BlobDescription,
@@ -43,17 +44,6 @@ class MessageError(ValueError):
 
 class Message(Struct, kw_only=True, tag_field="kind"):
     v: Annotated[int, Meta(ge=VERSION, le=VERSION)] = VERSION
-
-
-def picture_bytes(pixel_format: str, width: int, height: int) -> int:
-    """Bytes of a tightly packed picture; ``MessageError`` for an unknown format. Sides in pixels."""
-    if pixel_format in ("i420", "nv12"):
-        return width * height + 2 * ((width + 1) // 2) * ((height + 1) // 2)
-    if pixel_format in ("rgb24", "bgr24"):
-        return 3 * width * height
-    if pixel_format in ("rgba", "bgra"):
-        return 4 * width * height
-    raise MessageError(f"unknown pixel format {pixel_format!r}: expected i420, nv12, rgb24, bgr24, rgba or bgra")
 
 
 # --- data: sender -> worker -----------------------------------------------------------------------
@@ -109,7 +99,10 @@ class VideoFrame(FrameHeader, tag="video", kw_only=True):
     offset: Count = 0
 
     def payload_bytes(self) -> int:
-        return picture_bytes(self.pixel_format, self.width, self.height)
+        try:
+            return picture_bytes(self.pixel_format, self.width, self.height)
+        except ValueError as error:
+            raise MessageError(str(error)) from None
 
 
 class AudioFrame(FrameHeader, tag="audio", kw_only=True):

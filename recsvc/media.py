@@ -1,0 +1,123 @@
+"""What sound and pictures can be: the bounds that codecs and formats set, and what colours mean. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .limits import FRAME_BYTES_MAX
+
+FRAME_SIDE_MAX = 16383
+"""VP8 has 14 bits for width and height."""
+
+FRAME_RATE_MAX = 1000.0
+"""Above this no capture device delivers, and frame times would come near the file's milliseconds."""
+
+SAMPLE_RATE_MIN, SAMPLE_RATE_MAX = 8_000, 192_000
+"""Telephony's lowest rate, and the highest one that sound cards offer."""
+
+CHANNEL_COUNT_MAX = 8
+"""Opus' mapping family 1 (7.1) ends here."""
+
+AUDIO_BITS_MIN, AUDIO_BITS_MAX = 6_000, 510_000
+"""Opus' own range."""
+
+VIDEO_BITS_MIN, VIDEO_BITS_MAX = 75_000, 1_000_000_000
+"""Below the one a VGA picture is no picture any more; libvpx counts in what holds little more than the other."""
+
+PIXEL_FORMATS = ("i420", "nv12", "rgb24", "bgr24", "rgba", "bgra")
+COLOR_SPACES = ("bt601", "bt709", "bt2020")
+
+HD_LINES = 720
+"""From so many lines on pictures are BT.709 where nobody says what they are: what players suppose, too."""
+
+
+class Colours(NamedTuple):
+    """How Y, U and V, of limited range, become light; numbers are those of ITU-T H.273, as in Matroska and FFmpeg."""
+
+    space: str
+    """One of ``COLOR_SPACES``: the matrix."""
+    primaries: int
+    transfer: int
+
+    @property
+    def matrix(self) -> int:
+        return _MATRICES[self.space]
+
+    def coded_as(self, codec: str) -> Colours:
+        """VP8 is BT.601 by its specification, and FFmpeg and Firefox show it so whatever the container says (Chromium
+        alone believes it): the core converts to that."""
+        return self._replace(space="bt601") if codec == "vp8" else self
+
+
+_MATRICES = {"bt601": 6, "bt709": 1, "bt2020": 9}
+# Primaries and transfer that belong to each.
+_USUAL = {"bt601": (6, 6), "bt709": (1, 1), "bt2020": (9, 14)}
+_SRGB = (1, 13)
+_UNKNOWN = (0, 2, 3)  # H.273: reserved, unspecified
+
+
+def usual_space(lines: int) -> str:
+    """The matrix of pictures of which nobody says it, and by which RGB is converted."""
+    return "bt709" if lines >= HD_LINES else "bt601"
+
+
+def colours(space: str, primaries: int = 0, transfer: int = 0) -> Colours:
+    """``primaries`` and ``transfer`` that are not known are those that belong to the space. Chromium looks at none of
+    the three unless all are told."""
+    usual = _USUAL[space]
+    return Colours(
+        space,
+        usual[0] if primaries in _UNKNOWN else primaries,
+        usual[1] if transfer in _UNKNOWN else transfer,
+    )
+
+
+BT601 = colours("bt601")
+
+
+def colours_of_rgb(lines: int) -> Colours:
+    """Of pictures that come as RGB, which is sRGB."""
+    return Colours(usual_space(lines), *_SRGB)
+
+
+def colours_of(settings: Mapping[str, Any]) -> Colours:
+    """What a track's settings say; what they leave out is supposed."""
+    if "color_space" not in settings:
+        if str(settings.get("pixel_format", "i420")) in ("i420", "nv12"):
+            return colours("bt601")
+        return colours_of_rgb(int(settings["height"]))
+    space = str(settings["color_space"])
+    primaries, transfer = (int(settings.get(name, 0)) for name in ("color_primaries", "color_transfer"))
+    return colours(space if space in COLOR_SPACES else "bt601", primaries, transfer)
+
+
+def picture_bytes(pixel_format: str, width: int, height: int) -> int:
+    """Bytes of a tightly packed picture; ``ValueError`` for an unknown format. Sides in pixels."""
+    if pixel_format in ("i420", "nv12"):
+        return width * height + 2 * ((width + 1) // 2) * ((height + 1) // 2)
+    if pixel_format in ("rgb24", "bgr24"):
+        return 3 * width * height
+    if pixel_format in ("rgba", "bgra"):
+        return 4 * width * height
+    raise ValueError(f"unknown pixel format {pixel_format!r}: expected {', '.join(PIXEL_FORMATS)}")
+
+
+def picture_settings(width: int, height: int, pixel_format: str, color_space: str) -> dict[str, Any]:
+    """The settings of a pushed track; ``color_space``: what its YUV means. ``ValueError``: can never be sent."""
+    if color_space not in ("bt601", "bt709"):
+        raise ValueError(f'color_space must be "bt601" or "bt709", got {color_space!r}')
+    size = picture_bytes(pixel_format, width, height)
+    if size > FRAME_BYTES_MAX:
+        raise ValueError(
+            f"pictures of {width}x{height} {pixel_format} have {size} bytes; at most {FRAME_BYTES_MAX} are recorded"
+        )
+    known = colours(color_space) if pixel_format in ("i420", "nv12") else colours_of_rgb(height)
+    return {
+        "width": width,
+        "height": height,
+        "pixel_format": pixel_format,
+        "color_space": known.space,
+        "color_primaries": known.primaries,
+        "color_transfer": known.transfer,
+    }

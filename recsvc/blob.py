@@ -4,42 +4,19 @@ from __future__ import annotations
 
 import base64
 import builtins
-import errno
 import io
+import operator
 import os
-import tempfile
-import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from fcntl import ioctl
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from . import saving
 from .errors import NotReadableError
+from .storage import SpoolFile
 
-_FICLONE = 0x40049409  # linux/fs.h: share the blocks of a file, where the file system can
-_COPY_BYTES = 1 << 20
 _HTML_BYTES_MAX = 50_000_000  # browsers and notebook files become slow with more
-
-
-class SpoolFile:
-    """A finished or growing file that Blobs refer to; it is removed with the last of them, unless ``keep``."""
-
-    def __init__(self, path: str, *, keep: bool = False) -> None:
-        self.path = path
-        try:
-            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise NotReadableError(f"the recording's file {path} cannot be opened: {error.strerror}") from error
-        weakref.finalize(self, _forget, path, self.descriptor, None if keep else os.getpid())
-
-
-def _forget(path: str, descriptor: int, owner_pid: int | None) -> None:
-    with suppress(OSError):
-        os.close(descriptor)
-    if os.getpid() == owner_pid:  # not in a fork
-        with suppress(OSError):
-            os.unlink(path)
+_BUFFER_BYTES = 65_536  # of a file object: one reading of the spool file for many small ones
 
 
 class _Range:
@@ -56,8 +33,25 @@ class _Range:
     def slice(self, start: int, end: int) -> _Range:
         return _Range(self.file, self.start + start, self.start + end)
 
+    def open(self) -> _OpenRange:
+        return _OpenRange(self)
+
+
+class _OpenRange:
+    """A range whose file is open as long as this is."""
+
+    def __init__(self, part: _Range) -> None:
+        self._part = part
+        self._descriptor = part.file.open()
+
     def read(self, start: int, size: int) -> bytes:
-        return os.pread(self.file.descriptor, min(size, len(self) - start), self.start + start)
+        """At least one of these bytes, where there are any."""
+        part = self._part
+        size = min(size, len(part) - start)
+        data = self._descriptor.read(part.start + start, size) if size > 0 else b""
+        if size > 0 and not data:
+            raise NotReadableError(f"the recording's file {part.file.path} was cut short by someone else")
+        return data
 
 
 class _Bytes:
@@ -74,6 +68,9 @@ class _Bytes:
     def slice(self, start: int, end: int) -> _Bytes:
         return _Bytes(self.data[start:end])
 
+    def open(self) -> _Bytes:
+        return self
+
     def read(self, start: int, size: int) -> bytes:
         return self.data[start : start + size]
 
@@ -82,7 +79,9 @@ class Blob:
     """Immutable data with a type (W3C File API, "Blob").
 
     ``parts`` are Blobs and bytes-like objects (copied), joined in order. Data that came from a recording stays in
-    its spool file; that file is removed when the last Blob of it is gone, so ``save`` what is to stay.
+    its spool file, which is open only while somebody reads; that file is removed when the last Blob of it is gone,
+    at the program's end after everything else, so ``save`` what is to stay. Reading raises ``NotReadableError`` when
+    the file was removed, cut short or replaced by someone else.
     """
 
     __slots__ = ("__weakref__", "_duration", "_parts", "_type")
@@ -152,7 +151,8 @@ class Blob:
 
     def bytes(self) -> bytes:
         """All of it in memory."""
-        return b"".join(self.stream())
+        pieces = list(self._chunks(self.size))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def slice(self, start: int = 0, end: int | None = None, type: str = "") -> Blob:
         """A Blob of the bytes ``[start, end)``; negative counts from the end, and both are clamped."""
@@ -179,139 +179,149 @@ class Blob:
 
     def _chunks(self, chunk_size: int) -> Iterator[builtins.bytes]:
         for part in self._parts:
+            opened = part.open()
             position = 0
             while position < len(part):
-                chunk = part.read(position, chunk_size)
-                if not chunk:
-                    raise NotReadableError(f"the file of {self!r} was cut short by someone else")
+                chunk = opened.read(position, chunk_size)
                 yield chunk
                 position += len(chunk)
 
     def open(self) -> io.BufferedReader:
         """A seekable, read-only file object of its own; the Blob's data lives as long as it."""
-        return io.BufferedReader(_Reader(self))
+        return io.BufferedReader(_Reader(self), _BUFFER_BYTES)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the data to ``path``, replacing what is there at once or not at all; the absolute path.
+    def save(self, path: str | os.PathLike[str], move: bool = False) -> Path:
+        """Writes the data to ``path``, replacing the file there at once or not at all; the absolute path.
 
-        Where the file system can, no byte is copied: blocks are shared, or the spool file gets a second
-        name. Replace a saved file rather than edit it in place while the Blob is still in use. Blocks.
-        Raises ``OSError`` when the place cannot be written.
+        What is saved is independent of the Blob: blocks are shared where the file system can (reflink), else copied
+        inside the kernel. It is on the disk when the call returns. ``move=True``, for a Blob of a whole recording,
+        gives the spool file up: it is renamed, else copied and removed, and this Blob, like all of that recording,
+        reads from ``path`` from then on; do not change that file while one of them is in use. A link to a file is
+        followed; a device or a pipe is written to. Blocks. Raises ``OSError`` when the place cannot be
+        written: whatever was to be moved is still there then.
         """
-        target = Path(os.path.abspath(os.fspath(path)))
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
-        try:
+        if not isinstance(move, bool):
+            raise TypeError(f"move must be True or False, got {move!r}")
+        return self._save(path, move, lambda _: None)
+
+    def _save(self, path: str | os.PathLike[str], move: bool, progress: saving.Progress) -> Path:
+        named = Path(os.path.abspath(os.fspath(path)))
+        target, special = saving.final_path(path)
+        if special:
+            descriptor = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
             try:
-                linked = self._link(temporary, descriptor)
-                if not linked:
-                    self._copy(descriptor)
-                    os.fchmod(descriptor, 0o666 & ~_umask())
+                self._write(descriptor, progress)
             finally:
                 os.close(descriptor)
-            os.replace(temporary, target)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
-        return target
+            return named
+        file = self._whole_file()
+        if file is not None and file.is_at(target):
+            file.keep()
+            return named
+        if move and file is not None and file.rename(target, saving.new_file_mode()):
+            saving.sync_directory(os.path.dirname(target))
+            return named
+        with saving.replacing(target) as descriptor:
+            opened = file.open() if file is not None else None
+            if opened is None or not saving.clone(opened.number, descriptor):
+                self._write(descriptor, progress)
+        if move and file is not None:
+            file.replaced_by(target)
+        return named
 
-    def _link(self, temporary: str, descriptor: int) -> bool:
-        """Shares the storage of a whole spool file; whether that was possible."""
+    def _whole_file(self) -> SpoolFile | None:
+        """The file whose content is this Blob, from its first byte to its last."""
         if len(self._parts) != 1 or not isinstance(self._parts[0], _Range):
-            return False
+            return None
         part = self._parts[0]
-        if part.start != 0 or part.end != os.fstat(part.file.descriptor).st_size:
-            return False
-        try:
-            ioctl(descriptor, _FICLONE, part.file.descriptor)
-            os.fchmod(descriptor, 0o666 & ~_umask())
-            return True
-        except OSError:
-            pass
-        second_name = temporary + ".link"
-        try:
-            os.link(part.file.path, second_name)
-        except OSError:  # another file system, or one without links
-            return False
-        os.chmod(second_name, 0o666 & ~_umask())
-        os.replace(second_name, temporary)
-        return True
+        return part.file if (part.start, part.end) == (0, part.file.open().size) else None
 
-    def _copy(self, descriptor: int) -> None:
+    def _write(self, descriptor: int, progress: saving.Progress) -> None:
         for part in self._parts:
             if isinstance(part, _Range):
-                _copy_range(part, descriptor)
+                opened = part.file.open()
+                saving.copy(opened.number, part.start, part.end, descriptor, progress)
             else:
-                _write_all(descriptor, part.data)
+                saving.write_all(descriptor, part.data)
+                progress(len(part.data))
 
+    def _keep(self) -> list[str]:
+        """Its files stay when the last Blob goes; where they are."""
+        files = {part.file for part in self._parts if isinstance(part, _Range)}
+        for file in files:
+            file.keep()
+        return sorted(file.path for file in files)
 
-def _copy_range(part: _Range, descriptor: int) -> None:
-    position, end = part.start, part.end
-    in_kernel = True
-    while position < end:
-        if in_kernel:
-            try:
-                copied = os.copy_file_range(part.file.descriptor, descriptor, end - position, position)
-            except OSError as error:
-                if error.errno == errno.ENOSPC:
-                    raise
-                in_kernel = False
-                continue
-        else:
-            data = os.pread(part.file.descriptor, min(_COPY_BYTES, end - position), position)
-            _write_all(descriptor, data)
-            copied = len(data)
-        if not copied:
-            raise NotReadableError(f"the file {part.file.path} was cut short by someone else")
-        position += copied
+    def __copy__(self) -> Blob:
+        return self  # immutable, as bytes are
 
+    def __deepcopy__(self, memo: Any) -> Blob:
+        return self
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _umask() -> int:
-    with open("/proc/self/status") as status:  # reading it otherwise changes it, for all threads
-        for line in status:
-            if line.startswith("Umask:"):
-                return int(line.split()[1], 8)
-    return 0o022
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a Blob cannot be pickled: it belongs to this process; save() it and pass the path, or bytes()")
 
 
 class _Reader(io.RawIOBase):
-    """Reads a Blob as a file."""
+    """Reads a Blob as a file. Of its files the one that was read last is open."""
 
     def __init__(self, blob: Blob) -> None:
         self._blob = blob
         self._size = blob.size
         self._position = 0
+        self._opened: tuple[int, _OpenRange | _Bytes] | None = None
 
     def readable(self) -> bool:
+        self._check_open()
         return True
 
     def seekable(self) -> bool:
+        self._check_open()
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"position {base + offset} is before the beginning")
-        self._position = base + offset
-        return self._position
+        self._check_open()
+        bases = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}
+        if whence not in bases:
+            raise ValueError(f"whence must be 0, 1 or 2, got {whence!r}")
+        position = bases[whence] + operator.index(offset)
+        if position < 0:
+            raise ValueError(f"position {position} is before the beginning")
+        self._position = position
+        return position
 
     def tell(self) -> int:
+        self._check_open()
         return self._position
 
     def readinto(self, buffer: Any) -> int:
+        self._check_open()
         view = memoryview(buffer).cast("B")
+        data = self._next(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        self._check_open()
+        return b"".join(iter(lambda: self._next(self._size), b""))
+
+    def close(self) -> None:
+        self._opened = None
+        super().close()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on a closed file")
+
+    def _next(self, size: int) -> bytes:
+        """At most so many bytes, from one part; empty at the end."""
         begin = 0
-        for part in self._blob._parts:
-            if self._position < begin + len(part):
-                data = part.read(self._position - begin, len(view))
-                view[: len(data)] = data
+        for number, part in enumerate(self._blob._parts):
+            if size and self._position < begin + len(part):
+                if self._opened is None or self._opened[0] != number:
+                    self._opened = number, part.open()
+                data = self._opened[1].read(self._position - begin, size)
                 self._position += len(data)
-                return len(data)
+                return data
             begin += len(part)
-        return 0
+        return b""

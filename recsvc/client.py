@@ -274,6 +274,7 @@ class Client:
 
 _lock = threading.Lock()
 _clients: dict[str, Client] = {}
+_everyone: weakref.WeakSet[Client] = weakref.WeakSet()  # also those that were lost, whose listeners may still be busy
 _owner_pid = 0
 
 
@@ -291,11 +292,13 @@ def connect(service: str | None = None) -> Client:
     with _lock:
         if _owner_pid != os.getpid():  # a forked child has none of its parent's connections
             _clients.clear()
+            _everyone.clear()
             _owner_pid = os.getpid()
         client = _clients.get(endpoint)
         if client is None or not client.usable:
             client = Client(endpoint) if endpoint else _start_private()
             _clients[endpoint] = client
+            _everyone.add(client)
         return client
 
 
@@ -319,9 +322,15 @@ def _start_private() -> Client:
 
 @atexit.register
 def close_all() -> None:
-    """Closes every connection of this process; at its end this happens by itself."""
+    """Closes every connection of this process: recordings are finished, then listeners served, as long as they take.
+    At the program's end this happens by itself, after its threads have ended; then the Blobs go, and with them
+    their files (``storage.py``)."""
     with _lock:
-        clients = [] if _owner_pid != os.getpid() else list(_clients.values())
+        clients = [] if _owner_pid != os.getpid() else list(_everyone)
         _clients.clear()
+        _everyone.clear()
     for client in clients:
-        client.close()
+        try:
+            client.close()
+        except Exception:
+            log.exception("closing %s failed", client.name)

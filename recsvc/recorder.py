@@ -384,6 +384,11 @@ class MediaRecorder(EventTarget):
         """The controller is gone: the error is told at once; the file's end is waited for on the events' own thread."""
         for session in list(self._sessions.values()):
             session.end_pushed(time.monotonic_ns())  # an encoder that still lives can finish its files
+        self._conclude_without_service(error)
+
+    def _conclude_without_service(self, error: Exception) -> None:
+        """What the controller cannot tell any more: for recordings whose end it has not told already."""
+        for session in list(self._sessions.values()):
             event = messages.RecorderEvent(
                 recorder=self._id, recording=session.name, sequence=0, type="error", at_ns=time.monotonic_ns()
             )
@@ -392,10 +397,16 @@ class MediaRecorder(EventTarget):
             self._queue.put(msgspec.structs.replace(event, type="stop"))
 
     def service_closed(self) -> None:
-        """The connection was closed, at the program's end perhaps: listeners still get what they were promised."""
+        """The connection was closed, at the program's end perhaps: listeners still get what they were promised, and the
+        time that they take, to save or upload. What has not been told by now nobody will tell any more."""
         dispatcher = self._dispatcher
-        if dispatcher is not None and dispatcher is not threading.current_thread():
-            dispatcher.join(CLOSE_DEADLINE_NS / S)
+        if dispatcher is None or dispatcher is threading.current_thread():
+            return
+        self._conclude_without_service(errors.ServiceError("the service ended before it told the end of the recording"))
+        dispatcher.join(CLOSE_DEADLINE_NS / S)
+        if dispatcher.is_alive():
+            log.warning("waiting for the listeners of a recording, which are still busy with an event")
+            dispatcher.join()
 
     # --- events -----------------------------------------------------------------------------------
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .blob import Blob, SpoolFile
+from .blob import Blob
 from .encode.recover import Completed, complete
 from .errors import InvalidStateError, RecorderError
+from .storage import SpoolFile
 
 _SUFFIXES = frozenset({".webm", ".mkv", ".ogg"})
 _LOOK_S = 0.01  # how often a file that is still being finished is looked at
@@ -29,7 +30,7 @@ def recover(path: str | os.PathLike[str]) -> Blob:
         raise TypeError(f"path must be a string or a path, got {path!r}")
     name = os.path.abspath(name)
     done = complete(name)
-    return Blob._of_file(SpoolFile(name, keep=True), b"", 0, done.size, done.mime_type, done.duration)
+    return Blob._of_file(SpoolFile(name, owned=False), b"", 0, done.size, done.mime_type, done.duration)
 
 
 def wait_completed(path: str, limit_s: float) -> Completed | None:
@@ -87,11 +88,11 @@ def recover_named(path: Path, output: Path | None, spool: Path) -> Found:
     if output is None or found.reason:
         return found
     try:
-        saved = recover(path).save(output)
-        if path.parent == spool and saved != path:
-            path.unlink()
+        saved = recover(path).save(output, move=path.parent == spool)
     except OSError as error:
         return found._replace(reason=f"cannot write {output}: {error.strerror}")
+    except RecorderError as error:  # somebody took the file away meanwhile
+        return found._replace(reason=str(error))
     return found._replace(path=saved)
 
 

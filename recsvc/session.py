@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import msgspec
 
 from . import client, errors, recovery
-from .blob import Blob, SpoolFile
+from .blob import Blob
 from .pieces import HandedOut
+from .storage import SpoolFile
 from .stream import MediaStreamTrack, _CapturedOrigin, _PushedOrigin
 from .wire import messages
 from .wire.messages import RecordingStatistics
@@ -117,13 +118,24 @@ class Session:
 
     def blob(self, description: messages.BlobDescription) -> Blob:
         if self.file is None:
-            self.file = SpoolFile(description.path)
+            self._check_is_ours(description.path)
+            self.file = SpoolFile(description.path, owned=True)
         d = description
         return Blob._of_file(self.file, d.head, d.start, d.end, d.mime_type, d.duration)
+
+    def _check_is_ours(self, path: str) -> None:
+        """A service may name any file, and we will hand its content out, perhaps complete it, and remove it: so it must
+        have the name that we made up for this recording, which no other file has."""
+        if os.path.splitext(os.path.basename(path))[0] != self.name:
+            raise errors.NotReadableError(
+                f"the service says that recording {self.name} is in {path}, which has another name"
+            )
 
     def left_behind(self, message: messages.RecorderEvent) -> messages.RecorderEvent:
         """The last ``dataavailable`` where no controller can send it: waits for the file to be finished, at most
         ``_RECOVERY_LIMIT_S``."""
+        if self.path:  # else it was lost before it was opened
+            self._check_is_ours(self.path)
         done = recovery.wait_completed(self.path, _RECOVERY_LIMIT_S)
         if done is None and self.mime_type and not os.path.exists(self.path):
             raise errors.NotReadableError(f"the recording's file {self.path} is gone")

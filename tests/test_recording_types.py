@@ -336,23 +336,22 @@ def test_blobs_refuse_nonsense(call, error):
         call()
 
 
-def test_saving_on_the_same_file_system_copies_no_byte(recorded, spool, monkeypatch):
-    """The new name is one for the same blocks, by a link or by sharing them: the way that copies is closed."""
+def test_moving_on_the_same_file_system_copies_no_byte(recorded, spool, monkeypatch):
+    """The file gets another name: the way that copies is closed."""
 
     def copied(*_):
         pytest.fail("the bytes were copied")
 
-    monkeypatch.setattr(recsvc.Blob, "_copy", copied)
+    monkeypatch.setattr(recsvc.Blob, "_write", copied)
     blob = recorded()
+    data = blob.bytes()
     target = spool.parent / "saved.webm"
     target.write_bytes(b"what was there")
-    assert blob.save(target) == target
-    data = target.read_bytes()
-    assert data == blob.bytes()
+    assert blob.save(target, move=True) == target
+    assert target.read_bytes() == data == blob.bytes()
     assert target.stat().st_mode & 0o777 == 0o666 & ~_umask()
-    # A change of the saved file, as editors do it, is none of the Blob.
+    assert list(spool.iterdir()) == []
     target.unlink()
-    assert blob.bytes() == data
     assert sorted(path.name for path in spool.parent.iterdir()) == ["run", "spool"], "no temporary file stays"
 
 

@@ -1,0 +1,137 @@
+"""How data gets to a place that the user names: whole or not at all, shared or copied inside the kernel."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fcntl import ioctl
+
+from .errors import NotReadableError
+
+Progress = Callable[[int], None]
+"""Is told how many bytes more were written."""
+
+_FICLONE = 0x40049409  # linux/fs.h: share the blocks of a file, where the file system can
+_COPY_BYTES = 16 << 20  # at a time: small enough for progress to be seen, and for an interruption to be heard
+_READ_BYTES = 1 << 20
+# What copy_file_range and sendfile say where this pair of files is not for them: another way may do.
+_NOT_THIS_WAY = frozenset(
+    {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.ETXTBSY, errno.EAGAIN}
+)
+_CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EROFS})
+
+
+def final_path(path: str | os.PathLike[str]) -> tuple[str, bool]:
+    """Where a file of this name belongs: the absolute path, links followed as ``open`` does; and whether a device, a
+    pipe or the like is there, which is written to and never replaced."""
+    name = os.path.abspath(os.fspath(path))
+    with suppress(FileNotFoundError):
+        status = os.stat(name)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            return name, True
+    return (os.path.realpath(name) if os.path.islink(name) else name), False
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[int]:
+    """A descriptor to write to; at the end of the block that is the file ``path``, on the disk, replacing what was
+    there. Nothing happens to it when the block fails."""
+    directory = os.path.dirname(path)
+    descriptor, temporary = tempfile.mkstemp(prefix=".recsvc-", dir=directory)
+    try:
+        try:
+            yield descriptor
+            os.fchmod(descriptor, new_file_mode())
+            sync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_directory(directory)
+
+
+def clone(source: int, target: int) -> bool:
+    """Makes the whole file ``source`` the content of ``target``, sharing its blocks; whether that was possible."""
+    try:
+        ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True
+
+
+def copy(source: int, start: int, end: int, target: int, progress: Progress) -> None:
+    """Copies these bytes to where ``target`` is at; inside the kernel where it can. Blocks on both."""
+    ways = [_copy_file_range, _sendfile, _read_and_write]
+    while start < end:
+        try:
+            copied = ways[0](source, target, start, min(end - start, _COPY_BYTES))
+        except OSError as error:
+            if len(ways) == 1 or error.errno not in _NOT_THIS_WAY:
+                raise
+            copied = 0
+        if copied:
+            start += copied
+            progress(copied)
+        elif len(ways) == 1:
+            raise NotReadableError("the recording's file was cut short by someone else")
+        else:
+            ways.pop(0)
+
+
+def _copy_file_range(source: int, target: int, start: int, size: int) -> int:
+    return os.copy_file_range(source, target, size, start)
+
+
+def _sendfile(source: int, target: int, start: int, size: int) -> int:
+    return os.sendfile(target, source, start, size)
+
+
+def _read_and_write(source: int, target: int, start: int, size: int) -> int:
+    data = os.pread(source, min(size, _READ_BYTES), start)
+    write_all(target, data)
+    return len(data)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:  # a pipe that somebody else made non-blocking
+            select.select([], [descriptor], [])
+
+
+def sync(descriptor: int) -> None:
+    """What was written is on the disk; where that can be had at all."""
+    try:
+        os.fdatasync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+
+
+def sync_directory(path: str) -> None:
+    """The names in it are on the disk; no failure, since the file is there in any case."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def new_file_mode() -> int:
+    """Of a file that this process makes; reading the mask from the system would change it, for all threads."""
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("Umask:"):
+                return 0o666 & ~int(line.split()[1], 8)
+    return 0o644

@@ -1,0 +1,312 @@
+"""What becomes of recordings when the program that makes them ends, in each way that programs end."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fixtures_media import wait_until
+from media import DEADLINE_S, decode
+from traces import SPOOL, role_processes
+
+import recsvc
+
+BLOCK = 320  # samples: 20 ms at 16 kHz
+SECOND = 50  # blocks
+
+# One second of sound is pushed at once: its stamps lie in the future, and what was taken is in the recording.
+BEFORE = """
+import atexit, gc, os, signal, sys, threading, time
+
+OUT = sys.argv[1]
+
+def note(text):
+    with open(OUT + "/notes", "a") as notes:
+        notes.write(text + "\\n")
+
+def in_spool():
+    return len(os.listdir(os.environ["RECSVC_SPOOL"]))
+
+def read_late():
+    note(f"before import: {len(recorder.recording.bytes())} of {recorder.recording.size}")
+
+if BEFORE_IMPORT:
+    atexit.register(read_late)
+
+import recsvc
+
+source = recsvc.AudioSource(16_000, 1)
+recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
+begin_ns = time.monotonic_ns()
+
+def push(blocks=50):
+    global begin_ns
+    for _ in range(blocks):
+        begin_ns += 20_000_000
+        assert source.write(bytes(640), begin_ns)
+
+def save(event):
+    event.data.save(OUT + "/saved.webm")
+    note(f"saved {in_spool()}")
+
+def encoded(samples):
+    # What is still in this process is lost with it.
+    while recorder.statistics().tracks[0].frames_encoded < samples:
+        time.sleep(0.01)
+
+recorder.onstop = lambda event: note(f"stop {in_spool()}")
+recorder.onerror = lambda event: note(f"error {event.error!r}")
+"""
+
+PROGRAMS = {
+    "pieces": """
+        def piece(event):
+            data = event.data.bytes()
+            with open(OUT + "/saved.webm", "ab") as file:
+                file.write(data)
+            time.sleep(0.05)
+        recorder.ondataavailable = piece
+        recorder.start(timeslice=100)
+        push(40)
+        recorder.wait("dataavailable", 20)
+        push(10)
+    """,
+    "busy listener": """
+        def upload(event):
+            reader = event.data.open()
+            start = reader.read(100)
+            numbers = [os.open("/dev/null", os.O_RDONLY) for _ in range(3)]
+            note("reading")
+            threading.main_thread().join()
+            time.sleep(0.5)
+            for number in numbers:
+                os.close(number)
+            rest = reader.read()
+            assert start + rest == event.data.bytes()
+            save(event)
+        recorder.ondataavailable = upload
+        recorder.start()
+        push()
+        recorder.stop()
+        while not os.path.exists(OUT + "/notes"):
+            time.sleep(0.01)
+    """,
+    "a save longer than close() waits": """
+        import recsvc.recorder
+        recsvc.recorder.drain_deadline_ns = lambda overload: 20_000_000
+        def slow(event):
+            time.sleep(1)
+            save(event)
+        recorder.ondataavailable = slow
+        with recorder:
+            recorder.start()
+            push()
+    """,
+    "functions of atexit": """
+        def stop_and_save():
+            recorder.stop()
+            recorder.wait("stop", 20)
+            recorder.recording.save(OUT + "/saved.webm")
+            note(f"after import: {recorder.state} {in_spool()}")
+        atexit.register(stop_and_save)
+        recorder.start()
+        push()
+    """,
+    "a thread": """
+        def work():
+            threading.main_thread().join()
+            push(25)
+            recorder.stop()
+            recorder.wait("stop", 20)
+            recorder.recording.save(OUT + "/saved.webm")
+        recorder.start()
+        push(25)
+        threading.Thread(target=work).start()
+    """,
+    "sys.exit": """
+        recorder.ondataavailable = save
+        recorder.start()
+        push()
+        sys.exit(3)
+    """,
+    "an exception": """
+        def main():
+            kept = recorder
+            recorder.ondataavailable = save
+            recorder.start()
+            push()
+            raise RuntimeError("nobody catches this")
+        main()
+    """,
+    "os._exit": """
+        recorder.start()
+        push()
+        encoded(12_000)
+        os._exit(4)
+    """,
+    "SIGTERM": """
+        recorder.ondataavailable = save
+        recorder.start()
+        push()
+        encoded(12_000)
+        signal.raise_signal(signal.SIGTERM)
+    """,
+    "a reader that never ends": """
+        recorder.start()
+        push()
+        recorder.stop()
+        recorder.wait("stop", 20)
+        def read(blob):
+            for chunk in blob.stream(10):
+                note("reading")
+                time.sleep(1000)
+        threading.Thread(target=read, args=(recorder.recording,), daemon=True).start()
+        while not os.path.exists(OUT + "/notes"):
+            time.sleep(0.01)
+    """,
+    "a child that ends first": """
+        recorder.start()
+        push()
+        recorder.stop()
+        recorder.wait("stop", 20)
+        child = os.fork()
+        if child == 0:
+            note(f"child {recorder.recording.size == len(recorder.recording.bytes())}")
+            sys.exit(0)
+        os.waitpid(child, 0)
+        recorder.recording.save(OUT + "/saved.webm")
+        note(f"parent {in_spool()}")
+    """,
+    "kept blobs and cycles": """
+        class Node: pass
+        kept = []
+        for turn in range(3):
+            recorder.start()
+            push(10)
+            recorder.stop()
+            node = Node()
+            node.itself, node.blob = node, recorder.wait("dataavailable", 20).data
+            kept.append(node)
+            recorder.wait("stop", 20)
+        note(f"kept {in_spool()}")
+        sys.modules["__main__"].again = kept
+    """,
+}
+
+
+def _run(directory: Path, name: str) -> SimpleNamespace:
+    spool = directory / "spool"
+    program = f"BEFORE_IMPORT = {name == 'functions of atexit'}\n" + BEFORE + textwrap.dedent(PROGRAMS[name])
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(directory)],
+        env=os.environ | {"RECSVC_SPOOL": str(spool), "RST": str(SPOOL)},  # the latter: so that roles are known as ours
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        cwd=directory,
+    )
+    # Who is left behind finishes the file and goes.
+    wait_until(lambda: not any(str(spool) in line for line in role_processes().values()), "the end of the roles")
+    notes = directory / "notes"
+    return SimpleNamespace(
+        code=done.returncode,
+        err=done.stderr,
+        notes=notes.read_text().splitlines() if notes.exists() else [],
+        saved=directory / "saved.webm",
+        spool=sorted(spool.iterdir()),
+    )
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory):
+    directories = [tmp_path_factory.mktemp("end") for _ in PROGRAMS]
+    with ThreadPoolExecutor(3) as pool:
+        return dict(zip(PROGRAMS, pool.map(_run, directories, PROGRAMS), strict=True))
+
+
+def samples(path):
+    return decode(path).samples.shape[0]
+
+
+def one_second(path):
+    """All that was pushed, at Opus' 48 kHz."""
+    return samples(path) == SECOND * BLOCK * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "notes"),
+    [
+        ("pieces", ["stop 1"]),
+        ("busy listener", ["reading", "saved 1", "stop 1"]),
+        ("a save longer than close() waits", ["saved 1", "stop 1"]),
+        ("a thread", ["stop 1"]),
+        ("a child that ends first", ["stop 1", "child True", "parent 1"]),
+    ],
+)
+def test_a_program_that_simply_ends_loses_nothing_and_leaves_nothing(ends, name, notes):
+    end = ends[name]
+    assert (end.code, end.err, end.notes) == (0, "", notes)
+    assert one_second(end.saved) and end.spool == []
+
+
+@pytest.mark.parametrize(("name", "code"), [("sys.exit", 3), ("an exception", 1)])
+def test_a_program_that_fails_has_its_recording_saved(ends, name, code):
+    end = ends[name]
+    assert (end.code, end.notes) == (code, ["saved 1", "stop 1"])
+    assert ("nobody catches this" in end.err) == (name == "an exception")
+    assert one_second(end.saved) and end.spool == []
+
+
+def test_functions_of_atexit_have_the_recording_before_and_after_ours(ends):
+    end = ends["functions of atexit"]
+    assert (end.code, end.err) == (0, "")
+    assert end.notes[:2] == ["stop 1", "after import: inactive 1"]
+    size = end.saved.stat().st_size
+    assert end.notes[2:] == [f"before import: {size} of {size}"]
+    assert one_second(end.saved) and end.spool == []
+
+
+@pytest.mark.parametrize(("name", "code"), [("os._exit", 4), ("SIGTERM", -signal.SIGTERM)])
+def test_a_program_that_has_no_time_leaves_its_recording_in_the_spool(ends, name, code):
+    end = ends[name]
+    assert (end.code, end.notes) == (code, [])
+    [left] = end.spool
+    assert samples(recsvc.recover(left).save(end.saved)) >= 12_000 * 3
+
+
+def test_a_file_that_is_still_read_at_the_very_end_stays(ends):
+    end = ends["a reader that never ends"]
+    assert (end.code, end.err) == (0, "")
+    [left] = end.spool
+    assert one_second(left)
+
+
+def test_what_was_kept_until_the_end_is_removed_then(ends):
+    end = ends["kept blobs and cycles"]
+    assert (end.code, end.err, end.notes[-1]) == (0, "", "kept 3")
+    assert end.spool == []
+
+
+def test_closing_waits_for_a_listener_and_then_the_file_goes(spool, tmp_path, own_controller):
+    """``close_all()`` itself, inside a program that goes on."""
+    source = recsvc.AudioSource(16_000, 1)
+    recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
+    sizes = []
+
+    def slow(event):
+        time.sleep(0.3)
+        sizes.append(len(event.data.bytes()))
+
+    recorder.ondataavailable = slow
+    recorder.start()
+    assert source.write(bytes(640))
+    recsvc.client.close_all()
+    assert len(sizes) == 1 and recorder.state == "inactive"
+    assert recorder.wait("stop", 0).type == "stop"
+    assert recorder.recording.size == sizes[0] and len(list(spool.iterdir())) == 1

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 from . import errors
 from .blob import Blob
 from .events import BlobEvent, ErrorEvent, Event
+from .push import AudioSource, VideoSource
 from .recorder import MediaRecorder
 from .recovery import recover
 from .stream import (
-    AudioSource,
     MediaDeviceInfo,
     MediaStream,
     MediaStreamTrack,
-    VideoSource,
     enumerate_devices,
     get_user_media,
 )

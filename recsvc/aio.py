@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any, Literal, TypeVar, overload
 
+from . import push as _push
 from . import recorder as _recorder
 from . import recovery as _recovery
 from . import stream as _stream
@@ -90,7 +91,7 @@ async def recover(path: str | os.PathLike[str]) -> Blob:
 class _Push:
     """``write`` of both push sources: awaited where it may have to wait."""
 
-    _source: _stream.AudioSource | _stream.VideoSource
+    _source: _push.AudioSource | _push.VideoSource
     _waits: bool
 
     @property
@@ -119,9 +120,15 @@ class AudioSource(_Push):
     """As ``recsvc.AudioSource``; ``write`` is awaited."""
 
     def __init__(
-        self, sample_rate: int, channel_count: int, sample_format: str = "s16", *, when_full: str = "drop"
+        self,
+        sample_rate: int,
+        channel_count: int,
+        sample_format: str = "s16",
+        *,
+        when_full: str = "drop",
+        clock: str = "monotonic",
     ) -> None:
-        self._source = _stream.AudioSource(sample_rate, channel_count, sample_format, when_full=when_full)
+        self._source = _push.AudioSource(sample_rate, channel_count, sample_format, when_full=when_full, clock=clock)
         self._waits = when_full == "wait"
 
 
@@ -135,9 +142,12 @@ class VideoSource(_Push):
         pixel_format: str = "i420",
         *,
         when_full: str = "drop",
+        clock: str = "monotonic",
         color_space: str = "bt601",
     ) -> None:
-        self._source = _stream.VideoSource(width, height, pixel_format, when_full=when_full, color_space=color_space)
+        self._source = _push.VideoSource(
+            width, height, pixel_format, when_full=when_full, clock=clock, color_space=color_space
+        )
         self._waits = when_full == "wait"
 
 

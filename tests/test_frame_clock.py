@@ -298,6 +298,65 @@ def test_media_tracks_share_their_origin() -> None:
     assert audio.give(steady(5, 10 * S - 60 * MS, BLOCK_NS)).end() == in_ms(5, 20, -60)
 
 
+class Pair:
+    """Pictures and sound of one recording, by positions in the media; what waits for the other track goes on."""
+
+    def __init__(self) -> None:
+        self.video, self.audio = Feed(is_media=True), Feed("audio", is_media=True)
+        for feed in (self.video, self.audio):
+            feed.clock.share([self.video.clock, self.audio.clock])
+
+    def give(self, feed: Feed, stamps: Iterable[int], paused_ns: int) -> None:
+        for stamp_ns in stamps:
+            feed.give([stamp_ns], paused_ns=paused_ns)
+            for other in (self.video, self.audio):
+                other.out += other.clock.again()
+
+
+@pytest.mark.parametrize("resumed_ns", [200 * MS, 1000 * MS, 0, -5 * S, 20 * S])
+@pytest.mark.parametrize("video_first", [True, False])
+@pytest.mark.parametrize("paused_ns", [1, 7 * S])
+def test_a_pause_cuts_the_same_out_of_both_tracks(resumed_ns: int, video_first: bool, paused_ns: int) -> None:
+    """Five pictures, ten blocks, a pause during which positions went on, stood still, or went back; again as many."""
+    pair = Pair()
+    pair.give(pair.video, steady(5, 0), 0)
+    pair.give(pair.audio, steady(10, 0, BLOCK_NS), 0)
+    later = [(pair.video, steady(5, resumed_ns)), (pair.audio, steady(10, resumed_ns, BLOCK_NS))]
+    for feed, stamps in later if video_first else later[::-1]:
+        pair.give(feed, stamps, paused_ns)
+    pair.video.end()
+    pair.audio.end()
+    for feed, step_ms in ((pair.video, 40), (pair.audio, 20)):
+        half = feed.count // 2
+        recorded = [(at - UP_NS - (paused_ns if n >= half else 0)) // MS for n, at in feed.out]
+        assert recorded == in_ms(2 * half, step_ms)
+        assert feed.clock.corrected == {}
+
+
+def test_pictures_far_apart_do_not_cut_into_the_sound() -> None:
+    """A pause of a program that stops meanwhile: the next picture comes 5 s later in the media, sound at once."""
+    pair = Pair()
+    pair.give(pair.video, [0, 40 * MS], 0)
+    pair.give(pair.audio, steady(10, 0, BLOCK_NS), 0)
+    pair.give(pair.video, [5000 * MS], 3 * S)
+    pair.give(pair.audio, steady(300, 200 * MS, BLOCK_NS), 3 * S)
+    pair.video.end()
+    pair.audio.end()
+    assert [at - UP_NS for _, at in pair.video.out] == [0, 40 * MS, 8 * S]
+    assert [(at - UP_NS) // MS for _, at in pair.audio.out][10:] == in_ms(300, 20, 3200)
+
+
+def test_after_a_pause_a_track_does_not_wait_long_for_the_other() -> None:
+    pair = Pair()
+    pair.give(pair.video, steady(5, 0), 0)
+    pair.give(pair.audio, steady(10, 0, BLOCK_NS), 0)
+    pair.give(pair.video, steady(100, S), 3 * S)
+    assert pair.video.clock.holds == 0
+    assert [(at - UP_NS) // MS for _, at in pair.video.out][5:] == in_ms(100, 40, 3200)
+    pair.give(pair.audio, steady(10, S, BLOCK_NS), 3 * S)
+    assert [(at - UP_NS) // MS for _, at in pair.audio.out][10:] == in_ms(10, 20, 3200)
+
+
 # ---- anything --------------------------------------------------------------------------------------
 
 

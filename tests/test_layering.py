@@ -36,10 +36,10 @@ PURE = (
 NOT_PURE = {"zmq", "socket", "subprocess", "threading", "time", "os", "asyncio", "av", "sounddevice"}
 # A role never imports another's inside, and the API none of them.
 FORBIDDEN = {
-    "encode": ("controller", "capture", "recorder", "stream", "client", "cli"),
-    "capture": ("controller", "encode", "recorder", "stream", "client", "cli"),
-    "controller": ("encode", "capture", "recorder", "stream", "client", "cli"),
-    "wire": ("controller", "encode", "capture", "recorder", "stream", "client", "cli"),
+    "encode": ("controller", "capture", "recorder", "stream", "push", "client", "cli"),
+    "capture": ("controller", "encode", "recorder", "stream", "push", "client", "cli"),
+    "controller": ("encode", "capture", "recorder", "stream", "push", "client", "cli"),
+    "wire": ("controller", "encode", "capture", "recorder", "stream", "push", "client", "cli"),
 }
 
 

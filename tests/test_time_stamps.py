@@ -15,7 +15,7 @@ RANDOM = settings(
     deadline=None,
     print_blob=True,
     database=None,
-    max_examples=150,
+    max_examples=100,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 RATES = [8_000, 11_025, 16_000, 44_100, 48_000, 96_000, 192_000]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..limits import (
+    FIRST_FRAME_WAIT_NS,
     GAP_MAX_NS,
     IDLE_FLUSH_NS,
     JUMP_ALONE_NS,
@@ -30,6 +31,9 @@ Item = TypeVar("Item")
 _SHARED_CLOCK_NS = 10 * S
 """A track's first frame may lie this long before ``start()`` by the clock of another track, to be said to share it."""
 
+_CUT_FRAMES = 10
+"""So many frames after a pause wait for one of the other track, or ``FIRST_FRAME_WAIT_NS`` of media."""
+
 
 @dataclass(slots=True)
 class _Claim(Generic[Item]):
@@ -40,6 +44,21 @@ class _Claim(Generic[Item]):
     paused_ns: int
     length_ns: int
     come_ns: int
+
+
+class MediaCuts:
+    """What pauses cut out of the media of one recording, where frames stand by their positions: from the last frame
+    before a pause to the first after it. Its tracks are cut alike, so that they stay together: by the least that one
+    of them would need."""
+
+    def __init__(self) -> None:
+        self.done: dict[int, int] = {}
+        """By how long was paused until then: what was cut, all together."""
+        self.proposed: dict[int, dict[int, int]] = {}
+        """The same, for the pauses that are not decided yet: what each track would need."""
+
+    def decide(self, paused_ns: int) -> None:
+        self.done[paused_ns] = min(self.proposed.pop(paused_ns).values())
 
 
 class FrameClock(Generic[Item]):
@@ -54,10 +73,13 @@ class FrameClock(Generic[Item]):
     def __init__(self, kind: str, started_ns: int, *, is_media: bool = False, frame_rate: float | None = None) -> None:
         """``is_media``: its stamps are positions in the media, which have nothing to do with the time that goes by."""
         self._is_sound = kind == "audio"
-        self._is_media = is_media
+        self.is_media = is_media
         self._started_ns = started_ns
         self._interval_ns = round(S / frame_rate) if frame_rate else VIDEO_DURATION_DEFAULT_NS
         self._others: list[FrameClock[Item]] = []
+        self._cuts = MediaCuts()
+        self._paused_ns = 0  # of positions in the media: until the last frame, and what was cut for it
+        self._cut_ns = 0
         self._offset_ns: int | None = None  # from stamps to our clock
         self._last_ns = 0  # where the last frame stands, how long it lasts, when it came
         self._length_ns = 0
@@ -68,9 +90,10 @@ class FrameClock(Generic[Item]):
         self._doubted: deque[int] = deque(maxlen=JUMP_CONFIRM_FRAMES)  # the newest stamps, if they were not believed
         self._corrected: dict[str, int] = {}
 
-    def share(self, others: list[FrameClock[Item]]) -> None:
-        """The clocks of the recording's tracks, which may count alike."""
-        self._others = [other for other in others if other is not self]
+    def share(self, clocks: list[FrameClock[Item]]) -> None:
+        """All the clocks of the recording's tracks, which may count alike."""
+        self._others = [other for other in clocks if other is not self]
+        self._cuts = clocks[0]._cuts
 
     @property
     def corrected(self) -> dict[str, int]:
@@ -90,7 +113,12 @@ class FrameClock(Generic[Item]):
     def take(self, item: Item, stamp_ns: int, paused_ns: int, length_ns: int, now_ns: int) -> list[tuple[Item, int]]:
         """A frame has come at ``now_ns``; sound lasts ``length_ns``, that of a picture does not matter. The frames
         that are not to wait any more, each with its capture time on our clock."""
-        self._held.append(_Claim(item, stamp_ns - paused_ns, paused_ns, length_ns, now_ns - paused_ns))
+        stamp_ns -= 0 if self.is_media else paused_ns
+        self._held.append(_Claim(item, stamp_ns, paused_ns, length_ns, now_ns - paused_ns))
+        return self._settle(final=False)
+
+    def again(self) -> list[tuple[Item, int]]:
+        """What does not have to wait any more since another track has a frame after a pause."""
         return self._settle(final=False)
 
     def release(self) -> list[tuple[Item, int]]:
@@ -101,7 +129,7 @@ class FrameClock(Generic[Item]):
         """All that waits, once nothing has come for a while."""
         if (
             self._held
-            and not self._is_media
+            and not self.is_media
             and now_ns - self._held[-1].paused_ns - self._held[-1].come_ns >= IDLE_FLUSH_NS
         ):
             return self._settle(final=True)
@@ -128,6 +156,8 @@ class FrameClock(Generic[Item]):
         if self._offset_ns is None:
             self._begin(claim)
         assert self._offset_ns is not None
+        if self.is_media and claim.paused_ns != self._paused_ns and not self._cut(claim, final):
+            return None
         at_ns = claim.stamp_ns + self._offset_ns
         if self._fits(at_ns) or self._time_went_by(claim, at_ns):
             return self._believed(at_ns)
@@ -154,10 +184,11 @@ class FrameClock(Generic[Item]):
         stamp_ns, now_ns = claim.stamp_ns, claim.come_ns
         begun = [other for other in self._others if other._offset_ns is not None]
         self._come_ns, self._length_ns = now_ns, 0
-        if self._is_media:
-            self._begin_media(stamp_ns, [other for other in begun if other._is_media])
+        if self.is_media:
+            self._paused_ns = claim.paused_ns
+            self._begin_media(stamp_ns, [other for other in begun if other.is_media])
             return
-        shared = {other._offset_ns for other in begun if other._offset_ns and not other._is_media}
+        shared = {other._offset_ns for other in begun if other._offset_ns and not other.is_media}
         if self._started_ns - STAMP_EARLY_NS <= stamp_ns <= now_ns + GAP_MAX_NS:
             self._offset_ns, self._last_ns = 0, stamp_ns if stamp_ns <= now_ns + S else now_ns
             return
@@ -174,9 +205,28 @@ class FrameClock(Generic[Item]):
         for other in begun:
             assert other._offset_ns is not None
             shared_ns = stamp_ns + other._offset_ns
+            self._paused_ns, self._cut_ns = other._paused_ns, other._cut_ns
             is_near = abs(shared_ns - other._last_ns) <= GAP_MAX_NS
             self._last_ns = shared_ns if is_near else other._last_ns  # else it counts from elsewhere
         self._offset_ns = self._last_ns - stamp_ns
+
+    def _cut(self, claim: _Claim[Item], final: bool) -> bool:
+        """Before the first frame after a pause: whether it is known by now what the pause cuts out."""
+        assert self._offset_ns is not None
+        if claim.paused_ns not in self._cuts.done:
+            proposed = self._cuts.proposed.setdefault(claim.paused_ns, {})
+            waited_ns = self._held[-1].stamp_ns - claim.stamp_ns
+            is_late = final or len(self._held) > _CUT_FRAMES or waited_ns >= FIRST_FRAME_WAIT_NS
+            if self._length_ns or is_late:  # else it had no frame before the pause
+                proposed[id(self)] = self._cut_ns + claim.stamp_ns + self._offset_ns - self._expected_ns
+            awaited = [other for other in (self, *self._others) if other.is_media and other._length_ns]
+            if not is_late and not all(id(other) in proposed for other in awaited):
+                return False
+            self._cuts.decide(claim.paused_ns)
+        cut_ns = self._cuts.done[claim.paused_ns]
+        self._offset_ns -= cut_ns - self._cut_ns
+        self._cut_ns, self._paused_ns = cut_ns, claim.paused_ns
+        return True
 
     @property
     def _expected_ns(self) -> int:
@@ -191,14 +241,14 @@ class FrameClock(Generic[Item]):
     def _time_went_by(self, claim: _Claim[Item], at_ns: int) -> bool:
         """Whether the frame came about as long after the one before as their stamps say: the source had stalled."""
         jump_ns = at_ns - self._last_ns
-        if jump_ns <= 0 or self._is_media or self._is_sound and jump_ns > GAP_MAX_NS:
+        if jump_ns <= 0 or self.is_media or self._is_sound and jump_ns > GAP_MAX_NS:
             return False
         return 4 * (claim.come_ns - self._come_ns) >= 3 * jump_ns
 
     def _is_ours(self, claim: _Claim[Item]) -> bool:
         """Whether a track that was moved is on our clock by now: what came before it was old, or had wrong stamps."""
         earliest_ns = max(self._last_ns, self._started_ns) - S
-        return not self._is_media and earliest_ns <= claim.stamp_ns <= claim.come_ns + S
+        return not self.is_media and earliest_ns <= claim.stamp_ns <= claim.come_ns + S
 
     def _confirmed(self, claim: _Claim[Item], at_ns: int, final: bool) -> bool | None:
         """Whether the frames after it go on from its stamp, or from those before; ``None``: too few have come."""
@@ -235,12 +285,12 @@ class FrameClock(Generic[Item]):
         one ended. Unless the source kept pace with time and then was silent: then so much later."""
         expected_ns = self._expected_ns
         for other in self._others:
-            if other._offset_ns is not None and other._is_media == self._is_media:
+            if other._offset_ns is not None and other.is_media == self.is_media:
                 shared_ns = claim.stamp_ns + other._offset_ns
                 if -min(self._length_ns // 2, 20 * MS) <= shared_ns - expected_ns <= S:
                     return shared_ns
         waited_ns = claim.come_ns - self._come_ns
-        if not self._is_media and abs(self._come_ns - self._last_ns) <= 2 * S and waited_ns > self._length_ns + S:
+        if not self.is_media and abs(self._come_ns - self._last_ns) <= 2 * S and waited_ns > self._length_ns + S:
             return self._last_ns + waited_ns
         return expected_ns
 

@@ -248,8 +248,8 @@ class Worker:
         ready = route.recording.arrived(message.route, message, payload)
         if not ready and len(payload) > route.window_bytes // 4:  # its sender may have no room for another
             ready = route.recording.waited(message.route)
-        for frame in ready:
-            self._scheduler.push(message.route, frame)
+        for name, frame in ready:
+            self._scheduler.push(name, frame)
 
     def _accept_word(self, identity: bytes, route: _Route, message: Any) -> None:
         """A data message that is no frame."""
@@ -264,8 +264,8 @@ class Worker:
 
     def _push_waited(self, name: str, now_ns: int | None = None) -> None:
         """Frames that wait for others to confirm their time stamps: all of them, or at ``now_ns`` those overdue."""
-        for frame in self._routes[name].recording.waited(name, now_ns):
-            self._scheduler.push(name, frame)
+        for ready, frame in self._routes[name].recording.waited(name, now_ns):
+            self._scheduler.push(ready, frame)
 
     def _map_ring(self, route: _Route, message: messages.Ring) -> None:
         """A route has one ring at a time; pictures that wait keep an older one mapped."""

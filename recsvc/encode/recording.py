@@ -16,6 +16,9 @@ from ..wire.messages import AudioFrame, BlobDescription, End, OpenRecording, Rec
 from . import mux
 from .tracks import OPUS_RATE, AudioTrack, MuxPacket, VideoTrack
 
+_Ready = tuple[str, tuple[VideoFrame | AudioFrame, Any]]
+"""A route, and a frame of it that is to be encoded."""
+
 
 class Recording:
     """Not thread-safe; the worker's loop owns it. Raises ``EncodingError`` and ``QuotaExceededError`` from its
@@ -63,17 +66,28 @@ class Recording:
 
     # --- frames -----------------------------------------------------------------------------------
 
-    def arrived(self, route: str, header: VideoFrame | AudioFrame, payload: Any) -> list[tuple[Any, Any]]:
-        """A frame has come. The headers and payloads that are to be encoded now: it may have to wait for the next ones,
-        and their capture times are on our clock and to be believed (``clock.FrameClock``)."""
+    def arrived(self, route: str, header: VideoFrame | AudioFrame, payload: Any) -> list[_Ready]:
+        """A frame has come. Those that are to be encoded now, each with its route: it may have to wait for the next
+        ones, and their capture times are on our clock and to be believed (``clock.FrameClock``)."""
         length_ns = header.sample_count * S // header.sample_rate if isinstance(header, AudioFrame) else 0
         clock, now_ns = self.tracks[route].clock, time.monotonic_ns()
-        return _at(clock.take((header, payload), header.captured_ns, header.paused_ns, length_ns, now_ns))
+        placed = clock.take((header, payload), header.captured_ns, header.paused_ns, length_ns, now_ns)
+        return self._ready(route, placed)
 
-    def waited(self, route: str, now_ns: int | None = None) -> list[tuple[Any, Any]]:
+    def waited(self, route: str, now_ns: int | None = None) -> list[_Ready]:
         """Those that wait for others: all, as when nothing more comes; or at ``now_ns`` those that waited too long."""
         clock = self.tracks[route].clock
-        return _at(clock.release() if now_ns is None else clock.overdue(now_ns))
+        return self._ready(route, clock.release() if now_ns is None else clock.overdue(now_ns))
+
+    def _ready(self, route: str, placed: list[tuple[Any, int]]) -> list[_Ready]:
+        ready = []
+        for (header, payload), captured_ns in placed:
+            header.captured_ns = captured_ns
+            ready.append((route, (header, payload)))
+        for name, track in self.tracks.items():  # what waited for a frame of this track
+            if name != route and track.clock.is_media and track.clock.holds:
+                ready += self._ready(name, again) if (again := track.clock.again()) else []
+        return ready
 
     def encode(self, route: str, header: VideoFrame | AudioFrame, payload: Any, waiting: int = 0) -> bool:
         """Encodes one frame, of long sound a part, and writes the packets that are ready. Whether the frame is done:
@@ -105,7 +119,8 @@ class Recording:
     def _flush(self) -> None:
         if self._pictures is not None:
             self._write(self._pictures.release(None))
-        self._release_held(all_of_it=True)
+        # By time that goes by nothing is to be said of media that has a clock of its own.
+        self._release_held(all_of_it=not any(track.clock.is_media for track in self.tracks.values()))
         self._muxer.flush()
         self._flushed = True
 
@@ -116,6 +131,8 @@ class Recording:
         self.commands, self.cuts = max(self.commands, message.commands), max(self.cuts, message.cuts)
         track.account.heard(message.dropped, message.counted)
         until_ns = message.until_ns - message.paused_ns
+        if track.clock.is_media:
+            until_ns = track.media_end_ns or 0
         if message.exact and isinstance(track, VideoTrack):
             track.leave_out(until_ns)
         self._until_ns = until_ns if self._until_ns is None else max(self._until_ns, until_ns)
@@ -295,12 +312,6 @@ def _noted(problems: list[Exception]) -> Iterator[None]:
         yield
     except Exception as problem:
         problems.append(problem)
-
-
-def _at(placed: list[tuple[tuple[Any, Any], int]]) -> list[tuple[Any, Any]]:
-    for (header, _), captured_ns in placed:
-        header.captured_ns = captured_ns
-    return [frame for frame, _ in placed]
 
 
 class _Pieces:

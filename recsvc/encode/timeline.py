@@ -63,6 +63,7 @@ class VideoTimeline:
 
     def __init__(self, frame_rate: float | None) -> None:
         self._interval_ns = round(S / frame_rate) if frame_rate else VIDEO_DURATION_DEFAULT_NS
+        self._step_ns = self._interval_ns  # between the last two frames, however far apart
         self.last_ns: int | None = None
         self.corrected: dict[str, int] = {}
 
@@ -76,9 +77,15 @@ class VideoTimeline:
                 )
                 self._count(kind)
                 recorded_ns = self.last_ns + TICK_NS
-            self._interval_ns = min(max(recorded_ns - self.last_ns, TICK_NS), S)
+            self._step_ns = recorded_ns - self.last_ns
+            self._interval_ns = min(max(self._step_ns, TICK_NS), S)
         self.last_ns = recorded_ns
         return recorded_ns, self._interval_ns
+
+    @property
+    def end_ns(self) -> int | None:
+        """Recorded time at which the last frame ends, if it lasts as long as the one before it."""
+        return None if self.last_ns is None else self.last_ns + self._step_ns
 
     def _count(self, kind: str) -> None:
         self.corrected[kind] = self.corrected.get(kind, 0) + 1
@@ -124,8 +131,10 @@ class AudioTimeline:
     much sound must be stretched so that it keeps to the recorded time. Counts in time, for the sample rate may change.
     """
 
-    def __init__(self, sample_rate: int) -> None:
+    def __init__(self, sample_rate: int, *, is_media: bool = False) -> None:
+        """``is_media``: its times are positions in the media, which do not jitter, and drift against nothing."""
         self.sample_rate = sample_rate
+        self._is_media = is_media
         self.first_ns: int | None = None
         self.corrected: dict[str, int] = {}
         self.stretch_ppm: float | None = None
@@ -175,7 +184,7 @@ class AudioTimeline:
             sound_ns = self._nominal_ns
             late_ns += begin_ns - sound_ns
             self._drift.seam(gap_ns + begin_ns - sound_ns)
-        if self._drift.add(sound_ns, late_ns):
+        if not self._is_media and self._drift.add(sound_ns, late_ns):
             self._steer(sound_ns)
         self._samples += sample_count
         if self.stretch_ppm:
@@ -197,6 +206,10 @@ class AudioTimeline:
         excess_ns = late_ns - round(drift.offset_ns(begin_ns))
         if -AUDIO_GAP_NS <= excess_ns <= AUDIO_GAP_NS:
             return 0
+        if self._is_media:
+            if excess_ns < 0:
+                self._count("early")
+            return max(excess_ns, 0) if excess_ns <= GAP_MAX_NS else 0
         low, high = drift.jitter
         margin_ns = AUDIO_GAP_NS + min((high - low) / 4, AUDIO_GAP_NS / 4)  # the bounds are not known to the last
         if drift.after_seam:

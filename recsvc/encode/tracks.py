@@ -99,7 +99,9 @@ class VideoTrack:
 
     def __init__(self, codec: VideoCodec, track: RecordedTrack, options: RecordingOptions, started_ns: int = 0) -> None:
         self.account = Account()
-        self.clock: FrameClock[Any] = FrameClock("video", started_ns, frame_rate=track.settings.get("frame_rate"))
+        is_media = track.settings.get("clock") == "media"
+        frame_rate = track.settings.get("frame_rate")
+        self.clock: FrameClock[Any] = FrameClock("video", started_ns, is_media=is_media, frame_rate=frame_rate)
         self.ended = False
         self._codec = codec
         self._bits_per_second = options.video_bits_per_second
@@ -192,6 +194,11 @@ class VideoTrack:
         """Recorded time at which the last picture began."""
         return self._timeline.last_ns
 
+    @property
+    def media_end_ns(self) -> int | None:
+        """Recorded time at which the last picture ends by its clock of positions in the media."""
+        return self._timeline.end_ns
+
     def statistics(self) -> TrackStatistics:
         statistics = self.account.statistics(self.kind, (self.clock.corrected, self._timeline.corrected), None)
         return msgspec.structs.replace(statistics, speed_raised=self._speed.raised)
@@ -209,13 +216,14 @@ class AudioTrack:
 
     def __init__(self, track: RecordedTrack, options: RecordingOptions, started_ns: int = 0) -> None:
         self.account = Account()
-        self.clock: FrameClock[Any] = FrameClock("audio", started_ns)
+        is_media = track.settings.get("clock") == "media"
+        self.clock: FrameClock[Any] = FrameClock("audio", started_ns, is_media=is_media)
         self.ended = False
         self.sample_rate = int(track.settings["sample_rate"])
         """At the beginning; it may change from frame to frame."""
         sample_format = str(track.settings.get("sample_format", "s16"))
         self._form = (self.sample_rate, int(track.settings["channel_count"]), sample_format)
-        self._timeline = AudioTimeline(self.sample_rate)
+        self._timeline = AudioTimeline(self.sample_rate, is_media=is_media)
         self._stretch_ppm: float | None = None
         self._encoder = native.AudioEncoder(
             *self._form,
@@ -238,6 +246,10 @@ class AudioTrack:
         """Recorded time just behind the last sample that is encoded."""
         end_ns = self._timeline.end_ns
         return end_ns if end_ns is None or not self.unfinished else end_ns - self._left * S // self._form[0]
+
+    @property
+    def media_end_ns(self) -> int | None:
+        return self.end_ns
 
     @property
     def pre_skip_samples(self) -> int:

@@ -1,0 +1,171 @@
+"""Sources whose frames the program brings itself."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from . import errors, media
+from .stamps import Stamps
+from .stream import MediaStreamTrack, _PushedOrigin
+from .wire import messages
+from .wire.sender import Block, FrameSender, Picture
+
+
+class _PushSource:
+    """What sound and pictures have in common."""
+
+    def __init__(self, kind: str, settings: dict[str, Any], when_full: str, clock: str) -> None:
+        self._stamps = Stamps(clock, settings.get("sample_rate"))
+        if self._stamps.is_media:
+            settings["clock"] = clock
+        if when_full not in ("drop", "wait"):
+            raise ValueError(f'when_full must be "drop" or "wait", got {when_full!r}')
+        self._sender = FrameSender(kind, when_full=when_full)
+        self._origin = _PushedOrigin(self._sender)
+        self._track = MediaStreamTrack(self._origin, kind, "pushed frames", settings)
+        self._ended = False
+
+    @property
+    def track(self) -> MediaStreamTrack:
+        """The live track that carries what is written."""
+        return self._track
+
+    @property
+    def muted(self) -> bool:
+        """Settable; while it is muted, what is written is recorded as black or silence of its length."""
+        return self._origin.muted
+
+    @muted.setter
+    def muted(self, value: bool) -> None:
+        if not isinstance(value, bool):
+            raise TypeError(f"muted must be True or False, got {value!r}")
+        self._origin.muted = self._sender.muted = value
+
+    def end(self) -> None:
+        """No more frames: the track ends. Idempotent."""
+        self._ended = True
+        self._sender.close()
+        self._origin.end()
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise errors.InvalidStateError("write() after end(): this source is over")
+
+
+def _view(buffer: Any, formats: tuple[str, ...], what: str) -> memoryview:
+    """A caller's buffer, checked, as contiguous bytes: the buffer itself where it is contiguous, else a copy."""
+    try:
+        view = memoryview(buffer)
+    except TypeError:
+        raise TypeError(
+            f"expected an object with the buffer protocol (bytes, a numpy array), got {buffer!r:.80}"
+        ) from None
+    if view.format.lstrip("@=<") not in formats:
+        raise TypeError(f"elements of type {view.format!r} are no {what}; convert them first")
+    if view.c_contiguous and view.nbytes and len(view.format) == 1:
+        return view.cast("B")
+    return memoryview(view.tobytes())
+
+
+def _integer(name: str, value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be {low} to {high}, got {value}")
+    return int(value)
+
+
+class AudioSource(_PushSource):
+    """Sound that the program brings itself: interleaved samples, ``s16`` or ``f32``, native byte order.
+
+    ``sample_rate`` in Hz (8000–192000), ``channel_count`` 1–8. ``when_full``: what ``write`` does when the encoder
+    is behind: ``"drop"`` the block and count it, or ``"wait"``.
+
+    ``clock``: what time stamps count. ``"monotonic"``: when a frame was captured, on ``time.monotonic_ns()``.
+    ``"media"``: its position in the media, from any origin that the tracks share, however fast or slow frames are
+    written: the recording ends with its last frame's end (a picture lasts as long as the one before it), and a pause
+    cuts between two writes. Beside tracks with the other clock, the origin stands at ``start()``.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        channel_count: int,
+        sample_format: str = "s16",
+        *,
+        when_full: str = "drop",
+        clock: str = "monotonic",
+    ) -> None:
+        sample_rate = _integer("sample_rate", sample_rate, media.SAMPLE_RATE_MIN, media.SAMPLE_RATE_MAX)
+        channel_count = _integer("channel_count", channel_count, 1, media.CHANNEL_COUNT_MAX)
+        if sample_format not in messages.BYTES_PER_SAMPLE:
+            raise ValueError(f'sample_format must be "s16" or "f32", got {sample_format!r}')
+        settings = {
+            "sample_rate": sample_rate,
+            "channel_count": channel_count,
+            "sample_format": sample_format,
+        }
+        super().__init__("audio", settings, when_full, clock)
+        self._sender.audio_format = (sample_format, sample_rate, channel_count)
+        self._frame_bytes = messages.BYTES_PER_SAMPLE[sample_format] * channel_count
+        self._formats = ("B", "b", "c", "h" if sample_format == "s16" else "f")
+        self._sample_format = sample_format
+        self._what = f"{sample_format} samples"
+
+    def write(self, buffer: Any, timestamp_ns: int | None = None) -> bool:
+        """Gives a block of samples to every recording of the track; whether it was taken.
+
+        ``buffer`` is copied. ``timestamp_ns``: when its first sample was captured, on the source's ``clock``;
+        ``None``: now, or with ``clock="media"`` right after the frame before (0 at first). ``False``: full and
+        dropped (counted), or nobody records. Blocks only with ``when_full="wait"``. Raises ``InvalidStateError``
+        after ``end()``, ``ValueError`` for a length that is no whole number of samples, ``TypeError``.
+        """
+        self._check_open()
+        payload = buffer if type(buffer) is bytes else bytes(_view(buffer, self._formats, self._what))
+        if len(payload) % self._frame_bytes:
+            raise ValueError(
+                f"a block of {len(payload)} bytes: {self._track.get_settings()['channel_count']} channels of "
+                f"{self._sample_format} take a multiple of {self._frame_bytes}"
+            )
+        sample_count = len(payload) // self._frame_bytes
+        return self._sender.send(Block(self._stamps.stamp(timestamp_ns, sample_count), payload, sample_count))
+
+
+class VideoSource(_PushSource):
+    """Pictures that the program brings itself, tightly packed, of ``width`` x ``height`` pixels.
+
+    ``pixel_format``: ``i420 nv12 rgb24 bgr24 rgba bgra``. ``when_full``, ``clock`` as for ``AudioSource``.
+    ``color_space``: what the values of ``i420`` and ``nv12`` mean, ``"bt601"`` or ``"bt709"`` (limited range); the
+    others are sRGB.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        pixel_format: str = "i420",
+        *,
+        when_full: str = "drop",
+        clock: str = "monotonic",
+        color_space: str = "bt601",
+    ) -> None:
+        width = _integer("width", width, 1, media.FRAME_SIDE_MAX)
+        height = _integer("height", height, 1, media.FRAME_SIDE_MAX)
+        settings = media.picture_settings(width, height, pixel_format, color_space)
+        self._bytes = media.picture_bytes(pixel_format, width, height)
+        super().__init__("video", settings, when_full, clock)
+        self._form = (pixel_format, width, height)
+
+    def write(self, buffer: Any, timestamp_ns: int | None = None) -> bool:
+        """Gives a picture to every recording of the track; whether it was taken. As ``AudioSource.write``."""
+        self._check_open()
+        payload = _view(buffer, ("B", "b", "c"), "8-bit pixels")
+        if len(payload) != self._bytes:
+            pixel_format, width, height = self._form
+            raise ValueError(f"a picture of {len(payload)} bytes: {width}x{height} {pixel_format} takes {self._bytes}")
+        return self._sender.send(Picture(self._stamps.stamp(timestamp_ns), payload, *self._form))

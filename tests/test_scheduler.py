@@ -73,12 +73,26 @@ def test_a_track_far_ahead_of_the_other_is_not_starved() -> None:
     for item in range(20):
         scheduler.push("a1", item)
     order = []
-    for item in range(40):
+    for item in range(1000):
         scheduler.push("a2", item)
         picked = scheduler.pop()
         assert picked is not None
         order.append(picked[0])
     assert order.count("a1") >= 8
+
+
+def test_sound_in_many_parts_keeps_up_with_few_pictures() -> None:
+    """Two pictures a second beside sound that needs a turn for each 20 ms, all of it there at once."""
+    positions: dict[str, int | None] = {"a1": 0, "a2": 0}
+    scheduler = scheduler_of("a1", "a2", positions=positions)
+    for item in range(100):
+        scheduler.push("a1", item)
+    for item in range(50 * 50):
+        scheduler.push("a2", item)
+    while (picked := scheduler.pop()) is not None:
+        name = picked[0]
+        positions[name] += 500 if name == "a1" else 20  # type: ignore[operator]
+        assert abs(positions["a1"] - positions["a2"]) <= 500  # type: ignore[operator]
 
 
 def test_a_long_frame_goes_on_behind_what_came_meanwhile_and_before_its_own_successors() -> None:

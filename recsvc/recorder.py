@@ -236,12 +236,17 @@ class MediaRecorder(EventTarget):
             self._command(session, "resume", at_ns)
 
     def request_data(self) -> None:
-        """Fires ``dataavailable`` with what was gathered since the last one, up to the newest complete cluster;
-        the recording goes on. ``InvalidStateError`` while inactive."""
+        """Fires ``dataavailable`` with everything captured up to the call and since the last one, an empty Blob for
+        nothing; the recording goes on, or stays paused. Only sound that makes no whole packet yet, up to 30 ms, comes
+        with the next. ``InvalidStateError`` while inactive."""
+        at_ns = time.monotonic_ns()
         with self._lock:
             check_call(self._state, Input.REQUEST_DATA)
-            assert self._session is not None
-            self._command(self._session, "request_data", time.monotonic_ns())
+            session = self._session
+            assert session is not None
+            self._command(session, "request_data", at_ns)
+            for sender, route in session.pushed():
+                sender.mark(route, at_ns, session.asked)
 
     def close(self) -> None:
         """Stops an active recording and waits for its ``stop`` event, at most for the drain's deadline; idempotent.

@@ -32,8 +32,8 @@ class Session:
         self.mime_type = ""
         self.handed_out = HandedOut()
         self.commands = 0  # given, all together
-        self.turns = 0  # pauses and resumes
-        self.awaited = 0  # of these: whose events are still to come
+        self.controls = 0  # of captured routes: pauses, resumes, requests for data
+        self.awaited = 0  # pauses and resumes whose events are still to come
         self.asked = 0  # requests for data
         self.pieces = 0  # that have come
         self.modified = False
@@ -61,7 +61,7 @@ class Session:
         for track in self.tracks:
             origin, route = track._origin, self.route(track)
             if isinstance(origin, _CapturedOrigin) and origin.live and route in track._routes:
-                routes.setdefault(origin.commands, {})[route] = self.turns + track._routes[route]
+                routes.setdefault(origin.commands, {})[route] = self.controls + track._routes[route]
         for endpoint, its in routes.items():
             message = messages.EndRoutes(routes=its, at_ns=at_ns, commands=self.commands, cuts=self.asked)
             self.client.tell(endpoint, message)
@@ -70,9 +70,9 @@ class Session:
         """A command is about to be sent: ends of stream, which take the shorter way, say how many there are."""
         is_turn = action in ("pause", "resume")
         self.commands += 1
-        self.turns += is_turn
         self.awaited += is_turn
         self.asked += action == "request_data"
+        self.controls += is_turn or action == "request_data"
         self.modified |= action == "modified"
         for sender, route in self.pushed():
             sender.commanded(route, self.commands, self.asked)

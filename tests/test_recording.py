@@ -443,31 +443,64 @@ def test_the_pieces_of_a_timeslice_join_to_the_whole(timeslice):
     assert len(decode(events[0].data).samples) == 960 * len(ebml.read(events[0].data.bytes()).of(2)) - 336
 
 
-def test_request_data_gives_what_is_there_and_the_pieces_join():
-    with test_stream() as stream:
-        recorder = recsvc.MediaRecorder(stream)
+@pytest.mark.parametrize(("container", "tracks"), [("webm", "both"), ("webm", "audio"), ("ogg", "audio")])
+def test_request_data_gives_what_was_captured_and_the_pieces_join(container, tracks):
+    with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST if tracks == "both" else False) as stream:
+        recorder = recsvc.MediaRecorder(stream, mime_type="audio/ogg" if container == "ogg" else "")
+        before_s = time.monotonic()
         recorder.start()
-        recorder.request_data()
-        pieces = [recorder.wait("dataavailable", DEADLINE_S)]
-        for _ in range(3):
-            time.sleep(0.4)
+        after_s = time.monotonic()
+        pieces = []
+        for wait_s in (0.0, 0.05, 0.4, 0.4):
+            time.sleep(wait_s)
+            asked_s = time.monotonic()
             recorder.request_data()
+            told_s = time.monotonic()
             pieces.append(recorder.wait("dataavailable", DEADLINE_S))
+            if wait_s:
+                so_far = decode(recsvc.Blob([piece.data for piece in pieces]))
+                # Time 0 is the first frame, up to one picture's length after the start.
+                assert asked_s - after_s - FRAME_S - 0.03 <= so_far.sound_s <= told_s - before_s
+                if tracks == "both":
+                    assert asked_s - after_s - 2 * FRAME_S <= so_far.pictures[-1].at_s
         assert recorder.state == "recording"
         recorder.stop()
         pieces.append(recorder.wait("dataavailable", DEADLINE_S))
         recorder.wait("stop", DEADLINE_S)
         with pytest.raises(TimeoutError):
             recorder.wait("dataavailable", 0)
-    assert pieces[0].data.size == 0, "right behind start() there is no complete cluster"
-    assert all(piece.data.size for piece in pieces[2:])
+    assert all(piece.data.size for piece in pieces[1:])
     timecodes = [piece.timecode for piece in pieces]
     assert timecodes[0] == 0
     assert all(later > earlier for earlier, later in zip(timecodes, timecodes[1:], strict=False))
-    joined = decode(recsvc.Blob([piece.data for piece in pieces]))
-    assert_consecutive(joined.counters)
+    joined, whole = decode(recsvc.Blob([piece.data for piece in pieces])), decode(recorder.recording)
+    if tracks == "both":
+        assert_consecutive(joined.counters)
     assert_accounted(recorder.statistics(), joined)
-    assert joined.counters == decode(recorder.recording).counters
+    assert joined.counters == whole.counters
+    assert np.array_equal(joined.samples, whole.samples)
+
+
+def test_requests_for_data_leave_no_trace_in_what_a_stop_cuts(seed):
+    """Each request makes the sender give out sound that it would have held: none is doubled, none is lost."""
+    with test_stream(f"{SMALL_TEST}&frequency=441") as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        waits = random.Random(seed)
+        for _ in range(3):
+            recorder.start()
+            for _ in range(20):
+                time.sleep(0.03 * waits.random())
+                recorder.request_data()
+                if waits.random() < 0.2:
+                    recorder.pause()
+                    recorder.request_data()
+                    recorder.resume()
+            blob = finished(recorder)
+            decoded = decode(blob)
+            assert_consecutive(decoded.counters)
+            assert_accounted(recorder.statistics(), decoded)
+            assert recorder.statistics().tracks[0].timestamps_corrected == {}
+            assert decoded.sound_s == pytest.approx(decoded.duration_s, abs=TICK_S)
 
 
 # --- what others send -----------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from recsvc.wire import sender as senders
 from recsvc.wire.ring import RingView
 from recsvc.wire.sender import Block, FrameSender, Picture
 
-FILES = ("wire/sender.py", "wire/route.py", "wire/ring.py", "wire/flow.py")
+FILES = ("wire/sender.py", "wire/frames.py", "wire/route.py", "wire/ring.py", "wire/flow.py")
 RATE = 8_000
 LENGTH = 160  # samples: 20 ms
 
@@ -36,6 +36,7 @@ class Receiver:
         self.frames: dict[str, list[Any]] = {}
         self.payloads: dict[str, list[bytes]] = {}
         self.ends: dict[str, messages.End] = {}
+        self.marks: dict[str, list[tuple[int, int]]] = {}  # requests for data, and how many frames came before
         self.rings: dict[int, RingView] = {}
         self.maps = True
         self.late: list[Any] = []
@@ -57,6 +58,9 @@ class Receiver:
             elif isinstance(message, messages.End):
                 assert message.route not in self.ends
                 self.ends[message.route] = message
+            elif isinstance(message, messages.Mark):
+                before = len(self.frames.get(message.route, []))
+                self.marks.setdefault(message.route, []).append((message.cuts, before))
             elif isinstance(message, messages.FrameHeader):
                 self._frame(identity, message, parts)
 
@@ -286,6 +290,31 @@ def test_a_handler_may_write_and_pause_and_start_anywhere_in_a_write(receiver: R
             assert missing - {101} == set(case.refused) & {100} and counted == (100 in missing)
 
     assert everywhere(FILES, handler, act) > 30
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["by the handler", "beside it"])
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_a_handler_may_ask_for_data_anywhere_in_a_write(receiver: Receiver, kind: str, own: bool) -> None:
+    case: Case
+
+    def mark() -> None:
+        case.sender.mark(case.routes[0], time.monotonic_ns(), 1)
+
+    def act(interrupter: Interrupter) -> None:
+        nonlocal case
+        case = Case(receiver, kind)
+        case.write(0)
+        with interrupter:
+            case.write(1)
+        if not interrupter.done:
+            mark()
+        case.write(2)
+        case.end()
+        case.check()
+        [(cuts, frames)] = receiver.marks[case.routes[0]]
+        assert cuts == 1 and frames >= 1 and receiver.late == []
+
+    assert everywhere(FILES, mark if own else lambda: beside(mark), act) > 30
 
 
 def blocks(receiver: Receiver, route: str) -> list[tuple[int, int, bool, int]]:

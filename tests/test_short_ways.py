@@ -100,7 +100,7 @@ def test_a_stop_says_what_must_come_before_it(recorder, monkeypatch):
     made.wait("stop", DEADLINE_S)
     [message] = told
     name = next(iter(message.routes)).partition("/")[0]
-    assert message.routes == {f"{name}/{sound.id}": 3, f"{name}/{picture.id}": 2}
+    assert message.routes == {f"{name}/{sound.id}": 4, f"{name}/{picture.id}": 3}
     assert (message.commands, message.cuts) == (4, 1)
 
 

@@ -12,6 +12,7 @@ from fixtures_media import wait_until
 from worker_bench import RATE, Bench, S, accounted
 
 import recsvc
+from recsvc.limits import DRAIN_DEADLINE_NS
 from recsvc.wire import messages
 
 pytest_plugins = ["worker_bench"]
@@ -46,6 +47,80 @@ def test_the_frame_on_which_an_encoder_fails_and_those_behind_it_are_counted(kin
     assert len(decoded.pictures) == pictures.frames_encoded
     if kind == "video":
         assert len(decoded.samples) == sound.frames_encoded
+
+
+# --- requests for data ----------------------------------------------------------------------------
+
+
+def test_a_request_for_data_waits_for_the_mark_of_each_track(bench: Bench) -> None:
+    now_ns = time.monotonic_ns()
+    bench.open("a", "audio", "video")
+    for number in range(5):
+        bench.picture("a", now_ns + number * S // 25)
+        bench.sound("a", now_ns + number * S // 25, 1920)
+    bench.ask_for_data("a")
+    bench.work()
+    assert bench.pieces() == []
+    bench.mark("a/video", 1)
+    bench.picture("a", now_ns + 5 * S // 25)
+    bench.work()
+    assert bench.pieces() == []
+    bench.mark("a/audio", 1)
+    bench.work()
+    [piece] = bench.pieces()
+    assert piece is not None
+    assert len(piece.pictures) == 6 and piece.sound_s > 0.2 - 0.03
+    bench.mark("a/audio", 2)
+    bench.mark("a/video", 2)
+    bench.work()
+    bench.ask_for_data("a")
+    assert bench.pieces() == [None]
+
+
+def test_pictures_that_a_command_on_its_way_may_exclude_are_not_handed_out(bench: Bench) -> None:
+    now_ns = time.monotonic_ns()
+    bench.open("a", "video")
+    for number in range(4):
+        bench.picture("a", now_ns + number * S // 25)
+    bench.ask_for_data("a")
+    bench.mark("a/video", 1, exact=True, recorded_ns=now_ns + 2 * S // 25)
+    bench.work()
+    [piece] = bench.pieces()
+    assert piece is not None and len(piece.pictures) == 3
+    bench.end("a/video", now_ns + 2 * S // 25, exact=True)
+    bench.work()
+    [track] = bench.finished("a").statistics.tracks
+    assert accounted(track) == (3, 3, 0)
+
+
+def test_a_track_that_has_ended_needs_no_mark_and_the_end_waits_for_the_request(bench: Bench) -> None:
+    now_ns = time.monotonic_ns()
+    bench.open("a", "audio", "video")
+    bench.picture("a", now_ns)
+    bench.sound("a", now_ns, 1920)
+    bench.end("a/audio", now_ns + S, cuts=1)
+    bench.end("a/video", now_ns + S, cuts=1)
+    bench.work()
+    assert bench.reports()[1:] == []
+    bench.ask_for_data("a")
+    assert [type(report).__name__ for report in bench.reports()] == ["DataReady", "RecordingFinished"]
+
+
+def test_a_stuck_source_delays_a_request_for_data_no_longer_than_a_drain(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.open("a", "audio", "video")
+    bench.picture("a", time.monotonic_ns())
+    bench.mark("a/video", 1)
+    bench.ask_for_data("a")
+    bench.work()
+    bench.worker._flush_idle()
+    assert bench.pieces() == []
+    later_ns = time.monotonic_ns() + DRAIN_DEADLINE_NS
+    monkeypatch.setattr(time, "monotonic_ns", lambda: later_ns)
+    bench.worker._flush_idle()
+    [piece] = bench.pieces()
+    assert piece is not None and len(piece.pictures) == 1
 
 
 # --- turns ----------------------------------------------------------------------------------------

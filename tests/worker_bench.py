@@ -1,10 +1,11 @@
-"""An encoder worker inside the test's process that takes its turns one by one, and the controller's end of its socket.
+"""An encoder worker inside the test's process that takes its turns one by one, without a controller.
 
 A test module says ``pytest_plugins = ["worker_bench"]`` for the fixture ``bench``.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -26,14 +27,16 @@ SOUND: dict[str, Any] = {"sample_rate": RATE, "channel_count": 1, "sample_format
 
 
 class Bench:
-    """A worker in this process that takes its turns one by one, and the controller's end of its socket."""
+    """The worker, what it is given, and what it tells."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         endpoints = [f"ipc://{directory}/{name}" for name in ("control", "data", "reports")]
-        self._control = sockets.control_server(endpoints[0])
         lifeline: Any = SimpleNamespace(descriptors=[], parent_gone=False)
         self.worker = Worker(*endpoints, lifeline)
+        self.worker._control.close(0)
+        self._told: list[bytes] = []
+        self.worker._control = SimpleNamespace(send=self._told.append)  # type: ignore[assignment]
         self._sequence: dict[str, int] = {}
         self._begun_ns = time.monotonic_ns()
 
@@ -41,7 +44,7 @@ class Bench:
         worker = self.worker
         for recording in list(worker._recordings.values()):
             worker._finish(recording)
-        for socket in (self._control, worker._control, worker._data, worker._reports):
+        for socket in (worker._data, worker._reports):
             socket.close(0)
         for recording in worker._finished:
             recording.close()
@@ -99,6 +102,12 @@ class Bench:
         self._sequence[route] = self._sequence.get(route, -1) + 1
         return self._sequence[route]
 
+    def mark(self, route: str, cuts: int, **fields: Any) -> None:
+        self.give(messages.Mark(route=route, cuts=cuts, **fields))
+
+    def ask_for_data(self, recording: str) -> None:
+        self.worker._do(messages.CutRecording(recording=recording))
+
     def end(self, route: str, at_ns: int, **fields: Any) -> None:
         self.give(messages.End(route=route, count=self._sequence.get(route, -1) + 1, until_ns=at_ns, **fields))
 
@@ -117,10 +126,18 @@ class Bench:
         return self.worker._routes[route].track.account.encoded
 
     def reports(self) -> list[Any]:
-        """What the worker has told its controller so far."""
-        found = []
-        while self._control.poll(200):
-            found.append(messages.ROLE_REPORTS.decode(self._control.recv_multipart()[1]))
+        """What the worker has told its controller since the last call."""
+        found = [messages.ROLE_REPORTS.decode(told) for told in self._told]
+        self._told.clear()
+        return found
+
+    def pieces(self) -> list[media.Decoded | None]:
+        """What was handed out since the last call, each with all before it in the file; ``None``: nothing new."""
+        found: list[media.Decoded | None] = []
+        for report in self.reports():
+            if isinstance(report, messages.DataReady):
+                data = Path(report.blob.path).read_bytes()[: report.blob.end]
+                found.append(media.decode(io.BytesIO(data)) if report.blob.end > report.blob.start else None)
         return found
 
     def finished(self, recording: str) -> messages.RecordingFinished:

@@ -146,6 +146,9 @@ class CaptureProcess:
             sink.sender.pause(request.route, request.at_ns)
         elif request.action == "resume":
             sink.sender.resume(request.route, request.at_ns)
+        elif request.action == "mark":
+            self._flush(request.at_ns)
+            sink.sender.mark(request.route, request.at_ns, request.cuts)
         elif request.action in ("enable", "disable"):
             sink.sender.enable(request.route, request.action == "enable")
         elif request.action == "drop":
@@ -183,13 +186,17 @@ class CaptureProcess:
 
         The window is closed before the flush: frames that the source brings meanwhile are later ones.
         """
-        assert self._source is not None
         sink.sender.pause(route, at_ns)
-        if not self._source.pace_max:
-            self._source.flush(at_ns)
+        self._flush(at_ns)
         sink.sender.end(route, at_ns)
         self._routes.pop(route, None)
         self._controls.pop(route, None)
+
+    def _flush(self, at_ns: int) -> None:
+        """The source brings what was captured up to ``at_ns``, in real time."""
+        assert self._source is not None
+        if not self._source.pace_max:
+            self._source.flush(at_ns)
 
     def _end_routes(self, sink: TrackSink, at_ns: int) -> None:
         for route in [name for name, its in self._routes.items() if its is sink]:

@@ -32,7 +32,7 @@ class Recording:
         self.stopped_ns = 0
         self.deadline_ns: int | None = None  # of the drain, then of the worker's answer
         self.late = False  # the drain's deadline is over
-        self.commands = 0  # of the caller, so far
+        self.commands = self.cuts = 0  # of the caller, so far; requests for data among them
         self.report: Any = None  # of a finished recording, while a command of before its end is still on its way
         self.report_deadline_ns = 0
         self.handed_out = HandedOut()

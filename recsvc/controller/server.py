@@ -371,6 +371,8 @@ class Controller:
             self._outboxes[recording.recorder].add(recording.name, "resume")
         elif request.action == "request_data":
             recording.happened(Input.REQUEST_DATA)
+            recording.cuts += 1
+            self._tell_captures(recording, "mark", request.at_ns)
             self._outboxes[recording.recorder].promise(recording.name)
             self._supervisor.ask(recording.worker, messages.CutRecording(recording=recording.name))
         elif request.action == "stop":
@@ -383,7 +385,8 @@ class Controller:
 
     def _tell_captures(self, recording: Recording, action: str, at_ns: int) -> None:
         for route, child in recording.captures.items():
-            self._supervisor.ask(child, messages.ControlRoute(route=route, action=action, at_ns=at_ns))
+            command = messages.ControlRoute(route=route, action=action, at_ns=at_ns, cuts=recording.cuts)
+            self._supervisor.ask(child, command)
 
     def _stop(self, recording: Recording, at_ns: int, why: Input, wait_ns: int) -> None:
         if not recording.happened(why):

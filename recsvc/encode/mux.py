@@ -140,8 +140,8 @@ class Muxer:
             raise self._failed(error) from error
 
     def flush(self) -> None:
-        """Puts what was written so far into the file (not for Ogg): for when no packet is to be expected soon, so
-        that a crash loses nothing. Packets of another track may still come with an earlier time."""
+        """Puts what was written so far into the file: for when no packet is to be expected soon, so that a crash loses
+        nothing, or when it is to be handed out. Packets of another track may still come with an earlier time."""
         self._check()
         try:
             self._writer.flush()

@@ -44,7 +44,6 @@ class OggWriter:
         lacing = b"\xff" * (len(data) // 255) + bytes([len(data) % 255])
         if len(lacing) > _SEGMENTS_MAX:
             raise ValueError(f"no Opus packet has {len(data)} bytes")
-        # Only a further packet closes a page, so that finish() always has one to mark as the last.
         is_full = self._page_samples >= PAGE_MS * OPUS_RATE // 1000
         if is_full or len(self._lacing) + len(lacing) > _SEGMENTS_MAX:
             self._close_page(0)
@@ -56,10 +55,12 @@ class OggWriter:
         self._granule = start + duration - padding
 
     def flush(self) -> None:
-        """Nothing: sound has no pauses, and a page is short."""
+        """There is always one more packet in an encoder, so that ``finish()`` has one to mark as the last."""
+        if self._packets:
+            self._close_page(0)
 
     def finish(self, duration_ns: int | None) -> None:
-        if not self._packets:  # a recording without sound ends with an empty packet
+        if not self._packets and self._last_page is None:  # a recording without sound ends with an empty packet
             self._lacing += b"\0"
         self._close_page(_LAST_PAGE)
 

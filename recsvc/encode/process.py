@@ -154,11 +154,8 @@ class Worker:
             recording.stop_ns = request.at_ns
             self._finish_late(recording)
         elif isinstance(request, messages.CutRecording):
-            for name in recording.tracks:
-                self._push_waited(name)
-            self._send(recording.cut(asked=True))
-            if recording.complete:  # its frames took the shorter way
-                self._finish(recording)
+            recording.ask_for_data()
+            self._hand_out(recording)
         else:
             return recording.statistics()
         return None
@@ -260,7 +257,8 @@ class Worker:
         else:
             self._push_waited(message.route)
             self._scheduler.push(message.route, (message, None))
-            self._scheduler.stop(message.route)
+            if isinstance(message, messages.End):
+                self._scheduler.stop(message.route)
 
     def _push_waited(self, name: str, now_ns: int | None = None) -> None:
         """Frames that wait for others to confirm their time stamps: all of them, or at ``now_ns`` those overdue."""
@@ -311,14 +309,17 @@ class Worker:
             if isinstance(message, messages.End):
                 self._route_ended(name, route, message)
                 return
+            if isinstance(message, messages.Mark):
+                recording.mark(name, message)
+                self._hand_out(recording)
+                return
             done = recording.encode(name, message, payload, 0 if route.waits else self._scheduler.waiting(name))
             if recording.options.timeslice_ms is not None:
                 piece = recording.due_piece()
                 if piece is not None:
                     self._send(piece)
-        except Exception as error:  # one recording's trouble is not another's
-            log.debug("recording %s failed", recording.name, exc_info=True)
-            self._finish(recording, errors.name_of(error), str(error))
+        except Exception as error:
+            self._fail(recording, error)
             return
         if not done:
             self._scheduler.again(name, (message, payload))
@@ -360,8 +361,24 @@ class Worker:
                 recording.stop_ns = message.at_ns
             recording.reached("capture_ended", message.sent_ns)
             recording.reached("frames_drained")
-            if recording.complete or self._ending_ns is not None:
-                self._finish(recording)
+        self._hand_out(recording)
+
+    def _hand_out(self, recording: Recording, now_ns: int = 0) -> None:
+        """What was asked for and is there by now; the recording may have waited for that alone."""
+        try:
+            for piece in recording.asked_pieces(now_ns):
+                self._send(piece)
+        except Exception as error:
+            self._fail(recording, error)
+            return
+        if recording.complete or (recording.ended and self._ending_ns is not None):
+            self._finish(recording)
+
+    def _fail(self, recording: Recording, error: Exception) -> None:
+        """One recording's trouble is not another's. What has no name of its own is a fault of ours."""
+        if not isinstance(error, errors.RecorderError):
+            log.error("recording %s failed", recording.name, exc_info=error)
+        self._finish(recording, errors.name_of(error), str(error))
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -381,11 +398,15 @@ class Worker:
             self._finished.popleft().close()
 
     def _flush_idle(self) -> None:
-        """Now and then, when everything that came is done: else this process was starved, not its recordings."""
+        """Now and then: what is late, and, when everything that came is done, what is held. Else this process was
+        starved, not its recordings."""
         now = time.monotonic_ns()
-        if len(self._scheduler) or sockets.readable(self._data):
+        for recording in list(self._recordings.values()):
+            self._hand_out(recording, now)
+        busy = len(self._scheduler) or sockets.readable(self._data)
+        self._idle_check_ns = now + IDLE_FLUSH_NS // (8 if busy else 2)
+        if busy:
             return
-        self._idle_check_ns = now + IDLE_FLUSH_NS // 2
         for name, route in self._routes.items():
             self._push_waited(name, now)
             if route.frames_done > route.frames_told:
@@ -394,7 +415,7 @@ class Worker:
             try:
                 recording.idle(now)
             except Exception as error:
-                self._finish(recording, errors.name_of(error), str(error))
+                self._fail(recording, error)
 
     def _finish_late(self, recording: Recording) -> None:
         """The deadline is over. No error where only a command is missing, or nobody is there to hear of it."""

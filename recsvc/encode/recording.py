@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .. import mime
 from ..errors import name_of
-from ..limits import FIRST_FRAME_WAIT_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S
+from ..limits import FIRST_FRAME_WAIT_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S, drain_deadline_ns
 from ..wire import messages
-from ..wire.messages import AudioFrame, BlobDescription, End, OpenRecording, RecordingStatistics, VideoFrame
+from ..wire.messages import AudioFrame, BlobDescription, End, Mark, OpenRecording, RecordingStatistics, VideoFrame
 from . import mux
 from .tracks import OPUS_RATE, AudioTrack, MuxPacket, VideoTrack
 
@@ -38,6 +39,9 @@ class Recording:
         self.stop_ns: int | None = None
         self.commands = self.cuts = 0  # that the ends of stream spoke of
         self.cuts_done = 0
+        self._marks = dict.fromkeys(request.routes, 0)  # requests for data up to which all of a track has come
+        self._pictures_until_ns: int | None = None  # recorded time; ``None``: all that have come may be handed out
+        self._asked_until_ns: deque[int] = deque()  # deadlines of the requests for data that are not answered yet
         self.stages: dict[str, int] = {}
         self._until_ns: int | None = None
         self._origin_ns: int | None = None
@@ -205,6 +209,31 @@ class Recording:
         if not self._pieces.ready(timeslice_ms, self._muxer.bytes_written, self._muxer.written_until_ns):
             return None
         return self.cut(asked=False)
+
+    def ask_for_data(self) -> None:
+        """A request for data: it is answered when each track has sent its mark, or has ended."""
+        self._asked_until_ns.append(time.monotonic_ns() + drain_deadline_ns(self.options.overload))
+
+    def mark(self, route: str, message: Mark) -> None:
+        """All of a track that the first ``message.cuts`` requests for data are to give has come."""
+        self._marks[route] = message.cuts
+        if self.tracks[route] is self._pictures:
+            self._pictures_until_ns = message.recorded_ns if message.exact else None
+
+    def asked_pieces(self, now_ns: int) -> list[messages.DataReady]:
+        """Answers the requests for data that all tracks have marked, or whose deadline is over."""
+        pieces = []
+        while self._asked_until_ns:
+            marked = all(track.ended or self._marks[route] > self.cuts_done for route, track in self.tracks.items())
+            if not marked and self._asked_until_ns[0] > now_ns:
+                break
+            self._asked_until_ns.popleft()
+            if self._pictures is not None:
+                self._write(self._pictures.release(None if self._pictures.ended else self._pictures_until_ns))
+            self._release_held(all_of_it=True)
+            self._muxer.flush()
+            pieces.append(self.cut(asked=True))
+        return pieces
 
     def cut(self, *, asked: bool) -> messages.DataReady:
         """All that is in complete clusters and was not handed out yet; may be empty. ``asked``: by the caller."""

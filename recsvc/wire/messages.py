@@ -143,7 +143,17 @@ class End(Message, tag="end", kw_only=True):
     cuts: Count = 0
 
 
-DataMessage = Attach | Ring | VideoFrame | AudioFrame | End
+class Mark(Message, tag="mark", kw_only=True):
+    """Behind the last frame that a request for data is to give: the caller has made ``cuts`` requests by now. It gives
+    pictures up to ``recorded_ns`` (recorded time) where the source cuts by capture time (``exact``), else all."""
+
+    route: Name
+    cuts: Count
+    recorded_ns: Ns = 0
+    exact: bool = False
+
+
+DataMessage = Attach | Ring | VideoFrame | AudioFrame | Mark | End
 
 
 # --- data: worker -> sender -----------------------------------------------------------------------
@@ -263,7 +273,7 @@ class StopRecording(Request, tag="stop_recording", kw_only=True):
 
 
 class CutRecording(Request, tag="cut_recording", kw_only=True):
-    """Hand out what there is (``request_data``)."""
+    """Hand out what there is (``request_data``), once each track that has not ended has sent its ``Mark``."""
 
     recording: Name
 
@@ -284,12 +294,13 @@ class BeginRoutes(Request, tag="begin_routes", kw_only=True):
 
 
 class ControlRoute(Request, tag="control_route", kw_only=True):
-    """``action`` is pause, resume or end, at this instant of capture time; or enable, disable or drop, at once:
-    drop forgets the route of an encoder that is gone."""
+    """``action`` is pause, resume, mark or end, at this instant of capture time; or enable, disable or drop, at once:
+    drop forgets the route of an encoder that is gone. ``cuts``: of a mark, see ``Mark``."""
 
     route: Name
     action: Name
     at_ns: Ns
+    cuts: Count = 0
 
 
 class Shutdown(Request, tag="shutdown", kw_only=True):

@@ -140,6 +140,15 @@ class Route:
         send(header, sockets.SNDMORE)
         send(payload, 0, len(payload) < _COPY_BYTES_MAX)
 
+    def tell(self, word: bytes) -> None:
+        """A message without a frame, behind those that were sent."""
+        send = self._send
+        if send is None:
+            if not self.over:
+                self._backlog.append((word,))
+        elif not self.over:
+            send(word)
+
     def finish(self, message: messages.End) -> None:
         """The end of stream: nothing follows it."""
         self.over = True

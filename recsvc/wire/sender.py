@@ -15,12 +15,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
-from .. import errors
 from ..limits import AUDIO_HOLD_NS, AUDIO_MESSAGE_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
 from . import messages, sockets
 from .flow import Interval
+from .frames import Block as Block
+from .frames import Picture as Picture
+from .frames import block_header, picture_header
 from .ring import FrameRing
 from .route import Joined, Route
 
@@ -29,25 +31,6 @@ log = logging.getLogger("recsvc")
 _JOINT_NS = 2_000_000  # blocks whose stamps are this near to where the last one ended follow it; see AUDIO_GAP_NS
 _WAIT_MS = 50  # a waiting writer looks again at least this often, in case another thread took its wake-up
 _OPENING_MS = 2  # and so often while there is nothing that could wake it
-
-
-class Picture(NamedTuple):
-    """A video frame on its way. The payload (bytes, or a contiguous buffer) is read only until ``send`` returns; with
-    ``by_capture_time`` it is kept and must not change any more."""
-
-    captured_ns: int
-    payload: Any
-    pixel_format: str
-    width: int
-    height: int
-
-
-class Block(NamedTuple):
-    """A sound block on its way: interleaved samples, the first one captured at ``captured_ns``."""
-
-    captured_ns: int
-    payload: Any
-    sample_count: int
 
 
 class _Answer(Enum):
@@ -97,6 +80,7 @@ class FrameSender:
         self._lock = threading.RLock()
         self._writer = 0  # the thread that is about to give a route a frame; it holds the lock, or has lent it
         self._torn = False  # it was interrupted since the shared memory was looked through
+        self._marks: list[tuple[Route, int, int]] = []  # for the halted write to send
         self._finished: list[Route] = []  # ended while a write was halted, which still has them in hand
         self._counted: dict[str, int] = {}
         self._held: deque[Block] = deque()
@@ -156,6 +140,14 @@ class FrameSender:
         with self._lock:
             if route in self._routes:
                 self._routes[route].commands, self._routes[route].cuts = commands, cuts
+
+    def mark(self, route: str, at_ns: int, cuts: int) -> None:
+        """Sends what was captured up to ``at_ns``, or written by now, and behind it the word that ``cuts`` requests for
+        data have been made; a write that a signal handler has halted does so at its end. Unknown: nothing happens."""
+        with self._lock:
+            marked = self._routes.get(route)
+            if marked is not None and isinstance(self._write(self._mark, marked, at_ns, cuts), _Answer):
+                self._marks.append((marked, at_ns, cuts))
 
     def end(self, route: str, at_ns: int) -> None:
         """Sends the end of stream behind the last frame and forgets the route; one that is not open yet keeps it until
@@ -293,8 +285,10 @@ class FrameSender:
             parts = self._parts(route, frame)
         return bool(parts) and all([self._offer_part(route, part, interval, wait) for part, interval in parts])
 
-    def _parts(self, route: Route, frame: Picture | Block) -> list[tuple[Picture | Block, Interval]]:
-        """What of a frame a recording wants by capture time, each with the interval it belongs to."""
+    def _parts(
+        self, route: Route, frame: Picture | Block, until_ns: int | None = None
+    ) -> list[tuple[Picture | Block, Interval]]:
+        """What of a frame a recording wants by capture time, of sound up to ``until_ns``; each with its interval."""
         if isinstance(frame, Picture):
             interval = route.window.interval_of(frame.captured_ns)
             return [] if interval is None else [(frame, interval)]
@@ -302,7 +296,8 @@ class FrameSender:
         sample_format, sample_rate, channel_count = self.audio_format
         width = messages.BYTES_PER_SAMPLE[sample_format] * channel_count
         parts: list[tuple[Picture | Block, Interval]] = []
-        for first, end, at_ns, interval in route.window.cut(frame.captured_ns, frame.sample_count, sample_rate):
+        wanted = route.window.cut(frame.captured_ns, frame.sample_count, sample_rate, until_ns)
+        for first, end, at_ns, interval in wanted:
             payload = frame.payload
             if (first, end) != (0, frame.sample_count):
                 payload = bytes(memoryview(payload)[first * width : end * width])
@@ -341,9 +336,13 @@ class FrameSender:
                 self._torn = True
                 raise
             finally:
-                self._writer = 0
-                if self._finished:
-                    self._clean()
+                try:
+                    while self._marks:
+                        self._mark(*self._marks.pop(0))
+                finally:
+                    self._writer = 0
+                    if self._finished:
+                        self._clean()
         return result
 
     def _take(self, route: Route, frame: Picture | Block, interval: Interval) -> _Answer:
@@ -366,6 +365,22 @@ class FrameSender:
             header = self._header(route, frame, interval, muted, place)
             route.send(header, b"" if muted or place else frame.payload, size)
         return _Answer.TAKEN
+
+    def _mark(self, route: Route, at_ns: int, cuts: int) -> None:
+        route.settle()
+        if self.by_capture_time:
+            for block in list(self._held):
+                for part, interval in self._parts(route, block, at_ns):
+                    if self._take(route, part, interval) is _Answer.FULL:
+                        route.count_drop("queue_full", part.sample_count)  # type: ignore[union-attr]
+            route.window.taken_ns = at_ns
+        self._send_joined(route)
+        interval = route.window.current
+        until_ns = at_ns if interval.until_ns is None else min(at_ns, interval.until_ns)
+        mark = messages.Mark(
+            route=route.name, cuts=cuts, recorded_ns=until_ns - interval.paused_ns, exact=self.by_capture_time
+        )
+        route.tell(messages.encode(mark))
 
     def _join(self, route: Route, block: Block, interval: Interval, muted: bool, size: int) -> bool:
         """Adds a block to the sound that waits, which goes once it is long enough; ``False`` where it does not follow
@@ -394,6 +409,14 @@ class FrameSender:
         block = Block(joined.captured_ns, payload, sample_count)
         header = self._header(route, block, joined.interval, joined.muted, None)
         route.send(header, b"" if joined.muted else payload, 0 if joined.muted else len(payload))
+
+    def _header(
+        self, route: Route, frame: Picture | Block, interval: Interval, muted: bool, place: tuple[int, int] | None
+    ) -> bytes:
+        since = interval.from_ns if self.by_capture_time else 0, interval.paused_ns
+        if isinstance(frame, Picture):
+            return picture_header(route, frame, since, muted, self._counted, place)
+        return block_header(route, frame, since, muted, self._counted, self.audio_format)
 
     # --- shared memory ----------------------------------------------------------------------------
 
@@ -452,50 +475,3 @@ class FrameSender:
         if self._ring is not None:
             self._ring.close()
             self._ring = None
-
-    def _header(
-        self,
-        route: Route,
-        frame: Picture | Block,
-        interval: Interval,
-        muted: bool,
-        place: tuple[int, int] | None,
-    ) -> bytes:
-        if isinstance(frame, Picture):
-            return messages.encode(
-                messages.VideoFrame(
-                    route=route.name,
-                    sequence=route.sequence,
-                    captured_ns=frame.captured_ns,
-                    paused_ns=interval.paused_ns,
-                    since_ns=interval.from_ns if self.by_capture_time else 0,
-                    muted=muted,
-                    dropped=route.dropped,
-                    counted=self._counted,
-                    pixel_format=frame.pixel_format,
-                    width=frame.width,
-                    height=frame.height,
-                    ring=place[0] if place else 0,
-                    offset=place[1] if place else 0,
-                )
-            )
-        if self.audio_format is None:
-            raise errors.InvalidStateError("sound was sent before its format was set")
-        sample_format, sample_rate, channel_count = self.audio_format
-        return messages.encode(
-            messages.AudioFrame(
-                route=route.name,
-                sequence=route.sequence,
-                captured_ns=frame.captured_ns,
-                paused_ns=interval.paused_ns,
-                since_ns=interval.from_ns if self.by_capture_time else 0,
-                muted=muted,
-                dropped=route.dropped,
-                counted=self._counted,
-                sample_format=sample_format,
-                sample_rate=sample_rate,
-                channel_count=channel_count,
-                sample_count=frame.sample_count,
-                last=route.last,
-            )
-        )

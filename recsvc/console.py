@@ -86,6 +86,8 @@ def record(
                 service=service,
             )
             return _Session(stream, recorder, duration, output, quiet).run()
+    except errors.OverconstrainedError as error:
+        raise UsageError(str(error)) from None
     except errors.RecorderError as error:
         raise Failed(str(error)) from error
     except OSError as error:

@@ -1,4 +1,5 @@
-"""The pictures of ``test:``: a moving texture below, and above it the frame number in black and white cells.
+"""The pictures of ``test:``: above the frame number in black and white cells, for machines; below, for people, the same
+and the time in figures, a clock's hand that turns once a second, a moving texture, and colour bars.
 
 The number's 16 bits and an 8-bit check fill ``ROWS`` rows of ``COLUMNS`` cells, most significant bit first,
 white for 1: the number's high byte, its low byte, the check. The cells take the upper half of the picture,
@@ -10,6 +11,8 @@ pieces.
 
 import random
 from typing import NamedTuple
+
+from recsvc.capture.figures import HEIGHT, WIDTH, Band
 
 COLUMNS, ROWS = 8, 3
 # 16 and 235 are black and white of the limited range that video codecs are made for.
@@ -25,6 +28,12 @@ PATTERNS = ("counter", "solid", "noise")
 TEXTURE_STEP_ROWS = 2
 # Even, and more than a macroblock: a soft texture that compresses well.
 TEXTURE_PERIOD = 64
+
+
+# 75 % bars in BT.601, limited range: white, yellow, cyan, green, magenta, red, blue.
+BARS = (
+    (180, 128, 128), (162, 44, 142), (131, 156, 44), (112, 72, 58), (84, 184, 198), (65, 100, 212), (35, 212, 114),
+)  # fmt: skip
 
 
 class Cells(NamedTuple):
@@ -53,26 +62,36 @@ def check_byte(number: int) -> int:
 class Pattern:
     """Draws I420 pictures of one size. ``picture(n)`` depends on the arguments alone.
 
-    ``name``: ``counter`` (number and moving texture), ``solid`` (grey), ``noise`` (incompressible).
+    ``name``: ``counter`` (what the module says), ``solid`` (grey), ``noise`` (incompressible). ``frame_rate``: pictures
+    per second, for the time that is shown.
     """
 
-    def __init__(self, name: str, width: int, height: int, seed: int) -> None:
+    def __init__(self, name: str, width: int, height: int, seed: int, frame_rate: float = 30.0) -> None:
         chroma_size = ((width + 1) // 2, (height + 1) // 2)
         self._cells = cells(width, height) if name == "counter" else None
+        self._frame_rate = frame_rate
         above = self._cells.height * ROWS if self._cells else 0
+        self._band = _band(width, height, height - above) if self._cells else None
+        if self._band is not None:
+            above += self._band.height
         chroma_above = (above + 1) // 2
+        below = _bars_height(height, height - above) if self._cells else 0
+        chroma_below = chroma_size[1] - (height - below) // 2 if below else 0
         source = random.Random(seed)
         self._width = width
-        self._luma = _Window(name, width, height - above, source, 60, 190)
-        chroma_rows = chroma_size[1] - chroma_above
+        self._luma = _Window(name, width, height - above - below, source, 60, 190)
+        chroma_rows = chroma_size[1] - chroma_above - chroma_below
         self._chroma = [_Window(name, chroma_size[0], chroma_rows, source, 90, 166) for _ in "uv"]
         self._grey = bytes([GREY]) * (chroma_size[0] * chroma_above)
+        sizes = ((width, below), (chroma_size[0], chroma_below), (chroma_size[0], chroma_below))
+        self._bars = [_bars(plane, *size) for plane, size in enumerate(sizes)]
 
     def picture(self, number: int) -> bytes:
         """Frame ``number``, tightly packed; a new object that nobody changes."""
-        grey = self._grey
+        grey, bars = self._grey, self._bars
         u, v = (window.at(number // 2) for window in self._chroma)
-        pieces = [*self._counter(number), self._luma.at(number), grey, u, grey, v]
+        band = [] if self._band is None else self._band.rows(number, int(number * 1000 / self._frame_rate))
+        pieces = [*self._counter(number), *band, self._luma.at(number), bars[0], grey, u, bars[1], grey, v, bars[2]]
         return b"".join(pieces)
 
     def _counter(self, number: int) -> list[bytes]:
@@ -86,6 +105,21 @@ class Pattern:
             line = b"".join(colours[byte >> bit & 1] for bit in range(COLUMNS - 1, -1, -1)) + margin
             rows.append(line * self._cells.height)
         return rows
+
+
+def _band(width: int, height: int, rows: int) -> Band | None:
+    """What is for people to read, in the best size: at most 3/5 of the rows below the cells, and the width."""
+    scale = min(rows * 3 // 5 // (HEIGHT + 2), width // WIDTH, max(2, height // 80))
+    return Band(width, scale, BLACK, WHITE) if scale else None
+
+
+def _bars_height(height: int, rows: int) -> int:
+    """A quarter of the rows that are left; they begin at an even one, as chroma does."""
+    return rows // 4 + (height - rows // 4) % 2 if rows >= 8 else 0
+
+
+def _bars(plane: int, width: int, rows: int) -> bytes:
+    return bytes(BARS[x * len(BARS) // width][plane] for x in range(width)) * rows
 
 
 class _Window:

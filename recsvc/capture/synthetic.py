@@ -206,7 +206,8 @@ class _Film(_Track):
         if name not in PATTERNS:
             raise ValueError(f"test: pattern is one of {', '.join(PATTERNS)}, not {name!r}")
         self.format = VideoFormat.of((width, height), "i420", frame_rate, BT601, wish=wish)
-        self._pattern = Pattern(name, width, height, asked_whole(parameters, "seed", 0, 0, 2**64 - 1))
+        seed = asked_whole(parameters, "seed", 0, 0, 2**64 - 1)
+        self._pattern = Pattern(name, width, height, seed, frame_rate)
 
     def deliver(self, until_ns: int, partial: bool, give_way: Callable[[], bool]) -> None:
         count = self.count_until(until_ns)

@@ -12,13 +12,14 @@ from recsvc.capture.delivery import AHEAD_NS, BLOCK_NS, PLAYOUT_FLUSH_NS, Playou
 from recsvc.capture.live import JUMP_NS, LIVE_FLUSH_NS, Live
 from recsvc.capture.source import AudioFormat, TrackInfo, VideoFormat
 from recsvc.errors import NotReadableError
+from recsvc.media import BT601
 
 S = 1_000_000_000
 MS = 1_000_000
 RATE = 8_000
 INTERVAL_NS = S // 25
 SOUND = TrackInfo("audio", "", AudioFormat(RATE, 1, "s16"))
-FILM = TrackInfo("video", "", VideoFormat(4, 2, "i420", 25.0))
+FILM = TrackInfo("video", "", VideoFormat.of((4, 2), "i420", 25.0, BT601))
 BEGIN_NS = 5 * S
 
 

@@ -13,6 +13,7 @@ import recsvc
 from recsvc.capture.sinks import Demand, HoldingSink
 from recsvc.capture.source import TrackInfo, VideoFormat
 from recsvc.limits import S
+from recsvc.media import BT601
 
 PICTURES, RATE = 400, 25
 PART = 48_000 // RATE
@@ -120,7 +121,7 @@ class Sender:
 
 
 def giving(sender: Sender, demand: Demand, count: int) -> threading.Thread:
-    info = TrackInfo("video", "", VideoFormat(16, 16, "i420", None))
+    info = TrackInfo("video", "", VideoFormat.of((16, 16), "i420", None, BT601))
     sink = HoldingSink("track", info, sender, demand, lambda name, error: None)  # type: ignore[arg-type]
     thread = threading.Thread(
         target=lambda: [sink.video(n * S, b"", "i420", 16, 16) for n in range(count)], daemon=True

@@ -110,6 +110,11 @@ def from_name(name: str, text: str) -> Exception:
         return TypeError(text)
     if name == "ValueError":
         return ValueError(text)
+    return event_error(name, text)
+
+
+def event_error(name: str, text: str) -> RecorderError:
+    """What an error event bears: an exception of this module, whatever it was that failed."""
     cls = BY_NAME.get(name)
     return cls(text) if cls is not None else UnknownError(f"{name}: {text}")
 

@@ -471,7 +471,7 @@ class MediaRecorder(EventTarget):
             session.end_pushed(message.at_ns)
             session.detach()
         if message.type == "error":
-            return ErrorEvent("error", error=errors.from_name(message.error, message.text))
+            return ErrorEvent("error", error=errors.event_error(message.error, message.text))
         if message.type == "dataavailable":
             return self._blob_event(session, message)
         return Event(message.type)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from recsvc import errors
 from recsvc.session import Session
 from recsvc.wire.messages import BlobDescription, RecorderEvent, RecordingFinished, RecordingStatistics
 
@@ -89,3 +90,10 @@ def test_what_a_lost_service_left_behind_is_no_second_last_data(session):
     assert session.conclusion() is not None
     assert not session.heard(event("dataavailable"))
     assert session.heard(event("error", error="ServiceError")) and session.heard(event("stop"))
+
+
+@pytest.mark.parametrize("name", ["ValueError", "TypeError", "OverflowError", "", "NoSuchError"])
+def test_an_error_event_bears_an_exception_of_ours_whatever_failed(name: str) -> None:
+    error = errors.event_error(name, "-3 samples")
+    assert type(error) is errors.UnknownError and str(error) == f"{name}: -3 samples"
+    assert type(errors.event_error("EncodingError", "x")) is errors.EncodingError

@@ -85,25 +85,17 @@ class FrameClock(Generic[Item]):
         self._length_ns = 0
         self._come_ns = 0
         self._distance_ns = 0  # of the last two frames that were believed
-        self._moved: tuple[str, int] | None = None  # frames of a clock that seems to be the track's own, and why
+        self._moved: tuple[str, int] | None = None  # frames of a clock that seems to be the track's own, not counted
         self._held: deque[_Claim[Item]] = deque()
         self._doubted: deque[int] = deque(maxlen=JUMP_CONFIRM_FRAMES)  # the newest stamps, if they were not believed
-        self._corrected: dict[str, int] = {}
+        self.corrected: dict[str, int] = {}
+        """How many stamps were not believed, by kind; a clock that starts again counts once, as does the first frame of
+        one that lies before ``start()``."""
 
     def share(self, clocks: list[FrameClock[Item]]) -> None:
         """All the clocks of the recording's tracks, which may count alike."""
         self._others = [other for other in clocks if other is not self]
         self._cuts = clocks[0]._cuts
-
-    @property
-    def corrected(self) -> dict[str, int]:
-        """How many stamps were not believed, by kind; a clock that starts again counts once."""
-        if self._moved is None or self._moved[1] != 1:
-            return self._corrected
-        sharing = (other for other in self._others if other._offset_ns == self._offset_ns)
-        if any(other._moved is not None and other._moved[1] > 1 for other in sharing):
-            return self._corrected
-        return {**self._corrected, self._moved[0]: 1}  # one frame makes no clock
 
     @property
     def holds(self) -> int:
@@ -164,7 +156,7 @@ class FrameClock(Generic[Item]):
         if self._offset_ns and self._is_ours(claim):
             self._offset_ns = 0
             if self._moved is not None:
-                self._count(*self._moved)
+                self._count(*self._moved)  # it was no clock, but so many wrong stamps
                 self._moved = None
             return self._believed(claim.stamp_ns)
         confirmed = self._confirmed(claim, at_ns, final)
@@ -192,7 +184,10 @@ class FrameClock(Generic[Item]):
         if self._started_ns - STAMP_EARLY_NS <= stamp_ns <= now_ns + GAP_MAX_NS:
             self._offset_ns, self._last_ns = 0, stamp_ns if stamp_ns <= now_ns + S else now_ns
             return
-        self._moved = ("before_start" if stamp_ns < now_ns else "absurd", 0)
+        self._moved = ("absurd", 0)
+        if stamp_ns < now_ns:
+            self._moved = ("before_start", -1)
+            self._count("before_start")
         for offset_ns in shared:
             if self._started_ns - _SHARED_CLOCK_NS <= stamp_ns + offset_ns <= now_ns + GAP_MAX_NS:
                 self._offset_ns, self._last_ns = offset_ns, stamp_ns + offset_ns
@@ -316,4 +311,4 @@ class FrameClock(Generic[Item]):
         return self._last_ns + step_ns
 
     def _count(self, kind: str, amount: int = 1) -> None:
-        self._corrected[kind] = self._corrected.get(kind, 0) + amount
+        self.corrected[kind] = self.corrected.get(kind, 0) + amount

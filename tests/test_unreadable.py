@@ -4,12 +4,14 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from fixtures_media import wait_until
 from media import DEADLINE_S, tone
 from traces import role_processes
 
 import recsvc
-from recsvc.errors import NotReadableError, ServiceError
+from recsvc.errors import NotReadableError, ServiceError, UnknownError
+from recsvc.session import Session
 
 
 class Recording:
@@ -64,6 +66,35 @@ def test_at_the_end_of_a_recording(spool: Path) -> None:
     recording.recorder.stop()
     recording.recorder.wait("stop", DEADLINE_S)
     assert recording.recorder.recording is None
+
+
+@pytest.mark.parametrize(("raised", "told"), [(KeyError, ["error"]), (OSError, ["error"]), (SystemExit, [])])
+def test_an_event_that_cannot_be_made_ends_nothing(
+    raised: type[BaseException],
+    told: list[str],
+    spool: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever goes wrong on the way to a listener is logged; ``stop`` comes, and so do the next recording's events."""
+
+    def fail(*_: object) -> None:
+        raise raised("on purpose")
+
+    recording = Recording(spool)
+    with monkeypatch.context() as patch, caplog.at_level("ERROR", "recsvc"):
+        patch.setattr(Session, "blob", fail)
+        recording.start()
+        recording.recorder.stop()
+        assert recording.told() == ["start", *told, "stop"]
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [raised]
+    assert recording.errors() == [UnknownError] * len(told)
+    recording.remove()  # nobody has it, so it was left for `recsvc recover`
+    caplog.clear()
+    recording.events.clear()
+    recording.start()
+    recording.recorder.stop()
+    assert recording.told() == ["start", "dataavailable", "stop"]
 
 
 def test_when_the_controller_is_gone_as_well(own_controller: None, spool: Path) -> None:

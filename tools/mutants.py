@@ -191,8 +191,9 @@ def main() -> int:
     print(f"seed {given.seed}", flush=True)
     PLACE.mkdir(parents=True, exist_ok=True)
     end_s = time.monotonic() + 60 * given.minutes
-    waiting = [Trial(module) for module in given.modules or MODULES]
-    random.Random(given.seed).shuffle(waiting)  # so that the same are not always left over at the end of the time
+    waiting = [Trial(module) for module in reversed(given.modules or MODULES)]
+    if not given.modules:  # so that the same are not always left over at the end of the time
+        random.Random(given.seed).shuffle(waiting)
     done: list[Trial] = []
 
     def work(tree: Tree) -> None:

@@ -10,6 +10,7 @@ import pytest
 from fixtures_media import make_file
 
 from recsvc.capture.constraints import plain
+from recsvc.capture.microphone import _find
 from recsvc.capture.source import open_source, parse_source
 from recsvc.errors import NotFoundError, OverconstrainedError, RecorderError
 
@@ -159,6 +160,23 @@ def test_a_screen_needs_a_display(monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     with pytest.raises(NotFoundError, match="DISPLAY"):
         open_source("screen:", None, {})
+
+
+def test_a_microphone_that_is_not_there_is_named():
+    """Also where there is no microphone at all."""
+
+    class Machine:
+        def __init__(self, *names):
+            self.names = names
+
+        def query_devices(self):
+            return [{"name": name, "index": n, "max_input_channels": 1} for n, name in enumerate(self.names)]
+
+    for machine, there in ((Machine(), "none"), (Machine("Webcam", "Line"), "'Webcam', 'Line'")):
+        with pytest.raises(NotFoundError, match=f"'Studio XLR'.*{there}"):
+            _find(machine, "Studio XLR")
+    with pytest.raises(NotFoundError, match="no microphone"):
+        _find(Machine(), "")
 
 
 def test_errors_are_of_the_project_alone():

@@ -18,9 +18,18 @@ static const shift OF_BT2020 = {{30, 26}, {-1, -15}, {-22, -6}};
 /* Chroma samples at a time: what is in work stays in the first cache. */
 enum { CHUNK = 256, GREY = 128, HALF = 128 };
 
-static uint8_t clamped(int value)
+/* All of it in 16 bits, which no value leaves: twice as many at a time as in an int's 32. */
+static uint8_t clamped(int16_t value)
 {
-    return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+    value = value < 0 ? 0 : value;
+    return (uint8_t)(value > 255 ? 255 : value);
+}
+
+static int16_t shifted(uint8_t u, uint8_t v, int16_t of_u, int16_t of_v)
+{
+    int16_t from_u = (int16_t)(of_u * (int16_t)(u - GREY));
+    int16_t from_v = (int16_t)(of_v * (int16_t)(v - GREY));
+    return (int16_t)((int16_t)(from_u + from_v + HALF) >> 8);
 }
 
 /* What luma gets, for both columns of each chroma sample. */
@@ -29,9 +38,9 @@ static void luma_shifts(const uint8_t *u, const uint8_t *v, int count, const int
 {
     const int16_t of_u = factors[0], of_v = factors[1];
     for (int i = 0; i < count; i++) {
-        int16_t shifted = (int16_t)((of_u * (u[i] - GREY) + of_v * (v[i] - GREY) + HALF) >> 8);
-        shifts[2 * i] = shifted;
-        shifts[2 * i + 1] = shifted;
+        int16_t both = shifted(u[i], v[i], of_u, of_v);
+        shifts[2 * i] = both;
+        shifts[2 * i + 1] = both;
     }
 }
 
@@ -39,7 +48,7 @@ static void shift_luma(const uint8_t *from, const int16_t *shifts, int count,
                        uint8_t *restrict luma)
 {
     for (int i = 0; i < count; i++)
-        luma[i] = clamped(from[i] + shifts[i]);
+        luma[i] = clamped((int16_t)(from[i] + shifts[i]));
 }
 
 static void shift_chroma(const uint8_t *own, const uint8_t *u, const uint8_t *v, int count,
@@ -47,8 +56,7 @@ static void shift_chroma(const uint8_t *own, const uint8_t *u, const uint8_t *v,
 {
     const int16_t of_u = factors[0], of_v = factors[1];
     for (int i = 0; i < count; i++)
-        chroma[i] = clamped(
-            own[i] + (int16_t)((of_u * (u[i] - GREY) + of_v * (v[i] - GREY) + HALF) >> 8));
+        chroma[i] = clamped((int16_t)(own[i] + shifted(u[i], v[i], of_u, of_v)));
 }
 
 void matrix_to_bt601(const recsvc_picture *picture, int32_t color_space, const planes *target)

@@ -393,3 +393,38 @@ def test_any_stamps_lose_no_frame_and_make_a_file_of_the_medias_length(
         slack_ns = media_ns * AUDIO_STRETCH_PPM_MAX * 1e-6 + len(given_frames)
         assert abs(sound.end_ns - sound.first_ns - media_ns) <= slack_ns
     assert set(clock.corrected) <= {"ahead", "absurd", "backward", "restart", "before_start"}
+
+
+@RANDOM
+@given(frames(), st.tuples(st.booleans(), st.booleans()), st.randoms(use_true_random=False))
+def test_any_stamps_of_two_tracks_lose_no_frame(
+    given_frames: list[tuple[int, int, int, int]], are_media: tuple[bool, bool], rng: random.Random
+) -> None:
+    """Pauses that both have, frames that come in any turn, blocks of no length at all."""
+    kinds = ("audio", "video")
+    clocks: list[FrameClock[int]] = [
+        FrameClock(kind, UP_NS, is_media=is_media) for kind, is_media in zip(kinds, are_media, strict=True)
+    ]
+    for clock in clocks:
+        clock.share(clocks)
+    now_ns, out, came = UP_NS, ([], []), ([], [])  # type: ignore[var-annotated]
+    for number, (captured_ns, paused_ns, count, rate) in enumerate(given_frames):
+        now_ns += rng.choice([0, 20 * MS])
+        which = rng.randrange(2)
+        length_ns = rng.choice([0, count * S // rate]) if which == 0 else 0
+        came[which].append(number)
+        out[which].extend(clocks[which].take(number, captured_ns, paused_ns, length_ns, now_ns))
+        out[1 - which].extend(clocks[1 - which].again())
+        if rng.random() < 0.02:
+            out[which].extend(clocks[which].release())
+        assert all(clock.holds <= 12 for clock in clocks)
+    for which in rng.sample((0, 1), 2):
+        out[which].extend(clocks[which].release())
+    assert [[number for number, _ in one] for one in out] == list(came)
+
+
+def test_blocks_of_no_length_are_frames_too() -> None:
+    feed = Feed("audio", is_media=True)
+    feed.length_ns = 0
+    feed.give([0]).give([S], paused_ns=5 * S).give([7 * S], paused_ns=9 * S)
+    assert feed.end() == [0, 5000, 9000]

@@ -49,6 +49,28 @@ def test_the_frame_on_which_an_encoder_fails_and_those_behind_it_are_counted(kin
         assert len(decoded.samples) == sound.frames_encoded
 
 
+@pytest.mark.parametrize("when", ["take", "release"])
+def test_trouble_with_a_frame_that_has_come_ends_its_own_recording_alone(when: str, bench: Bench) -> None:
+    now_ns = time.monotonic_ns()
+    for name in ("a", "b"):
+        bench.open(name, "audio")
+        bench.sound(name, now_ns, 960)
+
+    def fail(*_: object, **__: object) -> None:
+        raise IndexError("a fault of ours")
+
+    setattr(bench.worker._routes["a/audio"].track.clock, when, fail)
+    for name in ("a", "b"):
+        bench.sound(name, now_ns + S // 50, 960)
+        bench.end(f"{name}/audio", now_ns + S // 25)
+    bench.work()
+    reports = [report for report in bench.reports() if isinstance(report, messages.RecordingFinished)]
+    failed, fine = sorted(reports, key=lambda report: report.recording)
+    assert (failed.error, fine.error) == ("UnknownError", "")
+    assert fine.statistics.tracks[0].frames_encoded == 2 * 960
+    accounted(failed.statistics.tracks[0])
+
+
 # --- requests for data ----------------------------------------------------------------------------
 
 

@@ -81,6 +81,7 @@ class FrameClock(Generic[Item]):
         self._paused_ns = 0  # of positions in the media: until the last frame, and what was cut for it
         self._cut_ns = 0
         self._offset_ns: int | None = None  # from stamps to our clock
+        self._is_first = True
         self._last_ns = 0  # where the last frame stands, how long it lasts, when it came
         self._length_ns = 0
         self._come_ns = 0
@@ -136,6 +137,7 @@ class FrameClock(Generic[Item]):
             if at_ns is None:
                 break
             claim = self._held.popleft()
+            self._is_first = False
             self._last_ns, self._come_ns = at_ns, claim.come_ns
             self._length_ns = claim.length_ns if self._is_sound else self._interval_ns
             if self._moved is not None:
@@ -212,10 +214,10 @@ class FrameClock(Generic[Item]):
             proposed = self._cuts.proposed.setdefault(claim.paused_ns, {})
             waited_ns = self._held[-1].stamp_ns - claim.stamp_ns
             is_late = final or len(self._held) > _CUT_FRAMES or waited_ns >= FIRST_FRAME_WAIT_NS
-            if self._length_ns or is_late:  # else it had no frame before the pause
+            if is_late or not self._is_first:  # else it had no frame before the pause
                 proposed[id(self)] = self._cut_ns + claim.stamp_ns + self._offset_ns - self._expected_ns
-            awaited = [other for other in (self, *self._others) if other.is_media and other._length_ns]
-            if not is_late and not all(id(other) in proposed for other in awaited):
+            awaited = [other for other in self._others if other.is_media and not other._is_first]
+            if not proposed or not is_late and not all(id(other) in proposed for other in awaited):
                 return False
             self._cuts.decide(claim.paused_ns)
         cut_ns = self._cuts.done[claim.paused_ns]
@@ -291,7 +293,7 @@ class FrameClock(Generic[Item]):
 
     def _believed(self, at_ns: int) -> int:
         self._doubted.clear()
-        if self._length_ns:  # not the first
+        if not self._is_first:
             self._distance_ns = max(at_ns - self._last_ns, 0)
             # One far jump is no new rate.
             self._interval_ns = min(max(self._distance_ns, self._interval_ns // 2, MS), 2 * self._interval_ns, S)

@@ -242,11 +242,15 @@ class Worker:
         route.received += 1
         track.account.received += units_of(message)
         track.account.heard(message.dropped, message.counted)
-        ready = route.recording.arrived(message.route, message, payload)
-        if not ready and len(payload) > route.window_bytes // 4:  # its sender may have no room for another
-            ready = route.recording.waited(message.route)
+        try:
+            ready = route.recording.arrived(message.route, message, payload)
+        except Exception as error:
+            self._fail(route.recording, error)
+            return
         for name, frame in ready:
             self._scheduler.push(name, frame)
+        if not ready and len(payload) > route.window_bytes // 4:  # its sender may have no room for another
+            self._push_waited(message.route)
 
     def _accept_word(self, identity: bytes, route: _Route, message: Any) -> None:
         """A data message that is no frame."""
@@ -256,13 +260,21 @@ class Worker:
             self._map_ring(route, message)
         else:
             self._push_waited(message.route)
+            if message.route not in self._routes:
+                return
             self._scheduler.push(message.route, (message, None))
             if isinstance(message, messages.End):
                 self._scheduler.stop(message.route)
 
     def _push_waited(self, name: str, now_ns: int | None = None) -> None:
         """Frames that wait for others to confirm their time stamps: all of them, or at ``now_ns`` those overdue."""
-        for ready, frame in self._routes[name].recording.waited(name, now_ns):
+        recording = self._routes[name].recording
+        try:
+            waited = recording.waited(name, now_ns)
+        except Exception as error:
+            self._fail(recording, error)
+            return
+        for ready, frame in waited:
             self._scheduler.push(ready, frame)
 
     def _map_ring(self, route: _Route, message: messages.Ring) -> None:
@@ -407,8 +419,9 @@ class Worker:
         self._idle_check_ns = now + IDLE_FLUSH_NS // (8 if busy else 2)
         if busy:
             return
-        for name, route in self._routes.items():
-            self._push_waited(name, now)
+        for name, route in list(self._routes.items()):
+            if name in self._routes:  # as long as none of its recording failed
+                self._push_waited(name, now)
             if route.frames_done > route.frames_told:
                 self._tell_credit(name, route)
         for recording in list(self._recordings.values()):

@@ -6,6 +6,7 @@ The files are the muxer's own, cut; what comes out is read with ``ebml.py``, PyA
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import gc
 import io
@@ -15,7 +16,7 @@ import os
 import random
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import ebml
@@ -286,7 +287,87 @@ def test_killed_while_it_recovers_it_goes_on_the_next_time(
             assert path.read_bytes() == expected, (cut, state)
 
 
+class SystemCalls:
+    """``os`` for the file under repair: notes the calls that change it, in their order."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[str, int]] = []  # with where bytes are written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def pwrite(self, descriptor: int, data: Any, at: int) -> int:
+        self.made.append(("write", at))
+        return os.pwrite(descriptor, data, at)
+
+    def ftruncate(self, descriptor: int, size: int) -> None:
+        self.made.append(("cut", size))
+        os.ftruncate(descriptor, size)
+
+    def fdatasync(self, descriptor: int) -> None:
+        self.made.append(("sync", 0))
+
+
+@pytest.mark.parametrize(("container", "tracks"), KINDS)
+def test_the_write_that_makes_a_file_finished_is_the_last_and_stands_between_two_syncs(
+    container: str, tracks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power failure could leave a file that says that it is complete, and whose end was never written."""
+    whole = original(container, tracks)
+    path = tmp_path / "a"
+    for torn in (0, 7):
+        path.write_bytes(whole.unfinished[: whole.ends[2] + torn])
+        calls = SystemCalls()
+        monkeypatch.setattr(recovering, "os", calls)
+        assert recovering.complete(path).changed
+        kinds = [kind for kind, _ in calls.made]
+        if container == "ogg":  # its one write changes a flag and a checksum, which a page may have half of
+            assert kinds == ["cut"] * bool(torn) + ["write", "sync"]
+            continue
+        assert kinds[-3:] == ["sync", "write", "sync"]
+        assert kinds.count("write") >= 3
+        base = path.read_bytes().index(b"\x18\x53\x80\x67") + 12
+        assert calls.made[-2] == ("write", base - 8), "the Segment's size"
+        assert ("write", base - 8) not in calls.made[:-2]
+
+
 # --- what it does not touch -------------------------------------------------------------------------------
+
+
+def locked_up(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Files cannot be opened for writing."""
+
+    class Os(SystemCalls):
+        def open(self, path: str, flags: int) -> int:
+            if flags & os.O_RDWR:
+                raise OSError(number, os.strerror(number))
+            return os.open(path, flags)
+
+    monkeypatch.setattr(recovering, "os", Os())
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_finished_file_that_may_not_be_written_is_read_and_an_unfinished_one_is_refused(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = original("webm", "both")
+    locked_up(monkeypatch, number)
+    (tmp_path / "finished").write_bytes(whole.finished)
+    done = recovering.complete(tmp_path / "finished")
+    assert (done.size, done.changed) == (len(whole.finished), False)
+    (tmp_path / "unfinished").write_bytes(whole.unfinished)
+    with pytest.raises(errors.NotReadableError, match="may not be written"):
+        recovering.complete(tmp_path / "unfinished")
+    assert (tmp_path / "unfinished").read_bytes() == whole.unfinished
+
+
+def test_a_file_that_cannot_be_opened_for_another_reason_is_not_taken_for_read_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked_up(monkeypatch, errno.EMFILE)
+    (tmp_path / "a").write_bytes(original("webm", "both").finished)
+    with pytest.raises(errors.NotReadableError, match=os.strerror(errno.EMFILE)):
+        recovering.complete(tmp_path / "a")
 
 
 @pytest.mark.parametrize(("container", "tracks"), KINDS)

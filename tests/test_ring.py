@@ -53,6 +53,20 @@ def test_a_slot_is_used_again_only_when_all_have_released_it(ring: FrameRing) ->
     assert ring.put(memoryview(b"3")) == first
 
 
+def test_every_slot_can_be_read_and_nothing_beyond_them(ring: FrameRing) -> None:
+    view = RingView(ring.announcement("r"))
+    offsets = []
+    while (offset := ring.put(memoryview(bytes([len(offsets)]) * ring.slot_bytes))) is not None:
+        offsets.append(offset)
+    for number, offset in enumerate(offsets):
+        assert view.picture(offset, ring.slot_bytes) == bytes([number]) * ring.slot_bytes
+    first, last = min(offsets), max(offsets)
+    assert last + ring.slot_bytes == ring.announcement("r").size
+    for offset, size in ((last + 1, ring.slot_bytes), (last, ring.slot_bytes + 1), (first - 1, 1)):
+        with pytest.raises(MessageError, match="outside its ring"):
+            view.picture(offset, size)
+
+
 def test_what_is_mapped_outlives_the_sender(ring: FrameRing) -> None:
     view = RingView(ring.announcement("r"))
     picture = view.picture(put(ring, b"still here"), 10)

@@ -173,6 +173,13 @@ CLOSED_TRACKS_KEPT = 1000
 """Names of closed tracks that a controller remembers: a request to open one may be overtaken by the one to close it,
 by milliseconds."""
 
+COMPLAINT_INTERVAL_NS = 5 * S
+"""Of messages that are refused, one line in this time is logged for each route; the others are counted. They may come
+hundreds of times a second."""
+
+COMPLAINTS_MAX = 64
+"""So many routes have lines of their own; the others share one. Names are the sender's to invent."""
+
 EVENTS_KEPT_MAX = 10_000
 """Events of one recorder that wait for a listener, or for ``wait()`` and ``events()``; above it the
 oldest not yet fetched are let go (``events()`` and ``wait()`` only: listeners see all).

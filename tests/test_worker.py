@@ -12,8 +12,10 @@ from fixtures_media import wait_until
 from worker_bench import RATE, Bench, S, accounted
 
 import recsvc
-from recsvc.limits import DRAIN_DEADLINE_NS
-from recsvc.wire import messages
+from recsvc import errors
+from recsvc.limits import COMPLAINT_INTERVAL_NS, COMPLAINTS_MAX, DRAIN_DEADLINE_NS
+from recsvc.wire import messages, sockets
+from recsvc.wire.answers import take_requests
 
 pytest_plugins = ["worker_bench"]
 
@@ -69,6 +71,72 @@ def test_trouble_with_a_frame_that_has_come_ends_its_own_recording_alone(when: s
     assert (failed.error, fine.error) == ("UnknownError", "")
     assert fine.statistics.tracks[0].frames_encoded == 2 * 960
     accounted(failed.statistics.tracks[0])
+
+
+def test_a_fault_of_ours_fails_its_recording_alone_and_is_logged_with_its_traceback(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_ns = time.monotonic_ns()
+    for name in ("a", "b"):
+        bench.open(name, "video")
+        bench.picture(name, now_ns)
+    track = bench.worker._routes["a/video"].track
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError("nobody thought of that")
+
+    track.encode = fail  # type: ignore
+    bench.work()
+    report = bench.finished("a")
+    assert report.error == "UnknownError" and "nobody thought of that" in report.text
+    assert accounted(report.statistics.tracks[0]) == (1, 0, 1)
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.exc_info is not None and record.exc_info[0] is KeyError
+    assert bench.encoded("b/video") == 1
+
+
+def test_commands_that_fail_by_a_fault_of_ours_are_logged_with_their_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = sockets.control_server(f"ipc://{tmp_path}/control")
+    client = sockets.control_client(f"ipc://{tmp_path}/control")
+    client.send(b"hello")
+    identity = server.recv_multipart()[0]
+    problems = [errors.NotFoundError("not there"), ValueError("out of range"), ZeroDivisionError("ours")]
+    for number in range(1, 4):
+        server.send_multipart([identity, messages.encode(messages.Shutdown(id=number))])
+        assert client.poll(10_000)
+
+        def do(request: messages.Shutdown) -> None:
+            raise problems[request.id - 1]
+
+        take_requests(client, messages.WORKER_REQUESTS, do)
+        reply = messages.REPLIES.decode(server.recv_multipart()[1])
+        assert reply.id == number and reply.text == str(problems[number - 1])
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.exc_info is not None and record.exc_info[0] is ZeroDivisionError
+    for socket in (server, client):
+        socket.close(0)
+
+
+def test_refused_messages_are_logged_once_and_then_counted_now_and_then(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns = time.monotonic_ns()
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now_ns)
+    for name in ("a", "b"):
+        bench.open(name, "audio")
+    for _ in range(300):
+        for name in ("a", "b"):
+            bench.sound(name, now_ns, 960, b"too short")
+    assert len(caplog.records) == 2
+    now_ns += COMPLAINT_INTERVAL_NS
+    bench.sound("a", now_ns, 960, b"too short")
+    assert len(caplog.records) == 3 and "(299 more" in caplog.records[2].getMessage()
+    for number in range(1000):
+        bench.give(messages.Attach(route=f"invented-{number}"))
+    assert len(caplog.records) <= 3 + COMPLAINTS_MAX
+    assert accounted(bench.worker._routes["a/audio"].track.statistics()) == (301, 0, 301)
 
 
 # --- requests for data ----------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from .. import errors
+from ..complaints import Complaints
 from ..limits import (
     CREDIT_STEP_BYTES,
     DRAIN_DEADLINE_NS,
@@ -74,6 +75,7 @@ class Worker:
         self._recordings: dict[str, Recording] = {}
         self._routes: dict[str, _Route] = {}
         self._refused = 0
+        self._complaints = Complaints(log)
         self._finished: deque[Recording] = deque()  # whose encoders are still to be freed
         self._ending_ns: int | None = None  # until when its files are finished, once this process is to end
         self._recovering = 0
@@ -189,7 +191,8 @@ class Worker:
             result = messages.CompletedFile(size=done.size, duration=done.duration)
             reply = messages.Reply(id=request.id, result=result)
         except Exception as error:
-            log.debug("%s failed", request, exc_info=True)
+            if not isinstance(error, errors.RecorderError):
+                log.exception("%s failed", request)
             reply = messages.Reply(id=request.id, error=errors.name_of(error), text=str(error))
         self._recovered.put(reply)
         os.eventfd_write(self._wake, 1)
@@ -301,7 +304,7 @@ class Worker:
             known.recording.tracks[route].account.received += 1
             known.received += 1
             self._give_credit(route, known, 0)
-        log.warning("a data message was refused (%d so far): %s", self._refused, reason)
+        self._complaints.about(route, f"a data message was refused ({self._refused} so far): {reason}")
         try:
             self._data.send_multipart(
                 [parts[0], messages.encode(messages.Refused(route=route, reason=reason))],

@@ -1,4 +1,5 @@
-"""How a role answers its controller: one request after the other, an exception becomes an error reply."""
+"""How a role answers its controller: one request after the other, an exception becomes an error reply. One that is
+no answer but a fault of ours is logged with its traceback: many requests have nobody who reads the reply."""
 
 from __future__ import annotations
 
@@ -7,9 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import errors
+from ..complaints import Complaints
 from . import messages, sockets
 
 log = logging.getLogger("recsvc")
+complaints = Complaints(log)
 
 LATER = object()
 """Returned by ``do`` when the reply will be sent by somebody else, later."""
@@ -21,7 +24,7 @@ def take_requests(socket: Any, codec: messages.Codec, do: Callable[[Any], Any]) 
         try:
             request = codec.decode(socket.recv(sockets.NOBLOCK))
         except messages.MessageError as error:
-            log.warning("a command was refused: %s", error)
+            complaints.about("", f"a command was refused: {error}")
             continue
         try:
             result = do(request)
@@ -29,7 +32,8 @@ def take_requests(socket: Any, codec: messages.Codec, do: Callable[[Any], Any]) 
                 continue
             reply = messages.Reply(id=request.id, result=result)
         except Exception as error:
-            log.debug("%s failed", request, exc_info=True)
+            if not isinstance(error, errors.RecorderError | TypeError | ValueError):
+                log.exception("%s failed", request)
             reply = messages.Reply(id=request.id, error=errors.name_of(error), text=str(error))
         if request.id:
             socket.send(messages.encode(reply))

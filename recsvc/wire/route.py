@@ -13,11 +13,12 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
+from ..complaints import Complaints
 from . import messages, sockets
 from .flow import CaptureWindow, CreditBalance, Interval
 from .ring import FrameRing
 
-log = logging.getLogger("recsvc")
+complaints = Complaints(logging.getLogger("recsvc"))
 
 _COPY_BYTES_MAX = 65536  # up to here a copy costs less than telling ZeroMQ whose memory it is
 
@@ -82,7 +83,7 @@ class Route:
             try:
                 message = messages.SENDER.decode(self.socket.recv(sockets.NOBLOCK))
             except messages.MessageError as error:
-                log.warning("route %s: %s", self.name, error)
+                complaints.about(self.name, f"route {self.name}: {error}")
                 continue
             if isinstance(message, messages.Credit):
                 self.balance.grant(message.frames, message.bytes)
@@ -91,7 +92,7 @@ class Route:
             elif isinstance(message, messages.RingReady):
                 self.ring_ready = message.ring
             else:
-                log.warning("route %s: the encoder refused a message: %s", self.name, message.reason)
+                complaints.about(self.name, f"route {self.name}: the encoder refused a message: {message.reason}")
 
     def _release_first(self) -> None:
         _, ring, offset = self.in_ring.popleft()

@@ -156,7 +156,9 @@ def test_a_stale_first_frame_is_moved_to_the_start(stale: str) -> None:
     assert 0 <= times[0] < times[1] and [at - times[1] for at in times[1:]] == pytest.approx(at_s(59, 25), abs=TICK_S)
     assert times[-1] == pytest.approx(59 / 25, abs=0.3)
     assert decoded.duration_s is not None and decoded.duration_s < 4
-    assert [track.timestamps_corrected for track in statistics.tracks] == [{"before_start": 1}, {"before_start": 1}]
+    picture, sound = (track.timestamps_corrected for track in statistics.tracks)
+    # On a busy machine the sound after it comes so long after start() that silence is put between.
+    assert picture == {"before_start": 1} and sound in ({"before_start": 1}, {"before_start": 1, "gap": 1})
 
 
 @pytest.mark.parametrize("gap_ns", [5 * S, 600 * S])

@@ -73,7 +73,11 @@ def video_packets(count: int, codec: str = "vp8") -> list[tuple[bytes, bool]]:
     encoder = av.CodecContext.create("libvpx" if codec == "vp8" else "libvpx-vp9", "w")
     encoder.width, encoder.height = SIZE
     encoder.pix_fmt, encoder.time_base, encoder.gop_size = "yuv420p", Fraction(1, 30), 30
-    encoder.options = {"deadline": "realtime", "lag-in-frames": "0", "cpu-used": "8"}
+    encoder.options = {
+        "deadline": "realtime",
+        "lag-in-frames": "0",
+        "cpu-used": "-8",
+    }  # a fixed speed: the same each time
     packets = []
     for number in range(count):
         frame = av.VideoFrame(*SIZE, "yuv420p")

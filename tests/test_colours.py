@@ -14,6 +14,7 @@ from media import finished, opened
 from patches import PATCHES, colours_of_patches, i420, rgb_of, striped, yuv444
 
 import recsvc
+from recsvc.capture.packer import _display
 from recsvc.capture.source import open_source
 from recsvc.encode import native
 
@@ -266,6 +267,14 @@ def test_pictures_keep_their_shape(aspect, wish, size, display, tmp_path) -> Non
     settings, _ = delivered(path, **wish)
     assert (settings["width"], settings["height"]) == size
     assert (settings["display_width"], settings["display_height"]) == display
+
+
+@pytest.mark.parametrize(
+    ("size", "shape", "display"),
+    [((160, 120), 1000, (160, 1)), ((160, 120), Fraction(1, 1000), (1, 120)), ((16000, 100), 320, (16000, 50))],
+)
+def test_no_side_gets_longer_than_players_show(size, shape, display) -> None:
+    assert _display(size, Fraction(shape)) == display
 
 
 ONE = 1 << 16

@@ -139,8 +139,13 @@ def _scaled(width: int, height: int, wish: VideoWish) -> tuple[int, int]:
 
 
 def _display(size: tuple[int, int], shape: Fraction) -> tuple[int, int]:
-    """The size at which pictures of this size are of that shape (width by height); it is never smaller."""
+    """The size at which pictures of this size are of that shape (width by height): larger in one direction, or, where
+    players refuse so much, smaller in the other."""
     wide, high = max(size[0], round(size[1] * shape)), max(size[1], round(size[0] / shape))
+    if wide > FRAME_SIDE_MAX:
+        return size[0], max(1, round(size[0] / shape))
+    if high > FRAME_SIDE_MAX:
+        return max(1, round(size[1] * shape)), size[1]
     # What is less than a pixel apart is rounding.
     return (wide if wide > size[0] + 1 else size[0]), (high if high > size[1] + 1 else size[1])
 

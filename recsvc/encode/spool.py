@@ -8,7 +8,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from ..media import BT601, Colours, colours_of
+from ..media import BT601, FRAME_SIDE_MAX, Colours, colours_of
 
 OPUS_RATE = 48_000  # Opus counts in 48 kHz samples whatever the input's rate (RFC 7845 section 4)
 
@@ -28,7 +28,8 @@ def video_track(codec: Literal["vp8", "vp9"], settings: Mapping[str, Any]) -> Vi
     """The track that has these settings."""
     size = int(settings["width"]), int(settings["height"])
     display = int(settings.get("display_width", size[0])), int(settings.get("display_height", size[1]))
-    return VideoTrack(codec, *size, colours_of(settings).coded_as(codec), display if display != size else None)
+    is_sane = display != size and min(display) > 0 and max(display) <= FRAME_SIDE_MAX
+    return VideoTrack(codec, *size, colours_of(settings).coded_as(codec), display if is_sane else None)
 
 
 class AudioTrack(NamedTuple):

@@ -12,7 +12,16 @@ from test_time_stamps import RANDOM, frames
 
 from recsvc.encode.clock import FrameClock
 from recsvc.encode.timeline import TICK_NS, AudioTimeline, VideoTimeline
-from recsvc.limits import AUDIO_STRETCH_PPM_MAX, GAP_MAX_NS, IDLE_FLUSH_NS, JUMP_ALONE_NS, MS, S
+from recsvc.limits import (
+    AUDIO_STRETCH_PPM_MAX,
+    FIRST_FRAME_WAIT_NS,
+    GAP_MAX_NS,
+    IDLE_FLUSH_NS,
+    JUMP_ALONE_NS,
+    MS,
+    STAMP_JITTER_NS,
+    S,
+)
 
 UP_NS = 2100 * S
 """When ``start()`` was called: on a machine that has been up for 35 minutes."""
@@ -58,21 +67,24 @@ def in_ms(count: int, step_ms: int = 40, begin_ms: int = 0) -> list[int]:
 # ---- one wrong stamp -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wrong_ns", [MINUTES_NS, 20 * 60 * S, 2 * S, 200 * MS, 2 * GAP_MAX_NS, 2**62])
-@pytest.mark.parametrize("which", [1, 5, 10, 29])
+@pytest.mark.parametrize("wrong_ns", [20 * 60 * S, 2 * S, 200 * MS, 2 * GAP_MAX_NS, 2**61])
+@pytest.mark.parametrize("which", [1, 10, 29])
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("kind", ["audio", "video"])
 @pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("origin_ns", [UP_NS, 0])
 def test_a_single_wrong_stamp_moves_its_own_frame_alone(
-    kind: str, wrong_ns: int, which: int, sign: int, live: bool
+    kind: str, wrong_ns: int, which: int, sign: int, live: bool, origin_ns: int
 ) -> None:
     step_ns = PICTURE_NS if kind == "video" else BLOCK_NS
     feed = Feed(kind)
-    for index, stamp_ns in enumerate(steady(30, step_ns=step_ns)):
-        feed.now_ns = stamp_ns if live else UP_NS
+    for index, stamp_ns in enumerate(steady(30, origin_ns, step_ns)):
+        feed.now_ns = UP_NS + stamp_ns - origin_ns if live else UP_NS
         feed.give([min(stamp_ns + sign * wrong_ns, 2**62) if index == which else stamp_ns])
     placed = feed.end()
     expected = in_ms(30, step_ns // MS)
+    if origin_ns == 0:  # a clock of its own, which counts once
+        assert feed.clock.corrected.pop("before_start") == 1
     if which == 29 and sign > 0 and wrong_ns <= JUMP_ALONE_NS:  # nothing contradicts the last one
         assert placed[:29] == expected[:29] and feed.clock.corrected == {}
     else:
@@ -275,6 +287,109 @@ def test_frames_that_come_one_by_one_confirm_a_jump_too() -> None:
     assert feed.clock.corrected == {"ahead": 1}
 
 
+# ---- at the bounds ---------------------------------------------------------------------------------
+
+
+def begun(kind: str, count: int = 5) -> Feed:
+    return Feed(kind).give(steady(count, step_ns=PICTURE_NS if kind == "video" else BLOCK_NS))
+
+
+@pytest.mark.parametrize(("off_ns", "waits"), [(-1, False), (0, False), (1, True)])
+def test_from_where_on_a_stamp_is_a_jump(off_ns: int, waits: bool) -> None:
+    sound_ns, pictures_ns = UP_NS + 4 * BLOCK_NS, UP_NS + 4 * PICTURE_NS  # where the last one stands
+    assert begun("audio").give([sound_ns + BLOCK_NS + STAMP_JITTER_NS + off_ns]).clock.holds == waits
+    assert begun("audio").give([sound_ns - STAMP_JITTER_NS - off_ns]).clock.holds == waits
+    assert begun("video").give([pictures_ns + 2 * PICTURE_NS + off_ns]).clock.holds == waits
+    assert begun("video").give([pictures_ns - off_ns]).clock.holds == waits
+
+
+@pytest.mark.parametrize(("off_ns", "waits"), [(-1, True), (0, False), (1, False)])
+def test_how_much_time_confirms_a_jump(off_ns: int, waits: bool) -> None:
+    for kind in ("audio", "video"):
+        feed = begun(kind)
+        feed.now_ns += 3 * S + off_ns
+        assert feed.give([UP_NS + 4 * (PICTURE_NS if kind == "video" else BLOCK_NS) + 4 * S]).clock.holds == waits
+
+
+@pytest.mark.parametrize(("off_ns", "waits"), [(-1, False), (0, False), (1, True)])
+def test_time_confirms_an_hour_of_silence_and_any_time_without_pictures(off_ns: int, waits: bool) -> None:
+    later_ns = GAP_MAX_NS + off_ns
+    assert begun("audio").give([UP_NS + 4 * BLOCK_NS + later_ns], live=True).clock.holds == waits
+    assert begun("video").give([UP_NS + 4 * PICTURE_NS + later_ns], live=True).clock.holds == 0
+
+
+@pytest.mark.parametrize(("off_ns", "corrected"), [(-1, {}), (0, {}), (1, {"absurd": 1})])
+def test_the_longest_gap_that_is_believed(off_ns: int, corrected: dict[str, int]) -> None:
+    feed = begun("audio").give(steady(3, UP_NS + 5 * BLOCK_NS + GAP_MAX_NS + off_ns, BLOCK_NS))
+    assert feed.clock.corrected == corrected and len(feed.out) == 8
+    feed = begun("audio").give([UP_NS + 5 * BLOCK_NS + GAP_MAX_NS + off_ns, UP_NS + 6 * BLOCK_NS])
+    assert list(feed.clock.corrected) == ["absurd" if corrected else "ahead"]
+
+
+@pytest.mark.parametrize(("off_ns", "believed"), [(-1, True), (0, True), (1, False)])
+def test_the_longest_jump_of_a_last_frame(off_ns: int, believed: bool) -> None:
+    at_ns = UP_NS + 5 * PICTURE_NS + JUMP_ALONE_NS + off_ns
+    feed = begun("video").give([at_ns])
+    feed.end()
+    assert (feed.out[-1][1] == at_ns) == believed and (feed.clock.corrected == {}) == believed
+    feed = begun("video", 1).give([UP_NS + 20 * S], live=True)
+    feed.now_ns = UP_NS
+    expected_ns = UP_NS + 20 * S + 2 * PICTURE_NS
+    feed.give([expected_ns + 40 * S + off_ns]).end()
+    assert (feed.clock.corrected == {}) == believed
+
+
+@pytest.mark.parametrize(("off_ns", "is_in"), [(-1, True), (0, True), (1, False)])
+def test_from_when_on_a_first_frame_is_ahead_or_of_another_clock(off_ns: int, is_in: bool) -> None:
+    assert Feed().give([UP_NS + S + off_ns]).clock.holds == (not is_in)
+    feed = Feed().give([UP_NS + GAP_MAX_NS + off_ns])
+    assert feed.clock.holds == is_in  # else it is moved at once
+    assert is_in or feed.out == [(0, UP_NS)]
+
+
+@pytest.mark.parametrize(("off_ns", "is_ours"), [(-1, True), (0, True), (1, False)])
+def test_from_when_on_a_stale_first_frame_is_followed_by_ours(off_ns: int, is_ours: bool) -> None:
+    early_ns, late_ns = UP_NS - S - off_ns, UP_NS + S + off_ns
+    assert Feed().give([0, early_ns]).clock.holds == (not is_ours)
+    assert Feed().give([0, late_ns]).clock.holds == (not is_ours)
+
+
+@pytest.mark.parametrize(("off_ns", "shares"), [(-1, True), (0, True), (1, False)])
+def test_how_far_apart_tracks_of_one_clock_may_begin(off_ns: int, shares: bool) -> None:
+    for first_ns in (-10 * S - off_ns, GAP_MAX_NS + off_ns):
+        video, audio = Feed(), Feed("audio")
+        audio.clock.share([video.clock, audio.clock])
+        video.give(steady(3, 10**18))
+        audio.give(steady(3, 10**18 + first_ns, BLOCK_NS))
+        assert (audio.end()[0] == first_ns // MS) == shares
+
+
+@pytest.mark.parametrize(("apart_ns", "together"), [(-20 * MS - 1, False), (-20 * MS, True), (S, True), (S + 1, False)])
+def test_how_far_apart_a_clock_may_start_again(apart_ns: int, together: bool) -> None:
+    video, audio = begun("video"), begun("audio", 10)
+    video.clock.share([video.clock, audio.clock])
+    audio.give(steady(3, 7 * S, BLOCK_NS))  # stands at 200 ms
+    video.give(steady(3, 7 * S + apart_ns))  # would at 200 ms, too
+    video.end()
+    assert (video.out[5][1] == UP_NS + 200 * MS + apart_ns) == together
+    assert together or video.out[5][1] == UP_NS + 200 * MS
+
+
+@pytest.mark.parametrize(("silent_ns", "moves"), [(S + PICTURE_NS, False), (S + PICTURE_NS + 1, True)])
+@pytest.mark.parametrize(
+    ("behind_ns", "is_live"), [(2 * S, True), (2 * S + 1, False), (-2 * S, True), (-2 * S - 1, False)]
+)
+def test_when_a_clock_that_starts_again_was_silent(silent_ns: int, moves: bool, behind_ns: int, is_live: bool) -> None:
+    feed = Feed()
+    for stamp_ns in steady(5, UP_NS + 4 * S):
+        feed.now_ns = stamp_ns + behind_ns
+        feed.give([stamp_ns])
+    feed.now_ns += silent_ns
+    feed.give(steady(3, 0)).end()
+    later_ns = silent_ns if moves and is_live else PICTURE_NS
+    assert feed.out[5][1] == feed.out[4][1] + later_ns
+
+
 # ---- positions in the media ------------------------------------------------------------------------
 
 
@@ -355,6 +470,43 @@ def test_after_a_pause_a_track_does_not_wait_long_for_the_other() -> None:
     assert [(at - UP_NS) // MS for _, at in pair.video.out][5:] == in_ms(100, 40, 3200)
     pair.give(pair.audio, steady(10, S, BLOCK_NS), 3 * S)
     assert [(at - UP_NS) // MS for _, at in pair.audio.out][10:] == in_ms(10, 20, 3200)
+
+
+@pytest.mark.parametrize(("off_ns", "decided"), [(-1, False), (0, True), (1, True)])
+def test_how_much_media_waits_for_the_other_track(off_ns: int, decided: bool) -> None:
+    pair = Pair()
+    pair.give(pair.video, steady(5, 0), 0)
+    pair.give(pair.audio, steady(10, 0, BLOCK_NS), 0)
+    pair.give(pair.video, [S, S + FIRST_FRAME_WAIT_NS + off_ns], 3 * S)
+    assert (len(pair.video.out) > 5) == decided
+
+
+@pytest.mark.parametrize(("count", "decided"), [(10, False), (11, True)])
+def test_how_many_frames_wait_for_the_other_track(count: int, decided: bool) -> None:
+    pair = Pair()
+    pair.give(pair.video, steady(5, 0), 0)
+    pair.give(pair.audio, steady(10, 0, BLOCK_NS), 0)
+    pair.give(pair.video, steady(count, S, 10 * MS), 3 * S)
+    assert (len(pair.video.out) > 5) == decided
+
+
+def test_pauses_one_after_the_other_are_all_cut() -> None:
+    """In the second of them one track has no frame at all."""
+    pair = Pair()
+    at_ns = 0
+    for paused_ns in (0, 3 * S, 5 * S, 6 * S):
+        pair.give(pair.video, steady(5, at_ns), paused_ns)
+        if paused_ns != 3 * S:
+            pair.give(pair.audio, steady(10, at_ns, BLOCK_NS), paused_ns)
+        else:
+            pair.video.out += pair.video.clock.release()
+        at_ns += 20 * S
+    pair.video.end()
+    pair.audio.end()
+    ends = [0, 3000, 5000, 6000]
+    assert [(at - UP_NS) // MS - ends[n // 5] for n, at in pair.video.out] == in_ms(20)
+    audio = [(at - UP_NS) // MS - [0, 5000, 6000][n // 10] for n, at in pair.audio.out]
+    assert audio == [*in_ms(10, 20), *in_ms(20, 20, 400)]  # the gap is where it has nothing
 
 
 # ---- anything --------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ EXIT_FAILED, EXIT_USAGE = 1, 2
 
 
 def _fail(reason: str, code: int = EXIT_FAILED) -> NoReturn:
-    print(f"recsvc: {' '.join(reason.split())}", file=sys.stderr)
+    print(f"recsvc: {' '.join(reason.splitlines())}", file=sys.stderr)
     raise typer.Exit(code)
 
 
@@ -61,7 +61,12 @@ def record(
     channels: Annotated[int | None, typer.Option(metavar="N", help="Channels of sound to capture.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Default: recording-DATE-TIME with its ending."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Its ending chooses the container; -: standard output. Default: recording-DATE-TIME with its ending.",
+        ),
     ] = None,
     service: Annotated[
         str | None,
@@ -71,41 +76,48 @@ def record(
 ) -> None:
     """Record until --duration is over, the sources end, or `q` or Ctrl-C is pressed; `p` pauses and resumes.
 
+    A second Ctrl-C leaves at once; what was not put into FILE stays where `recsvc recover` finds it.
+
     With neither --audio nor --video: the default microphone and camera, where there are any.
     """
-    from . import console
+    from . import console, terminal
 
-    wishes: dict[str, dict[str, Any] | None] = {
-        "audio": _wish(audio, sample_rate=sample_rate, channel_count=channels),
-        "video": _wish(video, width=width, height=height, frame_rate=frame_rate),
-    }
-    try:
-        console.check_arguments(duration, output)
-        report = console.record(
-            wishes,
-            duration=duration,
-            output=output,
-            service=service,
-            quiet=as_json,
-            mime_type=type,
-            audio_bits_per_second=audio_bitrate,
-            video_bits_per_second=video_bitrate,
-        )
-    except (console.UsageError, TypeError, ValueError) as error:
-        _fail(str(error), EXIT_USAGE)
-    except console.Failed as error:
-        _fail(str(error))
-    if as_json:
-        print(json.dumps(report))
-    else:
-        console.print_report(report)
+    with terminal.in_background_too(), terminal.lasting_output():
+        try:
+            wishes = {
+                "audio": _wish("--audio", audio, sample_rate=sample_rate, channels=channels),
+                "video": _wish("--video", video, width=width, height=height, frame_rate=frame_rate),
+            }
+            report = console.record(
+                wishes,
+                duration=duration,
+                output=output,
+                service=service,
+                quiet=as_json,
+                mime_type=type,
+                audio_bits_per_second=audio_bitrate,
+                video_bits_per_second=video_bitrate,
+            )
+        except (console.UsageError, TypeError, ValueError) as error:
+            _fail(str(error), EXIT_USAGE)
+        except console.Failed as error:
+            _fail(str(error))
+        out = sys.stderr if str(output) == "-" else sys.stdout
+        if as_json:
+            print(json.dumps(report), file=out)
+        else:
+            console.print_report(report, out)
 
 
-def _wish(source: str | None, **constraints: Any) -> dict[str, Any] | None:
+_CONSTRAINTS = {"channels": "channel_count"}  # where an option has another name
+
+
+def _wish(option: str, source: str | None, **constraints: Any) -> dict[str, Any] | None:
     given = {name: value for name, value in constraints.items() if value is not None}
-    if source is None:
-        return None
-    return {"source": source, **given}
+    if source is None and given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"{names} without {option}: say what it is for, such as {option} test:")
+    return None if source is None else {"source": source, **{_CONSTRAINTS.get(n, n): v for n, v in given.items()}}
 
 
 @app.command()
@@ -125,10 +137,14 @@ def recover(
     """
     from . import recovery
     from .client import spool_directory
+    from .errors import RecorderError
 
     if output is not None and len(files or ()) != 1:
         _fail("-o takes exactly one file to recover; name it", EXIT_USAGE)
-    spool = spool_directory()
+    try:
+        spool = spool_directory()
+    except RecorderError as error:
+        _fail(str(error))
     found = recovery.recover_all(spool) if not files else (recovery.recover_named(one, output, spool) for one in files)
     failed = []
     rows = []

@@ -39,12 +39,14 @@ _LAST_WORDS_MS = 50  # silence after which a service that has ended has nothing 
 def spool_directory() -> Path:
     """Where recordings are written: ``RECSVC_SPOOL``, else ``recsvc/spool`` below the user's state directory.
 
-    It survives a reboot, so that recordings of a crash can be recovered.
+    It survives a reboot, so that recordings of a crash can be recovered. ``NotFoundError`` where no place is known.
     """
     named = os.environ.get("RECSVC_SPOOL")
     if named:
         return Path(named).absolute()
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    if state.startswith("~") or (not os.environ.get("XDG_STATE_HOME") and os.environ.get("HOME") == ""):
+        raise errors.NotFoundError("there is no home directory (HOME): set RECSVC_SPOOL to a directory for recordings")
     return Path(state).absolute() / "recsvc" / "spool"
 
 
@@ -303,14 +305,13 @@ def connect(service: str | None = None) -> Client:
 
 
 def _start_private() -> Client:
+    spool = spool_directory()
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     if not os.access(base, os.W_OK) or len(base) > _BASE_LENGTH_MAX:
         base = "/tmp"
     directory = tempfile.mkdtemp(prefix=role.RUNTIME_PREFIX, dir=base)
     endpoint = f"ipc://{directory}/control"
-    process = role.start(
-        "controller", "--endpoint", endpoint, "--directory", directory, "--spool", str(spool_directory())
-    )
+    process = role.start("controller", "--endpoint", endpoint, "--directory", directory, "--spool", str(spool))
     try:
         return Client(endpoint, process, directory)
     except BaseException:

@@ -1,57 +1,29 @@
-"""What ``recsvc record`` does at a terminal: keys, the live line, the report."""
+"""What ``recsvc record`` does: opens, records until it is over, puts the recording where it belongs, reports."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
-from . import errors, mime
+from . import errors, mime, target, terminal
 from .capture.source import parse_source
-from .limits import DRAIN_DEADLINE_NS, S
+from .limits import DRAIN_DEADLINE_NS, MS, S
 from .recorder import MediaRecorder
 from .stream import MediaStream, enumerate_devices, get_user_media
+from .target import Failed, UsageError
 from .wire.messages import RecordingStatistics
 
 _LOOK_S = 0.25  # how often the live line is drawn and keys are looked for
-_PLAIN_EVERY_S = 1.0  # a line for logs and pipes
-_LEVEL_FLOOR_DB = -60.0
+_ANSWER_NS = 200 * MS  # a worker that does not answer by then is busy: the line shows what was last known
 _STOP_WAIT_S = 2 * DRAIN_DEADLINE_NS / S
-
-
-class UsageError(ValueError):
-    """The arguments can never work; exit code 2."""
-
-
-class Failed(Exception):
-    """The recording did not succeed; exit code 1. The text is one line."""
-
-
-def check_arguments(duration: float | None, output: Path | None) -> None:
-    """Before anything is recorded: ``UsageError`` for nonsense, ``Failed`` for a place that cannot be written."""
-    if duration is not None and not 0 < duration < 10**9:
-        raise UsageError(f"--duration must be more than 0 seconds, got {duration:g}")
-    if output is None:
-        return
-    if output.is_dir():
-        raise Failed(f"cannot write {output}: it is a directory; name a file")
-    directory = output.absolute().parent
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=".recsvc-", dir=directory)
-        os.close(descriptor)
-        os.unlink(name)
-        if output.exists():
-            output.open("r+b").close()
-    except OSError as error:
-        raise Failed(f"cannot write {output}: {error.strerror}; choose another place with -o") from None
+_STREAM_MS = 250.0  # of media in each piece that goes to standard output
+_AGAIN_S = 0.3  # one Ctrl-C may come twice, from the terminal and from whoever started us
+_EXIT_INTERRUPTED = 130
 
 
 def record(
@@ -66,6 +38,8 @@ def record(
     video_bits_per_second: int | None,
 ) -> dict[str, Any]:
     """Opens, records until it is over, saves; the report as plain data. Raises ``UsageError``, ``Failed``."""
+    if duration is not None and not 0 < duration < 10**9:
+        raise UsageError(f"--duration must be more than 0 seconds, got {duration:g}")
     reason = mime.why_not_supported(mime_type)
     if reason is not None:
         raise UsageError(f"--type {mime_type!r} cannot be recorded: {reason}; see `recsvc types`")
@@ -75,7 +49,9 @@ def record(
                 parse_source(wish["source"])
             except errors.NotFoundError as error:
                 raise UsageError(str(error)) from None
-    wanted = wishes if any(wishes.values()) else _default_sources()
+    mime_type = target.choose_type(output, mime_type, {kind for kind, wish in wishes.items() if wish is not None})
+    target.check(output)
+    wanted = wishes if any(wishes.values()) else _default_sources(with_video=mime_type != "audio/ogg")
     try:
         with get_user_media(**wanted, service=service) as stream:
             recorder = MediaRecorder(
@@ -85,7 +61,7 @@ def record(
                 video_bits_per_second=video_bits_per_second,
                 service=service,
             )
-            return _Session(stream, recorder, duration, output, quiet).run()
+            return _Session(stream, recorder, duration, target.Target(output), quiet).run()
     except errors.OverconstrainedError as error:
         raise UsageError(str(error)) from None
     except errors.RecorderError as error:
@@ -94,10 +70,10 @@ def record(
         raise Failed(f"{error.filename or output}: {error.strerror or error}") from error
 
 
-def _default_sources() -> dict[str, Any]:
+def _default_sources(with_video: bool) -> dict[str, Any]:
     found = enumerate_devices()
     wanted: dict[str, Any] = {}
-    for name, kind in (("audio", "audioinput"), ("video", "videoinput")):
+    for name, kind in (("audio", "audioinput"), *((("video", "videoinput"),) if with_video else ())):
         source = next((d.device_id for d in found if d.kind == kind and not d.device_id.startswith("screen:")), None)
         if source is not None:
             wanted[name] = {"source": source}
@@ -110,46 +86,103 @@ class _Session:
     """One run of ``recsvc record``."""
 
     def __init__(
-        self, stream: MediaStream, recorder: MediaRecorder, duration: float | None, output: Path | None, quiet: bool
+        self,
+        stream: MediaStream,
+        recorder: MediaRecorder,
+        duration: float | None,
+        place: target.Target,
+        quiet: bool,
     ) -> None:
         self._stream = stream
         self._recorder = recorder
         self._duration = duration
-        self._output = output
+        self._target = place
         self._quiet = quiet
-        self._saved: Path | None = None
+        self._out = sys.stderr if place.streams else sys.stdout
+        self._keys = terminal.Keys()
+        self._rates = terminal.Rates()
+        self._statistics = RecordingStatistics(state="recording")
         self._problems: list[Exception] = []
-        self._stop_asked = False
+        self._path = ""  # of the spool file
+        self._stop_asked_s: float | None = None
         self._stopped_ns: int | None = None
         self._available_ns: int | None = None
         self._recorded_s = 0.0
         self._since: float | None = None
 
     def run(self) -> dict[str, Any]:
-        self._recorder.ondataavailable = self._save
+        self._recorder.ondataavailable = self._take
         self._recorder.onerror = lambda event: self._problems.append(event.error)
-        previous = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        signals = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else it was started to outlive its terminal
+            signals.append(signal.SIGHUP)
+        previous = {number: signal.signal(number, self._ask_to_stop) for number in signals}
         try:
-            with _keys() as keys, _live_line(self._quiet) as show:
-                self._recorder.start()
+            with contextlib.closing(self._keys), self._line() as show:
+                self._recorder.start(_STREAM_MS if self._target.streams else None)
                 self._since = time.monotonic()
                 while self._recorder.state != "inactive" and not self._over():
-                    self._take_key(keys(self._left_s()))
-                    show(self._recorder.state, self._elapsed_s(), self._recorder.statistics())
-            if self._recorder.state != "inactive":
-                self._stopped_ns = time.monotonic_ns()
-                self._recorder.stop()
-            self._recorder.wait("stop", _STOP_WAIT_S)
+                    self._take_key(self._keys.wait(self._left_s()))
+                    self._look(show)
+                if self._recorder.state != "inactive":
+                    self._stopped_ns = time.monotonic_ns()
+                    self._recorder.stop()
+                self._await_end(show)
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+        if self._target.problem:
+            raise Failed(f"{self._target.problem}; {self._target.hint(self._target.kept)}")
         if self._problems:
-            kept = f"; what was recorded is in {self._saved}" if self._saved else ""
+            kept = f"; what was recorded is in {self._target.saved}" if self._target.saved else ""
             raise Failed(f"{self._problems[0]}{kept}")
         return self._report()
 
-    def _ask_to_stop(self, *_: object) -> None:
-        self._stop_asked = True
+    def _line(self) -> contextlib.AbstractContextManager[terminal.Show]:
+        return terminal.live_line(self._out, self._quiet)
+
+    def _look(self, show: terminal.Show) -> None:
+        if not self._path:
+            self._path = next((session.path for session in list(self._recorder._sessions.values())), "")
+        if not self._quiet:
+            self._statistics = self._recorder._ask_statistics(_ANSWER_NS) or self._statistics
+            line = self._rates.line(self._recorder.state, self._elapsed_s(), self._statistics)
+            show(line, "   p pause/resume, q stop")
+
+    def _await_end(self, show: terminal.Show) -> None:
+        """Until the recording is where it belongs. Its end has a limit; copying takes as long as it takes."""
+        deadline_s = time.monotonic() + _STOP_WAIT_S
+        while True:
+            try:
+                self._recorder.wait("stop", _LOOK_S)
+                return
+            except TimeoutError:
+                pass
+            total = self._target.total
+            if self._available_ns is None and time.monotonic() > deadline_s:
+                where = self._target.hint([self._path]) if self._path else "what was recorded is in the spool"
+                raise Failed(f"the recording did not end within {_STOP_WAIT_S:g} s; {where}")
+            if total:
+                done = self._target.copied
+                show(f"saving     {done / 1e6:.1f} of {total / 1e6:.1f} MB, {100 * done // total} %", "")
+
+    def _ask_to_stop(self, number: int, _: object) -> None:
+        now_s = time.monotonic()
+        if self._stop_asked_s is None:
+            self._stop_asked_s = now_s
+        elif number == signal.SIGINT and now_s - self._stop_asked_s > _AGAIN_S:
+            self._abandon()
+
+    def _abandon(self) -> NoReturn:
+        """Whoever asks twice wants to leave now: the controller finishes the recording, which stays in the spool."""
+        self._target.abandoned = True  # what was copied in part is removed
+        with contextlib.suppress(TimeoutError, errors.RecorderError):
+            self._recorder.wait("dataavailable", _LOOK_S)
+        self._keys.close()
+        paths = self._target.kept or ([self._path] if self._path else [])
+        where = f"; {self._target.hint(paths)}" if paths else ""
+        print(f"\nrecsvc: interrupted{where}", file=sys.stderr, flush=True)
+        os._exit(_EXIT_INTERRUPTED)
 
     def _elapsed_s(self) -> float:
         return self._recorded_s + (0.0 if self._since is None else time.monotonic() - self._since)
@@ -160,27 +193,24 @@ class _Session:
         return max(0.0, min(_LOOK_S, self._duration - self._elapsed_s()))
 
     def _over(self) -> bool:
-        return self._stop_asked or (self._duration is not None and self._elapsed_s() >= self._duration)
+        asked = self._stop_asked_s is not None or bool(self._target.problem)
+        return asked or (self._duration is not None and self._elapsed_s() >= self._duration)
 
     def _take_key(self, key: str) -> None:
-        if key == "q":
-            self._stop_asked = True
-        elif key == "p" and self._recorder.state == "recording":
-            self._recorder.pause()
-            self._recorded_s, self._since = self._elapsed_s(), None
-        elif key == "p" and self._recorder.state == "paused":
-            self._recorder.resume()
-            self._since = time.monotonic()
+        with contextlib.suppress(errors.InvalidStateError):  # it ended by itself meanwhile
+            if key == "q":
+                self._stop_asked_s = time.monotonic()
+            elif key == "p" and self._recorder.state == "recording":
+                self._recorder.pause()
+                self._recorded_s, self._since = self._elapsed_s(), None
+            elif key == "p" and self._recorder.state == "paused":
+                self._recorder.resume()
+                self._since = time.monotonic()
 
-    def _save(self, event: Any) -> None:
-        self._available_ns = time.monotonic_ns()
-        try:
-            if self._output is None:
-                suffix = mime.choose(event.data.type, {t.kind for t in self._stream.get_tracks()}).suffix
-                self._output = Path(f"recording-{datetime.now():%Y%m%d-%H%M%S}{suffix}")
-            self._saved = event.data.save(self._output)
-        except OSError as error:
-            self._problems.append(errors.UnknownError(f"cannot write {self._output}: {error.strerror}"))
+    def _take(self, event: Any) -> None:
+        if self._recorder.state == "inactive":
+            self._available_ns = time.monotonic_ns()
+        self._target.take(event.data)
 
     def _report(self) -> dict[str, Any]:
         statistics = self._recorder.statistics()
@@ -188,10 +218,10 @@ class _Session:
         took_ms = None if asked_ns is None or available_ns is None else (available_ns - asked_ns) / 1e6
         seconds = statistics.duration
         return {
-            "file": str(self._saved),
+            "file": str(self._target.saved),
             "mime_type": self._recorder.recording.type if self._recorder.recording else "",
             "duration": seconds,
-            "size_bytes": self._saved.stat().st_size if self._saved else 0,
+            "size_bytes": self._target.size,
             "bits_per_second": round(statistics.size_bytes * 8 / seconds) if seconds else 0,
             "tracks": [
                 {
@@ -209,93 +239,13 @@ class _Session:
         }
 
 
-@contextlib.contextmanager
-def _keys() -> Iterator[Any]:
-    """``keys(seconds)`` waits that long at most for a key and returns it, or ``""``."""
-    if not sys.stdin or not sys.stdin.isatty():
-
-        def idle(seconds: float) -> str:
-            time.sleep(seconds)
-            return ""
-
-        yield idle
-        return
-    import termios
-    import tty
-
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
-    tty.setcbreak(descriptor)
-
-    def pressed(seconds: float) -> str:
-        ready, _, _ = select.select([descriptor], [], [], seconds)
-        return os.read(descriptor, 1).decode(errors="replace") if ready else ""
-
-    try:
-        yield pressed
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-
-
-@contextlib.contextmanager
-def _live_line(quiet: bool) -> Iterator[Any]:
-    """``show(state, elapsed_s, statistics)``: a live line at a terminal, else a plain line each second."""
-    rates = _Rates()
-    if quiet:
-        yield lambda *_: None
-    elif sys.stdout.isatty():
-        from rich.console import Console
-        from rich.live import Live
-        from rich.text import Text
-
-        with Live(console=Console(), refresh_per_second=8, transient=True) as live:
-            yield lambda *what: live.update(Text(rates.line(*what) + "   p pause/resume, q stop", overflow="ellipsis"))
-    else:
-        next_s = 0.0
-
-        def plain(state: str, elapsed_s: float, statistics: RecordingStatistics) -> None:
-            nonlocal next_s
-            if elapsed_s >= next_s:
-                next_s = elapsed_s + _PLAIN_EVERY_S
-                print(rates.line(state, elapsed_s, statistics), flush=True)
-
-        yield plain
-
-
-class _Rates:
-    """Bit rate and frame rate over the last look."""
-
-    def __init__(self) -> None:
-        self._last: tuple[float, int, int] | None = None
-
-    def line(self, state: str, elapsed_s: float, statistics: RecordingStatistics) -> str:
-        pictures = sum(track.frames_encoded for track in statistics.tracks if track.kind == "video")
-        dropped = sum(track.frames_dropped for track in statistics.tracks)
-        before_s, before_bytes, before_pictures = self._last or (0.0, 0, 0)
-        past_s = elapsed_s - before_s
-        if past_s >= 1.0 or self._last is None:
-            self._last = (elapsed_s, statistics.size_bytes, pictures)
-        kbits = max(0, statistics.size_bytes - before_bytes) * 8 / 1000 / past_s if past_s > 0 else 0.0
-        parts = [
-            f"{state:<9}",
-            f"{elapsed_s:6.1f} s",
-            f"{statistics.size_bytes / 1000:8.0f} kB",
-            f"{kbits:6.0f} kbit/s",
-        ]
-        if any(track.kind == "video" for track in statistics.tracks):
-            parts.append(f"{max(0, pictures - before_pictures) / past_s if past_s > 0 else 0:5.1f} frames/s")
-        parts.append(f"{dropped} dropped")
-        parts += [_meter(t.level_dbfs) for t in statistics.tracks if t.kind == "audio" and t.level_dbfs is not None]
-        return "  ".join(parts)
-
-
-def _meter(level_db: float) -> str:
-    filled = round(10 * max(0.0, 1 - level_db / _LEVEL_FLOOR_DB))
-    return f"[{'#' * filled}{'.' * (10 - filled)}] {level_db:4.0f} dBFS"
-
-
-def print_report(report: dict[str, Any]) -> None:
+def print_report(report: dict[str, Any], out: TextIO) -> None:
     """The final report, for people."""
+    with contextlib.redirect_stdout(out):
+        _print_report(report)
+
+
+def _print_report(report: dict[str, Any]) -> None:
     print(f"duration   {report['duration']:.3f} s")
     for track in report["tracks"]:
         unit = "samples" if track["kind"] == "audio" else "frames"

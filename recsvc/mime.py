@@ -44,7 +44,11 @@ SUPPORTED_TYPES = (
 )
 """Examples of all combinations, for people: ``recsvc types`` prints them."""
 
-_SUFFIXES = {"webm": ".webm", "matroska": ".mkv", "ogg": ".ogg"}
+_SUFFIXES: dict[Container, str] = {"webm": ".webm", "matroska": ".mkv", "ogg": ".ogg"}
+CONTAINER_OF_SUFFIX: dict[str, Container] = {
+    ".webm": "webm", ".mkv": "matroska", ".mka": "matroska", ".ogg": "ogg", ".oga": "ogg", ".opus": "ogg",
+}  # fmt: skip
+"""What file names end in, and what is in them then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,17 @@ def require_supported(text: str) -> None:
     reason = why_not_supported(text)
     if reason is not None:
         raise NotSupportedError(f"mime_type {text!r} cannot be recorded: {reason}; see `recsvc types`")
+
+
+def container(text: str) -> Container:
+    """Of a supported type."""
+    require_supported(text)
+    return _CONTAINERS[_parse(text)[0]][0]
+
+
+def suffix(text: str) -> str:
+    """What a file of this supported type is named with."""
+    return _SUFFIXES[container(text)]
 
 
 def choose(text: str, kinds: set[str]) -> Format:

@@ -16,7 +16,7 @@ import msgspec
 from . import client, errors, mime
 from .blob import Blob
 from .events import BlobEvent, ErrorEvent, Event
-from .limits import CLOSE_DEADLINE_NS, S, credit, drain_deadline_ns
+from .limits import CLOSE_DEADLINE_NS, RPC_DEADLINE_NS, S, credit, drain_deadline_ns
 from .listeners import EventTarget, Listeners
 from .options import (
     AUDIO_BITS_DEFAULT,
@@ -271,15 +271,19 @@ class MediaRecorder(EventTarget):
 
     def statistics(self) -> RecordingStatistics:
         """The accounting of the active recording, as of now, else of the last one. Blocks for a moment."""
+        return self._ask_statistics(RPC_DEADLINE_NS) or self._statistics
+
+    def _ask_statistics(self, deadline_ns: int) -> RecordingStatistics | None:
+        """Of the active recording; ``None`` where there is none, or nobody answers by then."""
         session = self._session
         if session is not None:
             try:
-                result = session.client.request(messages.AskStatistics(recording=session.name))
+                result = session.client.request(messages.AskStatistics(recording=session.name), deadline_ns)
                 found = msgspec.convert(result, RecordingStatistics)
                 return msgspec.structs.replace(found, state=self._state)
             except (errors.InvalidStateError, errors.ServiceError):
                 pass  # it ended while we asked
-        return self._statistics
+        return None
 
     @overload
     def wait(self, type: Literal["dataavailable"], timeout: float | None = None) -> BlobEvent: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 import uuid
 import weakref
@@ -295,7 +296,7 @@ def _constraints(kind: str, wish: Any) -> dict[str, Any] | None:
     if wish is True:
         return {"source": _default_source(kind)}
     if isinstance(wish, str):
-        return {"source": wish}
+        return {"source": _here(wish)}
     if isinstance(wish, Mapping):
         given = dict(wish)
         source = given.get("source")
@@ -307,8 +308,18 @@ def _constraints(kind: str, wish: Any) -> dict[str, Any] | None:
 
         checked = checked_audio if kind == "audio" else checked_video
         checked({name: value for name, value in given.items() if name != "source"})
-        return plain(given)
+        return plain({**given, "source": _here(given["source"])})
     raise TypeError(f"{kind} must be False, True, a source string or a dict of constraints, got {redacted(repr(wish))}")
+
+
+def _here(source: str) -> str:
+    """A relative path means the caller's directory at the call; whoever opens it has another."""
+    from .capture.source import absolute
+
+    try:
+        return absolute(source, os.getcwd())
+    except FileNotFoundError:
+        raise errors.NotFoundError(f"{source!r}: the current directory was removed; give an absolute path") from None
 
 
 def _default_source(kind: str) -> str:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from fixtures_media import make_file
 
+import recsvc
 from recsvc.capture.constraints import plain
 from recsvc.capture.microphone import _find
-from recsvc.capture.source import open_source, parse_source
+from recsvc.capture.source import absolute, open_source, parse_source
 from recsvc.errors import NotFoundError, OverconstrainedError, RecorderError
 
 
@@ -194,3 +195,44 @@ def test_the_test_source_loads_no_media_library():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("file:a.webm", "file:/here/a.webm"),
+        ("file:a.webm?pace=max", "file:/here/a.webm?pace=max"),
+        ("FILE:../what?/a?b.webm", "FILE:/here/../what?/a?b.webm"),
+        ("file:/there/a.webm?pace=max", "file:/there/a.webm?pace=max"),
+        ("file:///there/a.webm", "file:///there/a.webm"),
+        ("file:", "file:"),
+        ("file:a.webm?speed=2", "file:a.webm?speed=2"),
+        ("test:frequency=440", "test:frequency=440"),
+        ("mic:a", "mic:a"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_a_relative_file_is_seen_from_the_callers_directory(source, expected):
+    assert absolute(source, "/here") == expected
+    if expected.startswith("file:/here"):
+        assert absolute(source, "/") == expected.replace("/here", "")
+
+
+def test_the_directory_of_the_call_counts_not_that_of_the_first(tmp_path, monkeypatch):
+    recsvc.get_user_media(audio="test:").close()  # from now on there is a controller, in this directory
+    source = recsvc.AudioSource(16_000, 1)
+    with recsvc.MediaRecorder(recsvc.MediaStream([source.track])) as recorder:
+        recorder.start()
+        source.write(bytes(3200))
+    recorder.recording.save(tmp_path / "sound.webm", move=True)
+    monkeypatch.chdir(tmp_path)
+    for wish in ("file:sound.webm?pace=max", {"source": "file:sound.webm", "channel_count": 1}):
+        with recsvc.get_user_media(audio=wish) as stream:
+            assert stream.active
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(recsvc.errors.NotFoundError, match="current directory was removed"):
+        recsvc.get_user_media(audio="file:sound.webm")
+    with pytest.raises(recsvc.errors.NotFoundError, match="current directory was removed"):
+        recsvc.get_user_media(audio={"source": "file:sound.webm"})

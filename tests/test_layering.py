@@ -14,7 +14,7 @@ OWNERS = {
     "cffi": set(),
     "sounddevice": {"capture.microphone"},
     "typer": {"cli"},
-    "rich": {"console"},
+    "rich": {"terminal"},
     "numpy": set(),
 }
 # Pure logic: no sockets, no processes, no files, no clocks of its own.

@@ -183,6 +183,18 @@ PROGRAMS = {
         recorder.recording.save(OUT + "/saved.webm")
         note(f"parent {in_spool()}")
     """,
+    "many kept blobs": """
+        import resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))
+        kept = []
+        for turn in range(100):
+            recorder.start()
+            push(1)
+            recorder.stop()
+            kept.append(recorder.wait("dataavailable", 20).data)
+            recorder.wait("stop", 20)
+        note(f"kept {sum(len(blob.bytes()) == blob.size > 100 for blob in kept)} {in_spool()}")
+    """,
     "kept blobs and cycles": """
         class Node: pass
         kept = []
@@ -291,6 +303,12 @@ def test_what_was_kept_until_the_end_is_removed_then(ends):
     end = ends["kept blobs and cycles"]
     assert (end.code, end.err, end.notes[-1]) == (0, "", "kept 3")
     assert end.spool == []
+
+
+def test_a_hundred_recordings_are_kept_with_fewer_descriptors(ends):
+    end = ends["many kept blobs"]
+    assert (end.code, end.err, end.notes[-1]) == (0, "", "kept 100 100")
+    assert not any(note.startswith("error") for note in end.notes) and end.spool == []
 
 
 def test_closing_waits_for_a_listener_and_then_the_file_goes(spool, tmp_path, own_controller):

@@ -186,6 +186,18 @@ def parse_source(source: str) -> ParsedSource:
     raise NotFoundError(f"no source is called {scheme!r} (in {redacted(source)[:200]!r}); known are {_known_schemes()}")
 
 
+def absolute(source: str, directory: str) -> str:
+    """A relative ``file:`` source as seen from this directory, by its absolute path; any other as it is. Pure."""
+    try:
+        parsed = parse_source(source)
+    except (ValueError, NotFoundError):
+        return source  # whoever opens it says so
+    if parsed.scheme != "file" or parsed.target.startswith("/"):
+        return source
+    scheme, _, target = source.partition(":")
+    return f"{scheme}:{directory.rstrip('/')}/{target}"
+
+
 def open_source(
     source: str,
     audio: Mapping[str, object] | None,

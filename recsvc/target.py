@@ -1,0 +1,145 @@
+"""Where ``recsvc record`` puts a recording: looked at before anything is recorded, and never at another's cost."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from . import mime, saving
+from .blob import Blob
+from .client import spool_directory
+from .errors import RecorderError
+
+STANDARD_OUTPUT = Path("-")
+
+
+class UsageError(ValueError):
+    """The arguments can never work; exit code 2."""
+
+
+class Failed(Exception):
+    """The recording did not succeed; exit code 1. The text is one line."""
+
+
+def choose_type(output: Path | None, mime_type: str, kinds: set[str]) -> str:
+    """The type to record: what is asked for, else by the ending of ``output``. ``UsageError`` where these do not go
+    together. ``kinds``: of the tracks that are asked for."""
+    if output is None or output == STANDARD_OUTPUT or not output.suffix or _is_special(output):
+        return mime_type
+    container = mime.CONTAINER_OF_SUFFIX.get(output.suffix.lower())
+    if container is None:
+        known = ", ".join(mime.CONTAINER_OF_SUFFIX)
+        raise UsageError(f"-o {output}: no recording has the ending {output.suffix}; known are {known}")
+    if mime_type:
+        wanted = mime.container(mime_type)
+        if wanted != container:
+            right = ", ".join(suffix for suffix, its in mime.CONTAINER_OF_SUFFIX.items() if its == wanted)
+            raise UsageError(f"-o {output} does not fit --type {mime_type}, whose files end in {right}")
+        return mime_type
+    if container == "ogg" and "video" in kinds:
+        raise UsageError(f"-o {output}: Ogg holds sound only; with pictures the ending is .webm or .mkv")
+    return {"webm": "", "matroska": "video/x-matroska", "ogg": "audio/ogg"}[container]
+
+
+def _is_special(output: Path) -> bool:
+    try:
+        return saving.final_path(output)[1]
+    except OSError:  # ``check`` says what it is
+        return False
+
+
+def check(output: Path | None) -> None:
+    """Before anything is recorded: ``Failed`` for a place that cannot be written, ``UsageError`` for a terminal."""
+    if output == STANDARD_OUTPUT:
+        if sys.stdout is not None and sys.stdout.isatty():
+            raise UsageError("-o -: standard output is a terminal; pipe it into something, or name a file")
+        return
+    shown = output if output is not None else "to the current directory"
+    try:
+        path, special = saving.final_path(output if output is not None else "recording")
+        if special:
+            if not os.access(path, os.W_OK):
+                raise PermissionError(0, "Permission denied")
+            return
+        if os.path.isdir(path) and output is not None:
+            raise Failed(f"cannot write {output}: it is a directory; name a file")
+        descriptor, name = tempfile.mkstemp(prefix=".recsvc-", dir=os.path.dirname(path))
+        os.close(descriptor)
+        os.unlink(name)
+        if os.path.isfile(path):
+            os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        raise Failed(f"cannot write {shown}: {error.strerror}; choose another place with -o") from None
+
+
+class Target:
+    """Takes the recording: at its end or, for standard output, piece by piece. What it cannot take is kept."""
+
+    def __init__(self, output: Path | None) -> None:
+        self._output = output
+        self.streams = output == STANDARD_OUTPUT
+        self.saved: Path | None = None
+        self.size = 0  # of what is saved
+        self.total = 0  # to be copied
+        self.copied = 0
+        self.problem = ""
+        self.kept: list[str] = []
+        self.abandoned = False
+
+    def take(self, data: Blob) -> bool:
+        """Blocks as long as it takes; whether it succeeded."""
+        if self.problem:
+            data._keep()
+            return False
+        self.total += data.size
+        claimed: Path | None = None
+        try:
+            if self.streams:
+                data._write(1, self._progress)
+                self.saved = STANDARD_OUTPUT
+            elif self._output is None:
+                self._output = claimed = _claim(mime.suffix(data.type))
+            if not self.streams:
+                self.saved = data._save(self._output or "", True, self._progress)
+            self.size += data.size
+        except (OSError, RecorderError) as error:
+            self.kept = data._keep()
+            if claimed is not None:
+                with suppress(OSError):
+                    claimed.unlink()
+            where = "to standard output" if self.streams else str(self._output)
+            self.problem = f"cannot write {where}: {getattr(error, 'strerror', None) or error}"
+            return False
+        return True
+
+    def _progress(self, size: int) -> None:
+        self.copied += size
+        if self.abandoned:
+            raise InterruptedError(0, "interrupted")
+
+    def hint(self, paths: list[str]) -> str:
+        """What to do about recordings that lie in the spool."""
+        commands = []
+        for path in map(Path, paths):
+            name = path.name if path.parent == spool_directory() else str(path)
+            nowhere = self._output is None or self.streams or _is_special(self._output)
+            place = f"recording{path.suffix}" if nowhere else str(self._output)
+            commands.append(f"recsvc recover {shlex.quote(name)} -o {shlex.quote(place)}")
+        return f"what was recorded is kept in {', '.join(paths)}; fetch it with: {'; '.join(commands)}"
+
+
+def _claim(suffix: str) -> Path:
+    """A new, empty file, named by the time, in the current directory: two recordings of one second get two."""
+    stem, number = f"recording-{datetime.now():%Y%m%d-%H%M%S}", 1
+    while True:
+        path = Path(f"{stem}{'' if number == 1 else f'-{number}'}{suffix}")
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+            return path
+        except FileExistsError:
+            number += 1

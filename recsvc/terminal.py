@@ -1,0 +1,172 @@
+"""The user's terminal: keys, the live line, and output that lasts longer than whoever reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import signal
+import sys
+import termios
+import time
+import tty
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+from .wire.messages import RecordingStatistics
+
+_PLAIN_EVERY_S = 1.0  # a line for logs and pipes
+_LEVEL_FLOOR_DB = -60.0
+
+Show = Callable[[str, str], None]
+"""``show(line, hint)``: the hint is for who can press keys."""
+
+
+class _Lasting(io.FileIO):
+    """Writes nothing any more when nobody reads it, instead of failing: ``recsvc record … | head -2``, a terminal that
+    was closed, a log on a full disk. The recording is what counts."""
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        try:
+            written: int | None = super().write(data)
+        except OSError:
+            return size
+        return size if written is None else written  # ``None``: there is no room, and waiting is not wanted
+
+
+@contextlib.contextmanager
+def lasting_output() -> Iterator[None]:
+    """For the length of the block, printing never fails."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(_lasting, before)
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _lasting(stream: TextIO) -> TextIO:
+    try:
+        stream.flush()
+        file = _Lasting(stream.fileno(), "w", closefd=False)
+    except (AttributeError, OSError, ValueError):  # none at all, or none of the system's
+        return stream
+    return io.TextIOWrapper(io.BufferedWriter(file), stream.encoding, stream.errors, line_buffering=True)
+
+
+def in_foreground(stream: TextIO | None) -> bool:
+    """Whether it is a terminal, and we are those whom it listens to: not so for ``recsvc … &``."""
+    try:
+        if stream is None or not stream.isatty():
+            return False
+        return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    except OSError:  # a terminal that controls nobody
+        return True
+    except ValueError:  # closed
+        return False
+
+
+@contextlib.contextmanager
+def in_background_too() -> Iterator[None]:
+    """A shell's job that touches its terminal from the background would be stopped, and its recording with it."""
+    numbers = (signal.SIGTTOU, signal.SIGTTIN)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+class Keys:
+    """Single keys, while this process is in the foreground of a terminal."""
+
+    def __init__(self) -> None:
+        self._before: list[Any] | None = None
+        self._gone = False
+
+    def wait(self, seconds: float) -> str:
+        """The next key, or ``""`` after so long without one."""
+        if self._gone or not in_foreground(sys.stdin):
+            time.sleep(seconds)
+            return ""
+        descriptor = sys.stdin.fileno()
+        try:
+            if self._before is None:
+                self._before = termios.tcgetattr(descriptor)
+                tty.setcbreak(descriptor)
+            ready, _, _ = select.select([descriptor], [], [], seconds)
+            data = os.read(descriptor, 1) if ready else None
+        except (OSError, termios.error):
+            data = b""
+        self._gone = data == b""  # the terminal was closed
+        return data.decode(errors="replace") if data else ""
+
+    def close(self) -> None:
+        """The terminal is as it was. In the background it is the shell's."""
+        if self._before is not None and in_foreground(sys.stdin):
+            with contextlib.suppress(OSError, termios.error):
+                termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._before)
+        self._before = None
+
+
+@contextlib.contextmanager
+def live_line(out: TextIO, quiet: bool) -> Iterator[Show]:
+    """At a terminal one line that is drawn anew, else a plain line each second."""
+    if quiet:
+        yield lambda line, hint: None
+    elif in_foreground(out):
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        with Live(console=Console(file=out), refresh_per_second=8, transient=True) as live:
+            yield lambda line, hint: live.update(Text(line + hint, overflow="ellipsis"))
+    else:
+        next_s = 0.0
+
+        def plain(line: str, hint: str) -> None:
+            nonlocal next_s
+            now_s = time.monotonic()
+            if now_s >= next_s:
+                next_s = now_s + _PLAIN_EVERY_S
+                print(line, file=out, flush=True)
+
+        yield plain
+
+
+class Rates:
+    """Bit rate and frame rate over the last look."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, int, int] | None = None
+
+    def line(self, state: str, elapsed_s: float, statistics: RecordingStatistics) -> str:
+        pictures = sum(track.frames_encoded for track in statistics.tracks if track.kind == "video")
+        dropped = sum(track.frames_dropped for track in statistics.tracks)
+        before_s, before_bytes, before_pictures = self._last or (0.0, 0, 0)
+        past_s = elapsed_s - before_s
+        if past_s >= 1.0 or self._last is None:
+            self._last = (elapsed_s, statistics.size_bytes, pictures)
+        kbits = max(0, statistics.size_bytes - before_bytes) * 8 / 1000 / past_s if past_s > 0 else 0.0
+        parts = [
+            f"{state:<9}",
+            f"{elapsed_s:6.1f} s",
+            f"{statistics.size_bytes / 1000:8.0f} kB",
+            f"{kbits:6.0f} kbit/s",
+        ]
+        if any(track.kind == "video" for track in statistics.tracks):
+            parts.append(f"{max(0, pictures - before_pictures) / past_s if past_s > 0 else 0:5.1f} frames/s")
+        parts.append(f"{dropped} dropped")
+        parts += [_meter(t.level_dbfs) for t in statistics.tracks if t.kind == "audio" and t.level_dbfs is not None]
+        return "  ".join(parts)
+
+
+def _meter(level_db: float) -> str:
+    filled = round(10 * max(0.0, 1 - level_db / _LEVEL_FLOOR_DB))
+    return f"[{'#' * filled}{'.' * (10 - filled)}] {level_db:4.0f} dBFS"

@@ -44,9 +44,17 @@ static int vpx_failure(video_codec *codec, const char *what, vpx_codec_err_t err
                        detail ? detail : "");
 }
 
-static unsigned to_kilobits(int32_t bits_per_second)
+/* How large a first key frame may be, in percent of the average frame, as libvpx counts it; about
+ * 45 of them in fact. Still pictures live on it: with 10 of them they stay some dB duller. */
+enum { VP8_FIRST_FRAME_PERCENT = 2500, VP9_FIRST_FRAME_PERCENT = 1500 };
+
+/* libvpx is to make no key frames of its own, and to match none to those that it expects. */
+enum { KEY_FRAME_NEVER = 1000000 };
+
+static unsigned to_kilobits(double bits_per_second)
 {
-    return ((unsigned)bits_per_second + BITS_PER_KILOBIT / 2) / BITS_PER_KILOBIT;
+    double kilobits = bits_per_second / BITS_PER_KILOBIT + 0.5;
+    return kilobits < 1 ? 1 : (unsigned)kilobits;
 }
 
 static void configure(vpx_codec_enc_cfg_t *config, const recsvc_video_settings *settings)
@@ -61,22 +69,20 @@ static void configure(vpx_codec_enc_cfg_t *config, const recsvc_video_settings *
     config->g_lag_in_frames = 0;
     config->rc_dropframe_thresh = 0;
     config->rc_resize_allowed = 0;
-    /* Variable rate around the target; quantizers at the very ends cost bits or beauty for
-     * nothing. VP8 meets the target within 3 %; VP9 comes out up to 20 % above it, for its
-     * key frames are not counted against the frames between them. */
+    /* The target of each frame is ours, see video_rate.c: libvpx is not to correct it. */
     config->rc_end_usage = VPX_VBR;
     config->rc_target_bitrate = to_kilobits(settings->bits_per_second);
-    config->rc_min_quantizer = 2;
-    config->rc_max_quantizer = 58;
-    config->rc_undershoot_pct = 100;
-    config->rc_overshoot_pct = 15;
+    config->rc_min_quantizer = VIDEO_QUANTIZER_MIN;
+    config->rc_max_quantizer = VIDEO_QUANTIZER_MAX;
+    config->rc_undershoot_pct = 0;
+    config->rc_overshoot_pct = 0;
     config->rc_buf_initial_sz = 500;
     config->rc_buf_optimal_sz = 600;
     config->rc_buf_sz = 1000;
     /* No detection of scene cuts: the pattern of key frames is what was asked for, exactly. */
     config->kf_mode = VPX_KF_DISABLED;
     config->kf_min_dist = 0;
-    config->kf_max_dist = (unsigned)settings->key_frame_interval_max;
+    config->kf_max_dist = KEY_FRAME_NEVER;
 }
 
 /* Tiles are at least 256 columns wide; more of them let more threads work on a frame. */
@@ -95,6 +101,11 @@ static vpx_codec_err_t control_common(vpx_codec_ctx_t *context,
     vpx_codec_err_t error = vpx_codec_control(context, VP8E_SET_CPUUSED, settings->speed);
     if (error == VPX_CODEC_OK)
         error = vpx_codec_control(context, VP8E_SET_STATIC_THRESHOLD, 1u);
+    if (error == VPX_CODEC_OK)
+        error = vpx_codec_control(context, VP8E_SET_MAX_INTRA_BITRATE_PCT,
+                                  settings->codec == RECSVC_VIDEO_VP9
+                                      ? (unsigned)VP9_FIRST_FRAME_PERCENT
+                                      : (unsigned)VP8_FIRST_FRAME_PERCENT);
     /* An alternative reference frame would be a packet that shows nothing. */
     if (error == VPX_CODEC_OK)
         error = vpx_codec_control(context, VP8E_SET_ENABLEAUTOALTREF, 0u);
@@ -196,6 +207,7 @@ int video_codec_open(video_codec *codec, const recsvc_video_settings *settings)
     if (error != VPX_CODEC_OK)
         return vpx_failure(codec, "defaults", error);
     configure(&codec->config, settings);
+    video_rate_begin(&codec->rate, settings->bits_per_second);
     codec->config.g_w = room_for(settings->width, is_vp9);
     codec->config.g_h = room_for(settings->height, is_vp9);
     error = vpx_codec_enc_init(&codec->context, interface, &codec->config, 0);
@@ -210,13 +222,6 @@ int video_codec_open(video_codec *codec, const recsvc_video_settings *settings)
     int status = vpx_failure(codec, "settings", error);
     video_codec_close(codec);
     return status;
-}
-
-int video_codec_set_bits_per_second(video_codec *codec, int32_t bits_per_second)
-{
-    codec->config.rc_target_bitrate = to_kilobits(bits_per_second);
-    vpx_codec_err_t error = vpx_codec_enc_config_set(&codec->context, &codec->config);
-    return error == VPX_CODEC_OK ? RECSVC_OK : vpx_failure(codec, "bit rate", error);
 }
 
 int video_codec_set_speed(video_codec *codec, int32_t speed)
@@ -245,7 +250,7 @@ static void describe(vpx_image_t *image, const planes *frame, const vpx_codec_en
 }
 
 static int collect(video_codec *codec, const recsvc_packet *template, packet_queue *queue,
-                   bool *is_key)
+                   bool *is_key, size_t *byte_count)
 {
     vpx_codec_iter_t iterator = NULL;
     const vpx_codec_cx_pkt_t *made = NULL;
@@ -260,6 +265,7 @@ static int collect(video_codec *codec, const recsvc_packet *template, packet_que
         memcpy(bytes, made->data.frame.buf, size);
         recsvc_packet packet = *template;
         packet.size = size;
+        *byte_count = size;
         *is_key = (made->data.frame.flags & VPX_FRAME_IS_KEY) != 0;
         packet.flags = *is_key ? RECSVC_PACKET_KEY : 0;
         packet_queue_commit(queue, &packet);
@@ -270,6 +276,22 @@ static int collect(video_codec *codec, const recsvc_packet *template, packet_que
     return RECSVC_OK;
 }
 
+/* Tells libvpx what the next frame may be. */
+static vpx_codec_err_t allot(video_codec *codec, bool is_key)
+{
+    video_rate_plan plan = video_rate_next(&codec->rate, is_key);
+    vpx_codec_enc_cfg_t *config = &codec->config;
+    unsigned kilobits = to_kilobits(plan.bits_per_second);
+    unsigned least = (unsigned)plan.quantizer_min, most = (unsigned)plan.quantizer_max;
+    if (config->rc_target_bitrate == kilobits && config->rc_min_quantizer == least &&
+        config->rc_max_quantizer == most)
+        return VPX_CODEC_OK;
+    config->rc_target_bitrate = kilobits;
+    config->rc_min_quantizer = least;
+    config->rc_max_quantizer = most;
+    return vpx_codec_enc_config_set(&codec->context, config);
+}
+
 int video_codec_encode(video_codec *codec, const planes *frame, int64_t clock_us,
                        int64_t interval_us, bool force_key, const recsvc_packet *packet,
                        packet_queue *queue, bool *is_key)
@@ -277,12 +299,19 @@ int video_codec_encode(video_codec *codec, const planes *frame, int64_t clock_us
     vpx_image_t image;
     describe(&image, frame, &codec->config);
     vpx_enc_frame_flags_t flags = force_key ? VPX_EFLAG_FORCE_KF : 0;
-    vpx_codec_err_t error = vpx_codec_encode(&codec->context, &image,
-                                             codec->clock_from_us + clock_us,
-                                             (unsigned long)interval_us, flags, VPX_DL_REALTIME);
+    vpx_codec_err_t error = allot(codec, force_key);
+    if (error == VPX_CODEC_OK)
+        error = vpx_codec_encode(&codec->context, &image, codec->clock_from_us + clock_us,
+                                 (unsigned long)interval_us, flags, VPX_DL_REALTIME);
     if (error != VPX_CODEC_OK)
         return vpx_failure(codec, "encode", error);
-    return collect(codec, packet, queue, is_key);
+    size_t byte_count = 0;
+    int status = collect(codec, packet, queue, is_key, &byte_count);
+    int quantizer = 0;
+    if (status == RECSVC_OK &&
+        vpx_codec_control(&codec->context, VP8E_GET_LAST_QUANTIZER_64, &quantizer) == VPX_CODEC_OK)
+        video_rate_spent(&codec->rate, byte_count, interval_us, *is_key, quantizer);
+    return status;
 }
 
 void video_codec_close(video_codec *codec)

@@ -8,10 +8,12 @@
 #include "packet_queue.h"
 #include "picture.h"
 #include "recsvc.h"
+#include "video_rate.h"
 
 typedef struct video_codec {
     vpx_codec_ctx_t context;
     vpx_codec_enc_cfg_t config;
+    video_rate rate;
     int64_t clock_from_us; /* what is added to the caller's clock: see make_room */
     bool is_open;
 } video_codec;
@@ -26,7 +28,6 @@ int32_t video_codec_color_space(const recsvc_video_settings *settings);
 /* Opens libvpx for checked settings. On failure `codec` is closed; a recsvc_status. */
 int video_codec_open(video_codec *codec, const recsvc_video_settings *settings);
 
-int video_codec_set_bits_per_second(video_codec *codec, int32_t bits_per_second);
 int video_codec_set_speed(video_codec *codec, int32_t speed);
 
 /* Encodes one frame and adds exactly one packet to `queue`, or fails. `clock_us` and `interval_us`

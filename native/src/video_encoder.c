@@ -104,6 +104,8 @@ static int change_size(recsvc_video_encoder *self, int32_t width, int32_t height
     int status = video_codec_open(&fresh, &settings);
     if (status != RECSVC_OK)
         return status;
+    fresh.rate = self->codec.rate;
+    video_rate_resize(&fresh.rate);
     video_codec_close(&self->codec);
     self->codec = fresh;
     self->settings = settings;
@@ -231,7 +233,7 @@ int recsvc_video_set_bits_per_second(recsvc_video_encoder *encoder, int32_t bits
         return recsvc_fail(RECSVC_ERROR_ARGUMENT, "encoder is NULL");
     int status = check_bits_per_second(bits_per_second);
     if (status == RECSVC_OK)
-        status = video_codec_set_bits_per_second(&encoder->codec, bits_per_second);
+        video_rate_set(&encoder->codec.rate, bits_per_second);
     if (status == RECSVC_OK)
         encoder->settings.bits_per_second = bits_per_second;
     return status;

@@ -106,8 +106,14 @@ class FrameClock(Generic[Item]):
     def take(self, item: Item, stamp_ns: int, paused_ns: int, length_ns: int, now_ns: int) -> list[tuple[Item, int]]:
         """A frame has come at ``now_ns``; sound lasts ``length_ns``, that of a picture does not matter. The frames
         that are not to wait any more, each with its capture time on our clock."""
+        come_ns = now_ns - paused_ns
         stamp_ns -= 0 if self.is_media else paused_ns
-        self._held.append(_Claim(item, stamp_ns, paused_ns, length_ns, now_ns - paused_ns))
+        is_cut = self.is_media and paused_ns != self._paused_ns
+        if not self._held and self._offset_ns is not None and not is_cut and self._fits(stamp_ns + self._offset_ns):
+            at_ns = self._believed(stamp_ns + self._offset_ns)  # the short way of nearly all frames
+            self._passed(at_ns, length_ns, come_ns)
+            return [(item, at_ns + paused_ns)]
+        self._held.append(_Claim(item, stamp_ns, paused_ns, length_ns, come_ns))
         return self._settle(final=False)
 
     def again(self) -> list[tuple[Item, int]]:
@@ -137,13 +143,16 @@ class FrameClock(Generic[Item]):
             if at_ns is None:
                 break
             claim = self._held.popleft()
-            self._is_first = False
-            self._last_ns, self._come_ns = at_ns, claim.come_ns
-            self._length_ns = claim.length_ns if self._is_sound else self._interval_ns
-            if self._moved is not None:
-                self._moved = self._moved[0], self._moved[1] + 1
+            self._passed(at_ns, claim.length_ns, claim.come_ns)
             done.append((claim.item, at_ns + claim.paused_ns))
         return done
+
+    def _passed(self, at_ns: int, length_ns: int, come_ns: int) -> None:
+        self._is_first = False
+        self._last_ns, self._come_ns = at_ns, come_ns
+        self._length_ns = length_ns if self._is_sound else self._interval_ns
+        if self._moved is not None:
+            self._moved = self._moved[0], self._moved[1] + 1
 
     def _place(self, claim: _Claim[Item], final: bool) -> int | None:
         """Recorded time of the frame; ``None``: it has to wait."""
@@ -292,8 +301,9 @@ class FrameClock(Generic[Item]):
         return expected_ns
 
     def _believed(self, at_ns: int) -> int:
-        self._doubted.clear()
-        if not self._is_first:
+        if self._doubted:
+            self._doubted.clear()
+        if not self._is_sound and not self._is_first:
             self._distance_ns = max(at_ns - self._last_ns, 0)
             # One far jump is no new rate.
             self._interval_ns = min(max(self._distance_ns, self._interval_ns // 2, MS), 2 * self._interval_ns, S)

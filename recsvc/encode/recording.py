@@ -88,9 +88,10 @@ class Recording:
         for (header, payload), captured_ns in placed:
             header.captured_ns = captured_ns
             ready.append((route, (header, payload)))
-        for name, track in self.tracks.items():  # what waited for a frame of this track
-            if name != route and track.clock.is_media and track.clock.holds:
-                ready += self._ready(name, again) if (again := track.clock.again()) else []
+        if self.tracks[route].clock.is_media:
+            for name, track in self.tracks.items():  # what waited for a frame of this track
+                if name != route and track.clock.holds and (again := track.clock.again()):
+                    ready += self._ready(name, again)
         return ready
 
     def encode(self, route: str, header: VideoFrame | AudioFrame, payload: Any, waiting: int = 0) -> bool:

@@ -266,13 +266,10 @@ class MediaRecorder(EventTarget):
     async def _quick(self, call: Callable[[], None]) -> None:
         """These only send; but a ``start()`` under way in a thread holds the recorder's lock for some ms."""
         self._here()
-        if self._recorder._lock.acquire(blocking=False):
-            try:
-                call()
-            finally:
-                self._recorder._lock.release()
-        else:
+        if self._recorder._starting:
             await asyncio.to_thread(call)
+        else:
+            call()
 
     async def statistics(self) -> RecordingStatistics:
         """As the synchronous ``statistics``."""
@@ -292,7 +289,8 @@ class MediaRecorder(EventTarget):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._end(self._recorder._end)
+        if not self._recorder._elsewhere:  # a forked child leaves the block, too
+            await self._end(self._recorder._end)
 
     @overload
     async def wait(self, type: Literal["dataavailable"], timeout: float | None = None) -> BlobEvent: ...
@@ -319,6 +317,7 @@ class MediaRecorder(EventTarget):
 
     def _here(self) -> Room:
         """Where events are delivered: on this loop from now on, if the one so far runs no more."""
+        self._recorder._check_process()
         loop = asyncio.get_running_loop()
         if self._room is None:
             self._room = Room(loop, self._listeners)

@@ -24,7 +24,7 @@ from typing import Any
 
 import msgspec
 
-from . import errors, role
+from . import calls, errors, role
 from .limits import CLOSE_DEADLINE_NS, READY_DEADLINE_NS, RPC_DEADLINE_NS, S
 from .wire import messages, sockets
 
@@ -33,6 +33,7 @@ log = logging.getLogger("recsvc")
 RecorderMessage = messages.RecorderEvent | messages.Stopping | messages.RecordingFinished
 
 _BASE_LENGTH_MAX = 60  # the path of a Unix socket has at most 107 bytes, and ours add up to 40
+_LOOK_MS = 20  # a caller that was interrupted waits so long at most until its request is given up
 _LAST_WORDS_MS = 50  # silence after which a service that has ended has nothing more to say
 
 
@@ -111,8 +112,9 @@ class Client:
         if self._pidfd is not None:
             poller.register(self._pidfd, sockets.POLLIN)
         while True:
+            calls.look()
             left_ms = (deadline_ns - time.monotonic_ns()) // 1_000_000
-            readable = dict(poller.poll(max(left_ms, 0)))
+            readable = dict(poller.poll(min(max(left_ms, 0), _LOOK_MS)))
             if socket in readable:
                 reply = messages.REPLIES.decode(socket.recv())
                 if reply.id == number:
@@ -298,7 +300,10 @@ def connect(service: str | None = None) -> Client:
             _owner_pid = os.getpid()
         client = _clients.get(endpoint)
         if client is None or not client.usable:
-            client = Client(endpoint) if endpoint else _start_private()
+            try:
+                client = Client(endpoint) if endpoint else _start_private()
+            except OSError as error:
+                raise errors.ServiceError(f"no connection to a service can be made: {error}") from error
             _clients[endpoint] = client
             _everyone.add(client)
         return client
@@ -321,6 +326,14 @@ def _start_private() -> Client:
         raise
 
 
+def _forked() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 @atexit.register
 def close_all() -> None:
     """Closes every connection of this process: recordings are finished, then listeners served, as long as they take.
@@ -335,3 +348,4 @@ def close_all() -> None:
             client.close()
         except Exception:
             log.exception("closing %s failed", client.name)
+    calls.end_helpers()

@@ -145,7 +145,7 @@ class _Session:
         if not self._path:
             self._path = next((session.path for session in list(self._recorder._sessions.values())), "")
         if not self._quiet:
-            self._statistics = self._recorder._ask_statistics(_ANSWER_NS) or self._statistics
+            self._statistics = self._recorder._statistics_within(_ANSWER_NS) or self._statistics
             line = self._rates.line(self._recorder.state, self._elapsed_s(), self._statistics)
             show(line, "   p pause/resume, q stop")
 

@@ -180,6 +180,9 @@ hundreds of times a second."""
 COMPLAINTS_MAX = 64
 """So many routes have lines of their own; the others share one. Names are the sender's to invent."""
 
+DISCARDED_KEPT = 1000
+"""Names of recordings that their callers gave up, for the same reason."""
+
 EVENTS_KEPT_MAX = 10_000
 """Events of one recorder that wait for a listener, or for ``wait()`` and ``events()``; above it the
 oldest not yet fetched are let go (``events()`` and ``wait()`` only: listeners see all).

@@ -6,11 +6,14 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, overload
 
 from .errors import InvalidStateError
 from .events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
 from .limits import EVENTS_KEPT_MAX
+from .wire.sender import lend
 
 log = logging.getLogger("recsvc")
 
@@ -115,30 +118,34 @@ class EventTarget:
 
 
 class Listeners(Registry):
-    """Those of a synchronous recorder. Events are fired one at a time, by one thread."""
+    """Those of a synchronous recorder. Events are fired one at a time, by one thread.
+
+    No lock: whoever waits may be halted or interrupted by a signal handler after any step, and nobody else must wait
+    for that. Each step is one operation of a queue or a list, which no handler splits.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._changed = threading.Condition()
         self._log: deque[tuple[int, Event]] = deque(maxlen=EVENTS_KEPT_MAX)
         self._count = 0
-        self._unwaited: dict[str, deque[Event]] = {}
+        self._unwaited: dict[str, SimpleQueue[Event]] = {type: SimpleQueue() for type in EVENT_TYPES}
+        self._iterators: list[SimpleQueue[None]] = []  # which have to look again
         self._over = False
         self._firing: int | None = None
-        self.forget()
 
     def forget(self) -> None:
         """A new recording begins: what was fired before counts no more for ``wait`` and ``iterate``."""
-        with self._changed:
-            self._log.clear()
-            self._unwaited = {type: deque(maxlen=EVENTS_KEPT_MAX) for type in EVENT_TYPES}
-            self._over = False
+        self._log.clear()
+        for unwaited in self._unwaited.values():
+            with suppress(Empty):
+                while True:
+                    unwaited.get_nowait()
+        self._over = False
 
     def end(self) -> None:
         """Nothing more will be fired for now: iterators end."""
-        with self._changed:
-            self._over = True
-            self._changed.notify_all()
+        self._over = True
+        self._wake_iterators()
 
     def fire(self, event: Event) -> None:
         """Calls the handler, then the listeners that are there now and still there at their turn; then waiters wake."""
@@ -148,11 +155,14 @@ class Listeners(Registry):
                 self._call(listener, event)
         finally:
             self._firing = None
-        with self._changed:
-            self._log.append((self._count, event))
-            self._count += 1
-            self._unwaited[event.type].append(event)
-            self._changed.notify_all()
+        self._log.append((self._count, event))
+        self._count += 1
+        unwaited = self._unwaited[event.type]
+        if unwaited.qsize() >= EVENTS_KEPT_MAX:
+            with suppress(Empty):
+                unwaited.get_nowait()
+        unwaited.put(event)
+        self._wake_iterators()
 
     def _call(self, listener: Listener, event: Event) -> None:
         try:
@@ -160,30 +170,41 @@ class Listeners(Registry):
         except BaseException:
             log_failure(event.type)
 
+    def _wake_iterators(self) -> None:
+        for iterator in tuple(self._iterators):
+            iterator.put(None)
+
     def wait(self, type: str, timeout: float | None) -> Event:
         """The oldest event of this type not yet waited for; blocks until there is one. ``TimeoutError``."""
         checked_type(type)
         checked_timeout(timeout)
         if self._firing == threading.get_ident():
             raise InvalidStateError(f"wait({type!r}) inside a listener would wait for itself")
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._unwaited[type], timeout):
-                raise TimeoutError(f"no {type!r} event within {timeout} s")
-            return self._unwaited[type].popleft()
+        limit_s = None if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
+        try:
+            with lend():
+                return self._unwaited[type].get(timeout=limit_s)
+        except Empty:
+            raise TimeoutError(f"no {type!r} event within {timeout} s") from None
 
     def iterate(self) -> Iterator[Event]:
         """Events since the last start, then new ones as they come, until the recording is over."""
-        following = -1
-        while True:
-            with self._changed:
-                fresh = [(number, event) for number, event in self._log if number > following]
+        news: SimpleQueue[None] = SimpleQueue()
+        self._iterators.append(news)
+        try:
+            following = -1
+            while True:
+                over = self._over
+                fresh = [(number, event) for number, event in list(self._log) if number > following]
                 if not fresh:
-                    if self._over:
+                    if over:
                         return
                     if self._firing == threading.get_ident():
                         raise InvalidStateError("events() inside a listener would wait for itself")
-                    self._changed.wait()
-                    continue
-            for number, event in fresh:
-                following = number
-                yield event
+                    with lend():
+                        news.get()
+                for number, event in fresh:
+                    following = number
+                    yield event
+        finally:
+            self._iterators.remove(news)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from . import errors, media
+from . import calls, errors, media
+from .calls import OfProcess, public
 from .stamps import Stamps
 from .stream import MediaStreamTrack, _PushedOrigin
 from .wire import messages
 from .wire.sender import Block, FrameSender, Picture
 
 
-class _PushSource:
+class _PushSource(OfProcess):
     """What sound and pictures have in common."""
 
     def __init__(self, kind: str, settings: dict[str, Any], when_full: str, clock: str) -> None:
@@ -21,6 +22,7 @@ class _PushSource:
             settings["clock"] = clock
         if when_full not in ("drop", "wait"):
             raise ValueError(f'when_full must be "drop" or "wait", got {when_full!r}')
+        super().__init__()
         self._sender = FrameSender(kind, when_full=when_full)
         self._origin = _PushedOrigin(self._sender)
         self._track = MediaStreamTrack(self._origin, kind, "pushed frames", settings)
@@ -40,8 +42,10 @@ class _PushSource:
     def muted(self, value: bool) -> None:
         if not isinstance(value, bool):
             raise TypeError(f"muted must be True or False, got {value!r}")
+        self._check_process()
         self._origin.muted = self._sender.muted = value
 
+    @public
     def end(self) -> None:
         """No more frames: the track ends. Idempotent."""
         self._ended = True
@@ -49,7 +53,8 @@ class _PushSource:
         self._origin.end()
 
     def _check_open(self) -> None:
-        if self._ended:
+        if self._ended or self._process is not calls._process:
+            self._check_process()
             raise errors.InvalidStateError("write() after end(): this source is over")
 
 

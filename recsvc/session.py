@@ -36,13 +36,14 @@ class Session:
         self.awaited = 0  # pauses and resumes whose events are still to come
         self.asked = 0  # requests for data
         self.pieces = 0  # that have come
+        self.changed_ns: int | None = None  # when a track was added to the stream or removed
         self.modified = False
         self.stop_known = False  # to the controller: what it told before has come, an error too
         self.concluded = False  # the last data has come
         self.report: messages.RecordingFinished | None = None
 
     def route(self, track: MediaStreamTrack) -> str:
-        return f"{self.name}/{track.id}"
+        return f"{self.name}/{track._captured_as}"
 
     def pushed(self) -> Iterator[tuple[FrameSender, str]]:
         """The sender and route of each pushed track."""
@@ -60,8 +61,9 @@ class Session:
         routes: dict[str, dict[str, int]] = {}
         for track in self.tracks:
             origin, route = track._origin, self.route(track)
-            if isinstance(origin, _CapturedOrigin) and origin.live and route in track._routes:
-                routes.setdefault(origin.commands, {})[route] = self.controls + track._routes[route]
+            controlled = track._routes.get(route)
+            if isinstance(origin, _CapturedOrigin) and origin.live and controlled is not None:
+                routes.setdefault(origin.commands, {})[route] = self.controls + controlled
         for endpoint, its in routes.items():
             message = messages.EndRoutes(routes=its, at_ns=at_ns, commands=self.commands, cuts=self.asked)
             self.client.tell(endpoint, message)
@@ -78,8 +80,14 @@ class Session:
             sender.commanded(route, self.commands, self.asked)
 
     def detach(self) -> None:
+        """The tracks control it no more."""
         for track in self.tracks:
-            track._routes.pop(self.route(track), None)
+            track._detach(self.route(track))
+
+    def drop_pushed(self) -> None:
+        """It is given up: nobody waits for its frames."""
+        for sender, route in self.pushed():
+            sender.drop(route)
 
     def heard(self, message: messages.RecorderEvent) -> bool:
         """An event of the controller; whether it is to be fired: not so the last data that the worker told already."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
 import uuid
 import weakref
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import errors
+from .calls import OfProcess, public, whole
 from .client import Client, connect
 from .limits import OPEN_SOURCE_DEADLINE_NS
 from .redact import redacted
@@ -106,10 +108,11 @@ class _PushedOrigin(_Origin):
             self.sender.enable(route, action == "enable")
 
 
-class MediaStreamTrack:
+class MediaStreamTrack(OfProcess):
     """One kind of media from one source. Made by ``get_user_media``, ``AudioSource``, ``VideoSource``, ``clone``."""
 
     def __init__(self, origin: _Origin, kind: str, label: str, settings: Mapping[str, Any]) -> None:
+        super().__init__()
         self._origin = origin
         self._kind = kind
         self._label = label
@@ -117,6 +120,8 @@ class MediaStreamTrack:
         self._id = f"{kind}-{uuid.uuid4().hex[:12]}"
         self._enabled = True
         self._ready_state = "live" if origin.live else "ended"
+        self._ended_ns = 0
+        self._lock = threading.RLock()
         self._routes: dict[str, int] = {}  # of the recordings that record this track now: how often it was controlled
         origin.users.add(self)
 
@@ -143,8 +148,13 @@ class MediaStreamTrack:
     def enabled(self, value: bool) -> None:
         if not isinstance(value, bool):
             raise TypeError(f"enabled must be True or False, got {value!r}")
-        self._enabled = value
-        self._control("enable" if value else "disable")
+        self._check_process()
+        whole(lambda: self._enable(value))
+
+    def _enable(self, value: bool) -> None:
+        with self._lock:
+            self._enabled = value
+            self._control("enable" if value else "disable", time.monotonic_ns())
 
     @property
     def muted(self) -> bool:
@@ -158,22 +168,53 @@ class MediaStreamTrack:
 
     def stop(self) -> None:
         """Ends this track for good; its device closes with the last track that uses it. Idempotent."""
-        if self._ready_state == "ended":
-            return
-        self._control("end")
-        self._end()
+        self._check_process()
+        at_ns = time.monotonic_ns()
+        whole(lambda: self._stop(at_ns))
+
+    def _stop(self, at_ns: int) -> None:
+        with self._lock:
+            if self._ready_state == "ended":
+                return
+            self._ended_ns = at_ns
+            self._control("end", at_ns)
+            self._end()
         if not any(track.ready_state == "live" for track in self._origin.users):
             self._origin.release()
 
-    def _control(self, action: str) -> None:
-        now = time.monotonic_ns()
-        for route in list(self._routes):
+    def _control(self, action: str, at_ns: int) -> None:
+        for route in self._routes:
             self._routes[route] += 1
-            self._origin.control(route, action, now)
+            try:
+                self._origin.control(route, action, at_ns)
+            except errors.ServiceError:
+                log.debug("%s of %s: the service is gone; its recording ends", action, route)
+
+    def _attach(self, route: str, told: bool) -> None:
+        """It is recorded from now on. ``told``: whether it is enabled, as the other side knows; what has changed
+        since is told here."""
+        with self._lock:
+            self._routes[route] = 0
+            if self._enabled != told:
+                self._routes[route] += 1
+                self._origin.control(route, "enable" if self._enabled else "disable", time.monotonic_ns())
+            if self._ready_state == "ended":
+                self._routes[route] += 1
+                self._origin.control(route, "end", self._ended_ns or time.monotonic_ns())
+
+    def _detach(self, route: str) -> None:
+        with self._lock:
+            self._routes.pop(route, None)
+
+    @property
+    def _captured_as(self) -> str:
+        """Its name in a service: all clones of a captured track have one, since they are captured once."""
+        return self._origin.track if isinstance(self._origin, _CapturedOrigin) else self._id
 
     def _end(self) -> None:
         self._ready_state = "ended"
 
+    @public
     def clone(self) -> MediaStreamTrack:
         """A track of the same source with a life, an ``id`` and an ``enabled`` of its own."""
         cloned = MediaStreamTrack(self._origin, self._kind, self._label, self._settings)
@@ -186,16 +227,18 @@ class MediaStreamTrack:
         ``pixel_format``, ``frame_rate``, ``color_space`` (``bt601``, ``bt709``, ``bt2020``), ``color_primaries`` and
         ``color_transfer`` (numbers of ITU-T H.273), ``display_width`` and ``display_height`` (of a captured one). Of a
         pushed one ``clock``, where it is ``"media"``."""
+        self._check_process()
         return dict(self._settings)
 
     def __repr__(self) -> str:
         return f"<MediaStreamTrack {self._kind} {self._label!r} {self._ready_state}>"
 
 
-class MediaStream:
+class MediaStream(OfProcess):
     """A set of tracks. As a context manager it closes at the end."""
 
     def __init__(self, tracks: Iterable[MediaStreamTrack] = ()) -> None:
+        super().__init__()
         self._id = uuid.uuid4().hex
         self._tracks: dict[str, MediaStreamTrack] = {}
         self._recorders: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -212,14 +255,16 @@ class MediaStream:
         return any(track.ready_state == "live" for track in self._tracks.values())
 
     def get_tracks(self) -> list[MediaStreamTrack]:
+        self._check_process()
         return list(self._tracks.values())
 
     def get_audio_tracks(self) -> list[MediaStreamTrack]:
-        return [track for track in self._tracks.values() if track.kind == "audio"]
+        return [track for track in self.get_tracks() if track.kind == "audio"]
 
     def get_video_tracks(self) -> list[MediaStreamTrack]:
-        return [track for track in self._tracks.values() if track.kind == "video"]
+        return [track for track in self.get_tracks() if track.kind == "video"]
 
+    @public
     def add_track(self, track: MediaStreamTrack) -> None:
         """Adds a track; one that is there already changes nothing. A recording of this stream ends with
         ``InvalidModificationError``."""
@@ -227,6 +272,7 @@ class MediaStream:
             self._tracks[track.id] = track
             self._modified()
 
+    @public
     def remove_track(self, track: MediaStreamTrack) -> None:
         """Removes a track (it lives on); one that is not there changes nothing. As ``add_track`` for recordings."""
         if self._tracks.pop(_checked_track(track).id, None) is not None:
@@ -236,20 +282,23 @@ class MediaStream:
         for recorder in list(self._recorders):
             recorder._stream_modified()
 
+    @public
     def clone(self) -> MediaStream:
         """A stream of clones of all tracks."""
         return MediaStream(track.clone() for track in self._tracks.values())
 
+    @public
     def close(self) -> None:
         """Stops every track. Idempotent."""
-        for track in self._tracks.values():
+        for track in list(self._tracks.values()):
             track.stop()
 
     def __enter__(self) -> MediaStream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        if not self._elsewhere:  # a forked child leaves the block, too
+            self.close()
 
     def __repr__(self) -> str:
         return f"<MediaStream {list(self._tracks.values())!r}>"
@@ -343,6 +392,10 @@ def get_user_media(audio: Any = False, video: Any = False, *, service: str | Non
     wishes = {"audio": _constraints("audio", audio), "video": _constraints("video", video)}
     if wishes["audio"] is None and wishes["video"] is None:
         raise TypeError("neither audio nor video is asked for: give at least one of them")
+    return whole(lambda: _open_media(wishes, service), lambda stream: stream.close())
+
+
+def _open_media(wishes: Mapping[str, dict[str, Any] | None], service: str | None) -> MediaStream:
     client = connect(service)
     named = {
         kind: {**wish, "track": f"{kind}-{uuid.uuid4().hex[:12]}"} for kind, wish in wishes.items() if wish is not None

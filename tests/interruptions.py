@@ -1,5 +1,5 @@
-"""Interrupts Python code wherever CPython may run a signal handler: at the beginning of a function, behind a call, and
-at the end of a loop's turn. One place after the other, so that each is met once."""
+"""Interrupts Python code wherever CPython may run a signal handler: at the beginning of a function, behind a call of
+what is written in C, and at the end of a loop's turn. One place after the other, so that each is met once."""
 
 import dis
 import sys
@@ -43,6 +43,8 @@ class Interrupter:
         return self._inside
 
     def _inside(self, frame: FrameType, event: str, _: Any) -> Any:
+        if event == "return" and frame.f_back is not None:
+            self._before.pop(frame.f_back, None)  # no handler runs behind the call of a Python function
         if self.done or event != "opcode":
             return self._inside
         code = frame.f_code.co_code

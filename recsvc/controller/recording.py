@@ -7,6 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
+from ..limits import credit
 from ..pieces import HandedOut
 from ..state import Input, Phase, next_phase
 from ..wire import messages
@@ -31,6 +34,7 @@ class Recording:
         self.failure: tuple[str, str] | None = None
         self.stopped_ns = 0
         self.deadline_ns: int | None = None  # of the drain, then of the worker's answer
+        self.discarded = False  # its caller gave it up while it began
         self.late = False  # the drain's deadline is over
         self.commands = self.cuts = 0  # of the caller, so far; requests for data among them
         self.report: Any = None  # of a finished recording, while a command of before its end is still on its way
@@ -41,6 +45,23 @@ class Recording:
 
     def route(self, track: str) -> str:
         return f"{self.name}/{track}"
+
+    def routes(self) -> list[messages.RouteDescription]:
+        """What its sources are told, once its worker has opened it."""
+        endpoint = self.worker.endpoint
+        described = []
+        for track in self.tracks:
+            frames, size = credit(track.kind, self.options.overload)
+            described.append(
+                messages.RouteDescription(
+                    route=self.route(track.track),
+                    track=track.track,
+                    endpoint=endpoint,
+                    credit_frames=frames,
+                    credit_bytes=size,
+                )
+            )
+        return described
 
     def happened(self, what: Input) -> bool:
         """Applies an input; whether the phase changed. ``InvalidStateError`` where the table has none."""
@@ -109,6 +130,34 @@ class Outbox:
     def promised(self, recording: str) -> int:
         """How many promises are still to be kept."""
         return self._held.get(recording, []).count(_PROMISED)
+
+    def conclude(
+        self,
+        recording: Recording,
+        blob: messages.BlobDescription,
+        timecode_ms: float,
+        statistics: messages.RecordingStatistics,
+        whole: messages.BlobDescription,
+    ) -> None:
+        """The last events: what was asked for and has not come, the error, the data, ``stop``."""
+        name, mime_type = recording.name, recording.mime_type
+        for _ in range(self.promised(name)):  # the end came first, and with it what was asked for
+            nothing = msgspec.structs.replace(blob, start=0, end=0, head=b"", duration=0.0, whole=False)
+            self.keep_promise(name, blob=nothing, timecode_ms=timecode_ms, mime_type=mime_type)
+            timecode_ms += 0.001  # they must rise
+        if recording.failure is not None:
+            error, text = recording.failure
+            self.add(name, "error", error=error, text=text)
+        self.add(
+            name,
+            "dataavailable",
+            blob=blob,
+            timecode_ms=timecode_ms,
+            mime_type=mime_type,
+            statistics=statistics,
+            whole=whole,
+        )
+        self.add(name, "stop")
 
     def drop(self, recording: str) -> None:
         """A recording that never began: no events."""

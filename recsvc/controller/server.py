@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 import uuid
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ import msgspec
 from .. import errors, mime
 from ..limits import (
     CLOSE_DEADLINE_NS,
+    DISCARDED_KEPT,
     DRAIN_DEADLINE_NS,
     SHUTDOWN_DEADLINE_NS,
     S,
-    credit,
     drain_deadline_ns,
 )
 from ..role import Lifeline, arguments
@@ -59,6 +60,7 @@ class Controller:
         self._sources = Sources(self._supervisor, directory)
         self._recordings: dict[str, Recording] = {}
         self._outboxes: dict[str, Outbox] = {}
+        self._discarded: deque[str] = deque(maxlen=DISCARDED_KEPT)
         self._ending_ns: int | None = None
         self._start_worker()
 
@@ -281,6 +283,8 @@ class Controller:
     def _start(self, identity: bytes, request: messages.Start) -> None:
         if self._ending_ns is not None:
             raise errors.ServiceError("the service is ending")
+        if request.recording in self._discarded:
+            raise errors.InvalidStateError(f"the recording {request.recording} was given up before it began")
         format_ = mime.choose(request.options.mime_type, {track.kind for track in request.tracks})
         captures = {}
         for track in request.tracks:
@@ -319,7 +323,12 @@ class Controller:
 
     def _opened(self, identity: bytes, request: messages.Start, recording: Recording, reply: messages.Reply) -> None:
         outbox = self._outboxes[recording.recorder]
-        if reply.error and not recording.moved and recording.worker not in self._supervisor.children:
+        if (
+            reply.error
+            and not recording.moved
+            and not recording.discarded
+            and recording.worker not in self._supervisor.children
+        ):
             recording.moved = True  # its worker died; once, or a recording that kills workers would kill them all
             recording.worker = self._choose_worker()
             self._open(identity, request, recording)
@@ -332,19 +341,11 @@ class Controller:
                 del self._outboxes[recording.recorder]
             self._reply(identity, messages.Reply(id=request.id, error=reply.error, text=reply.text))
             return
+        if recording.discarded:
+            self._reply(identity, messages.Reply(id=request.id, error="InvalidStateError", text="it was given up"))
+            return
         recording.happened(Input.OPENED)
-        routes = []
-        for track in request.tracks:
-            frames, size = credit(track.kind, request.options.overload)
-            routes.append(
-                messages.RouteDescription(
-                    route=recording.route(track.track),
-                    track=track.track,
-                    endpoint=recording.worker.endpoint,
-                    credit_frames=frames,
-                    credit_bytes=size,
-                )
-            )
+        routes = recording.routes()
         disabled = tuple(recording.route(track.track) for track in request.tracks if not track.enabled)
         for child in {id(child): child for child in recording.captures.values()}.values():
             fed = tuple(route for route in routes if recording.captures.get(route.route) is child)
@@ -355,12 +356,22 @@ class Controller:
     def _control(self, request: messages.Control) -> None:
         """A command for a recording that ended meanwhile is late, not wrong: its events are on their way."""
         recording = self._recordings.get(request.recording)
+        if request.action == "discard":
+            self._discard(request.recording, recording)
+            return
         if recording is None:
             return
         self._obey(recording, request)
         recording.commands += 1
         if recording.report is not None:
             self._finished(recording.report)
+
+    def _discard(self, name: str, recording: Recording | None) -> None:
+        """The caller was interrupted, or waited too long for the answer."""
+        self._discarded.append(name)  # the command may have overtaken the request
+        if recording is not None:
+            recording.discarded = True
+            self._stop(recording, time.monotonic_ns(), Input.STOP, 0)
 
     def _obey(self, recording: Recording, request: messages.Control) -> None:
         if request.action == "pause" and recording.happened(Input.PAUSE):
@@ -471,24 +482,11 @@ class Controller:
         whole: messages.BlobDescription,
     ) -> None:
         outbox = self._outboxes[recording.recorder]
-        for _ in range(outbox.promised(recording.name)):  # the end came first, and with it what was asked for
-            nothing = msgspec.structs.replace(blob, start=0, end=0, head=b"", duration=0.0, whole=False)
-            fields = {"blob": nothing, "timecode_ms": timecode_ms, "mime_type": recording.mime_type}
-            outbox.keep_promise(recording.name, **fields)
-            timecode_ms += 0.001  # they must rise
-        if recording.failure is not None:
-            error, text = recording.failure
-            outbox.add(recording.name, "error", error=error, text=text)
-        outbox.add(
-            recording.name,
-            "dataavailable",
-            blob=blob,
-            timecode_ms=timecode_ms,
-            mime_type=recording.mime_type,
-            statistics=statistics,
-            whole=whole,
-        )
-        outbox.add(recording.name, "stop")
+        if recording.discarded:
+            Path(recording.path).unlink(missing_ok=True)
+            outbox.drop(recording.name)
+        else:
+            outbox.conclude(recording, blob, timecode_ms, statistics, whole)
         recording.happened(Input.FINISHED)
         if outbox.idle:
             del self._outboxes[recording.recorder]

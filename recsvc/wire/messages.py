@@ -226,7 +226,8 @@ class Start(Request, tag="start", kw_only=True):
 
 
 class Control(Request, tag="control", kw_only=True):
-    """``action`` is pause, resume, request_data, stop or modified (the stream's set of tracks changed)."""
+    """``action`` is pause, resume, request_data, stop, modified (the stream's set of tracks changed), or discard: what
+    ``Start`` began, or is about to, is undone, and there are no events of it."""
 
     recording: Name
     action: Name

@@ -98,6 +98,8 @@ class FrameSender:
         with self._lock:
             self._routes[route] = Route(route, from_ns, frames, size)
             _recorded.add(self)
+            if self._closed:
+                self.end(route, from_ns)
 
     def open(self, description: messages.RouteDescription) -> None:
         """Connects a prepared route and sends what it holds, the end of stream too where it has ended already."""

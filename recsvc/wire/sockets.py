@@ -6,6 +6,7 @@ or to one lock.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 import zmq
 
+from ..errors import QuotaExceededError
 from ..limits import (
     CONTROL_HIGH_WATER_MARK,
     CONTROL_LINGER_MS,
@@ -49,6 +51,14 @@ def context() -> zmq.Context[zmq.Socket[bytes]]:
         return _context[1]
 
 
+def _forked() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 def deliver(limit_ms: int = DELIVER_LIMIT_MS) -> None:
     """Waits until the closed sockets have delivered what they hold: a process that ends takes it along otherwise.
     Every socket must be closed before. At most ``limit_ms``."""
@@ -62,7 +72,14 @@ def deliver(limit_ms: int = DELIVER_LIMIT_MS) -> None:
 
 
 def _make(kind: int, high_water_mark: int, linger_ms: int) -> zmq.Socket[bytes]:
-    socket = context().socket(kind)
+    try:
+        socket = context().socket(kind)
+    except zmq.ZMQError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise QuotaExceededError(
+                "this process has too many files open for one more socket: raise its limit (ulimit -n)"
+            ) from error
+        raise
     socket.setsockopt(zmq.LINGER, linger_ms)
     socket.setsockopt(zmq.SNDHWM, high_water_mark)
     socket.setsockopt(zmq.RCVHWM, high_water_mark)

@@ -1,0 +1,205 @@
+"""Where public calls run: beside the main thread, in which a signal handler may raise, or call again, after any step.
+
+A call of the main thread is done as a whole by a helper thread, where no handler ever runs; the main thread waits. What
+an exception interrupts is only the waiting: the call is then completed, or given up and undone, before the exception
+goes on. A handler that calls recsvc in the midst of a call gets another helper. Other threads call as they are.
+
+What a handler has halted in the main thread holds no lock that a helper needs: outside the helpers the main thread has
+recsvc's locks in ``write()`` alone, which lends them (``wire.sender``).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from .errors import InvalidStateError
+from .wire.sender import lend
+
+_END_LIMIT_S = 1.0  # they wait for nothing, unless a call hangs
+
+Result = TypeVar("Result")
+P = ParamSpec("P")
+S = TypeVar("S", bound="OfProcess")
+
+
+class GivenUp(BaseException):
+    """Raised inside a helper: the caller of this call was interrupted, and it is to be undone."""
+
+
+class _Call:
+    """One call of the main thread, on its way through a helper."""
+
+    def __init__(self, body: Callable[[], Any], *, may_end: bool) -> None:
+        """``may_end``: interrupted, it is given up; else it is completed."""
+        self._body = body
+        self._may_end = may_end
+        self._taken = threading.Lock()
+        self._over = threading.Lock()
+        self._over.acquire()
+        self.over = False
+        self.interruption: BaseException | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    @property
+    def given_up(self) -> bool:
+        return self.interruption is not None and self._may_end
+
+    def run(self) -> None:
+        """In a helper; once, however often it is handed over."""
+        if not self._taken.acquire(blocking=False):
+            return
+        _here.call = self
+        try:
+            if self.given_up:
+                raise GivenUp
+            self.result = self._body()
+        except BaseException as error:
+            self.error = error
+        finally:
+            _here.call = None
+            self.over = True
+            self._over.release()
+
+    def wait(self) -> None:
+        """In the main thread: hands it over, and waits for its end. It may be interrupted and called again."""
+        if not self._taken.locked():
+            _calls.put(self)
+        while not self.over:
+            self._over.acquire()
+
+
+_here = threading.local()
+_calls: SimpleQueue[_Call | None] = SimpleQueue()
+_helpers: list[threading.Thread] = []
+_starting: list[None] = []
+_under_way: list[_Call] = []  # the main thread's: one inside the other, by signal handlers
+
+
+def _start_helper() -> None:
+    _starting.append(None)
+    try:
+        threading.Thread(target=_help, name="recsvc-calls", daemon=True).start()
+    except RuntimeError:
+        _starting.clear()
+
+
+def _help() -> None:
+    _helpers.append(threading.current_thread())
+    _starting.clear()
+    while (call := _calls.get()) is not None:
+        call.run()
+        del call
+
+
+def _carry(call: _Call) -> None:
+    """Until the call is over, whatever happens meanwhile."""
+    while not call.over:
+        try:
+            if call not in _under_way:
+                _under_way.append(call)
+            if len(_helpers) < len(_under_way):
+                _start_helper()
+            with lend():
+                if not _helpers and not _starting:
+                    call.run()  # the interpreter is ending: there are no new threads any more
+                call.wait()
+        except BaseException as error:
+            call.interruption = error
+    if call in _under_way:
+        _under_way.remove(call)
+
+
+def whole(body: Callable[[], Result], undo: Callable[[Result], Any] | None = None) -> Result:
+    """Runs ``body`` so that no signal handler runs inside of it. Interrupted, it is completed first; with ``undo`` it
+    is given up (see ``look``), or undone if it was too late for that."""
+    if threading.current_thread() is not threading.main_thread():
+        return body()
+    call = _Call(body, may_end=undo is not None)
+    undoing: _Call | None = None
+    while True:
+        try:
+            _carry(call)
+            if call.interruption is None and call.error is None:
+                return call.result
+            if undo is not None and call.error is None:
+                undoing = undoing or _Call(functools.partial(undo, call.result), may_end=False)
+                _carry(undoing)
+            break
+        except BaseException as error:
+            call.interruption = error
+    failure = call.interruption or call.error
+    call.interruption = call.error = None  # no circles: what frames hold is freed at once
+    assert failure is not None
+    try:
+        raise failure
+    finally:
+        del failure
+
+
+def look() -> None:
+    """What waits for long inside a ``whole`` looks now and then whether it is still wanted; raises ``GivenUp``."""
+    call = getattr(_here, "call", None)
+    if call is not None and call.given_up:
+        raise GivenUp
+
+
+def end_helpers() -> None:
+    """They go; the next call starts new ones."""
+    ending, _helpers[:] = list(_helpers), []
+    for _ in ending:
+        _calls.put(None)
+    for helper in ending:
+        helper.join(_END_LIMIT_S)
+
+
+# --- forks ----------------------------------------------------------------------------------------
+
+_process = object()  # a forked child has another one
+
+
+class OfProcess:
+    """What belongs to the process that made it: in a forked child there are neither its threads nor its connections."""
+
+    def __init__(self) -> None:
+        self._process = _process
+
+    @property
+    def _elsewhere(self) -> bool:
+        return self._process is not _process
+
+    def _check_process(self) -> None:
+        if self._process is not _process:
+            raise InvalidStateError(
+                f"this {type(self).__name__.lstrip('_')} belongs to the process that process {os.getpid()} was forked "
+                "from: make a new one here"
+            )
+
+
+def public(method: Callable[Concatenate[S, P], Result]) -> Callable[Concatenate[S, P], Result]:
+    """A method that happens as a whole, or not at all."""
+
+    @functools.wraps(method)
+    def call(self: S, *given: P.args, **named: P.kwargs) -> Result:
+        self._check_process()
+        return whole(lambda: method(self, *given, **named))
+
+    return call
+
+
+def _forked() -> None:
+    global _process, _calls
+    _process = object()
+    _calls = SimpleQueue()
+    _helpers.clear()
+    _starting.clear()
+    _under_way.clear()
+    _here.call = None
+
+
+os.register_at_fork(after_in_child=_forked)

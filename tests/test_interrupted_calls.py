@@ -1,0 +1,397 @@
+"""Calls that a signal handler interrupts, by an exception or by calls of its own: each has happened or has not, and
+what it began is undone."""
+
+import contextlib
+import gc
+import itertools
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from fixtures_media import wait_until
+from interruptions import Interrupter, Interruption, everywhere, interrupt
+from media import DEADLINE_S, SMALL_TEST
+from traces import role_processes, spool_files
+
+import recsvc
+from recsvc import calls, client
+from recsvc.errors import InvalidStateError, QuotaExceededError, RecorderError, ServiceError
+
+RATE = 8_000
+BLOCK = bytes(320)  # 20 ms
+FILES = (
+    "recsvc/calls.py",
+    "recsvc/recorder.py",
+    "recsvc/recordings.py",
+    "recsvc/stream.py",
+    "recsvc/listeners.py",
+    "wire/sender.py",
+)
+
+
+def roles(role: str) -> list[int]:
+    return [pid for pid, line in role_processes().items() if f" -m recsvc {role} " in line]
+
+
+@pytest.fixture
+def source() -> Iterator[recsvc.AudioSource]:
+    made = recsvc.AudioSource(RATE, 1)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def recorder(source: recsvc.AudioSource) -> Iterator[recsvc.MediaRecorder]:
+    with recsvc.MediaRecorder(recsvc.MediaStream([source.track])) as made:
+        made.start()  # the controller and all that is made once are there
+        finished(made)
+        yield made
+    forget(made)
+
+
+def finished(recorder: recsvc.MediaRecorder) -> recsvc.Blob:
+    if recorder.state != "inactive":
+        recorder.stop()
+    recorder.wait("stop", DEADLINE_S)
+    assert recorder.recording is not None
+    return recorder.recording
+
+
+def forget(recorder: recsvc.MediaRecorder) -> None:
+    """Nothing that it has fired keeps a file any more."""
+    wait_until(lambda: recorder._dispatcher is None, "the end of the recordings", DEADLINE_S)
+    recorder._listeners.forget()
+    recorder._recording = None
+
+
+def assert_clean(recorder: recsvc.MediaRecorder, source: recsvc.AudioSource) -> None:
+    """It records again, exactly; nothing of before is left."""
+    assert recorder.state == "inactive"
+    recorder.start()
+    assert all(source.write(BLOCK, number * 20_000_000) for number in range(10))
+    blob = finished(recorder)
+    [track] = recorder.statistics().tracks
+    assert track.frames_accepted == track.frames_encoded == 10 * 160 and not track.frames_dropped
+    assert blob.size
+    assert not source._sender._routes and not source.track._routes
+
+
+def no_file_is_left(recorder: recsvc.MediaRecorder) -> None:
+    def none() -> bool:
+        gc.collect()
+        return not spool_files()
+
+    forget(recorder)
+    wait_until(none, "the end of what was given up", 5)
+
+
+# --- by an exception ------------------------------------------------------------------------------
+
+
+def test_an_interrupted_start_leaves_nothing(recorder: recsvc.MediaRecorder, source: recsvc.AudioSource) -> None:
+    events: list[str] = []
+    for type in ("start", "dataavailable", "stop", "error"):
+        recorder.add_event_listener(type, lambda event: events.append(event.type))
+
+    def act(interrupter: Interrupter) -> None:
+        try:
+            with interrupter:
+                recorder.start()
+        except Interruption:
+            assert recorder.state == "inactive"
+            assert not source._sender._routes and not source.track._routes
+            assert not source.write(BLOCK)
+        else:
+            finished(recorder)
+
+    assert everywhere(FILES, interrupt, act) > 8
+    no_file_is_left(recorder)
+    wait_until(lambda: recorder._dispatcher is None, "the end of the thread", DEADLINE_S)
+    assert events.count("start") == events.count("dataavailable") == events.count("stop") and "error" not in events
+    assert_clean(recorder, source)
+    wait_until(lambda: not calls._under_way, "the end of all calls", DEADLINE_S)
+
+
+@pytest.mark.parametrize("name", ["stop", "pause", "resume", "request_data", "close"])
+def test_an_interrupted_call_is_completed_or_was_none(source: recsvc.AudioSource, name: str) -> None:
+    def act(interrupter: Interrupter) -> None:
+        recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
+        recorder.start()
+        if name == "resume":
+            recorder.pause()
+        interrupted = False
+        try:
+            with interrupter:
+                getattr(recorder, name)()
+        except Interruption:
+            interrupted = True
+        after = {"stop": "inactive", "close": "inactive", "pause": "paused", "resume": "recording"}.get(name)
+        if not interrupted:
+            assert after is None or recorder.state == after
+        state = recorder.state
+        assert source.write(BLOCK) == (state == "recording")
+        if state != "inactive":
+            recorder.stop()
+        assert not source.track._routes and not source._sender._routes
+        recorder.wait("stop", 5)
+
+    assert everywhere(FILES, interrupt, act) > 5
+
+
+def test_an_interrupted_change_of_a_track_is_completed_or_was_none(source: recsvc.AudioSource) -> None:
+    with recsvc.MediaRecorder(recsvc.MediaStream([source.track])) as recorder:
+        recorder.start()
+        [route] = source._sender._routes.values()
+
+        def act(interrupter: Interrupter) -> None:
+            source.track.enabled = True
+            with contextlib.suppress(Interruption), interrupter:
+                source.track.enabled = False
+            assert route.enabled == source.track.enabled
+
+        assert everywhere(FILES, interrupt, act) > 5
+
+    def stop(interrupter: Interrupter) -> None:
+        source = recsvc.AudioSource(RATE, 1)
+        recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
+        recorder.start()
+        with contextlib.suppress(Interruption), interrupter:
+            source.track.stop()
+        ended = source.track.ready_state == "ended"
+        assert source.write(BLOCK) != ended
+        if not ended:
+            source.end()
+        recorder.wait("stop", 5)
+
+    assert everywhere(FILES, interrupt, stop) > 5
+
+
+def test_calls_interrupted_at_random_moments(recorder: recsvc.MediaRecorder, source: recsvc.AudioSource) -> None:
+    """By real signals, hundreds of times."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+
+    def handler(*_: object) -> None:
+        raise Interruption
+
+    numbers = itertools.count()
+    steps: dict[str, tuple[Callable[[], object], float]] = {
+        "start": (recorder.start, 0.006),
+        "write": (lambda: source.write(BLOCK, next(numbers) * 20_000_000), 0.0002),
+        "pause": (recorder.pause, 0.0004),
+        "resume": (recorder.resume, 0.0004),
+        "request_data": (recorder.request_data, 0.0004),
+        "statistics": (recorder.statistics, 0.002),
+        "stop": (recorder.stop, 0.0006),
+    }
+    before = signal.signal(signal.SIGALRM, handler)
+    interrupted = 0
+    try:
+        for _ in range(600):
+            active = recorder.state != "inactive"
+            name = rng.choice([*steps] if active else ["start", "statistics", "write"])
+            call, usual_s = steps[name]
+            before_call = recorder.state
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, usual_s * 1.3))
+                call()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interruption:
+                interrupted += 1
+                if name == "start":
+                    assert recorder.state == "inactive"
+            except InvalidStateError:
+                assert name == "start" and before_call != "inactive"
+            finally:
+                while True:
+                    try:
+                        signal.setitimer(signal.ITIMER_REAL, 0)
+                        break
+                    except Interruption:
+                        pass
+            assert (len(source._sender._routes) > 0) == (recorder.state != "inactive"), name
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 50
+    if recorder.state != "inactive":
+        recorder.stop()
+    wait_until(lambda: recorder._dispatcher is None, "the end of the recordings", DEADLINE_S)
+    no_file_is_left(recorder)
+    assert_clean(recorder, source)
+
+
+def test_an_interrupted_get_user_media_leaves_no_source_open(own_controller: None) -> None:
+    recsvc.get_user_media(audio=SMALL_TEST).close()
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+
+    def handler(*_: object) -> None:
+        raise Interruption
+
+    before = signal.signal(signal.SIGALRM, handler)
+    interrupted = 0
+    try:
+        for _ in range(8):
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0005, 0.3))
+            try:
+                stream = recsvc.get_user_media(audio="test:")
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                stream.close()
+            except Interruption:
+                interrupted += 1
+                with contextlib.suppress(NameError):
+                    stream.close()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted
+    wait_until(lambda: not roles("capture"), "the end of every source", DEADLINE_S)
+
+
+def test_an_interrupted_first_start_leaves_no_controller(own_controller: None) -> None:
+    """Where it is the private controller's start that takes the time."""
+
+    def handler(*_: object) -> None:
+        raise Interruption
+
+    before = signal.signal(signal.SIGALRM, handler)
+    source = recsvc.AudioSource(RATE, 1)
+    recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
+    try:
+        for delay_s in (0.001, 0.01, 0.05):
+            signal.setitimer(signal.ITIMER_REAL, delay_s)
+            with pytest.raises(Interruption):
+                recorder.start()
+            assert recorder.state == "inactive" and not client._clients
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    wait_until(lambda: not role_processes(), "the end of all roles", DEADLINE_S)
+    recorder.start()
+    finished(recorder)
+
+
+# --- by calls -------------------------------------------------------------------------------------
+
+
+def test_a_handler_may_stop_anywhere_in_a_start(recorder: recsvc.MediaRecorder, source: recsvc.AudioSource) -> None:
+    events: list[str] = []
+    for type in ("start", "dataavailable", "stop", "error"):
+        recorder.add_event_listener(type, lambda event: events.append(event.type))
+
+    def handler() -> None:
+        with contextlib.suppress(InvalidStateError):  # before the start has begun, or behind it
+            recorder.stop()
+
+    def act(interrupter: Interrupter) -> None:
+        events.clear()
+        with interrupter:
+            recorder.start()
+        if recorder.state != "inactive":
+            recorder.stop()
+        recorder.wait("stop", 5)
+        assert events == ["start", "dataavailable", "stop"]
+        assert not source._sender._routes
+
+    assert everywhere(FILES, handler, act) > 8
+    assert_clean(recorder, source)
+
+
+def test_a_handler_may_stop_and_wait_anywhere_in_a_write(
+    recorder: recsvc.MediaRecorder, source: recsvc.AudioSource
+) -> None:
+    """The recording ends at once, although the write that the handler has halted does not go on meanwhile."""
+    held: list[float] = []
+
+    def handler() -> None:
+        begin_s = time.monotonic()
+        recorder.stop()
+        recorder.wait("stop", 5)
+        held.append(time.monotonic() - begin_s)
+
+    def act(interrupter: Interrupter) -> None:
+        recorder.start()
+        assert source.write(BLOCK, 0)
+        with interrupter:
+            source.write(BLOCK, 20_000_000)
+        if recorder.state != "inactive":
+            handler()
+        assert not source.write(BLOCK)
+        [track] = recorder.statistics().tracks
+        assert track.frames_accepted == track.frames_encoded and track.frames_encoded in (160, 320)
+
+    files = ("wire/sender.py", "wire/route.py", "recsvc/push.py")
+    assert everywhere(files, handler, act) > 15
+    assert max(held) < 5
+    assert_clean(recorder, source)
+
+
+def test_calls_of_a_handler_inside_any_other_call(recorder: recsvc.MediaRecorder, source: recsvc.AudioSource) -> None:
+    other = recsvc.AudioSource(RATE, 1)
+    beside = recsvc.MediaRecorder(recsvc.MediaStream([other.track]))
+
+    def handler() -> None:
+        beside.start()
+        assert other.write(BLOCK, 0)
+        beside.stop()
+        beside.wait("stop", 5)
+
+    def act(interrupter: Interrupter) -> None:
+        recorder.start()
+        with interrupter:
+            recorder.pause()
+            recorder.stop()
+            recorder.wait("stop", 5)
+
+    assert everywhere(("recsvc/calls.py", "recsvc/listeners.py"), handler, act) > 8
+    assert_clean(recorder, source)
+
+
+# --- what fails in the midst ----------------------------------------------------------------------
+
+
+def test_a_start_without_descriptors_is_told_and_leaves_nothing(
+    recorder: recsvc.MediaRecorder, source: recsvc.AudioSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(int(name) for name in os.listdir("/proc/self/fd"))
+    for room in range(6):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1 + room, limits[1]))
+        try:
+            recorder.start()
+        except RecorderError as error:
+            assert isinstance(error, QuotaExceededError | ServiceError), error
+            assert recorder.state == "inactive"
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        if recorder.state != "inactive":
+            finished(recorder)
+    no_file_is_left(recorder)
+    assert_clean(recorder, source)
+
+
+def test_a_start_that_nobody_answers_in_time_leaves_nothing(
+    source: recsvc.AudioSource, own_controller: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
+    recorder.start()
+    finished(recorder)
+    [controller] = roles("controller")
+    os.kill(controller, signal.SIGSTOP)
+    try:
+        monkeypatch.setattr(client.Client.request, "__defaults__", (50_000_000,))
+        with pytest.raises(ServiceError, match="no answer"):
+            recorder.start()
+        assert recorder.state == "inactive"
+    finally:
+        monkeypatch.undo()
+        os.kill(controller, signal.SIGCONT)
+    no_file_is_left(recorder)
+    assert_clean(recorder, source)
+    no_file_is_left(recorder)

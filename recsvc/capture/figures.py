@@ -76,14 +76,17 @@ def _painted(line: str, colours: dict[str, bytes]) -> bytes:
     return b"".join(colours[point] for point in line)
 
 
+_MIDDLE = HEIGHT // 2
+_RING = [
+    [abs(math.hypot(x - _MIDDLE, y - _MIDDLE) - _MIDDLE) < 0.5 for x in range(HEIGHT)] for y in range(HEIGHT)
+]  # fmt: skip
+
+
 def _clock(position: int) -> list[str]:
     """A ring with a hand, as points."""
-    middle = HEIGHT // 2
     angle = 2 * math.pi * position / POSITIONS
     across, down = math.sin(angle), -math.cos(angle)
-    hand = {(round(middle + n / 2 * across), round(middle + n / 2 * down)) for n in range(2 * middle - 3)}
-    lines = []
-    for y in range(HEIGHT):
-        ring = [abs(math.hypot(x - middle, y - middle) - middle) < 0.5 for x in range(HEIGHT)]
-        lines.append("".join("#" if ring[x] or (x, y) in hand else " " for x in range(HEIGHT)))
-    return lines
+    lines = [["#" if point else " " for point in row] for row in _RING]
+    for half in range(2 * _MIDDLE - 3):
+        lines[round(_MIDDLE + half / 2 * down)][round(_MIDDLE + half / 2 * across)] = "#"
+    return ["".join(line) for line in lines]

@@ -109,13 +109,13 @@ class Pattern:
 
 def _band(width: int, height: int, rows: int) -> Band | None:
     """What is for people to read, in the best size: at most 3/5 of the rows below the cells, and the width."""
-    scale = min(rows * 3 // 5 // (HEIGHT + 2), width // WIDTH, max(2, height // 80))
+    scale = min(rows * 3 // 5 // (HEIGHT + 2), width // WIDTH, max(2, height // 120))
     return Band(width, scale, BLACK, WHITE) if scale else None
 
 
 def _bars_height(height: int, rows: int) -> int:
-    """A quarter of the rows that are left; they begin at an even one, as chroma does."""
-    return rows // 4 + (height - rows // 4) % 2 if rows >= 8 else 0
+    """An eighth of the rows that are left; they begin at an even one, as chroma does."""
+    return rows // 8 + (height - rows // 8) % 2 if rows >= 16 else 0
 
 
 def _bars(plane: int, width: int, rows: int) -> bytes:

@@ -95,6 +95,20 @@ def test_a_fault_of_ours_fails_its_recording_alone_and_is_logged_with_its_traceb
     assert bench.encoded("b/video") == 1
 
 
+def test_what_was_on_its_way_when_a_recording_failed_is_no_garbage(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_ns = time.monotonic_ns()
+    bench.open("a", "audio")
+    bench.sound("a", now_ns, 960)
+    bench.worker._finish(bench.worker._recordings["a"], "QuotaExceededError", "the disk is full")
+    bench.sound("a", now_ns + S // 50, 960)
+    bench.end("a/audio", now_ns + S // 25)
+    assert caplog.records == []
+    bench.give(messages.Attach(route="never-there"))
+    assert len(caplog.records) == 1
+
+
 def test_commands_that_fail_by_a_fault_of_ours_are_logged_with_their_traceback(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -41,6 +41,7 @@ log = logging.getLogger("recsvc.encode")
 _MESSAGES_PER_TURN = 64  # data messages taken before the next frame is encoded
 _TURN_NS = 200_000  # frames that are encoded sooner do not end a turn: sound that makes no packet, ends of stream
 _FREE_AFTER_MS = 5  # of idleness: finished recordings' encoders
+_GONE_MAX = 64  # the newest routes that have ended, of which a message may still be on its way
 _FINISHED_MAX = 8  # recordings that wait for that; then one is freed although others wait
 
 
@@ -74,6 +75,7 @@ class Worker:
         self._scheduler: Scheduler[tuple[Any, Any]] = Scheduler()
         self._recordings: dict[str, Recording] = {}
         self._routes: dict[str, _Route] = {}
+        self._gone: deque[str] = deque(maxlen=_GONE_MAX)  # routes whose recordings have ended
         self._refused = 0
         self._complaints = Complaints(log)
         self._finished: deque[Recording] = deque()  # whose encoders are still to be freed
@@ -220,6 +222,8 @@ class Worker:
         del parts[1:-2]  # a sender that was interrupted in the midst of a frame begins it again
         message = messages.DATA.decode(parts[1].buffer)
         route = self._routes.get(message.route)
+        if route is None and message.route in self._gone:
+            return  # it was on its way when its recording failed
         if route is None:
             raise messages.MessageError(f"route {message.route!r} is not open here")
         if not isinstance(message, messages.FrameHeader):
@@ -402,6 +406,7 @@ class Worker:
         for route in recording.tracks:
             self._scheduler.remove(route)
             del self._routes[route]
+            self._gone.append(route)
         del self._recordings[recording.name]
         recording.abandon(cause)
         report = messages.encode(recording.finish(error, text))

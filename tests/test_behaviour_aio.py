@@ -255,7 +255,7 @@ def test_a_cancelled_wait_takes_no_event() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.filterwarnings("ignore:coroutine 'MediaRecorder._deliver' was never awaited")  # nobody is there to listen
+@pytest.mark.filterwarnings("ignore:coroutine 'Room._deliver' was never awaited")  # nobody is there to listen
 def test_the_end_of_the_loop_in_the_middle_of_a_start_stops_the_recording() -> None:
     """``asyncio.run`` cancels what is left; nothing goes on recording that nobody can stop."""
     studio = Studio(FACE, "a")

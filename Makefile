@@ -10,7 +10,7 @@ CONFIGURE := cmake -S . -G Ninja -DRECSVC_TESTS=ON -DRECSVC_PYTHON=OFF
 
 # One target after the other, but for those that `make test` runs side by side once everything is set up.
 ifdef side_by_side
-checks: lint types ctest sanitize wheel-test
+checks: lint types sanitize wheel-test ctest
 else
 .NOTPARALLEL:
 ready := setup-test

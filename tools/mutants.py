@@ -71,6 +71,9 @@ ReplaceBinaryOperator_LShift_RShift ReplaceBinaryOperator_RShift_LShift ReplaceB
 """
 OPERATORS = {f"core/{name}" for name in _NAMES.split()}
 
+# Plugins that these tests do not need take most of the time of a trial; Hypothesis works without its own.
+WITHOUT = " ".join(f"-p no:{plugin}" for plugin in ("cacheprovider", "xdist", "benchmark", "hypothesispytest"))
+
 # An editable installation finds the tree itself before anything on the path; in a copy it must not.
 SITE = """
 import sys
@@ -101,16 +104,18 @@ class Tree:
         [core] = (ROOT / ".venv").glob("lib/python3*/site-packages/recsvc/encode/_native*.so")
         shutil.copy(core, self.path / "recsvc/encode")
         (self.path / "sitecustomize.py").write_text(SITE)
-        # Compiled code is told from newer source by the second, and faults follow each other faster.
-        self.environment = os.environ | {"PYTHONPATH": str(self.path), "PYTHONDONTWRITEBYTECODE": "1"}
+        # Compiled code is usually told from newer source by the second, and faults follow each other faster.
+        compiling = [PYTHON, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", self.path / "recsvc"]
+        subprocess.run(compiling, check=True)
+        self.environment = os.environ | {"PYTHONPATH": str(self.path)}
 
-    def run(self, command: str, limit_s: float) -> int:
+    def run(self, command: str, limit_s: float, **environment: str) -> int:
         """The command's exit code; ``-1`` when it was ended at the limit, with all it had started."""
         with subprocess.Popen(
             command,
             shell=True,
             cwd=self.path,
-            env=self.environment,
+            env=self.environment | environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -135,7 +140,7 @@ class Trial:
 
     def run(self, tree: Tree, share: float, seed: int, end_s: float) -> None:
         tests = " ".join(f"tests/{word}" if word.endswith(".py") else word for word in MODULES[self.module].split(" "))
-        command = f"{PYTHON} -m pytest -x -q -p no:cacheprovider {tests}"
+        command = f"{PYTHON} -m pytest -x -q {WITHOUT} {tests}"
         began_s = time.monotonic()
         if tree.run(command, end_s - time.monotonic()) != 0:
             self.problem = f"the tests fail without a fault: {command}"
@@ -155,7 +160,8 @@ class Trial:
             for item in list(session.pending_work_items):
                 if item.mutations[0].operator_name not in OPERATORS or chance.random() >= share:
                     session.set_result(item.job_id, left_out)
-        tree.run(f"{tool} exec {self.configuration} {self.session}", end_s - time.monotonic())
+        limit_s = end_s - time.monotonic()
+        tree.run(f"{tool} exec {self.configuration} {self.session}", limit_s, PYTHONDONTWRITEBYTECODE="1")
         shutil.copy(ROOT / f"recsvc/{self.module}.py", tree.path / f"recsvc/{self.module}.py")
         self._read()
 

@@ -230,10 +230,12 @@ class Blob:
         return named
 
     def _whole_file(self) -> SpoolFile | None:
-        """The file whose content is this Blob, from its first byte to its last."""
+        """The finished file whose content is this Blob, from its first byte to its last."""
         if len(self._parts) != 1 or not isinstance(self._parts[0], _Range):
             return None
         part = self._parts[0]
+        if not part.file.finished:  # a piece may be all that is there yet
+            return None
         return part.file if (part.start, part.end) == (0, part.file.open().size) else None
 
     def _write(self, descriptor: int, progress: saving.Progress) -> None:

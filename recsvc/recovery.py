@@ -30,7 +30,7 @@ def recover(path: str | os.PathLike[str]) -> Blob:
         raise TypeError(f"path must be a string or a path, got {path!r}")
     name = os.path.abspath(name)
     done = complete(name)
-    return Blob._of_file(SpoolFile(name, owned=False), b"", 0, done.size, done.mime_type, done.duration)
+    return Blob._of_file(SpoolFile(name, owned=False, finished=True), b"", 0, done.size, done.mime_type, done.duration)
 
 
 def wait_completed(path: str, limit_s: float) -> Completed | None:

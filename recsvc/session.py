@@ -128,6 +128,7 @@ class Session:
         if self.file is None:
             self._check_is_ours(description.path)
             self.file = SpoolFile(description.path, owned=True)
+        self.file.finished |= description.whole
         d = description
         return Blob._of_file(self.file, d.head, d.start, d.end, d.mime_type, d.duration)
 

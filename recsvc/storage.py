@@ -69,8 +69,9 @@ class SpoolFile:
     a thread that never ends, keeps the file.
     """
 
-    def __init__(self, path: str, *, owned: bool) -> None:
+    def __init__(self, path: str, *, owned: bool, finished: bool = False) -> None:
         self._owner_pid = 0
+        self.finished = finished  # it grows no more
         try:
             status = os.stat(path, follow_symlinks=not owned)
         except OSError as error:

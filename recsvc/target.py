@@ -56,7 +56,9 @@ def _is_special(output: Path) -> bool:
 def check(output: Path | None) -> None:
     """Before anything is recorded: ``Failed`` for a place that cannot be written, ``UsageError`` for a terminal."""
     if output == STANDARD_OUTPUT:
-        if sys.stdout is not None and sys.stdout.isatty():
+        if sys.stdout is None:
+            raise UsageError("-o -: standard output is closed")
+        if sys.stdout.isatty():
             raise UsageError("-o -: standard output is a terminal; pipe it into something, or name a file")
         return
     shown = output if output is not None else "to the current directory"

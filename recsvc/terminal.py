@@ -56,7 +56,8 @@ def _lasting(stream: TextIO) -> TextIO:
         file = _Lasting(stream.fileno(), "w", closefd=False)
     except (AttributeError, OSError, ValueError):  # none at all, or none of the system's
         return stream
-    return io.TextIOWrapper(io.BufferedWriter(file), stream.encoding, stream.errors, line_buffering=True)
+    # Names of files may have characters that this terminal or file cannot take.
+    return io.TextIOWrapper(io.BufferedWriter(file), stream.encoding, "backslashreplace", line_buffering=True)
 
 
 def in_foreground(stream: TextIO | None) -> bool:
@@ -97,8 +98,9 @@ class Keys:
             return ""
         descriptor = sys.stdin.fileno()
         try:
-            if self._before is None:
-                self._before = termios.tcgetattr(descriptor)
+            mode = termios.tcgetattr(descriptor)
+            if mode[3] & termios.ICANON:  # at first, and after Ctrl-Z and `fg`
+                self._before = self._before or mode
                 tty.setcbreak(descriptor)
             ready, _, _ = select.select([descriptor], [], [], seconds)
             data = os.read(descriptor, 1) if ready else None

@@ -28,7 +28,9 @@ DATA = random.Random(1).randbytes(300_000)
 
 def spooled(path, data=DATA, *, owned=True):
     path.write_bytes(data)
-    return Blob._of_file(SpoolFile(str(path), owned=owned), b"", 0, len(data), "video/webm;codecs=vp8", 1.0)
+    return Blob._of_file(
+        SpoolFile(str(path), owned=owned, finished=True), b"", 0, len(data), "video/webm;codecs=vp8", 1.0
+    )
 
 
 @pytest.fixture
@@ -347,6 +349,21 @@ def test_moving_a_part_leaves_the_rest(lying, tmp_path):
         data = part.bytes()
         assert part.save(tmp_path / "part", move=True).read_bytes() == data
     assert blob.bytes() == DATA and (lying / "a.webm").exists()
+
+
+def test_a_piece_of_a_file_that_still_grows_is_copied(lying, tmp_path):
+    """An Ogg file's first piece is all that is there yet."""
+    path = lying / "20261121-101112-0123abcd.ogg"
+    path.write_bytes(DATA)
+    session = Session(path.stem, SimpleNamespace(), [], str(path))
+    piece = session.blob(BlobDescription(path=str(path), start=0, end=len(DATA)))
+    saved = piece.save(tmp_path / "piece.ogg", move=True)
+    with open(path, "ab") as file:
+        file.write(b"more")
+    assert saved.read_bytes() == DATA == piece.bytes()
+    whole = session.blob(BlobDescription(path=str(path), start=0, end=len(DATA) + 4, whole=True))
+    assert whole.save(tmp_path / "whole.ogg", move=True).read_bytes() == DATA + b"more"
+    assert not path.exists() and piece.bytes() == DATA
 
 
 def test_movers_and_readers_at_once(lying, tmp_path):

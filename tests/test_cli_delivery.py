@@ -252,6 +252,15 @@ def test_output_that_is_not_read_any_more_ends_the_printing_alone(tmp_path, read
     assert decode(path).duration_s == pytest.approx(1.8, abs=0.7)
 
 
+def test_names_that_the_output_cannot_show(tmp_path):
+    name = os.fsencode(tmp_path) + "/映".encode() + b"\xff.webm"
+    command = [*RECSVC, "record", "--audio", "test:", "--duration", "0.2", "-o", name]
+    env = os.environ | {"PYTHONIOENCODING": "ascii:strict"}
+    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=DEADLINE_S)
+    assert (done.returncode, done.stderr) == (0, b"") and b"\\u6620\\udcff.webm" in done.stdout
+    assert os.path.getsize(name) > 100
+
+
 # --- terminals -----------------------------------------------------------------------------------
 
 

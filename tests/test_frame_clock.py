@@ -135,6 +135,15 @@ def test_a_source_that_stalls_and_goes_on(kind: str, gap_ns: int, live: bool, af
     assert feed.clock.corrected == {}
 
 
+def test_a_gap_among_stamps_that_jitter_is_confirmed_by_blocks_that_come_before_its_first() -> None:
+    jitter = [0, 50, 20, 45, 5, 60, 0, 30]
+    stamps = [stamp + jitter[n % 8] * MS for n, stamp in enumerate(steady(40, step_ns=BLOCK_NS))]
+    stamps = [stamp + (5 * S if n > 16 else 0) for n, stamp in enumerate(stamps)]  # that block is 50 ms late
+    feed = Feed("audio").give(stamps)
+    feed.end()
+    assert [at for _, at in feed.out] == stamps and feed.clock.corrected == {}
+
+
 def test_what_time_confirms_waits_for_nothing() -> None:
     feed = Feed().give(steady(3), live=True).give([UP_NS + 5 * 3600 * S], live=True)
     assert not feed.clock.holds
@@ -507,6 +516,7 @@ def test_pauses_one_after_the_other_are_all_cut() -> None:
     assert [(at - UP_NS) // MS - ends[n // 5] for n, at in pair.video.out] == in_ms(20)
     audio = [(at - UP_NS) // MS - [0, 5000, 6000][n // 10] for n, at in pair.audio.out]
     assert audio == [*in_ms(10, 20), *in_ms(20, 20, 400)]  # the gap is where it has nothing
+    assert pair.video.clock.corrected == pair.audio.clock.corrected == {}
 
 
 # ---- anything --------------------------------------------------------------------------------------

@@ -307,6 +307,7 @@ class MediaStream(OfProcess):
 def _checked_track(track: Any) -> MediaStreamTrack:
     if not isinstance(track, MediaStreamTrack):
         raise TypeError(f"expected a MediaStreamTrack, got {track!r}")
+    track._check_process()
     return track
 
 

@@ -17,6 +17,7 @@ ROLE_MODULES = {
 def run_role(role: str) -> None:
     """Runs a role process until it ends."""
     module = importlib.import_module(ROLE_MODULES[role])
+    importlib.import_module("recsvc.role").raise_descriptor_limit()
     gc.freeze()  # what is imported stays: no collection looks at it again
     module.main()
     importlib.import_module("recsvc.wire.sockets").deliver()

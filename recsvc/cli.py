@@ -70,7 +70,10 @@ def record(
     ] = None,
     service: Annotated[
         str | None,
-        typer.Option(metavar="ENDPOINT", help="A controller, such as tcp://host:port; default: a private one."),
+        typer.Option(
+            metavar="ENDPOINT",
+            help="A controller on this machine, such as ipc:///run/recsvc.sock; default: a private one.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the final report as one JSON object.")] = False,
 ) -> None:

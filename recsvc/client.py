@@ -11,75 +11,106 @@ import atexit
 import contextlib
 import logging
 import os
-import shutil
 import subprocess
-import tempfile
 import threading
 import time
 import uuid
 import weakref
+from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from . import calls, errors, role
-from .limits import CLOSE_DEADLINE_NS, READY_DEADLINE_NS, RPC_DEADLINE_NS, S
+from . import calls, errors, role, runtime
+from .limits import CLOSE_DEADLINE_NS, CLOSED_TRACKS_KEPT, HEADER_BYTES_MAX, READY_DEADLINE_NS, RPC_DEADLINE_NS, S
+from .runtime import prepare_spool, spool_directory
 from .wire import messages, sockets
 
 log = logging.getLogger("recsvc")
 
 RecorderMessage = messages.RecorderEvent | messages.Stopping | messages.RecordingFinished
 
-_BASE_LENGTH_MAX = 60  # the path of a Unix socket has at most 107 bytes, and ours add up to 40
 _LOOK_MS = 20  # a caller that was interrupted waits so long at most until its request is given up
 _LAST_WORDS_MS = 50  # silence after which a service that has ended has nothing more to say
 
 
-def spool_directory() -> Path:
-    """Where recordings are written: ``RECSVC_SPOOL``, else ``recsvc/spool`` below the user's state directory.
-
-    It survives a reboot, so that recordings of a crash can be recovered. ``NotFoundError`` where no place is known.
-    """
-    named = os.environ.get("RECSVC_SPOOL")
-    if named:
-        return Path(named).absolute()
-    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    if state.startswith("~") or (not os.environ.get("XDG_STATE_HOME") and os.environ.get("HOME") == ""):
-        raise errors.NotFoundError("there is no home directory (HOME): set RECSVC_SPOOL to a directory for recordings")
-    return Path(state).absolute() / "recsvc" / "spool"
-
-
 class Client:
-    """A connection to one controller. Get it from ``connect``."""
+    """A connection to one controller. Get it from ``connect``.
 
-    def __init__(self, endpoint: str, process: subprocess.Popen[bytes] | None = None, directory: str = "") -> None:
+    That the controller is gone is seen at once, through its pidfd, however busy or stopped it may be. One in another
+    pid namespace (a container) cannot be watched so: there it is the end of its connection that tells.
+    """
+
+    def __init__(
+        self, endpoint: str, process: role.Process | None = None, place: runtime.Runtime | None = None
+    ) -> None:
+        """``process``: the private controller behind the endpoint; ``place``: its runtime directory. They go with this
+        connection, but not where this raises."""
         self.name = f"client-{uuid.uuid4().hex[:12]}"
         self._endpoint = endpoint
         self._process = process
-        self._directory = directory
-        self._pidfd = os.pidfd_open(process.pid) if process is not None else None
+        self._place = place
         self._lock = threading.Lock()
-        self._commands = sockets.control_client(endpoint)
         self._idle: list[Any] = []
         self._reached: dict[str, tuple[Any, int]] = {}  # capture processes by endpoint: socket, and how many need it
         self._next_id = 0
         self._on_recorder: dict[str, Callable[[RecorderMessage], None]] = {}
         self._on_track: dict[str, Callable[[messages.SourceEvent], None]] = {}
+        self._ended_tracks: deque[messages.SourceEvent] = deque(maxlen=CLOSED_TRACKS_KEPT)  # nobody has heard of them
         self._listeners: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lost: errors.ServiceError | None = None
         self._closing = False
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        hello = self.request(messages.Hello(client=self.name), READY_DEADLINE_NS)
-        self._events = sockets.event_client(hello["events"], f"{self.name}/".encode())
-        if not self._events.poll(READY_DEADLINE_NS // 1_000_000):
-            raise errors.ServiceError(f"the service at {endpoint} publishes no events at {hello['events']}")
-        self._events.recv_multipart()  # the answer to the subscription: from now on nothing is missed
-        self._reports = sockets.report_client(f"{self.name}/".encode())
         self._reported: set[str] = set()  # the endpoints it was connected to
-        self._reader = threading.Thread(target=self._read_events, name="recsvc-events", daemon=True)
-        self._reader.start()
+        self._watch: Any = None  # readable when the controller is gone: a pidfd, else a socket
+        with contextlib.ExitStack() as undo:
+            self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            undo.callback(self._free)
+            if process is not None:
+                self._watch = os.pidfd_open(process.pid)
+                undo.callback(os.close, self._watch)
+            self._commands = sockets.control_client(endpoint)
+            undo.callback(self._commands.close)
+            hello = self.request(
+                messages.Hello(client=self.name, pid=os.getpid(), pid_namespace=role.pid_namespace()),
+                READY_DEADLINE_NS,
+            )
+            self._events = sockets.event_client(hello["events"], f"{self.name}/".encode())
+            undo.callback(self._events.close)
+            if process is None:
+                self._watch = self._watch_other(hello["pid"], hello["pid_namespace"], undo)
+            if not self._events.poll(READY_DEADLINE_NS // 1_000_000):
+                raise errors.ServiceError(f"the service at {endpoint} publishes no events at {hello['events']}")
+            self._events.recv_multipart()  # the answer to the subscription: from now on nothing is missed
+            self._reports = sockets.report_client(f"{self.name}/".encode())
+            undo.callback(self._reports.close)
+            self._reader = threading.Thread(target=self._read_events, name="recsvc-events", daemon=True)
+            self._reader.start()
+            undo.pop_all()
+        if process is not None:
+            process.heard()
+        if place is not None:
+            place.leave()  # the controller has joined it
+
+    def _watch_other(self, pid: int, namespace: str, undo: contextlib.ExitStack) -> Any:
+        try:
+            watch: Any = role.watch(pid, namespace)
+        except ProcessLookupError:
+            raise errors.ServiceError(f"the service at {self._endpoint} has ended") from None
+        if watch is None:
+            watch = sockets.disconnection(self._events)
+            undo.callback(watch.close)
+        else:
+            undo.callback(os.close, watch)
+        return watch
+
+    def _free(self) -> None:
+        for socket in (*self._idle, *(socket for socket, _ in self._reached.values())):
+            socket.close()
+        self._idle.clear()
+        self._reached.clear()
+        for descriptor in (self._wake_read, self._wake_write):
+            os.close(descriptor)
 
     # --- requests ---------------------------------------------------------------------------------
 
@@ -93,7 +124,10 @@ class Client:
             message = msgspec.structs.replace(message, id=self._next_id)
         healthy = False
         try:
-            socket.send(messages.encode(message))
+            encoded = messages.encode(message)
+            if len(encoded) > HEADER_BYTES_MAX:
+                raise ValueError(f"this makes a request of {len(encoded)} bytes: at most {HEADER_BYTES_MAX} are taken")
+            socket.send(encoded)
             reply = self._await(socket, message.id, time.monotonic_ns() + deadline_ns)
             healthy = True
         finally:
@@ -109,8 +143,8 @@ class Client:
     def _await(self, socket: Any, number: int, deadline_ns: int) -> messages.Reply:
         poller = sockets.Poller()
         poller.register(socket, sockets.POLLIN)
-        if self._pidfd is not None:
-            poller.register(self._pidfd, sockets.POLLIN)
+        if isinstance(self._watch, int):
+            poller.register(self._watch, sockets.POLLIN)
         while True:
             calls.look()
             left_ms = (deadline_ns - time.monotonic_ns()) // 1_000_000
@@ -119,12 +153,23 @@ class Client:
                 reply = messages.REPLIES.decode(socket.recv())
                 if reply.id == number:
                     return reply
-            elif self._pidfd in readable:
-                raise errors.ServiceError(
-                    "the private controller ended unexpectedly; what was recorded is in the spool"
-                )
+            elif self._watch in readable:
+                raise self._ended()
             elif left_ms <= 0:
                 raise errors.ServiceError(f"no answer from {self._endpoint}: is a recsvc controller running there?")
+
+    def _ended(self) -> errors.ServiceError:
+        """Says who is gone and, of a private controller that could not begin, why."""
+        if self._process is None:
+            return errors.ServiceError(
+                f"the service at {self._endpoint} ended; what was recorded is in the spool there"
+            )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        reason = self._process.heard()
+        if reason:
+            return errors.ServiceError(f"the private controller cannot run: {reason}")
+        return errors.ServiceError("the private controller ended unexpectedly; what was recorded is in the spool")
 
     def command(self, message: messages.Request) -> None:
         """Sends without waiting; commands arrive in the order of the calls. Raises ``ServiceError`` when lost."""
@@ -164,11 +209,24 @@ class Client:
             self._on_recorder[recorder] = handler
 
     def on_track(self, track: str, handler: Callable[[messages.SourceEvent], None] | None) -> None:
-        """``handler`` hears when a captured track ends by itself. ``None``: end."""
+        """``handler`` hears when a captured track ends by itself, at once where it has already. ``None``: end."""
         if handler is None:
             self._on_track.pop(track, None)
-        else:
-            self._on_track[track] = handler
+            return
+        with self._lock:
+            early = next((event for event in self._ended_tracks if event.track == track), None)
+            if early is None:
+                self._on_track[track] = handler
+        if early is not None:
+            handler(early)
+
+    def _track_ended(self, event: messages.SourceEvent) -> None:
+        with self._lock:
+            handler = self._on_track.pop(event.track, None)
+            if handler is None:  # its source ended before the answer to who opened it was read
+                self._ended_tracks.append(event)
+        if handler is not None:
+            handler(event)
 
     def on_end(self, listener: Any) -> None:
         """``listener.service_lost(error)`` is called when the controller is gone, ``service_closed()`` when this
@@ -179,8 +237,7 @@ class Client:
 
     def _read_events(self) -> None:
         poller = sockets.Poller()
-        watched = [self._events, self._reports, self._wake_read] + ([self._pidfd] if self._pidfd is not None else [])
-        for source in watched:
+        for source in (self._events, self._reports, self._wake_read, self._watch):
             poller.register(source, sockets.POLLIN)
         while True:
             readable = dict(poller.poll())
@@ -189,14 +246,21 @@ class Client:
             if self._reports in readable:
                 self._take(self._reports, sockets.receive_report, messages.REPORTS)
             if self._wake_read in readable:
+                self._hear_out()
                 break
-            if self._pidfd in readable:
+            if self._watch in readable:
+                self._hear_out()
                 self._lose()
                 break
-        while self._events.poll(_LAST_WORDS_MS):  # what the other side said before it ended
-            self._take(self._events, sockets.receive_event, messages.EVENTS)
         self._events.close()
         self._reports.close()
+        if not isinstance(self._watch, int):
+            self._watch.close()
+
+    def _hear_out(self) -> None:
+        """What the other side said before it ended."""
+        while self._events.poll(_LAST_WORDS_MS):
+            self._take(self._events, sockets.receive_event, messages.EVENTS)
 
     def _take(self, socket: Any, receive: Callable[[Any], bytes], codec: messages.Codec) -> None:
         while sockets.readable(socket):
@@ -213,9 +277,7 @@ class Client:
                     if handler is not None:
                         handler(event)
                 elif isinstance(event, messages.SourceEvent):
-                    ended = self._on_track.pop(event.track, None)
-                    if ended is not None:
-                        ended(event)
+                    self._track_ended(event)
             except Exception:
                 log.exception("handling %s failed", event)
 
@@ -227,7 +289,7 @@ class Client:
     def _lose(self) -> None:
         if self._closing:
             return
-        self._lost = errors.ServiceError("the private controller ended unexpectedly; what was recorded is in the spool")
+        self._lost = self._ended()
         for listener in list(self._listeners):
             try:
                 listener.service_lost(self._lost)
@@ -235,8 +297,8 @@ class Client:
                 log.exception("telling %s that the service is gone failed", listener)
         if self._process is not None:
             self._process.wait()
-        if self._directory:
-            shutil.rmtree(self._directory, ignore_errors=True)
+        if self._place is not None:
+            runtime.remove_if_dead(self._place.path)
 
     @property
     def usable(self) -> bool:
@@ -253,27 +315,47 @@ class Client:
         if self._lost is None:
             for listener in list(self._listeners):
                 listener.service_closing()
-            farewell = messages.Bye(client=self.name) if self._process is None else messages.Shutdown()
-            with contextlib.suppress(sockets.ZMQError):
-                self._commands.send(messages.encode(farewell), sockets.NOBLOCK)
-            if self._process is not None:
-                try:
-                    self._process.wait(CLOSE_DEADLINE_NS / S)
-                except subprocess.TimeoutExpired:
-                    log.warning("the private controller did not end in time and is killed")
-                    self._process.kill()
-                    self._process.wait()
+            if self._process is None:
+                self._say_goodbye()
+            else:
+                self._end_process(self._process)
         os.write(self._wake_write, b"x")
         self._reader.join()
         for listener in list(self._listeners):
             listener.service_closed()
-        for socket in (self._commands, *self._idle, *(socket for socket, _ in self._reached.values())):
-            socket.close()
-        self._reached.clear()
-        for descriptor in (self._wake_read, self._wake_write, *filter(None, [self._pidfd])):
-            os.close(descriptor)
-        if self._directory:
-            shutil.rmtree(self._directory, ignore_errors=True)
+        self._commands.close()
+        self._free()
+        if isinstance(self._watch, int):
+            os.close(self._watch)
+        if self._place is not None:
+            runtime.remove_if_dead(self._place.path)
+
+    def _say_goodbye(self) -> None:
+        """To a service that goes on: the answer comes when this caller's recordings are finished."""
+        try:
+            self.request(messages.Bye(client=self.name), CLOSE_DEADLINE_NS)
+        except errors.RecorderError as error:
+            log.warning("the service at %s did not finish in order: %s", self._endpoint, error)
+
+    def _end_process(self, process: role.Process) -> None:
+        with contextlib.suppress(sockets.ZMQError):
+            self._commands.send(messages.encode(messages.Shutdown()), sockets.NOBLOCK)
+        try:
+            process.wait(CLOSE_DEADLINE_NS / S)
+        except subprocess.TimeoutExpired:
+            log.warning("the private controller did not end in time and is killed")
+            process.kill()
+            process.wait()
+
+    def discard(self) -> None:
+        """Another takes the place of this lost connection, which nobody closes any more. Waits for nobody."""
+        with self._lock:
+            if not self._closing:
+                self._closing = True
+                self._commands.close()
+                self._free()
+                if isinstance(self._watch, int):  # calls that are under way may look at it
+                    weakref.finalize(self, os.close, self._watch).atexit = False
 
 
 _lock = threading.Lock()
@@ -290,9 +372,9 @@ def connect(service: str | None = None) -> Client:
     global _owner_pid
     endpoint = service if service is not None else os.environ.get("RECSVC_SERVICE", "")
     if not isinstance(endpoint, str):
-        raise TypeError(f"service must be an endpoint such as 'tcp://host:port', got {service!r}")
-    if endpoint and not endpoint.startswith(("tcp://", "ipc://")):
-        raise ValueError(f"service must be an endpoint such as 'tcp://host:port' or 'ipc:///path', got {endpoint!r}")
+        raise TypeError(f"service must be an endpoint such as 'ipc:///run/recsvc.sock', got {service!r}")
+    if endpoint:
+        endpoint = runtime.checked_endpoint(endpoint)
     with _lock:
         if _owner_pid != os.getpid():  # a forked child has none of its parent's connections
             _clients.clear()
@@ -300,6 +382,8 @@ def connect(service: str | None = None) -> Client:
             _owner_pid = os.getpid()
         client = _clients.get(endpoint)
         if client is None or not client.usable:
+            if client is not None:
+                client.discard()
             try:
                 client = Client(endpoint) if endpoint else _start_private()
             except OSError as error:
@@ -311,18 +395,21 @@ def connect(service: str | None = None) -> Client:
 
 def _start_private() -> Client:
     spool = spool_directory()
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    if not os.access(base, os.W_OK) or len(base) > _BASE_LENGTH_MAX:
-        base = "/tmp"
-    directory = tempfile.mkdtemp(prefix=role.RUNTIME_PREFIX, dir=base)
-    endpoint = f"ipc://{directory}/control"
-    process = role.start("controller", "--endpoint", endpoint, "--directory", directory, "--spool", str(spool))
+    prepare_spool(spool)  # here, so that its trouble is told at once
+    place = runtime.make()
+    process = None
     try:
-        return Client(endpoint, process, directory)
+        endpoint = f"ipc://{place.path}/control"
+        process = role.start(
+            "controller", "--endpoint", endpoint, "--directory", str(place.path), "--spool", str(spool)
+        )
+        runtime.sweep(place.path.parent)  # while it starts
+        return Client(endpoint, process, place)
     except BaseException:
-        process.kill()
-        process.wait()
-        shutil.rmtree(directory, ignore_errors=True)
+        if process is not None:
+            process.kill()
+            process.wait()
+        place.leave()
         raise
 
 

@@ -37,6 +37,10 @@ FRAME_BYTES_MAX = 256 * 1024 * 1024
 HEADER_BYTES_MAX = 64 * 1024
 """A header above this is refused: ours stay below 1 KiB."""
 
+CONTROL_BYTES_MAX = 1024 * 1024
+"""ZeroMQ closes the connection of who sends a larger message to a control socket. What is smaller than this but larger
+than a header may be is answered with an error."""
+
 DATA_HIGH_WATER_MARK = 2 * LATE_CREDIT_FRAMES
 """ZeroMQ's own bound in messages on a data socket; a safety net only, credits act first."""
 
@@ -140,6 +144,18 @@ DRAIN_DEADLINE_NS = 10 * S
 LATE_DRAIN_DEADLINE_NS = 600 * S
 """The same with ``overload="finish-late"``, whose queue may be long."""
 
+WORKER_PAUSE_NS = S // 2
+WORKER_PAUSE_MAX_NS = 30 * S
+"""A worker that ended is replaced at once; when that one ends soon as well, after the first of these, then after twice
+as long each time, up to the second."""
+
+WORKER_STEADY_NS = 10 * S
+"""A worker that was ready for so long did not end by what made it start: its successor is the first in this count."""
+
+UNFED_SILENCE_NS = 200 * MS
+"""What a process had sent before it ended arrives within microseconds; after so long without anything no more is under
+way."""
+
 SHUTDOWN_DEADLINE_NS = 5 * S
 """A role that was asked to end and still lives then is killed. Counted from when its files are done."""
 
@@ -182,6 +198,9 @@ COMPLAINTS_MAX = 64
 
 DISCARDED_KEPT = 1000
 """Names of recordings that their callers gave up, for the same reason."""
+
+GONE_CALLERS_KEPT = 100
+"""Callers that a controller remembers to be gone: a request of theirs may come after the news, by milliseconds."""
 
 EVENTS_KEPT_MAX = 10_000
 """Events of one recorder that wait for a listener, or for ``wait()`` and ``events()``; above it the

@@ -20,6 +20,7 @@ _PARAMETER = re.compile(rf';\s*({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|[^";\s][^";]*
 Container = Literal["webm", "matroska", "ogg"]
 VideoCodec = Literal["vp8", "vp9"]
 
+LENGTH_MAX = 1000  # characters of a type
 VIDEO_CODECS: tuple[VideoCodec, ...] = ("vp8", "vp9")
 AUDIO_CODECS = ("opus",)
 _ALIASES = {"vp08": "vp8", "vp09": "vp9"}  # as in vp09.00.10.08; profile and level are ours to choose
@@ -91,6 +92,8 @@ def why_not_supported(text: str) -> str | None:
     """``None`` for a type that can be recorded, else the reason in words."""
     if text == "":
         return None
+    if len(text) > LENGTH_MAX:
+        return f"it has {len(text)} characters, at most {LENGTH_MAX} are read"
     try:
         essence, codecs = _parse(text)
     except ValueError as error:
@@ -121,7 +124,7 @@ def require_supported(text: str) -> None:
         raise TypeError(f"mime_type must be a string, got {text!r}")
     reason = why_not_supported(text)
     if reason is not None:
-        raise NotSupportedError(f"mime_type {text!r} cannot be recorded: {reason}; see `recsvc types`")
+        raise NotSupportedError(f"mime_type {text[:200]!r} cannot be recorded: {reason}; see `recsvc types`")
 
 
 def container(text: str) -> Container:

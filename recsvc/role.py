@@ -5,50 +5,141 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import resource
 import select
-import shutil
 import signal
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 log = logging.getLogger("recsvc")
 
-RUNTIME_PREFIX = "recsvc-"  # of the directories that hold the sockets of private controllers
+_WORDS_MAX = 64 * 1024  # of what a role says before it is ready
 
 
-def start(role: str, *arguments: str) -> subprocess.Popen[bytes]:
+class Process(subprocess.Popen[bytes]):
+    """A role that was started. What it writes to its standard error before it is ready is kept here, so that one that
+    cannot start can be asked why."""
+
+    def __init__(self, role: str, *arguments: str) -> None:
+        self._words: int | None = None
+        try:
+            stderr = os.dup(2)
+        except OSError:  # this process has none
+            stderr = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        command = [sys.executable, "-m", "recsvc", role, "--parent", str(os.getpid()), "--stderr", str(stderr)]
+        try:
+            self._words = os.memfd_create("recsvc-words")
+            super().__init__(
+                [*command, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._words,
+                pass_fds=(stderr,),
+                env=environment(),
+                start_new_session=True,
+            )
+        except BaseException:
+            self._close_words()
+            raise
+        finally:
+            os.close(stderr)
+
+    def heard(self) -> str:
+        """Passes on what was kept, once the role is ready or has ended; returns its last line. Idempotent."""
+        if self._words is None:
+            return ""
+        said = os.pread(self._words, _WORDS_MAX, 0)
+        self._close_words()
+        lines = said.decode(errors="replace").strip().splitlines()
+        if self.poll() is None or len(lines) > 1:  # else this line is all that there is to tell, and who asks tells it
+            with suppress(OSError):
+                os.write(2, said)
+        return lines[-1].strip() if lines else ""
+
+    def _close_words(self) -> None:
+        words, self._words = self._words, None
+        if words is not None:
+            os.close(words)
+
+
+def start(role: str, *arguments: str) -> Process:
     """Starts ``python -m recsvc ROLE …`` as a child that outlives no parent: it watches this process.
 
     It gets a session of its own, so that a Ctrl-C at the terminal reaches the caller alone, who decides.
     """
-    command = [sys.executable, "-m", "recsvc", role, "--parent", str(os.getpid()), *arguments]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    return Process(role, *arguments)
 
 
-def arguments(role: str, *names: str) -> argparse.Namespace:
+def environment() -> dict[str, str]:
+    """For Python processes of ours: they import nothing from the directory that they happen to run in, where any file
+    may be called as one of Python's own."""
+    found = dict(os.environ, PYTHONSAFEPATH="1")
+    path = [entry for entry in found.pop("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(entry)]
+    if path:
+        found["PYTHONPATH"] = os.pathsep.join(path)
+    return found
+
+
+def arguments(role: str, *names: str, optional: tuple[str, ...] = ()) -> argparse.Namespace:
     """The command line of a role: ``--parent PID`` and these options, all strings."""
     parser = argparse.ArgumentParser(prog=f"recsvc {role}")
     parser.add_argument("--parent", type=int, default=0, help="end when this process ends (0: no parent)")
-    for name in names:
-        parser.add_argument(f"--{name}", default="", help="set by the process that starts this role")
+    parser.add_argument("--stderr", type=int, default=None, help="the standard error from when it is ready on")
+    for name in names + optional:
+        parser.add_argument(f"--{name}", default="", required=name in names, help="set by who starts this role")
     return parser.parse_args(sys.argv[2:])
 
 
-def remove_runtime(endpoint: str) -> None:
-    """Removes the directory of an ``ipc://`` endpoint of ours: for a role whose controller can do it no more."""
-    directory = Path(endpoint.removeprefix("ipc://")).parent
-    if endpoint.startswith("ipc://") and directory.name.startswith(RUNTIME_PREFIX):
-        shutil.rmtree(directory, ignore_errors=True)
+def started(given: argparse.Namespace) -> None:
+    """This role has said that it is ready: from now on what it writes to its standard error goes its usual way."""
+    if given.stderr is not None:
+        sys.stderr.flush()
+        os.dup2(given.stderr, 2)
+        os.close(given.stderr)
+
+
+def raise_descriptor_limit() -> None:
+    """Sockets, files and shared memory of hundreds of recordings are more than the usual soft limit allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def pid_namespace() -> str:
+    """Names the set of processes in which this one's id means something."""
+    with suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")
+    return ""
+
+
+def watch(pid: int, namespace: str) -> int | None:
+    """A descriptor that becomes readable when another process has ended, which may be of no relation. ``None`` where
+    its id means nothing here, as in another container. ``ProcessLookupError`` when it has ended already."""
+    if namespace != pid_namespace():
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
+    except OSError as error:
+        log.warning("process %d cannot be watched: %s", pid, error)
+        return None
 
 
 class Lifeline:
-    """Two file descriptors that become readable when this process is to end: its parent's, and SIGTERM's."""
+    """Descriptors that become readable when this process is to end: its parent's, and of SIGTERM; where it was started
+    by hand also of SIGINT and SIGHUP."""
 
     def __init__(self, parent_pid: int) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: None)
+        self._ends = {signal.SIGTERM}
+        if parent_pid:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        else:
+            self._ends |= {n for n in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN}
+        for number in self._ends:
+            signal.signal(number, lambda *_: None)
         self._signal_read, self._signal_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._signal_write)
         self.descriptors = [self._signal_read]
@@ -75,5 +166,5 @@ class Lifeline:
             return True
         if readable == self._signal_read:
             with suppress(BlockingIOError):
-                return signal.SIGTERM in os.read(self._signal_read, 64)
+                return not self._ends.isdisjoint(os.read(self._signal_read, 64))
         return False

@@ -17,6 +17,7 @@ from typing import Any
 
 from recsvc.capture.quiet import quiet_stderr
 from recsvc.errors import NotReadableError
+from recsvc.role import environment
 
 log = logging.getLogger("recsvc")
 
@@ -71,7 +72,7 @@ def enumerate_in_helper(timeout_s: float = HELPER_LIMIT_S) -> list[dict[str, Any
 
 def _helper(kinds: tuple[str, ...], timeout_s: float) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "recsvc.capture.devices", *kinds]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s)
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, env=environment())
 
 
 def _microphones() -> list[dict[str, Any]]:

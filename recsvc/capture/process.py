@@ -12,7 +12,8 @@ import time
 from typing import Any
 
 from .. import errors
-from ..role import Lifeline, arguments, remove_runtime
+from ..role import Lifeline, arguments, started
+from ..runtime import join_at
 from ..wire import messages, sockets
 from ..wire.answers import take_requests
 from ..wire.sender import FrameSender
@@ -215,10 +216,14 @@ def main() -> None:
     """``recsvc capture``: the process's entry."""
     given = arguments("capture", "control", "commands")
     lifeline = Lifeline(given.parent)
+    runtime = join_at(given.control)
     try:
-        CaptureProcess(given.control, given.commands, lifeline).run()
+        process = CaptureProcess(given.control, given.commands, lifeline)
+        started(given)
+        process.run()
     except sockets.ZMQError:
         if not lifeline.check():  # else its sockets' directory went with the parent
             raise
-    if lifeline.check():
-        remove_runtime(given.control)
+    finally:
+        if runtime is not None:
+            runtime.leave(patience_s=1.0 if lifeline.check() else 0.0)

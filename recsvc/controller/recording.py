@@ -27,7 +27,8 @@ class Recording:
         self.started_ns = request.at_ns
         self.worker = worker
         self.captures = captures  # route -> capture process, of the captured tracks that have not ended
-        self.sources = set(captures.values())  # the capture processes that still live
+        self.feeders = dict(captures)  # the same, of those whose process still lives
+        self.orphaned = False  # its caller is gone
         self.moved = False  # to another worker, because the first one died before it had opened it
         self.path = path
         self.phase = next_phase(Phase.IDLE, Input.START)
@@ -37,6 +38,8 @@ class Recording:
         self.discarded = False  # its caller gave it up while it began
         self.late = False  # the drain's deadline is over
         self.commands = self.cuts = 0  # of the caller, so far; requests for data among them
+        self._paused_ns = 0  # all together, before the pause that goes on
+        self._paused_since_ns: int | None = None
         self.report: Any = None  # of a finished recording, while a command of before its end is still on its way
         self.report_deadline_ns = 0
         self.handed_out = HandedOut()
@@ -62,6 +65,31 @@ class Recording:
                 )
             )
         return described
+
+    @property
+    def pushed(self) -> list[str]:
+        """The routes that the caller feeds itself."""
+        return [self.route(track.track) for track in self.tracks if not track.captured]
+
+    @property
+    def unfed(self) -> list[str]:
+        """The routes of tracks that have ended, or whose caller is gone."""
+        captured = [self.route(track.track) for track in self.tracks if track.captured]
+        ended = [route for route in captured if route not in self.feeders or route not in self.captures]
+        return ended + (self.pushed if self.orphaned else [])
+
+    def paused(self, at_ns: int) -> None:
+        self._paused_since_ns = at_ns
+
+    def resumed(self, at_ns: int) -> None:
+        if self._paused_since_ns is not None:
+            self._paused_ns += max(0, at_ns - self._paused_since_ns)
+            self._paused_since_ns = None
+
+    def paused_ns(self, until_ns: int) -> int:
+        """How long it was paused, up to this instant."""
+        going_on = 0 if self._paused_since_ns is None else max(0, until_ns - self._paused_since_ns)
+        return self._paused_ns + going_on
 
     def happened(self, what: Input) -> bool:
         """Applies an input; whether the phase changed. ``InvalidStateError`` where the table has none."""

@@ -76,13 +76,18 @@ class Sources:
                     self._supervisor.end(capture.child)
                 on_reply(failed[0])
                 return
-            on_reply(messages.Reply(id=0, result=[track for one in opened for track in one.result]))
+            tracks = [track for one in opened for track in one.result]
+            on_reply(messages.Reply(id=0, result=sorted(tracks, key=lambda track: str(track["kind"]))))
 
         return answered
 
     def child_of(self, track: str) -> Child | None:
         """The capture process of a track that is still wanted."""
         return next((capture.child for capture in self._captures if track in capture.tracks), None)
+
+    def was_closed(self, track: str) -> bool:
+        """Whether it was there, not long ago, and has ended."""
+        return track in self._closed
 
     def client_of(self, child: Child) -> str:
         """Who opened it; ``""`` when it is none of these."""

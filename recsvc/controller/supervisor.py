@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,17 +27,22 @@ OnReply = Callable[[messages.Reply], None]
 class Child:
     """A role process. Once it is ready, ``endpoint`` and ``reports`` are what its first word said."""
 
-    def __init__(self, role: str, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, role: str, process: roles.Process) -> None:
         self.role = role
         self.process = process
         self.pidfd = os.pidfd_open(process.pid)
-        self.ready = False
+        self.ready_ns: int | None = None
+        self.reason = ""  # why it could not start, in its own last words
         self.endpoint = self.reports = ""
         self.identity: bytes | None = None
         self.deadline_ns: int | None = time.monotonic_ns() + READY_DEADLINE_NS
         self.ending = False
         self.waiting: list[bytes] = []
         self.asked: dict[int, OnReply] = {}
+
+    @property
+    def ready(self) -> bool:
+        return self.ready_ns is not None
 
     def remove_sockets(self) -> None:
         """What one that was killed leaves behind."""
@@ -76,8 +80,12 @@ class Supervisor:
     def children(self) -> list[Child]:
         return list(self._by_pid.values())
 
+    def knows(self, child: Child) -> bool:
+        """Whether it has not ended yet."""
+        return child.process.pid in self._by_pid
+
     def start(self, role: str, *arguments: str) -> Child:
-        """Starts a role; returns at once. Requests may be given to it right away."""
+        """Starts a role; returns at once. Requests may be given to it right away. ``OSError`` where it cannot be."""
         child = Child(role, roles.start(role, "--control", self.endpoint, *arguments))
         self._by_pid[child.process.pid] = child
         self._by_descriptor[child.pidfd] = child
@@ -89,7 +97,7 @@ class Supervisor:
         if on_reply is not None:
             self._next_id += 1
             request = msgspec.structs.replace(request, id=self._next_id)
-            if child.process.pid not in self._by_pid:
+            if not self.knows(child):
                 on_reply(_gone(child, self._next_id))
                 return
             child.asked[self._next_id] = on_reply
@@ -126,8 +134,9 @@ class Supervisor:
             if child is None:
                 log.warning("a %s process %d that was not started here is ignored", message.role, message.pid)
                 return
-            child.identity, child.endpoint, child.ready = identity, message.endpoint, True
-            child.reports = message.reports
+            child.identity, child.endpoint, child.reports = identity, message.endpoint, message.reports
+            child.ready_ns = time.monotonic_ns()
+            child.process.heard()
             if not child.ending:
                 child.deadline_ns = None
             for encoded in child.waiting:
@@ -154,6 +163,7 @@ class Supervisor:
         self._poller.unregister(descriptor)
         os.close(descriptor)
         child.process.wait()
+        child.reason = child.process.heard()
         del self._by_pid[child.process.pid]
         asked, child.asked = child.asked, {}
         for number, on_reply in asked.items():
@@ -178,4 +188,5 @@ class Supervisor:
 
 
 def _gone(child: Child, number: int) -> messages.Reply:
-    return messages.Reply(id=number, error="ServiceError", text=f"the {child} ended before it answered")
+    text = f"the {child} could not start: {child.reason}" if child.reason else f"the {child} ended before it answered"
+    return messages.Reply(id=number, error="ServiceError", text=text)

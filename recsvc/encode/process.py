@@ -25,9 +25,11 @@ from ..limits import (
     DRAIN_DEADLINE_NS,
     IDLE_FLUSH_NS,
     RECORDINGS_PER_WORKER_MAX,
+    UNFED_SILENCE_NS,
     credit,
 )
-from ..role import Lifeline, arguments, remove_runtime
+from ..role import Lifeline, arguments, started
+from ..runtime import join_at
 from ..wire import messages, sockets
 from ..wire.answers import LATER, take_requests
 from ..wire.ring import RingView
@@ -61,6 +63,7 @@ class _Route:
         self.frames_told = self.bytes_told = 0
         self.released = 0
         self.waits = False
+        self.ends = False  # its end of stream has come
         self.rings: dict[int, RingView] = {}
 
 
@@ -81,6 +84,8 @@ class Worker:
         self._finished: deque[Recording] = deque()  # whose encoders are still to be freed
         self._ending_ns: int | None = None  # until when its files are finished, once this process is to end
         self._recovering = 0
+        self._unfed: dict[str, tuple[messages.CloseRoutes, int]] = {}  # and how many frames of these routes had come
+        self._unfed_check_ns = 0
         self._idle_check_ns = 0
         self._recovered: queue.SimpleQueue[messages.Reply] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -112,6 +117,8 @@ class Worker:
                 self._finished.popleft().close()
             if until_ns >= self._idle_check_ns:
                 self._flush_idle()
+            if self._unfed and until_ns >= self._unfed_check_ns:
+                self._end_unfed()
             if self._ending_ns is not None and time.monotonic_ns() >= self._ending_ns:
                 for recording in list(self._recordings.values()):
                     self._finish_late(recording)
@@ -149,6 +156,12 @@ class Worker:
             self._recovering += 1
             threading.Thread(target=self._recover, args=(request,), name="recsvc-recover").start()
             return LATER
+        if isinstance(request, messages.CloseRoutes):
+            for route in request.routes:
+                if route in self._routes:
+                    self._unfed[route] = request, self._routes[route].received
+            self._unfed_check_ns = time.monotonic_ns() + UNFED_SILENCE_NS
+            return None
         recording = self._recordings.get(request.recording)
         if recording is None and isinstance(request, messages.StopRecording | messages.CutRecording):
             return None  # it has ended by itself meanwhile; the report is on its way
@@ -266,11 +279,12 @@ class Worker:
         elif isinstance(message, messages.Ring):
             self._map_ring(route, message)
         else:
+            route.ends = isinstance(message, messages.End)
             self._push_waited(message.route)
             if message.route not in self._routes:
                 return
             self._scheduler.push(message.route, (message, None))
-            if isinstance(message, messages.End):
+            if route.ends:
                 self._scheduler.stop(message.route)
 
     def _push_waited(self, name: str, now_ns: int | None = None) -> None:
@@ -283,6 +297,33 @@ class Worker:
             return
         for ready, frame in waited:
             self._scheduler.push(ready, frame)
+
+    def _end_unfed(self) -> None:
+        """Routes whose sender is gone end after the last frame that was still under way, if no end came behind it."""
+        now = time.monotonic_ns()
+        self._unfed_check_ns = now + UNFED_SILENCE_NS
+        if sockets.readable(self._data):
+            return
+        for name, (request, received) in list(self._unfed.items()):
+            route = self._routes.get(name)
+            if route is not None and not route.ends and route.received != received:
+                self._unfed[name] = request, route.received
+                continue
+            del self._unfed[name]
+            if route is None or route.ends:
+                continue
+            end = messages.End(
+                route=name,
+                count=route.received,
+                until_ns=request.until_ns,
+                paused_ns=request.paused_ns,
+                dropped=route.track.account.sender_dropped,
+                counted=route.track.account.sender_counted,
+                at_ns=request.until_ns,
+                sent_ns=now,
+            )
+            route.recording.incomplete = request.reason
+            self._accept_word(b"", route, end)
 
     def _map_ring(self, route: _Route, message: messages.Ring) -> None:
         """A route has one ring at a time; pictures that wait keep an older one mapped."""
@@ -391,7 +432,7 @@ class Worker:
             self._fail(recording, error)
             return
         if recording.complete or (recording.ended and self._ending_ns is not None):
-            self._finish(recording)
+            self._finish(recording, "UnknownError" if recording.incomplete else "", recording.incomplete)
 
     def _fail(self, recording: Recording, error: Exception) -> None:
         """One recording's trouble is not another's. What has no name of its own is a fault of ours."""
@@ -451,10 +492,14 @@ def main() -> None:
     """``recsvc encode``: the process's entry."""
     given = arguments("encode", "control", "data", "reports")
     lifeline = Lifeline(given.parent)
+    runtime = join_at(given.control)
     try:
-        Worker(given.control, given.data, given.reports, lifeline).run()
+        worker = Worker(given.control, given.data, given.reports, lifeline)
+        started(given)
+        worker.run()
     except sockets.ZMQError:
         if not lifeline.check():  # else its sockets' directory went with the parent
             raise
-    if lifeline.check():
-        remove_runtime(given.control)
+    finally:
+        if runtime is not None:
+            runtime.leave(patience_s=1.0 if lifeline.check() else 0.0)

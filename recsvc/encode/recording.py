@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import mime
-from ..errors import name_of
+from ..errors import InvalidStateError, name_of
 from ..limits import FIRST_FRAME_WAIT_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S, drain_deadline_ns
 from ..wire import messages
 from ..wire.messages import AudioFrame, BlobDescription, End, Mark, OpenRecording, RecordingStatistics, VideoFrame
@@ -19,6 +20,18 @@ from .tracks import OPUS_RATE, AudioTrack, MuxPacket, VideoTrack
 
 _Ready = tuple[str, tuple[VideoFrame | AudioFrame, Any]]
 """A route, and a frame of it that is to be encoded."""
+
+
+def _create(path: Path) -> bool:
+    """Whether there is a new, empty file now; what prevents it is found again when it is opened. Nothing that is there
+    is ever replaced: ``InvalidStateError``."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+    except FileExistsError:
+        raise InvalidStateError(f"there is a recording {path} already") from None
+    except OSError:
+        return False
+    return True
 
 
 class Recording:
@@ -37,6 +50,7 @@ class Recording:
         self._sound: AudioTrack | None = None
         self._pictures: VideoTrack | None = None
         self.stop_ns: int | None = None
+        self.incomplete = ""  # why not everything came that was captured
         self.commands = self.cuts = 0  # that the ends of stream spoke of
         self.cuts_done = 0
         self._marks = dict.fromkeys(request.routes, 0)  # requests for data up to which all of a track has come
@@ -65,7 +79,13 @@ class Recording:
         clocks = [track.clock for track in self.tracks.values()]
         for clock in clocks:
             clock.share(clocks)
-        self._muxer = mux.Muxer(self.path, self.format.container, video=video, audio=audio)
+        is_ours = _create(self.path)
+        try:
+            self._muxer = mux.Muxer(self.path, self.format.container, video=video, audio=audio)
+        except BaseException:
+            if is_ours:
+                self.path.unlink()
+            raise
         self._pieces = _Pieces(self.path)
 
     # --- frames -----------------------------------------------------------------------------------

@@ -193,7 +193,12 @@ class Request(Message, kw_only=True):
 
 
 class Hello(Request, tag="hello", kw_only=True):
+    """``pid``: so that the end of the caller is seen, where ``pid_namespace`` is that of the controller, too. The
+    reply says the same of the controller."""
+
     client: Id
+    pid: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    pid_namespace: Annotated[str, Meta(max_length=200)] = ""
 
 
 class OpenSource(Request, tag="open_source", kw_only=True):
@@ -249,7 +254,7 @@ class EndRoutes(Message, tag="end_routes", kw_only=True):
 
 
 class Bye(Request, tag="bye", kw_only=True):
-    """The caller is done: its recordings are finished, its tracks closed."""
+    """The caller is done: its recordings are finished, its tracks closed. The reply comes after that."""
 
     client: Name
 
@@ -271,6 +276,17 @@ class StopRecording(Request, tag="stop_recording", kw_only=True):
 
     recording: Name
     at_ns: Ns
+
+
+class CloseRoutes(Request, tag="close_routes", kw_only=True):
+    """Who fed these routes is gone, or never came: they end with what arrives until nothing does. Ends of stream
+    that have come count, this does not; ``until_ns`` and ``paused_ns`` are for the others, as in ``End``.
+    ``reason``: why these are incomplete; ``""``: they are not."""
+
+    routes: tuple[Name, ...]
+    until_ns: Ns
+    paused_ns: Count = 0
+    reason: str = ""
 
 
 class CutRecording(Request, tag="cut_recording", kw_only=True):
@@ -426,12 +442,29 @@ CALLER_REQUESTS = Codec(
     Hello | OpenSource | ControlRoute | CloseTrack | Start | Control | AskStatistics | Bye | Shutdown
 )
 REPLIES = Codec(Reply)
-WORKER_REQUESTS = Codec(OpenRecording | StopRecording | CutRecording | RecoverFile | AskStatistics | Shutdown)
+WORKER_REQUESTS = Codec(
+    OpenRecording | StopRecording | CloseRoutes | CutRecording | RecoverFile | AskStatistics | Shutdown
+)
 CAPTURE_COMMANDS = Codec(EndRoutes)
 CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoutes | ControlRoute | Shutdown)
 ROLE_REPORTS = Codec(Reply | Ready | TrackEnded | DataReady | RecordingFinished)
 EVENTS = Codec(RecorderEvent | Stopping | SourceEvent | Subscribed)
 REPORTS = Codec(RecordingFinished)
+
+
+class _Numbered(Struct):
+    id: Count = 0
+
+
+_NUMBERED: msgspec.msgpack.Decoder[_Numbered] = msgspec.msgpack.Decoder(_Numbered)
+
+
+def request_id(header: Any) -> int:
+    """The ``id`` of a request that cannot be read otherwise, so that who waits gets an answer; 0 where it has none."""
+    try:
+        return _NUMBERED.decode(header).id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
 
 
 def check_payload(header: VideoFrame | AudioFrame, payload_bytes: int) -> None:

@@ -16,11 +16,13 @@ import zmq
 
 from ..errors import QuotaExceededError
 from ..limits import (
+    CONTROL_BYTES_MAX,
     CONTROL_HIGH_WATER_MARK,
     CONTROL_LINGER_MS,
     DATA_HIGH_WATER_MARK,
     DATA_LINGER_MS,
     DELIVER_LIMIT_MS,
+    FRAME_BYTES_MAX,
     RECONNECT_MS,
 )
 
@@ -71,7 +73,7 @@ def deliver(limit_ms: int = DELIVER_LIMIT_MS) -> None:
         waiter.join(limit_ms / 1000)
 
 
-def _make(kind: int, high_water_mark: int, linger_ms: int) -> zmq.Socket[bytes]:
+def _make(kind: int, high_water_mark: int, linger_ms: int, message_bytes_max: int = -1) -> zmq.Socket[bytes]:
     try:
         socket = context().socket(kind)
     except zmq.ZMQError as error:
@@ -80,6 +82,7 @@ def _make(kind: int, high_water_mark: int, linger_ms: int) -> zmq.Socket[bytes]:
                 "this process has too many files open for one more socket: raise its limit (ulimit -n)"
             ) from error
         raise
+    socket.setsockopt(zmq.MAXMSGSIZE, message_bytes_max)
     socket.setsockopt(zmq.LINGER, linger_ms)
     socket.setsockopt(zmq.SNDHWM, high_water_mark)
     socket.setsockopt(zmq.RCVHWM, high_water_mark)
@@ -90,7 +93,7 @@ def _make(kind: int, high_water_mark: int, linger_ms: int) -> zmq.Socket[bytes]:
 
 def control_server(endpoint: str) -> zmq.Socket[bytes]:
     """ROUTER, bound: requests come in with their sender's identity, replies go out by it."""
-    socket = _make(zmq.ROUTER, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS)
+    socket = _make(zmq.ROUTER, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS, CONTROL_BYTES_MAX)
     socket.bind(endpoint)
     return socket
 
@@ -104,7 +107,7 @@ def control_client(endpoint: str) -> zmq.Socket[bytes]:
 
 def event_server(endpoint: str) -> zmq.Socket[bytes]:
     """XPUB, bound; it also receives each subscription, so that it can be answered."""
-    socket = _make(zmq.XPUB, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS)
+    socket = _make(zmq.XPUB, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS, CONTROL_BYTES_MAX)
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)
     socket.bind(endpoint)
     return socket
@@ -118,9 +121,14 @@ def event_client(endpoint: str, topic: bytes) -> zmq.Socket[bytes]:
     return socket
 
 
+def disconnection(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+    """Becomes readable when the connection of a socket with one peer breaks: when that ends, or its machine."""
+    return socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+
+
 def command_server(endpoint: str) -> zmq.Socket[bytes]:
     """PULL, bound: commands that need no answer and of which another, longer way makes sure."""
-    socket = _make(zmq.PULL, CONTROL_HIGH_WATER_MARK, 0)
+    socket = _make(zmq.PULL, CONTROL_HIGH_WATER_MARK, 0, CONTROL_BYTES_MAX)
     socket.bind(endpoint)
     return socket
 
@@ -163,7 +171,7 @@ def report_client(topic: bytes) -> zmq.Socket[bytes]:
 
 def data_server(endpoint: str) -> tuple[zmq.Socket[bytes], str]:
     """ROUTER, bound, for frames; also returns the endpoint really bound (for ``tcp://…:*``)."""
-    socket = _make(zmq.ROUTER, DATA_HIGH_WATER_MARK, 0)
+    socket = _make(zmq.ROUTER, DATA_HIGH_WATER_MARK, 0, FRAME_BYTES_MAX)
     socket.bind(endpoint)
     return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT)
 

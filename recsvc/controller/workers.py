@@ -1,0 +1,148 @@
+"""The encoder workers: how many, which one gets a recording, and when one that ended is replaced."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import ServiceError
+from ..limits import WORKER_PAUSE_MAX_NS, WORKER_PAUSE_NS, WORKER_STEADY_NS
+from .supervisor import Child, Supervisor
+
+log = logging.getLogger("recsvc.controller")
+
+
+class Workers:
+    """One worker per core; not thread-safe: the controller's loop calls it.
+
+    The first one starts at once, since somebody may be waiting for it. The others start together when it is ready,
+    or when there is a second recording to place. ``load``: how many recordings a worker has, ready or not.
+    """
+
+    def __init__(self, supervisor: Supervisor, directory: Path, count: int, load: Callable[[Child], int]) -> None:
+        self._supervisor = supervisor
+        self._directory = directory
+        self._count = count
+        self._load = load
+        self._children: list[Child] = []
+        self._failures = 0  # of workers that ended soon, one after the other
+        self._reason = ""
+        self._retry_ns: int | None = None
+        self._ending = False
+        self._start(1)
+
+    def choose(self) -> Child:
+        """The worker with the fewest recordings, ready or not. ``ServiceError`` where none can start."""
+        for child in [one for one in self._children if not self._supervisor.knows(one)]:
+            self.ended(child)  # who asks hears of it first
+        living = self._living()
+        if self._retry_ns is None and (not living or all(self._load(child) for child in living)):
+            self._start(1 if self._failures else self._count)
+            living = self._living()
+        if not living:
+            raise ServiceError(f"no encoder worker can be started: {self._reason or 'they end at once'}")
+        return min(living, key=lambda child: (self._load(child), not child.ready))
+
+    def ready(self) -> None:
+        """One of them is."""
+        self._start(self._count)
+
+    def ended(self, child: Child) -> None:
+        """It is replaced at once, but not over and over. Idempotent."""
+        if child not in self._children:
+            return
+        self._children.remove(child)
+        if self._ending:
+            return
+        now = time.monotonic_ns()
+        steady = child.ready_ns is not None and now - child.ready_ns >= WORKER_STEADY_NS
+        self._failures = 0 if steady else self._failures + 1
+        self._reason = child.reason or self._reason
+        self._retry_ns = now + pause_ns(self._failures)
+        self.start_due()
+
+    def end(self) -> None:
+        """None is started any more, but for what must be recovered."""
+        self._ending, self._retry_ns = True, None
+
+    @property
+    def next_ns(self) -> int | None:
+        """When ``start_due`` has something to do."""
+        return self._retry_ns
+
+    def start_due(self) -> None:
+        """One that could not start is tried alone; the others follow when it is ready."""
+        if self._retry_ns is not None and time.monotonic_ns() >= self._retry_ns:
+            self._retry_ns = None
+            self._start(max(1, len(self._children) + 1))
+
+    def _living(self) -> list[Child]:
+        return [child for child in self._children if not child.ending]
+
+    def _start(self, count: int) -> None:
+        while len(self._children) < min(count, self._count) and not (self._ending and self._children):
+            endpoint = f"ipc://{self._directory}/encode-{uuid.uuid4().hex[:8]}"
+            try:
+                child = self._supervisor.start("encode", "--data", endpoint, "--reports", f"{endpoint}-reports")
+            except OSError as error:
+                log.warning("no encoder worker can be started: %s", error)
+                self._failures += 1
+                self._reason = str(error)
+                self._retry_ns = time.monotonic_ns() + pause_ns(self._failures)
+                return
+            self._children.append(child)
+
+
+def pause_ns(failures: int) -> int:
+    """How long to wait after so many failures in a row. Pure."""
+    return 0 if failures < 2 else int(min(WORKER_PAUSE_NS * 2 ** min(failures - 2, 30), WORKER_PAUSE_MAX_NS))
+
+
+def usable_cores() -> int:
+    """How many cores' time this process may use: those it may run on, but no more than its control groups allow."""
+    return cores(len(os.sched_getaffinity(0)), _quotas())
+
+
+def cores(affinity: int, quotas: list[str]) -> int:
+    """``quotas``: "MAX PERIOD" in µs, as in ``cpu.max``; ``max`` is no bound. A part of a core counts as one. Pure."""
+    found = affinity
+    for quota in quotas:
+        with suppress(ValueError):
+            most, period = (int(number) for number in quota.split())
+            if most > 0 and period > 0:
+                found = min(found, -(-most // period))
+    return max(1, found)
+
+
+def _quotas(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[str]:
+    found = []
+    for directory in _groups(root, own):
+        with suppress(OSError):
+            found.append((directory / "cpu.max").read_text())
+        with suppress(OSError):
+            found.append(
+                f"{(directory / 'cpu.cfs_quota_us').read_text()} {(directory / 'cpu.cfs_period_us').read_text()}"
+            )
+    return found
+
+
+def _groups(root: Path, own: Path) -> Iterator[Path]:
+    """The control groups for time that this process is in, from the innermost on; of both versions."""
+    lines = []
+    with suppress(OSError):
+        lines = own.read_text().splitlines()
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / controllers if controllers else root
+        group = top / path.strip("/")
+        yield group
+        while group != top and top in group.parents:
+            group = group.parent
+            yield group

@@ -1,0 +1,219 @@
+"""Places in the file system: directories for sockets, endpoints of services, the spool.
+
+A runtime directory holds the sockets of one controller and its roles. Each of these holds its lock file (shared)
+until its end, whatever that is, and the last to leave removes the sockets and the directory. So nobody removes what
+another still uses; and what was killed all at once is swept at somebody else's start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from .errors import NotFoundError, ServiceError
+
+PREFIX = "recsvc-"
+_LOCK = "lock"
+_LOOK_S = 0.02
+
+_SOCKET_PATH_MAX = 107  # bytes, by the kernel
+_BASE_LENGTH_MAX = 60  # a directory's own name and the longest of a socket in it add up to 40
+
+
+class Runtime:
+    """A stay in a runtime directory, from ``make`` or ``join`` to ``leave``."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock: int | None = lock
+
+    def leave(self, *, patience_s: float = 0.0) -> None:
+        """Removes the directory if nobody else lives there; waits so long for those who are just being killed.
+        Idempotent."""
+        lock, self._lock = self._lock, None
+        if lock is None:
+            return
+        deadline_s = time.monotonic() + patience_s
+        while not _clear_if_dead(self.path, lock) and time.monotonic() < deadline_s:
+            time.sleep(_LOOK_S)
+        os.close(lock)
+
+
+def make(base: Path | None = None) -> Runtime:
+    """A new runtime directory, below ``base``. ``OSError`` where that cannot be."""
+    base = default_base() if base is None else base.absolute()
+    if len(os.fsencode(base)) > _BASE_LENGTH_MAX:
+        raise OSError(f"the directory {base} is too long for sockets: at most {_BASE_LENGTH_MAX} bytes, use a link")
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+        lock = _hold(path, os.O_CREAT)
+        if lock is not None:
+            return Runtime(path, lock)
+
+
+def join(path: Path) -> Runtime | None:
+    """A stay in an existing runtime directory; ``None`` where there is none of ours."""
+    lock = _hold(path, 0)
+    return None if lock is None else Runtime(path, lock)
+
+
+def join_at(endpoint: str) -> Runtime | None:
+    """The same, by an ``ipc://`` endpoint in it."""
+    return join(Path(endpoint.removeprefix("ipc://")).parent)
+
+
+def _hold(path: Path, flags: int) -> int | None:
+    """The locked lock file; ``None`` where it is not there, or was swept meanwhile."""
+    try:
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with suppress(OSError):  # a file system without locks: then nobody can tell, and nothing is swept
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    if _is_at(lock, path / _LOCK):
+        return lock
+    os.close(lock)
+    return None
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+    return False
+
+
+def _clear_if_dead(path: Path, lock: int) -> bool:
+    """Whether nobody lives there; ``lock`` is not held any more if somebody does."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    if not _is_at(lock, path / _LOCK):
+        return True
+    with suppress(OSError):
+        for entry in list(os.scandir(path)):
+            if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+                os.unlink(entry)
+        os.unlink(path / _LOCK)
+        os.rmdir(path)
+    return True
+
+
+def remove_if_dead(path: Path) -> None:
+    """Removes a runtime directory in which nobody lives any more."""
+    with suppress(OSError):
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _clear_if_dead(path, lock)
+        finally:
+            os.close(lock)
+
+
+def sweep(base: Path) -> None:
+    """Removes this user's runtime directories below ``base`` in which nobody lives any more."""
+    with suppress(OSError):
+        for entry in list(os.scandir(base)):
+            if not entry.name.startswith(PREFIX) or not entry.is_dir(follow_symlinks=False):
+                continue
+            with suppress(OSError):
+                if entry.stat(follow_symlinks=False).st_uid == os.geteuid():
+                    remove_if_dead(Path(entry.path))
+
+
+def default_base() -> Path:
+    """``XDG_RUNTIME_DIR``, else the directory for temporary files; ``/tmp`` where their names are too long."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    if not os.path.isabs(base) or not os.access(base, os.W_OK) or len(os.fsencode(base)) > _BASE_LENGTH_MAX:
+        base = "/tmp"
+    return Path(base)
+
+
+# --- endpoints ------------------------------------------------------------------------------------
+
+
+def checked_endpoint(endpoint: str) -> str:
+    """An endpoint of a service, its path absolute. ``ValueError`` with what was expected."""
+    path = endpoint.removeprefix("ipc://")
+    if path == endpoint or not path.strip("*/") or "\0" in path:
+        raise ValueError(
+            f"a service is named by an endpoint such as 'ipc:///run/user/1000/recsvc.sock', not {endpoint!r}; other "
+            "transports and machines are not served"
+        )
+    if path.startswith("@"):
+        return endpoint
+    absolute = os.path.abspath(path)
+    if len(os.fsencode(absolute)) <= _SOCKET_PATH_MAX:
+        return f"ipc://{absolute}"
+    if len(os.fsencode(path)) > _SOCKET_PATH_MAX:
+        raise ValueError(f"the path of {endpoint!r} is too long: a socket's has at most {_SOCKET_PATH_MAX} bytes")
+    return endpoint
+
+
+class Claim:
+    """The right to serve at an endpoint: nobody else does, and no file is replaced that is no socket. It is kept in a
+    file beside the socket, so that a service that ends late never removes the socket of the next one."""
+
+    def __init__(self, endpoint: str) -> None:
+        """``ServiceError`` when somebody else serves there, ``OSError`` where nobody can."""
+        path = self._socket = Path(endpoint.removeprefix("ipc://"))
+        self._path = Path(f"{path}.lock")
+        while True:
+            self._lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(self._lock)
+                raise ServiceError(f"a recsvc controller serves at {endpoint} already, or is still ending") from None
+            if _is_at(self._lock, self._path):
+                break
+            os.close(self._lock)
+        if path.exists() and not path.is_socket():
+            self._release_lock()
+            raise ServiceError(f"{path} is there and no socket; name another endpoint")
+
+    def release(self) -> None:
+        """Removes the socket."""
+        self._socket.unlink(missing_ok=True)
+        self._release_lock()
+
+    def _release_lock(self) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+        os.close(self._lock)
+
+
+# --- the spool ------------------------------------------------------------------------------------
+
+
+def spool_directory() -> Path:
+    """Where recordings are written: ``RECSVC_SPOOL``, else ``recsvc/spool`` below the user's state directory.
+
+    It survives a reboot, so that recordings of a crash can be recovered. ``NotFoundError`` where no place is known.
+    """
+    named = os.environ.get("RECSVC_SPOOL")
+    if named:
+        return Path(named).absolute()
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    if state.startswith("~") or (not os.environ.get("XDG_STATE_HOME") and os.environ.get("HOME") == ""):
+        raise NotFoundError(
+            "there is no home directory (HOME) and so no spool ~/.local/state/recsvc/spool: set RECSVC_SPOOL to a "
+            "directory for recordings"
+        )
+    return Path(state).absolute() / "recsvc" / "spool"
+
+
+def prepare_spool(path: Path) -> None:
+    """Makes the directory where it is not there. ``ServiceError`` where nothing can be written to it."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()  # has no name
+    except OSError as error:
+        reason = "it is no directory" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
+        raise ServiceError(
+            f"recordings cannot be written to the spool {path}: {reason}; name another directory in RECSVC_SPOOL"
+        ) from None

@@ -1,0 +1,244 @@
+"""Callers and a named service, each of which may be gone at any time: the other notices, and does what is promised."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import ebml
+import pytest
+from fixtures_media import wait_until
+from media import DEADLINE_S, SMALL_TEST, counter_picture, decode
+from services import begin, children, service
+from traces import DIRECTORY
+
+import recsvc
+from recsvc import client, role
+from recsvc.controller import server
+from recsvc.controller.recordings import Recordings
+from recsvc.errors import ServiceError, UnknownError
+from recsvc.wire import messages, sockets
+
+NOTICED_S = 5.0
+PICTURES = 40
+
+
+@pytest.fixture(autouse=True)
+def own(own_controller: None) -> Iterator[None]:
+    yield
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory whose name is short enough for sockets."""
+    made = Path(tempfile.mkdtemp(dir=DIRECTORY))
+    yield made
+    shutil.rmtree(made)
+
+
+def listen(recorder: recsvc.MediaRecorder) -> list[recsvc.Event]:
+    events: list[recsvc.Event] = []
+    for type in ("start", "error", "dataavailable", "stop"):
+        recorder.add_event_listener(type, events.append)
+    return events
+
+
+CALLER = f"""
+import os, sys, time, recsvc
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from media import counter_picture
+stream = recsvc.get_user_media(audio="{SMALL_TEST}", service=sys.argv[1])
+source = recsvc.VideoSource(160, 120, when_full="wait")
+stream.add_track(source.track)
+recorder = recsvc.MediaRecorder(stream, overload="finish-late")
+recorder.start()
+begin_ns = time.monotonic_ns()
+for number in range({PICTURES}):
+    assert source.write(counter_picture(number), begin_ns + number * 33_333_333)
+while max(track.frames_encoded for track in recorder.statistics().tracks if track.kind == "video") < {PICTURES}:
+    time.sleep(0.01)
+if "fork" in sys.argv and os.fork() == 0:
+    time.sleep(1000)
+print("recording", flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("how", ["killed", "killed with a child that lives on"])
+def test_a_caller_that_is_gone(how: str, place: Path, spool: Path) -> None:
+    """Its recording is finished with all it sent, its source is closed; another caller's recording goes on."""
+    name = f"ipc://{place}/c.sock"
+    with service(place / "c.sock") as controller:
+        with recsvc.get_user_media(video=SMALL_TEST, service=name) as stream:
+            mine = recsvc.MediaRecorder(stream)
+            events = listen(mine)
+            mine.start()
+            [own_file] = spool.iterdir()
+            command = [sys.executable, "-c", CALLER, name, *(["fork"] if "child" in how else [])]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as caller:
+                assert caller.stdout is not None and caller.stdout.readline() == b"recording\n"
+                [path] = set(spool.iterdir()) - {own_file}
+                assert len(children("capture", controller.pid)) == 2
+                caller.kill()
+                caller.wait()
+                try:
+                    wait_until(lambda: len(children("capture", controller.pid)) == 1, "its source to close", NOTICED_S)
+                    wait_until(lambda: ebml.read(path.read_bytes()).segment_size_known, "its file", NOTICED_S)
+                finally:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(caller.pid, signal.SIGKILL)
+            assert mine.state == "recording"
+            mine.stop()
+            mine.wait("stop", DEADLINE_S)
+            assert [event.type for event in events] == ["start", "dataavailable", "stop"]
+        decoded = decode(recsvc.recover(path))
+        assert decoded.counters == list(range(PICTURES))
+        client.close_all()
+    path.unlink()
+
+
+@pytest.mark.parametrize("pushed", [False, True])
+def test_a_named_service_that_is_killed(pushed: bool, place: Path) -> None:
+    name = f"ipc://{place}/c.sock"
+    controller = begin(place / "c.sock")
+    source = recsvc.VideoSource(160, 120, when_full="wait")
+    stream = recsvc.MediaStream([source.track]) if pushed else recsvc.get_user_media(video=SMALL_TEST, service=name)
+    recorder = recsvc.MediaRecorder(stream, service=name)
+    events = listen(recorder)
+    recorder.start()
+    begin_ns = time.monotonic_ns()
+    for number in range(PICTURES if pushed else 0):
+        assert source.write(counter_picture(number), begin_ns + number * 33_333_333)
+    if not pushed:
+        time.sleep(0.5)
+    controller.kill()
+    controller.wait()
+    recorder.wait("error", NOTICED_S)
+    assert recorder.state == "inactive"
+    recorder.wait("stop", DEADLINE_S)
+    assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+    assert isinstance(events[1].error, ServiceError) and name in str(events[1].error)
+    if pushed:
+        assert decode(recorder.recording).counters == list(range(PICTURES))
+    else:
+        assert stream.get_tracks()[0].ready_state == "ended" and decode(recorder.recording).pictures
+    wait_until(lambda: not children("encode", controller.pid), "the orphaned roles' end", DEADLINE_S)
+    with service(place / "c.sock"):
+        if not pushed:
+            recorder = recsvc.MediaRecorder(recsvc.get_user_media(video=SMALL_TEST, service=name), service=name)
+        events = listen(recorder)
+        events.clear()
+        recorder.start()
+        if pushed:
+            assert all(source.write(counter_picture(number)) for number in range(5))
+        recorder.close()
+        assert [event.type for event in events] == ["start", "dataavailable", "stop"]
+        recorder.stream.close()
+        client.close_all()
+
+
+def test_a_service_that_stands_still_is_not_gone(place: Path) -> None:
+    name = f"ipc://{place}/c.sock"
+    with service(place / "c.sock") as controller, recsvc.get_user_media(video=SMALL_TEST, service=name) as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        events = listen(recorder)
+        recorder.start()
+        controller.send_signal(signal.SIGSTOP)
+        time.sleep(0.7)
+        controller.send_signal(signal.SIGCONT)
+        recorder.close()
+        assert [event.type for event in events] == ["start", "dataavailable", "stop"]
+        stream.close()
+        client.close_all()
+
+
+@pytest.mark.parametrize("who", ["caller", "service"])
+def test_the_end_of_one_in_another_pid_namespace(who: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its process id means nothing, the end of its connection is noticed."""
+    monkeypatch.setattr(role, "pid_namespace", lambda: "pid:[elsewhere]")
+    name = f"ipc://{place}/c.sock"
+    controller = begin(place / "c.sock")
+    try:
+        stream = recsvc.get_user_media(video=SMALL_TEST, service=name)
+        recorder = recsvc.MediaRecorder(stream)
+        events = listen(recorder)
+        recorder.start()
+        connection = client.connect(name)
+        assert not isinstance(connection._watch, int)
+        if who == "caller":
+            connection._closing = True  # as if it were gone
+            os.write(connection._wake_write, b"x")
+            wait_until(lambda: not children("capture", controller.pid), "the source to close", NOTICED_S)
+            recorder.service_lost(ServiceError("gone"))
+            connection._closing = False
+            connection._lost = ServiceError("gone")
+        else:
+            controller.kill()
+            recorder.wait("error", NOTICED_S)
+        recorder.wait("stop", DEADLINE_S)
+        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        stream.close()
+        client.close_all()
+    finally:
+        controller.terminate()
+        controller.wait()
+
+
+def test_a_caller_that_ends_in_order_waits_for_its_recordings(place: Path) -> None:
+    """With a named service as with a private one: what listeners were promised comes before the program ends."""
+    program = f"""if True:
+        import recsvc
+        stream = recsvc.get_user_media(video="{SMALL_TEST}", service="ipc://{place}/c.sock")
+        recorder = recsvc.MediaRecorder(stream)
+        for type in ("start", "error", "dataavailable", "stop"):
+            recorder.add_event_listener(type, lambda event: print(event.type, flush=True))
+        recorder.start()
+        recorder.wait("start")
+    """
+    with service(place / "c.sock"):
+        begin_s = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=DEADLINE_S)
+        assert done.stdout.split() == [b"start", b"dataavailable", b"stop"]
+        assert time.monotonic() - begin_s < 10
+
+
+def test_an_error_inside_the_controller_is_logged_and_ends_its_recording(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError("a mistake of ours")
+
+    monkeypatch.setattr(Recordings, "_obey", broken)
+    (place / "spool").mkdir()
+    lifeline: Any = SimpleNamespace(descriptors=[], parent_gone=False, ended_by=lambda descriptor: False)
+    endpoint = f"ipc://{place}/control"
+    controller = server.Controller(endpoint, place, place / "spool", lifeline)
+    running = threading.Thread(target=controller.run)
+    running.start()
+    try:
+        with recsvc.get_user_media(video=SMALL_TEST, service=endpoint) as stream:
+            recorder = recsvc.MediaRecorder(stream, service=endpoint)
+            events = listen(recorder)
+            recorder.start()
+            recorder.pause()
+            recorder.wait("stop", DEADLINE_S)
+        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        assert isinstance(events[1].error, UnknownError) and "a mistake of ours" in str(events[1].error)
+        assert any(record.exc_info and "mistake" in str(record.exc_info[1]) for record in caplog.records)
+    finally:
+        client.close_all()
+        asking = sockets.control_client(endpoint)
+        asking.send(messages.encode(messages.Shutdown()))
+        running.join(DEADLINE_S)
+        asking.close()

@@ -91,6 +91,10 @@ class Stamper:
         # The fixed part of the delay: lateness is measured against the first block.
         self._delay_ns = 0
 
+    def skip(self, count: int) -> None:
+        """So many samples are missing before the next block."""
+        self._count += count
+
     def stamp(self, count: int, called_ns: int, delay_ns: int, overflow: bool, *, settling: bool = False) -> int:
         """The capture time of a block of ``count`` samples.
 

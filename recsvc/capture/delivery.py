@@ -9,6 +9,7 @@ input's beginning); they know nothing of FFmpeg.
 - ``live.Live``: media that comes when it comes.
 """
 
+import logging
 import threading
 import time
 from collections import deque
@@ -17,6 +18,8 @@ from typing import NamedTuple, Protocol
 
 from recsvc.capture.source import AudioFormat, Sink, TrackInfo, VideoFormat
 from recsvc.media import BT601
+
+log = logging.getLogger("recsvc")
 
 SECOND_NS = 1_000_000_000
 
@@ -111,6 +114,7 @@ class Playout(Base):
         self._end_ns: dict[str, int] = {}  # when each kind that has not ended yet is over
         self._error: Exception | None = None
         self._complete = False
+        self._failure: Exception | None = None  # of a sink: nothing is delivered any more
         self._thread: threading.Thread | None = None
 
     def begin(self, sinks: Mapping[str, Sink]) -> None:
@@ -143,10 +147,10 @@ class Playout(Base):
         now_ns = self.clock.now_ns()
         deadline_ns, until_ns = now_ns + PLAYOUT_FLUSH_NS, min(until_ns, now_ns)
         with self.changed:
-            while not (self._complete or self.closing.is_set() or self._read_until_ns > until_ns):
+            while not (self._complete or self._failure or self.closing.is_set() or self._read_until_ns > until_ns):
                 if not self.clock.wait(self.changed, deadline_ns):
                     break
-            if not self.closing.is_set():
+            if not (self._failure or self.closing.is_set()):
                 self._deliver(until_ns, partial=True)
 
     def close(self) -> None:
@@ -156,6 +160,8 @@ class Playout(Base):
 
     def _await_room(self, captured_ns: int) -> None:
         while not self.closing.is_set():
+            if self._failure is not None:
+                raise self._failure  # the reader need not go on
             if captured_ns - AHEAD_NS <= self.clock.now_ns():
                 return
             self.clock.wait(self.changed, captured_ns - AHEAD_NS)
@@ -166,6 +172,17 @@ class Playout(Base):
         self.changed.notify_all()
 
     def _run(self) -> None:
+        try:
+            self._play()
+        except Exception as error:
+            log.exception("the playout stopped, a sink failed")
+            with self.changed:
+                self._failure = error
+                self.changed.notify_all()
+                for kind in list(self._end_ns):
+                    self.give_end(kind, error)
+
+    def _play(self) -> None:
         with self.changed:
             while not self.closing.is_set():
                 self._deliver(self.clock.now_ns(), partial=False)

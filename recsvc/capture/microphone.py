@@ -78,6 +78,7 @@ class _Block(NamedTuple):
     delay_ns: int  # between the first sample's capture and the callback, by PortAudio; 0: not known
     called_ns: int
     overflow: bool
+    lost: int  # samples before it that found the queue full
 
 
 class MicrophoneSource:
@@ -90,7 +91,7 @@ class MicrophoneSource:
         self.tracks = [TrackInfo("audio", device["name"], form)]
         self._format = form
         self._queue: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
-        self._dropped = 0  # blocks that found the queue full; written by the callback alone
+        self._lost = 0  # samples that found the queue full since the last block in it; the callback's
         self._finished = False
         self._changed = threading.Condition()
         self._closing = threading.Event()
@@ -170,12 +171,13 @@ class MicrophoneSource:
     def _callback(self, samples: Any, frames: int, when: Any, status: Any) -> None:
         """In PortAudio's thread: copies and returns."""
         if self._queue.qsize() >= QUEUE_BLOCKS_MAX:
-            self._dropped += 1
+            self._lost += frames
             return
         delay_ns = 0
         if when.inputBufferAdcTime > 0:
             delay_ns = int((when.currentTime - when.inputBufferAdcTime) * SECOND_NS)
-        self._queue.put(_Block(bytes(samples), delay_ns, time.monotonic_ns(), bool(status.input_overflow)))
+        lost, self._lost = self._lost, 0
+        self._queue.put(_Block(bytes(samples), delay_ns, time.monotonic_ns(), bool(status.input_overflow), lost))
 
     def _on_finished(self) -> None:
         self._finished = True
@@ -192,6 +194,8 @@ class MicrophoneSource:
             self._over, self._error = True, error
             self._changed.notify_all()
             if self._sink is not None and not self._closing.is_set():
+                if self._lost:
+                    self._sink.count("capture_queue_full", self._lost)
                 self._sink.ended(error)
         try:
             self._stream.abort()
@@ -201,7 +205,6 @@ class MicrophoneSource:
 
     def _take_blocks(self) -> Exception | None:
         """Hands blocks on until closed; returns the reason when the device stopped by itself."""
-        dropped = 0
         alive_s = time.monotonic()
         while not self._closing.is_set():
             try:
@@ -210,20 +213,21 @@ class MicrophoneSource:
                 block = None
             if block is not None:
                 alive_s = time.monotonic()
-                lost, dropped = self._dropped - dropped, self._dropped
-                self._give(block, lost)
+                self._give(block)
             elif self._finished:
                 return NotReadableError(f"{self._what}: the device stopped; was it unplugged?")
             elif self._alive and time.monotonic() - alive_s > STALL_LIMIT_S:
                 return NotReadableError(f"{self._what}: no sound for {STALL_LIMIT_S:g} s; was it unplugged?")
         return None
 
-    def _give(self, block: _Block, lost: int) -> None:
+    def _give(self, block: _Block) -> None:
         count = len(block.samples) // self._format.frame_bytes
-        missing = block.overflow or lost > 0
         with self._changed:
             started = self._start_ns is not None
-            captured_ns = self._stamper.stamp(count, block.called_ns, block.delay_ns, missing, settling=not started)
+            self._stamper.skip(block.lost)
+            captured_ns = self._stamper.stamp(
+                count, block.called_ns, block.delay_ns, block.overflow, settling=not started
+            )
             end_ns = captured_ns + count * SECOND_NS // self._format.sample_rate
             self._alive = True
             self._changed.notify_all()
@@ -232,8 +236,8 @@ class MicrophoneSource:
             if self._sink is not None:
                 if block.overflow:
                     self._sink.count("device_overflow")
-                if lost:
-                    self._sink.count("capture_queue_full", lost)
+                if block.lost:
+                    self._sink.count("capture_queue_full", block.lost)
                 self._sink.audio(captured_ns, block.samples)
             self._given_until_ns = end_ns
 

@@ -1,0 +1,146 @@
+"""What goes wrong inside a source is known outside: lost sound is counted to the sample, a fault ends the track."""
+
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+from fixtures_media import KeepingSink, wait_until
+from media import DEADLINE_S
+
+from recsvc.capture import microphone
+from recsvc.capture.delivery import Playout
+from recsvc.capture.microphone import MicrophoneSource
+from recsvc.capture.source import AudioFormat, TrackInfo, VideoFormat
+from recsvc.errors import NotReadableError
+from recsvc.media import BT601
+
+S = 1_000_000_000
+RATE, BLOCK = 48_000, 480
+
+
+class Device:
+    """A device as sounddevice has it, whose blocks the test brings."""
+
+    PortAudioError = RuntimeError
+
+    def __init__(self, *, starts: bool = True, speaks: bool = True) -> None:
+        self.latency, self.closed, self.samples = 0.01, 0, 0
+        self._starts, self._speaks = starts, speaks
+
+    def RawInputStream(self, **settings):  # noqa: N802, as sounddevice spells it
+        self._callback = settings["callback"]
+        return self
+
+    def start(self):
+        if not self._starts:
+            raise self.PortAudioError("in use")
+        if self._speaks:
+            self.bring()
+
+    def abort(self):
+        pass
+
+    def close(self):
+        self.closed += 1
+
+    def bring(self, blocks: int = 1, overflow: bool = False) -> None:
+        for _ in range(blocks):
+            when = SimpleNamespace(inputBufferAdcTime=0.0, currentTime=0.0)
+            self._callback(bytes(2 * BLOCK), BLOCK, when, SimpleNamespace(input_overflow=overflow))
+            self.samples += BLOCK
+
+
+def opened(device: Device) -> MicrophoneSource:
+    return MicrophoneSource(device, {"name": "fake", "index": 0}, AudioFormat(RATE, 1, "s16"))
+
+
+class SlowSink(KeepingSink):
+    """Holds up its source until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        self.go.set()
+
+    def audio(self, captured_ns, samples):
+        self.go.wait(DEADLINE_S)
+        super().audio(captured_ns, samples)
+
+
+def test_sound_lost_in_a_full_queue_is_counted_and_its_gap_is_where_it_was(monkeypatch):
+    monkeypatch.setattr(microphone, "QUEUE_BLOCKS_MAX", 4)
+    device, sink = Device(), SlowSink()
+    source = opened(device)
+    source.start({"audio": sink})
+    device.bring()
+    wait_until(lambda: sink.sounds, "the first block", DEADLINE_S)
+    sink.go.clear()
+    device.bring(1)
+    wait_until(lambda: source._queue.qsize() == 0, "a thread that is held up", DEADLINE_S)
+    device.bring(4)  # fill the queue
+    device.bring(7)  # and are lost
+    sink.go.set()
+    wait_until(lambda: len(sink.sounds) == 6, "what was in the queue", DEADLINE_S)
+    device.bring(2)
+    wait_until(lambda: len(sink.sounds) == 8, "what came after it", DEADLINE_S)
+    source.close()
+    begin_ns = sink.sounds[0].captured_ns
+    places = [round((block.captured_ns - begin_ns) * RATE / S / BLOCK, 2) for block in sink.sounds]
+    assert places == [0, 1, 2, 3, 4, 5, 13, 14]
+    assert sink.counts == {"capture_queue_full": 7 * BLOCK}
+
+
+def test_sound_lost_at_the_end_is_counted_too(monkeypatch):
+    monkeypatch.setattr(microphone, "QUEUE_BLOCKS_MAX", 2)
+    device, sink = Device(), SlowSink()
+    source = opened(device)
+    source.start({"audio": sink})
+    device.bring()
+    wait_until(lambda: sink.sounds, "the first block", DEADLINE_S)
+    sink.go.clear()
+    device.bring(1)
+    wait_until(lambda: source._queue.qsize() == 0, "a thread that is held up", DEADLINE_S)
+    device.bring(5)
+    source._on_finished()  # unplugged
+    sink.go.set()
+    wait_until(lambda: sink.ends, "the end", DEADLINE_S)
+    source.close()
+    assert len(sink.sounds) == 4 and sink.counts == {"capture_queue_full": 3 * BLOCK}
+
+
+@pytest.mark.parametrize("device", [Device(starts=False), Device(speaks=False)], ids=["in use", "silent"])
+def test_a_microphone_that_cannot_be_opened_leaves_nothing(monkeypatch, device):
+    monkeypatch.setattr(microphone, "OPEN_LIMIT_S", 0.1)
+    before = threading.active_count()
+    with pytest.raises(NotReadableError):
+        opened(device)
+    wait_until(lambda: threading.active_count() == before, "the end of its thread", DEADLINE_S)
+    assert device.closed == 1
+
+
+class BrokenSink(KeepingSink):
+    def video(self, *picture):
+        raise OSError(28, "no space left")
+
+
+def test_a_fault_at_a_sink_ends_the_tracks_with_it(caplog):
+    """Nobody else would notice that nothing arrives any more."""
+    tracks = [
+        TrackInfo("audio", "", AudioFormat(8_000, 1, "s16")),
+        TrackInfo("video", "", VideoFormat.of((4, 2), "i420", 25.0, BT601)),
+    ]
+    playout = Playout(tracks)
+    sinks = {"audio": KeepingSink(), "video": BrokenSink()}
+    playout.begin(sinks)  # type: ignore[arg-type]
+    playout.video(0, b"picture")
+    wait_until(lambda: all(sink.ends for sink in sinks.values()), "the tracks' ends", DEADLINE_S)
+    assert [type(sink.ends[0][1]) for sink in sinks.values()] == [OSError, OSError]
+    assert "no space left" in caplog.text
+    before_s = time.monotonic()
+    with pytest.raises(OSError, match="no space"):
+        playout.audio(60 * S, bytes(2))  # a reader is not held up by what nobody will take
+    playout.flush(time.monotonic_ns())
+    assert time.monotonic() - before_s < DEADLINE_S
+    playout.close()
+    assert all(len(sink.ends) == 1 for sink in sinks.values())

@@ -57,5 +57,5 @@ def _checked(timestamp_ns: Any) -> int:
     except TypeError:
         raise TypeError(f"timestamp_ns must be an integer or None, got {timestamp_ns!r}") from None
     if not -_TIME_MAX_NS <= value <= _TIME_MAX_NS:
-        raise ValueError(f"timestamp_ns {value} is out of range: it is nanoseconds of time.monotonic_ns()")
+        raise ValueError(f"timestamp_ns {value} is out of range: nanoseconds from -2**62 to 2**62 are taken")
     return value

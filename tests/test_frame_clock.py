@@ -220,6 +220,22 @@ def test_pictures_that_were_paused_with_a_clock_that_knows_nothing_of_it() -> No
     assert [at - 7000 * (n >= 10) for n, at in enumerate(feed.end())] == in_ms(20)
 
 
+@pytest.mark.parametrize("late_ms", [5, 45, 150])
+def test_frames_that_a_pause_left_out_are_no_clock_to_go_by(late_ms: int) -> None:
+    """A device's pictures that were captured after the pause, before the command came, are not in the recording."""
+    feed = Feed().give(steady(10), live=True)
+    paused_at_ns = feed.now_ns
+    feed.give([paused_at_ns + late * MS for late in (5, 45, 85, 125, 145) if late <= late_ms], live=True)
+    feed.clock.left_out(paused_at_ns)
+    count = feed.count
+    feed.now_ns += 7 * S
+    feed.give([paused_at_ns + 7 * S + 3 * MS + n * PICTURE_NS for n in range(8)], paused_ns=7 * S)
+    assert [at_ns - 7 * S - paused_at_ns for _, at_ns in feed.out[count:]] == [
+        3 * MS + n * PICTURE_NS for n in range(8)
+    ]
+    assert feed.clock.corrected == {}
+
+
 def test_sound_that_comes_in_bursts_is_no_clock_that_starts_again() -> None:
     """Stamped by its arrival: a second late, then all that had piled up."""
     feed, at_ns = Feed("audio"), UP_NS

@@ -153,6 +153,31 @@ def test_refused_messages_are_logged_once_and_then_counted_now_and_then(
     assert accounted(bench.worker._routes["a/audio"].track.statistics()) == (301, 0, 301)
 
 
+def test_pictures_that_were_captured_after_a_pause_make_none_after_it_wrong(bench: Bench) -> None:
+    """They were sent before the command came to their source; the next ones stand before them."""
+    begin_ns = time.monotonic_ns()
+    paused_at_ns, paused_ns = begin_ns + 300 * S // 1000, 7 * S
+    bench.open("a", "video")
+    payload = media.counter_picture(0, 160, 120).tobytes()
+    times = [(begin_ns + n * S // 25, 0, begin_ns) for n in range(11)]  # those from 300 ms on are left out
+    resumed_ns = paused_at_ns + paused_ns
+    times += [(resumed_ns + 3_000_000 + n * S // 25, paused_ns, resumed_ns) for n in range(8)]
+    for number, (at_ns, paused, since_ns) in enumerate(times):
+        header = messages.VideoFrame(
+            route="a/video", sequence=number, captured_ns=at_ns, paused_ns=paused, since_ns=since_ns,
+            pixel_format="i420", width=160, height=120,
+        )  # fmt: skip
+        bench.give(header, payload)
+    bench.give(messages.End(route="a/video", count=19, until_ns=resumed_ns + S, paused_ns=paused_ns, exact=True))
+    bench.work()
+    report = bench.finished("a")
+    [track] = report.statistics.tracks
+    assert track.timestamps_corrected == {} and track.frames_encoded == 16
+    decoded = media.decode(recsvc.Blob([Path(report.whole.path).read_bytes()]))
+    expected = [n * 0.04 for n in range(8)] + [0.303 + n * 0.04 for n in range(8)]
+    assert [picture.at_s for picture in decoded.pictures] == pytest.approx(expected, abs=media.TICK_S)
+
+
 # --- requests for data ----------------------------------------------------------------------------
 
 

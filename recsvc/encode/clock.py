@@ -124,6 +124,11 @@ class FrameClock(Generic[Item]):
         """All that waits: nothing more comes, or it cannot be waited for."""
         return self._settle(final=True)
 
+    def left_out(self, until_ns: int) -> None:
+        """Frames after this recorded time were captured while the recording was paused already: they are left out, and
+        the next one stands there or later."""
+        self._last_ns = min(self._last_ns, until_ns)
+
     def overdue(self, now_ns: int) -> list[tuple[Item, int]]:
         """All that waits, once nothing has come for a while."""
         if (

@@ -57,6 +57,7 @@ class Recording:
         self._pictures_until_ns: int | None = None  # recorded time; ``None``: all that have come may be handed out
         self._asked_until_ns: deque[int] = deque()  # deadlines of the requests for data that are not answered yet
         self.stages: dict[str, int] = {}
+        self._paused_ns: dict[str, int] = {}  # before the newest frame of each route that its source cuts
         self._until_ns: int | None = None
         self._origin_ns: int | None = None
         self._held: list[MuxPacket] = []  # until the origin is known
@@ -95,6 +96,9 @@ class Recording:
         ones, and their capture times are on our clock and to be believed (``clock.FrameClock``)."""
         length_ns = header.sample_count * S // header.sample_rate if isinstance(header, AudioFrame) else 0
         clock, now_ns = self.tracks[route].clock, time.monotonic_ns()
+        if header.since_ns and header.paused_ns != self._paused_ns.get(route, 0):
+            self._paused_ns[route] = header.paused_ns
+            clock.left_out(header.since_ns - header.paused_ns)
         placed = clock.take((header, payload), header.captured_ns, header.paused_ns, length_ns, now_ns)
         return self._ready(route, placed)
 

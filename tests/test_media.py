@@ -1,5 +1,9 @@
 """The bounds of media: in one place, the same as the core's, and held before anything is recorded."""
 
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
 import pytest
 from media import counter_picture, finished
 from recsvc.encode._native import lib
@@ -94,3 +98,14 @@ def test_a_constraint_that_cannot_be_met_is_named(own_controller: None) -> None:
     with pytest.raises(recsvc.errors.OverconstrainedError) as raised:
         recsvc.get_user_media(video={"source": "test:width=16383", "height": 16_000})
     assert raised.value.constraint == "height"  # found by the process that opened the source
+
+
+def test_constraints_of_any_kind_of_number_open_a_source(own_controller: None) -> None:
+    for rate in (Fraction(30_000, 1001), Decimal("29.97"), np.float64(12.5), np.float32(12.5)):
+        with recsvc.get_user_media(
+            audio={"source": "test:", "sample_rate": np.int64(16_000), "channel_count": np.uint8(1)},
+            video={"source": "test:", "width": np.int64(160), "height": Fraction(120), "frame_rate": rate},
+        ) as stream:
+            audio, video = (track.get_settings() for track in stream.get_tracks())
+        assert (audio["sample_rate"], audio["channel_count"]) == (16_000, 1)
+        assert (video["width"], video["height"], video["frame_rate"]) == (160, 120, float(rate))

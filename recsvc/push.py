@@ -7,6 +7,7 @@ from typing import Any
 
 from . import calls, errors, media
 from .calls import OfProcess, public
+from .limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, S
 from .stamps import Stamps
 from .stream import MediaStreamTrack, _PushedOrigin
 from .wire import messages
@@ -118,6 +119,8 @@ class AudioSource(_PushSource):
         super().__init__("audio", settings, when_full, clock)
         self._sender.audio_format = (sample_format, sample_rate, channel_count)
         self._frame_bytes = messages.BYTES_PER_SAMPLE[sample_format] * channel_count
+        # Half of what a message may have: blocks that follow each other are joined.
+        self._bytes_max = min(FRAME_BYTES_MAX, BLOCK_NS_MAX // S * sample_rate * self._frame_bytes) // 2
         self._formats = ("B", "b", "c", "h" if sample_format == "s16" else "f")
         self._sample_format = sample_format
         self._what = f"{sample_format} samples"
@@ -128,10 +131,13 @@ class AudioSource(_PushSource):
         ``buffer`` is copied. ``timestamp_ns``: when its first sample was captured, on the source's ``clock``;
         ``None``: now, or with ``clock="media"`` right after the frame before (0 at first). ``False``: full and
         dropped (counted), or nobody records. Blocks only with ``when_full="wait"``. Raises ``InvalidStateError``
-        after ``end()``, ``ValueError`` for a length that is no whole number of samples, ``TypeError``.
+        after ``end()``, ``ValueError`` for a length that is no whole number of samples, or more than half an hour or
+        128 MiB, ``TypeError``.
         """
         self._check_open()
         payload = buffer if type(buffer) is bytes else bytes(_view(buffer, self._formats, self._what))
+        if len(payload) > self._bytes_max:
+            raise ValueError(f"{len(payload)} bytes: at most {self._bytes_max} are taken at once; write them in parts")
         if len(payload) % self._frame_bytes:
             raise ValueError(
                 f"a block of {len(payload)} bytes: {self._track.get_settings()['channel_count']} channels of "

@@ -13,7 +13,14 @@ from worker_bench import RATE, Bench, S, accounted
 
 import recsvc
 from recsvc import errors
-from recsvc.limits import COMPLAINT_INTERVAL_NS, COMPLAINTS_MAX, DRAIN_DEADLINE_NS
+from recsvc.limits import (
+    AUDIO_MESSAGE_NS,
+    BLOCK_NS_MAX,
+    COMPLAINT_INTERVAL_NS,
+    COMPLAINTS_MAX,
+    DRAIN_DEADLINE_NS,
+    FRAME_BYTES_MAX,
+)
 from recsvc.wire import messages, sockets
 from recsvc.wire.answers import take_requests
 
@@ -297,6 +304,20 @@ def test_an_endless_muted_block_is_refused(bench: Bench) -> None:
     bench.sound("a", time.monotonic_ns(), 3600 * RATE)
     assert len(bench.worker._scheduler) == 1
     assert bench.worker._routes["a/audio"].track.account.dropped == {"refused": 2}
+
+
+@pytest.mark.parametrize(("rate", "channels", "most"), [(8000, 1, 2 * 8000 * 1800), (192_000, 8, 128 * 1024 * 1024)])
+def test_a_block_that_could_never_be_recorded_is_refused_where_it_is_written(
+    rate: int, channels: int, most: int
+) -> None:
+    source = recsvc.AudioSource(rate, channels)
+    assert source.write(bytes(most)) is False  # nobody records
+    with pytest.raises(ValueError, match=f"at most {most} "):
+        source.write(bytes(most + 2 * channels))
+    # Joined with less than a message of others, it is still one that a worker takes.
+    joined_ns = 1800 * S + 2 * AUDIO_MESSAGE_NS
+    assert joined_ns <= BLOCK_NS_MAX and most + 2 * rate * channels * AUDIO_MESSAGE_NS // S <= FRAME_BYTES_MAX
+    source.end()
 
 
 def test_under_overload_time_stamps_decide_nothing(bench: Bench) -> None:

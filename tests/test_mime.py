@@ -62,11 +62,16 @@ def test_a_type_is_a_string(value: object) -> None:
         ("audio/ogg", {"audio"}, "audio/ogg;codecs=opus", ".ogg"),
         ("video/x-matroska", {"audio", "video"}, "video/x-matroska;codecs=vp8,opus", ".mkv"),
         ("video/webm", {"audio"}, "video/webm;codecs=opus", ".webm"),
+        ("video/webm;name=opus;codecs=vp9;codecs=vp8", {"video"}, "video/webm;codecs=vp9", ".webm"),
+        ("video/webm;codecs=vp9 ; ", {"video"}, "video/webm;codecs=vp9", ".webm"),
     ],
 )
 def test_choice(text: str, kinds: set[str], full: str, suffix: str) -> None:
     chosen = mime.choose(text, kinds)
     assert (chosen.mime_type, chosen.suffix) == (full, suffix)
+    codecs = full.partition("codecs=")[2].split(",")
+    video, audio = ([codec for codec in codecs if (codec == "opus") == sound] for sound in (False, True))
+    assert ([chosen.video_codec], [chosen.audio_codec]) == (video or [None], audio or [None])
 
 
 @pytest.mark.parametrize(
@@ -81,3 +86,18 @@ def test_choice(text: str, kinds: set[str], full: str, suffix: str) -> None:
 def test_a_track_that_does_not_fit_is_named(text: str, kinds: set[str], track: str) -> None:
     with pytest.raises(NotSupportedError, match=f"{track} track"):
         mime.choose(text, kinds)
+
+
+@pytest.mark.parametrize(
+    ("text", "container", "suffix"),
+    [
+        ("video/webm;codecs=vp9", "webm", ".webm"),
+        ("audio/webm", "webm", ".webm"),
+        ("audio/ogg", "ogg", ".ogg"),
+        ("video/x-matroska", "matroska", ".mkv"),
+    ],
+)
+def test_a_type_has_a_container_and_a_suffix(text: str, container: str, suffix: str) -> None:
+    assert (mime.container(text), mime.suffix(text)) == (container, suffix)
+    with pytest.raises(NotSupportedError):
+        mime.container("video/mp4")

@@ -193,3 +193,35 @@ def test_random_orders_nothing_is_lost_and_nobody_waits_out_of_turn() -> None:
                 turns[name in stopping].append(name[0])
         assert len(scheduler) == sum(map(len, queues.values()))
     assert len(drain(scheduler)) == sum(map(len, queues.values()))
+
+
+def test_a_route_is_passed_over_a_hundred_times_and_no_more() -> None:
+    scheduler = scheduler_of("a1", "a2", positions={"a1": 3600, "a2": 0})
+    for item in range(4):
+        scheduler.push("a1", item)
+    for item in range(400):
+        scheduler.push("a2", item)
+    order = [name for name, _ in drain(scheduler)]
+    assert [turn for turn, name in enumerate(order) if name == "a1"] == [100, 201, 302, 403]
+
+
+def test_a_recording_lasts_as_long_as_its_routes() -> None:
+    scheduler = scheduler_of("a1", "a2")
+    scheduler.remove("a1")
+    scheduler.add("a3", "a", lambda: -1)
+    scheduler.push("a2", 1)
+    scheduler.push("a3", 2)
+    assert scheduler.pop() == ("a3", 2), "it shares the turns of those that were there before"
+    for route in ("a2", "a3"):
+        scheduler.remove(route)
+    assert scheduler._recordings == {} and len(scheduler) == 0
+
+
+def test_what_is_not_there_can_be_stopped_and_removed() -> None:
+    scheduler = scheduler_of("a1")
+    scheduler.stop("gone")
+    assert scheduler.remove("gone") == 0
+    scheduler.push("a1", 1)
+    for _ in range(2):
+        scheduler.stop("a1")
+    assert drain(scheduler) == [("a1", 1)]

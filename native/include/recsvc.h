@@ -250,7 +250,8 @@ typedef struct recsvc_video_settings {
     int32_t threads;              /* 1 to 64; default 1: many recordings share the machine */
     int32_t key_frame_interval_max; /* frames from one key frame to the next at most, 1: every frame
                                      is one; default 100. There are no others than these, the
-                                     first, the forced ones and the one after a change of size. */
+                                     first, the forced ones and the one after a change of size;
+                                     but VP9 makes one where everything changes. */
 } recsvc_video_settings;
 
 /* Bit in recsvc_picture.flags: encode this frame as a key frame. */

@@ -79,7 +79,8 @@ static void configure(vpx_codec_enc_cfg_t *config, const recsvc_video_settings *
     config->rc_buf_initial_sz = 500;
     config->rc_buf_optimal_sz = 600;
     config->rc_buf_sz = 1000;
-    /* No detection of scene cuts: the pattern of key frames is what was asked for, exactly. */
+    /* No detection of scene cuts: the pattern of key frames is what was asked for. VP9 in its variable
+     * mode makes one all the same where everything changes. */
     config->kf_mode = VPX_KF_DISABLED;
     config->kf_min_dist = 0;
     config->kf_max_dist = KEY_FRAME_NEVER;

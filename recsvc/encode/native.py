@@ -305,7 +305,7 @@ class VideoEncoder(_Encoder):
     and RGB is converted by it; in VP8 all becomes BT.601.
     ``speed``: libvpx's cpu-used, -16 to 16 for VP8, -9 to 9 for VP9; ``None``: the core's real-time default.
     ``key_frame_interval_max``: frames from one key frame to the next at most; there are no key frames but
-    these, the first, forced ones, and the one after a change of size.
+    these, the first, forced ones, and the one after a change of size; VP9 makes one where everything changes, too.
     """
 
     def __init__(

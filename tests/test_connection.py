@@ -213,13 +213,14 @@ def test_a_caller_that_ends_in_order_waits_for_its_recordings(place: Path) -> No
         assert time.monotonic() - begin_s < 10
 
 
+@pytest.mark.parametrize("where", ["_obey", "hand_out"])
 def test_an_error_inside_the_controller_is_logged_and_ends_its_recording(
-    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    where: str, place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: Any) -> None:
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr(Recordings, "_obey", broken)
+    monkeypatch.setattr(Recordings, where, broken)
     (place / "spool").mkdir()
     lifeline: Any = SimpleNamespace(descriptors=[], parent_gone=False, ended_by=lambda descriptor: False)
     endpoint = f"ipc://{place}/control"
@@ -230,8 +231,9 @@ def test_an_error_inside_the_controller_is_logged_and_ends_its_recording(
         with recsvc.get_user_media(video=SMALL_TEST, service=endpoint) as stream:
             recorder = recsvc.MediaRecorder(stream, service=endpoint)
             events = listen(recorder)
-            recorder.start()
-            recorder.pause()
+            recorder.start(timeslice=50)
+            if where == "_obey":
+                recorder.pause()
             recorder.wait("stop", DEADLINE_S)
         assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
         assert isinstance(events[1].error, UnknownError) and "a mistake of ours" in str(events[1].error)

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from .. import errors, runtime
+from ..complaints import Complaints
 from ..limits import CLOSE_DEADLINE_NS, DRAIN_DEADLINE_NS, SHUTDOWN_DEADLINE_NS
 from ..role import Lifeline, arguments, pid_namespace, started
 from ..state import Input
@@ -28,6 +29,7 @@ from .sources import Sources
 from .supervisor import Child, Supervisor
 
 log = logging.getLogger("recsvc.controller")
+complaints = Complaints(log)
 
 _ANSWERED_AT_ONCE = messages.Control | messages.ControlRoute | messages.CloseTrack | messages.Shutdown
 
@@ -43,7 +45,9 @@ class Controller:
         self._events = sockets.event_server(self._events_endpoint)
         for source in (self._callers, self._events, *lifeline.descriptors):
             self._poller.register(source, sockets.POLLIN)
-        self._supervisor = Supervisor(f"ipc://{directory}/roles", self._poller, self._on_report, self._on_child_end)
+        self._supervisor = Supervisor(
+            f"ipc://{directory}/roles", self._poller, self._on_report, self._on_child_end, self._fault
+        )
         self._callers_there = Callers(self._poller, self._caller_gone)
         self._sources = Sources(self._supervisor, directory)
         self._recordings = Recordings(
@@ -145,7 +149,7 @@ class Controller:
             try:
                 request = messages.CALLER_REQUESTS.decode(header)
             except messages.MessageError as error:
-                log.warning("a request was refused: %s", error)
+                complaints.about("", f"a request was refused: {error}")
                 number = messages.request_id(header)
                 self._reply(identity, messages.Reply(id=number, error="TypeError", text=str(error)))
                 continue
@@ -160,9 +164,13 @@ class Controller:
         if isinstance(error, errors.RecorderError | TypeError | ValueError | ProcessLookupError):
             log.log(logging.DEBUG if request.id else logging.WARNING, "%s failed: %s", request, error)
             return
-        log.error("%s failed", request, exc_info=error)
+        self._fault(request, error)
+
+    def _fault(self, message: Any, error: Exception) -> None:
+        """An error of ours."""
+        log.error("%s failed", message, exc_info=error)
         text = f"an internal error of the controller, see its log: {error!r}"
-        self._recordings.fail(getattr(request, "recording", ""), text)
+        self._recordings.fail(getattr(message, "recording", ""), text)
 
     def _reply(self, identity: bytes, reply: messages.Reply) -> None:
         with contextlib.suppress(sockets.ZMQError):  # the caller went away

@@ -16,10 +16,12 @@ from typing import Any
 import msgspec
 
 from .. import role as roles
+from ..complaints import Complaints
 from ..limits import READY_DEADLINE_NS, SHUTDOWN_DEADLINE_NS
 from ..wire import messages, sockets
 
 log = logging.getLogger("recsvc.controller")
+complaints = Complaints(log)
 
 OnReply = Callable[[messages.Reply], None]
 
@@ -56,7 +58,8 @@ class Child:
 class Supervisor:
     """Owns the roles' socket. Not thread-safe: the controller's loop calls it.
 
-    ``on_report(child, message)`` gets what a role says unasked, ``on_end(child)`` its unexpected end.
+    ``on_report(child, message)`` gets what a role says unasked, ``on_end(child)`` its unexpected end,
+    ``on_trouble(message, error)`` an exception of these, or of who asked.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class Supervisor:
         poller: Any,
         on_report: Callable[[Child, Any], None],
         on_end: Callable[[Child], None],
+        on_trouble: Callable[[Any, Exception], None],
     ) -> None:
         self.endpoint = endpoint
         self.socket = sockets.control_server(endpoint)
         self._poller = poller
         self._on_report = on_report
         self._on_end = on_end
+        self._on_trouble = on_trouble
         self._by_pid: dict[int, Child] = {}
         self._by_descriptor: dict[int, Child] = {}
         self._next_id = 0
@@ -124,9 +129,12 @@ class Supervisor:
                 identity, header = self.socket.recv_multipart(sockets.NOBLOCK)[:2]
                 message = messages.ROLE_REPORTS.decode(header)
             except (ValueError, messages.MessageError) as error:
-                log.warning("a report was refused: %s", error)
+                complaints.about("", f"a report was refused: {error}")
                 continue
-            self._handle(identity, message)
+            try:
+                self._handle(identity, message)
+            except Exception as error:
+                self._on_trouble(message, error)
 
     def _handle(self, identity: bytes, message: Any) -> None:
         if isinstance(message, messages.Ready):

@@ -15,7 +15,7 @@ from .. import errors
 from ..role import Lifeline, arguments, started
 from ..runtime import join_at
 from ..wire import messages, sockets
-from ..wire.answers import take_requests
+from ..wire.answers import complaints, take_requests
 from ..wire.sender import FrameSender
 from .sinks import Demand, HoldingSender, HoldingSink, TrackSink
 from .source import Source, open_source
@@ -168,7 +168,7 @@ class CaptureProcess:
             try:
                 command = messages.CAPTURE_COMMANDS.decode(self._commands.recv())
             except messages.MessageError as error:
-                log.warning("a command was refused: %s", error)
+                complaints.about("", f"a command was refused: {error}")
                 continue
             ending = [
                 (route, self._routes[route])

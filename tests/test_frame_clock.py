@@ -205,6 +205,19 @@ def test_a_live_source_that_is_silent_before_it_starts_again_stays_in_time() -> 
     assert feed.end() == in_ms(25) + in_ms(5, begin_ms=31_000)
 
 
+@pytest.mark.parametrize(("back_ns", "kept"), [(300 * MS, True), (S - BLOCK_NS, True), (2 * S, False)])
+def test_a_device_whose_capture_times_were_late_is_put_right(back_ns: int, kept: bool) -> None:
+    """Its clock was fitted to first arrivals that came late: it keeps together with the other tracks from then on."""
+    feed = Feed("audio")
+    feed.clock = FrameClock("audio", UP_NS, is_captured=True)
+    feed.give(steady(100, step_ns=BLOCK_NS))
+    later = steady(20, UP_NS + 100 * BLOCK_NS - back_ns, BLOCK_NS)
+    feed.now_ns = later[0]
+    feed.give(later).end()
+    assert ([at for _, at in feed.out[100:]] == later) == kept
+    assert feed.clock.corrected == ({} if kept else {"restart": 1})
+
+
 def test_sound_and_pictures_of_one_clock_start_again_together() -> None:
     video, audio = Feed(), Feed("audio")
     for feed in (video, audio):

@@ -70,8 +70,18 @@ class FrameClock(Generic[Item]):
     tracks that have such from the same origin.
     """
 
-    def __init__(self, kind: str, started_ns: int, *, is_media: bool = False, frame_rate: float | None = None) -> None:
-        """``is_media``: its stamps are positions in the media, which have nothing to do with the time that goes by."""
+    def __init__(
+        self,
+        kind: str,
+        started_ns: int,
+        *,
+        is_media: bool = False,
+        is_captured: bool = False,
+        frame_rate: float | None = None,
+    ) -> None:
+        """``is_media``: its stamps are positions in the media, which have nothing to do with the time that goes by.
+        ``is_captured``: they are our own; where they go back a little, those before were wrong."""
+        self._is_captured = is_captured
         self._is_sound = kind == "audio"
         self.is_media = is_media
         self._started_ns = started_ns
@@ -182,6 +192,8 @@ class FrameClock(Generic[Item]):
             return self._corrected_place(claim, at_ns)
         if self._last_ns < at_ns <= self._expected_ns + GAP_MAX_NS:
             return self._believed(at_ns)
+        if self._is_captured and at_ns < self._last_ns and self._is_ours(claim):
+            return self._believed(claim.stamp_ns)
         self._count("restart" if at_ns < self._last_ns else "absurd")
         at_ns = self._restart_ns(claim)
         self._offset_ns = at_ns - claim.stamp_ns

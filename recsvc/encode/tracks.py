@@ -89,6 +89,16 @@ class Account:
         )
 
 
+def _clock_of(track: RecordedTrack, started_ns: int) -> FrameClock[Any]:
+    return FrameClock(
+        track.kind,
+        started_ns,
+        is_media=track.settings.get("clock") == "media",
+        is_captured=track.captured,
+        frame_rate=track.settings.get("frame_rate"),
+    )
+
+
 class VideoTrack:
     """Pictures to packets. A packet is held until the next picture tells how long it lasts; where the source cuts by
     capture time a while longer, since a pause or stop whose command is still on its way may show that it was captured
@@ -99,9 +109,7 @@ class VideoTrack:
 
     def __init__(self, codec: VideoCodec, track: RecordedTrack, options: RecordingOptions, started_ns: int = 0) -> None:
         self.account = Account()
-        is_media = track.settings.get("clock") == "media"
-        frame_rate = track.settings.get("frame_rate")
-        self.clock: FrameClock[Any] = FrameClock("video", started_ns, is_media=is_media, frame_rate=frame_rate)
+        self.clock = _clock_of(track, started_ns)
         self.ended = False
         self._codec = codec
         self._bits_per_second = options.video_bits_per_second
@@ -216,14 +224,13 @@ class AudioTrack:
 
     def __init__(self, track: RecordedTrack, options: RecordingOptions, started_ns: int = 0) -> None:
         self.account = Account()
-        is_media = track.settings.get("clock") == "media"
-        self.clock: FrameClock[Any] = FrameClock("audio", started_ns, is_media=is_media)
+        self.clock = _clock_of(track, started_ns)
         self.ended = False
         self.sample_rate = int(track.settings["sample_rate"])
         """At the beginning; it may change from frame to frame."""
         sample_format = str(track.settings.get("sample_format", "s16"))
         self._form = (self.sample_rate, int(track.settings["channel_count"]), sample_format)
-        self._timeline = AudioTimeline(self.sample_rate, is_media=is_media)
+        self._timeline = AudioTimeline(self.sample_rate, is_media=self.clock.is_media)
         self._stretch_ppm: float | None = None
         self._encoder = native.AudioEncoder(
             *self._form,

@@ -47,6 +47,23 @@ def test_the_type_of_an_event_is_a_string(wrong: object) -> None:
             make()
 
 
+def test_what_an_event_brings_is_given_by_name_and_stays() -> None:
+    blob = recsvc.Blob([b"x"])
+    assert BlobEvent("dataavailable", data=blob).timecode == 0
+    for make in (
+        lambda: BlobEvent("dataavailable", blob),  # type: ignore[call-arg,misc]
+        lambda: BlobEvent("dataavailable", 2.0, data=blob),  # type: ignore[misc]
+        lambda: ErrorEvent("error", ValueError()),  # type: ignore[call-arg,misc]
+        lambda: BlobEvent("dataavailable"),  # type: ignore[call-arg]
+    ):
+        with pytest.raises(TypeError):
+            make()
+    for event in (Event("stop"), BlobEvent("dataavailable", data=blob), ErrorEvent("error", error=ValueError())):
+        for name in ("type", "else"):
+            with pytest.raises((AttributeError, TypeError)):
+                setattr(event, name, "start")
+
+
 # --- names ----------------------------------------------------------------------------------------
 
 

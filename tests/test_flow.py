@@ -30,6 +30,16 @@ def test_credit_runs_out_in_bytes_but_one_frame_always_goes() -> None:
     assert balance.allows(5000)
 
 
+def test_credit_in_bytes_is_used_to_the_last_one() -> None:
+    balance = CreditBalance(10, 100)
+    use(balance, 60)
+    assert balance.allows(40) and not balance.allows(41)
+    use(balance, 40)
+    assert balance.allows(0) and not balance.allows(1)
+    balance.grant(11, 101)
+    assert balance.allows(1) and not balance.allows(2)
+
+
 def test_an_old_credit_message_takes_nothing_away() -> None:
     balance = CreditBalance(5, 100)
     balance.grant(9, 900)
@@ -44,6 +54,7 @@ def test_window_takes_what_was_captured_inside_only() -> None:
     assert window.interval_of(99) is None
     assert [window.interval_of(t).paused_ns for t in (100, 200, 300, 999)] == [0, 0, 100, 100]
     assert window.interval_of(201) is None and window.interval_of(299) is None
+    assert (window.current.from_ns, window.current.until_ns) == (300, None)
     assert window.end(400) == (400, 100)
     assert window.interval_of(401) is None
 
@@ -79,7 +90,11 @@ def test_every_sample_goes_exactly_where_its_capture_time_says() -> None:
         window.end(now + rng.randrange(S // 5))
         captured_ns, count = rng.randrange(S), rng.randrange(2000)
         wanted = [i for i in range(count) if window.interval_of(-(-i * S // rate) + captured_ns) is not None]
-        got = [i for first, end, _, _ in window.cut(captured_ns, count, rate) for i in range(first, end)]
+        parts = window.cut(captured_ns, count, rate)
+        got = [i for first, end, _, _ in parts for i in range(first, end)]
+        for first, end, first_ns, interval in parts:
+            assert first < end and first_ns == captured_ns + first * S // rate
+            assert interval.until_ns is not None and interval.from_ns - 1 <= first_ns <= interval.until_ns
         # Nanoseconds do not divide evenly into samples: at each boundary one sample may fall either way.
         assert len(set(wanted) ^ set(got)) <= 2 * len(window._intervals)
         assert got == sorted(set(got))

@@ -247,12 +247,14 @@ class Blob:
                 saving.write_all(descriptor, part.data)
                 progress(len(part.data))
 
+    def _files(self) -> set[SpoolFile]:
+        return {part.file for part in self._parts if isinstance(part, _Range)}
+
     def _keep(self) -> list[str]:
         """Its files stay when the last Blob goes; where they are."""
-        files = {part.file for part in self._parts if isinstance(part, _Range)}
-        for file in files:
+        for file in self._files():
             file.keep()
-        return sorted(file.path for file in files)
+        return sorted(file.path for file in self._files())
 
     def __copy__(self) -> Blob:
         return self  # immutable, as bytes are

@@ -301,6 +301,10 @@ class Client:
             runtime.remove_if_dead(self._place.path)
 
     @property
+    def closing(self) -> bool:
+        return self._closing
+
+    @property
     def usable(self) -> bool:
         return self._lost is None and not self._closing
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 
 from .errors import InvalidStateError
-from .events import EVENT_TYPES, Event
+from .events import EVENT_TYPES, BlobEvent, Event
 from .limits import EVENTS_KEPT_MAX
 from .listeners import Listener, Registry, log_failure
 
@@ -46,12 +46,17 @@ class Room:
 
     def put(self, event: Event) -> None:
         """On the recorder's thread: the loop takes over. Appended first, so that a loop that comes now finds it."""
+        files = event.data._files() if isinstance(event, BlobEvent) else set()
+        for file in files:
+            file.hold()  # until somebody could have it: else it stays in the spool
         self._coming.append(event)
         try:
             self.loop.call_soon_threadsafe(self._wake)
         except RuntimeError:
             log.warning(
-                "the event loop of this recorder has ended: nobody is told of %r unless another one goes on", event.type
+                "the event loop of this recorder has ended: nobody is told of %r unless another one goes on%s",
+                event.type,
+                "".join(f"; the recording stays in {file.path}" for file in files),
             )
 
     def _wake(self) -> None:
@@ -75,6 +80,9 @@ class Room:
                 await self._call(listener, event)
             self._turn = None
             self._coming.popleft()
+            if isinstance(event, BlobEvent):
+                for file in event.data._files():
+                    file.release()
             if len(self._fired) == EVENTS_KEPT_MAX:
                 self._fired.popleft()
                 self._forgotten += 1

@@ -72,6 +72,7 @@ class SpoolFile:
     def __init__(self, path: str, *, owned: bool, finished: bool = False) -> None:
         self._owner_pid = 0
         self.finished = finished  # it grows no more
+        self._holds: list[None] = []
         try:
             status = os.stat(path, follow_symlinks=not owned)
         except OSError as error:
@@ -91,7 +92,7 @@ class SpoolFile:
         lstat: Callable[[str], os.stat_result] = os.lstat,
         unlink: Callable[[str], None] = os.unlink,
     ) -> None:
-        if self._owner_pid and self._owner_pid == getpid():
+        if self._owner_pid and self._owner_pid == getpid() and not self._holds:
             try:
                 if self._first.is_that(lstat(self._first.path)):
                     unlink(self._first.path)
@@ -105,6 +106,13 @@ class SpoolFile:
     def keep(self) -> None:
         """It is not removed any more."""
         self._owner_pid = 0
+
+    def hold(self) -> None:
+        """It is not removed before ``release()`` was called as often."""
+        self._holds.append(None)
+
+    def release(self) -> None:
+        self._holds.pop()
 
     def open(self) -> Descriptor:
         """For one who reads; ``NotReadableError`` when the file is gone, or another by now."""

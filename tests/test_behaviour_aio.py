@@ -6,6 +6,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from media import DEADLINE_S, SMALL_TEST, assert_consecutive, decode  # noqa: E4
 from traces import role_processes  # noqa: E402
 
 import recsvc  # noqa: E402
-from recsvc import aio  # noqa: E402
+from recsvc import aio, client  # noqa: E402
 from recsvc.errors import InvalidStateError, NotSupportedError  # noqa: E402
 
 
@@ -256,7 +257,7 @@ def test_a_cancelled_wait_takes_no_event() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:coroutine 'Room._deliver' was never awaited")  # nobody is there to listen
-def test_the_end_of_the_loop_in_the_middle_of_a_start_stops_the_recording() -> None:
+def test_the_end_of_the_loop_in_the_middle_of_a_start_stops_the_recording(spool: Path) -> None:
     """``asyncio.run`` cancels what is left; nothing goes on recording that nobody can stop."""
     studio = Studio(FACE, "a")
 
@@ -269,6 +270,7 @@ def test_the_end_of_the_loop_in_the_middle_of_a_start_stops_the_recording() -> N
 
     asyncio.run(main())
     assert main.starting.cancelled() and studio.recorder.state == "inactive"
+    forget_unheard(spool)
 
 
 # --- loops ----------------------------------------------------------------------------------------
@@ -314,7 +316,14 @@ def test_a_recorder_follows_the_loop_that_starts_it() -> None:
     assert types_of(studio.events) == ALL_IN_ORDER * 3
 
 
-def test_a_second_loop_waits_for_its_own_recording_alone() -> None:
+def forget_unheard(spool: Path) -> None:
+    """What no loop has heard of stays in the spool."""
+    client.close_all()
+    for path in spool.iterdir():
+        path.unlink()
+
+
+def test_a_second_loop_waits_for_its_own_recording_alone(spool: Path) -> None:
     """The first loop ends before it has heard of anything."""
     studio = Studio(FACE, "a")
 
@@ -339,6 +348,7 @@ def test_a_second_loop_waits_for_its_own_recording_alone() -> None:
         studio.events.clear()
         asyncio.run(heard())
         assert types_of(studio.events) == ALL_IN_ORDER
+    forget_unheard(spool)
 
 
 def test_a_second_loop_goes_on_with_the_recording_of_the_first(caplog: pytest.LogCaptureFixture) -> None:

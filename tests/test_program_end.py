@@ -144,6 +144,46 @@ PROGRAMS = {
             raise RuntimeError("nobody catches this")
         main()
     """,
+    "an exception before stop()": """
+        recorder.onstop = None
+        recorder.start(timeslice=100)
+        push()
+        raise RuntimeError("nobody catches this")
+        recorder.stop()
+        recorder.wait("stop")
+        recorder.recording.save(OUT + "/saved.webm")
+    """,
+    "an event loop that ended": """
+        import asyncio
+        from recsvc import aio
+        async def save_later(event):
+            event.data.save(OUT + "/saved.webm")
+            note("saved")
+        async def main():
+            recorder = aio.MediaRecorder(aio.MediaStream([source.track]))
+            recorder.ondataavailable = save_later
+            await recorder.start()
+            push()
+            return recorder
+        recorder = asyncio.run(main())
+    """,
+    "an event loop that ended in a listener": """
+        import asyncio
+        from recsvc import aio
+        async def upload(event):
+            begun.set()
+            await asyncio.sleep(1000)
+        async def main():
+            global begun
+            begun = asyncio.Event()
+            recorder = aio.MediaRecorder(aio.MediaStream([source.track]))
+            recorder.ondataavailable = upload
+            await recorder.start()
+            push()
+            await recorder.stop()
+            await begun.wait()
+        asyncio.run(main())
+    """,
     "os._exit": """
         recorder.start()
         push()
@@ -282,6 +322,18 @@ def test_functions_of_atexit_have_the_recording_before_and_after_ours(ends):
     size = end.saved.stat().st_size
     assert end.notes[2:] == [f"before import: {size} of {size}"]
     assert one_second(end.saved) and end.spool == []
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("an exception before stop()", 1), ("an event loop that ended", 0), ("an event loop that ended in a listener", 0)],
+)
+def test_a_recording_that_nobody_could_have_stays_in_the_spool(ends, name, code):
+    end = ends[name]
+    assert (end.code, end.notes) == (code, [])
+    [left] = end.spool
+    assert (str(left) in end.err) == (name != "an event loop that ended in a listener")
+    assert one_second(recsvc.recover(left).save(end.saved))
 
 
 @pytest.mark.parametrize(("name", "code"), [("os._exit", 4), ("SIGTERM", -signal.SIGTERM)])

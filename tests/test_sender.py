@@ -4,7 +4,9 @@ runs one: by an exception, or by calls of its own.
 What a worker makes of the messages is done here by a small model of it, so that thousands of writes take a second.
 """
 
+import array
 import itertools
+import random
 import tempfile
 import threading
 import time
@@ -400,3 +402,34 @@ def test_a_route_that_ends_before_it_is_open_sends_all_it_has_and_the_end(receiv
     receiver.until_ended({"early/v"})
     assert receiver.ends["early/v"].count == len(receiver.frames["early/v"]) == 1
     assert not sender._routes
+
+
+def test_requests_for_data_double_no_sample_and_lose_none(receiver: Receiver) -> None:
+    """The stamps of captured blocks jitter and overlap; each sample goes once and in its order all the same."""
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    sender = FrameSender("audio", by_capture_time=True)
+    sender.audio_format = ("s16", RATE, 1)
+    routes = [f"captured-{seed}/{name}" for name in "ab"]
+    for route in routes:
+        sender.begin(
+            messages.RouteDescription(
+                route=route, track="t", endpoint=receiver.endpoint, credit_frames=1000, credit_bytes=10**9
+            ),
+            0,
+        )
+    samples = array.array("h")
+    for number in range(200):
+        block = array.array("h", (rng.randrange(-30_000, 30_000) for _ in range(rng.randrange(1, 120))))
+        at_ns = len(samples) * S // RATE + rng.randrange(S // 200)
+        samples += block
+        sender.send(Block(at_ns, block.tobytes(), len(block)))
+        if rng.random() < 0.4:
+            sender.mark(rng.choice(routes), at_ns + rng.randrange(-S // 50, S // 50), number)
+        receiver.take()
+    sender.end_all(60 * S)
+    receiver.until_ended(set(routes))
+    for route in routes:
+        assert b"".join(receiver.payloads[route]) == samples.tobytes()
+        assert receiver.marks[route]

@@ -50,8 +50,6 @@ class CaptureWindow:
     """
 
     from_ns: int
-    taken_ns: int | None = None
-    """What was captured up to here has been given out already; see ``cut``."""
     _intervals: list[Interval] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -92,23 +90,20 @@ class CaptureWindow:
         return None
 
     def cut(
-        self, captured_ns: int, sample_count: int, sample_rate: int, until_ns: int | None = None
+        self, captured_ns: int, sample_count: int, sample_rate: int, begin: int = 0
     ) -> list[tuple[int, int, int, Interval]]:
-        """The wanted parts of a sound block: ``(first sample, end sample, captured_ns, interval)`` each; those captured
-        after ``taken_ns``, and up to ``until_ns`` where one is given.
+        """The wanted parts of a sound block: ``(first sample, end sample, captured_ns, interval)`` each; none of the
+        first ``begin`` samples.
 
         Sample ``i`` is captured at ``captured_ns + i / sample_rate``; one captured exactly at the end of an
         interval belongs to it.
         """
         parts = []
         for interval in self._intervals:
-            first = max(0, -((captured_ns - interval.from_ns) * sample_rate // 1_000_000_000))
-            if self.taken_ns is not None:
-                first = max(first, (self.taken_ns - captured_ns) * sample_rate // 1_000_000_000 + 1)
+            first = max(begin, -((captured_ns - interval.from_ns) * sample_rate // 1_000_000_000))
             end = sample_count
-            for limit_ns in (interval.until_ns, until_ns):
-                if limit_ns is not None:
-                    end = min(end, (limit_ns - captured_ns) * sample_rate // 1_000_000_000 + 1)
+            if interval.until_ns is not None:
+                end = min(end, (interval.until_ns - captured_ns) * sample_rate // 1_000_000_000 + 1)
             if first < end:
                 at_ns = captured_ns + first * 1_000_000_000 // sample_rate
                 parts.append((first, end, at_ns, interval))

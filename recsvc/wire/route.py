@@ -60,6 +60,7 @@ class Route:
         self.enabled = True
         self.dropped: defaultdict[str, int] = defaultdict(int)
         self.joined: Joined | None = None
+        self.given: list[tuple[Any, int]] = []  # blocks that the sender holds, and how many of their samples went
         self.ring_told = self.ring_ready = 0  # the ring it was told of, the ring it has mapped
         self.in_ring: deque[tuple[int, FrameRing, int]] = deque()  # sequence and place of pictures not yet released
         self._sending: tuple[bytes, Any, int, int, int] | None = None  # a message, and the totals once it has gone

@@ -288,9 +288,10 @@ class FrameSender:
         return bool(parts) and all([self._offer_part(route, part, interval, wait) for part, interval in parts])
 
     def _parts(
-        self, route: Route, frame: Picture | Block, until_ns: int | None = None
+        self, route: Route, frame: Picture | Block, end: int | None = None
     ) -> list[tuple[Picture | Block, Interval]]:
-        """What of a frame a recording wants by capture time, of sound up to ``until_ns``; each with its interval."""
+        """What of a frame a recording wants by capture time and has not been given yet, of sound the first ``end``
+        samples; each with its interval."""
         if isinstance(frame, Picture):
             interval = route.window.interval_of(frame.captured_ns)
             return [] if interval is None else [(frame, interval)]
@@ -298,7 +299,8 @@ class FrameSender:
         sample_format, sample_rate, channel_count = self.audio_format
         width = messages.BYTES_PER_SAMPLE[sample_format] * channel_count
         parts: list[tuple[Picture | Block, Interval]] = []
-        wanted = route.window.cut(frame.captured_ns, frame.sample_count, sample_rate, until_ns)
+        count = frame.sample_count if end is None else end
+        wanted = route.window.cut(frame.captured_ns, count, sample_rate, self._given(route, frame))
         for first, end, at_ns, interval in wanted:
             payload = frame.payload
             if (first, end) != (0, frame.sample_count):
@@ -370,12 +372,17 @@ class FrameSender:
 
     def _mark(self, route: Route, at_ns: int, cuts: int) -> None:
         route.settle()
-        if self.by_capture_time:
-            for block in list(self._held):
-                for part, interval in self._parts(route, block, at_ns):
-                    if self._take(route, part, interval) is _Answer.FULL:
-                        route.count_drop("queue_full", part.sample_count)  # type: ignore[union-attr]
-            route.window.taken_ns = at_ns
+        given = []
+        for block in self._held:  # none where frames are not cut by capture time
+            until = (at_ns - block.captured_ns) * self.audio_format[1] // S + 1  # type: ignore[index]
+            end = max(min(until, block.sample_count), self._given(route, block))
+            for part, interval in self._parts(route, block, end):
+                if self._take(route, part, interval) is _Answer.FULL:
+                    route.count_drop("queue_full", part.sample_count)  # type: ignore[union-attr]
+            given.append((block, end))
+            if end < block.sample_count:
+                break  # by their order, not by their stamps: these may overlap
+        route.given = given
         self._send_joined(route)
         interval = route.window.current
         until_ns = at_ns if interval.until_ns is None else min(at_ns, interval.until_ns)
@@ -383,6 +390,11 @@ class FrameSender:
             route=route.name, cuts=cuts, recorded_ns=until_ns - interval.paused_ns, exact=self.by_capture_time
         )
         route.tell(messages.encode(mark))
+
+    @staticmethod
+    def _given(route: Route, block: Block) -> int:
+        """How many samples of a block that is held were given to a request for data."""
+        return next((end for one, end in route.given if one is block), 0)
 
     def _join(self, route: Route, block: Block, interval: Interval, muted: bool, size: int) -> bool:
         """Adds a block to the sound that waits, which goes once it is long enough; ``False`` where it does not follow

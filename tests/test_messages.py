@@ -5,7 +5,7 @@ import random
 import msgspec
 import pytest
 
-from recsvc.limits import FRAME_BYTES_MAX
+from recsvc.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, S
 from recsvc.wire import messages
 from recsvc.wire.messages import AudioFrame, MessageError, VideoFrame
 
@@ -131,3 +131,41 @@ def test_sound_payload() -> None:
 def test_a_muted_frame_may_come_without_payload() -> None:
     messages.check_payload(msgspec.structs.replace(VIDEO, muted=True), 0)
     messages.check_payload(msgspec.structs.replace(AUDIO, muted=True), 0)
+
+
+@pytest.mark.parametrize("rate", [8_000, 48_000])
+@pytest.mark.parametrize("muted", [False, True])
+def test_the_longest_block_of_sound_that_is_taken(rate: int, muted: bool) -> None:
+    longest = BLOCK_NS_MAX // S * rate
+    header = msgspec.structs.replace(
+        AUDIO, sample_rate=rate, sample_count=longest, channel_count=1, sample_format="s16", muted=muted
+    )
+    if muted or 2 * longest <= FRAME_BYTES_MAX:
+        messages.check_payload(header, 0 if muted else 2 * longest)
+    longer = msgspec.structs.replace(header, sample_count=longest + 1)
+    with pytest.raises(MessageError, match=f"{longest + 1} samples.*at most {BLOCK_NS_MAX // S} s"):
+        messages.check_payload(longer, 0 if muted else 2 * longest + 2)
+
+
+@pytest.mark.parametrize(("sample_format", "size"), [("s16", 2), ("f32", 4)])
+def test_the_payload_of_sound_is_as_long_as_its_samples(sample_format: str, size: int) -> None:
+    header = msgspec.structs.replace(AUDIO, sample_format=sample_format, sample_count=10, channel_count=3)
+    messages.check_payload(header, 30 * size)
+    for wrong in (30 * size - 1, 30 * size + 1):
+        with pytest.raises(MessageError):
+            messages.check_payload(header, wrong)
+
+
+@pytest.mark.parametrize("name", ["ring", "pid", "size", "descriptor"])
+def test_the_bounds_of_a_rings_description(name: str) -> None:
+    """At each bound, and one beyond; what is not refused here is opened."""
+    least, most = {"ring": (1, 2**62), "pid": (1, 2**31), "size": (1, 2**40), "descriptor": (0, 2**31)}[name]
+    ring = messages.Ring(route="r/1", ring=1, pid=1, descriptor=3, size=4096, token=b"t" * 64)
+    for value in (least, least + 1, most - 1, most):
+        taken = messages.DATA.decode(messages.encode(msgspec.structs.replace(ring, **{name: value})))
+        assert getattr(taken, name) == value
+    for value in (least - 1, most + 1):
+        with pytest.raises(MessageError, match=name):
+            messages.DATA.decode(messages.encode(msgspec.structs.replace(ring, **{name: value})))
+    with pytest.raises(MessageError, match="token"):
+        messages.DATA.decode(messages.encode(msgspec.structs.replace(ring, token=b"t" * 65)))

@@ -428,6 +428,51 @@ def test_when_a_clock_that_starts_again_was_silent(silent_ns: int, moves: bool, 
     assert feed.out[5][1] == feed.out[4][1] + later_ns
 
 
+@pytest.mark.parametrize("origin_ns", [UP_NS, 0])
+def test_a_wrong_picture_stands_between_the_right_ones(origin_ns: int) -> None:
+    """Also where the next comes sooner than usual."""
+    for wrong_ns in (MINUTES_NS, -MINUTES_NS):
+        stamps = [0, 40, 80, wrong_ns // MS, 100, 140, 180]
+        assert Feed().give([origin_ns + stamp * MS for stamp in stamps]).end() == [0, 40, 80, 90, 100, 140, 180]
+
+
+@pytest.mark.parametrize("origin_ns", [UP_NS, 0])
+def test_stamps_that_were_doubted_on_another_side_confirm_nothing(origin_ns: int) -> None:
+    feed = Feed().give(steady(5, origin_ns))
+    for wrong_ns in (-MINUTES_NS, -MINUTES_NS + PICTURE_NS, MINUTES_NS):
+        feed.give([origin_ns + wrong_ns])
+    assert feed.clock.holds == 1
+    feed.give(steady(3, origin_ns + 8 * PICTURE_NS))
+    assert feed.end() == in_ms(11)
+
+
+@pytest.mark.parametrize(("apart_ns", "together"), [(-10 * MS - 1, False), (-10 * MS, True)])
+def test_how_much_sound_that_starts_again_may_overlap(apart_ns: int, together: bool) -> None:
+    video, audio = begun("video"), begun("audio", 10)
+    audio.clock.share([video.clock, audio.clock])
+    video.give(steady(3, 7 * S))
+    audio.give(steady(3, 7 * S + apart_ns, BLOCK_NS)).end()
+    assert (audio.out[10][1] == UP_NS + 200 * MS + apart_ns) == together
+
+
+def test_what_waits_after_a_pause_waits_as_long() -> None:
+    feed = begun("video")
+    feed.now_ns += 7 * S
+    feed.give([UP_NS + 7 * S + MINUTES_NS], paused_ns=7 * S)
+    assert feed.clock.overdue(feed.now_ns + IDLE_FLUSH_NS - 1) == []
+    assert len(feed.clock.overdue(feed.now_ns + IDLE_FLUSH_NS)) == 1
+
+
+def test_tracks_with_different_kinds_of_clock_have_nothing_to_do_with_each_other() -> None:
+    video, audio = Feed(is_media=True), Feed("audio")
+    for feed in (video, audio):
+        feed.clock.share([video.clock, audio.clock])
+    audio.give(steady(10, 0, BLOCK_NS))  # a clock of its own
+    assert video.give(steady(5, 130 * MS)).end() == in_ms(5)
+    video.give([330 * MS], paused_ns=3 * S)
+    assert not video.clock.holds and audio.end() == in_ms(10, 20)
+
+
 # ---- positions in the media ------------------------------------------------------------------------
 
 

@@ -317,7 +317,7 @@ def test_a_recorder_follows_the_loop_that_starts_it() -> None:
 
 
 def forget_unheard(spool: Path) -> None:
-    """What no loop has heard of stays in the spool."""
+    """What no listener has heard of, or had to the end, stays in the spool."""
     client.close_all()
     for path in spool.iterdir():
         path.unlink()
@@ -405,8 +405,9 @@ def test_two_running_loops_cannot_wait_at_one_recorder() -> None:
     asyncio.run(main())
 
 
-def test_a_cancelled_task_inside_a_listener_loses_no_event(caplog: pytest.LogCaptureFixture) -> None:
-    """Neither where a listener awaits a task that gets cancelled, nor where the program cancels every task."""
+def test_a_cancelled_task_inside_a_listener_loses_no_event(caplog: pytest.LogCaptureFixture, spool: Path) -> None:
+    """Neither where a listener awaits a task that gets cancelled, nor where the program cancels every task: what
+    it had not done with its data then, it can still do with the file."""
 
     async def main() -> None:
         studio = Studio(FACE, "a")
@@ -442,6 +443,8 @@ def test_a_cancelled_task_inside_a_listener_loses_no_event(caplog: pytest.LogCap
 
     asyncio.run(main())
     caplog.clear()  # the tracebacks hold the Blobs
+    assert len(list(spool.iterdir())) == 1
+    forget_unheard(spool)
 
 
 def test_a_listener_can_await_while_others_go_on() -> None:

@@ -269,11 +269,11 @@ def test_a_stop_waits_for_no_more_than_a_part_of_a_neighbours_long_sound(what: s
     bench.open("short", "audio")
     bench.sound("long", now_ns, 960)
     if what == "gap":
-        bench.sound("long", now_ns + 300 * S, 960, bytes(1920))
-        bench.sound("long", now_ns + 300 * S + S // 50, 960, bytes(1920))
-        bench.sound("long", now_ns + 300 * S + S // 25, 960, bytes(1920))
+        bench.sound("long", now_ns + 120 * S, 960, bytes(1920))
+        bench.sound("long", now_ns + 120 * S + S // 50, 960, bytes(1920))
+        bench.sound("long", now_ns + 120 * S + S // 25, 960, bytes(1920))
     else:
-        bench.sound("long", now_ns + S // 50, 300 * RATE, bytes(2 * 300 * RATE) if what == "long block" else None)
+        bench.sound("long", now_ns + S // 50, 120 * RATE, bytes(2 * 120 * RATE) if what == "long block" else None)
     for _ in range(20):
         bench.turn()
     for block in range(5):
@@ -283,15 +283,15 @@ def test_a_stop_waits_for_no_more_than_a_part_of_a_neighbours_long_sound(what: s
     assert len(bench.worker._scheduler) > 0
     ended_ns = bench.worker._recordings["long"].reached_by("long/audio")
     assert ended_ns is not None and ended_ns < now_ns + 10 * S
-    bench.end("long/audio", now_ns + 400 * S)
+    bench.end("long/audio", now_ns + 150 * S)
     bench.work()
     reports = [report for report in bench.reports() if isinstance(report, messages.RecordingFinished)]
     assert [report.recording for report in reports] == ["short", "long"]
     [track] = reports[1].statistics.tracks
-    length = 4 * 960 if what == "gap" else 960 + 300 * RATE
+    length = 4 * 960 if what == "gap" else 960 + 120 * RATE
     assert accounted(track) == (length, length, 0)
     decoded = media.decode(recsvc.Blob([Path(reports[1].whole.path).read_bytes()]))
-    length_s = 300.06 if what == "gap" else 300.02
+    length_s = 120.06 if what == "gap" else 120.02
     assert decoded.sound_s == pytest.approx(length_s, abs=0.03)
 
 

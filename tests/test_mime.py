@@ -101,3 +101,10 @@ def test_a_type_has_a_container_and_a_suffix(text: str, container: str, suffix: 
     assert (mime.container(text), mime.suffix(text)) == (container, suffix)
     with pytest.raises(NotSupportedError):
         mime.container("video/mp4")
+
+
+def test_the_longest_type_that_is_read() -> None:
+    text = "video/webm;codecs=vp8;x="
+    longest = text + "a" * (1000 - len(text))
+    assert mime.is_type_supported(longest)
+    assert not mime.is_type_supported(longest + "a")

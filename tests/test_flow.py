@@ -115,3 +115,11 @@ def test_the_beginning_of_a_block_can_be_left_out() -> None:
         first = [i for first, end, _, _ in window.cut(captured_ns, begin, rate) for i in range(first, end)]
         rest = [i for first, end, _, _ in window.cut(captured_ns, count, rate, begin) for i in range(first, end)]
         assert first + rest == whole
+
+
+def test_a_block_that_begins_one_sample_after_the_end_has_no_part() -> None:
+    sample_ns = S // 8000
+    window = CaptureWindow(0)
+    window.end(10 * sample_ns)
+    assert window.cut(11 * sample_ns, 5, 8000) == []
+    assert window.cut(10 * sample_ns, 5, 8000) == [(0, 1, 10 * sample_ns, window.current)]

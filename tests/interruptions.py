@@ -40,6 +40,7 @@ class Interrupter:
         if self.done or not frame.f_code.co_filename.endswith(self._files):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        self._before[frame] = -1  # it begins
         return self._inside
 
     def _inside(self, frame: FrameType, event: str, _: Any) -> Any:
@@ -50,7 +51,7 @@ class Interrupter:
         code = frame.f_code.co_code
         before = self._before.get(frame)
         self._before[frame] = frame.f_lasti
-        if before is None or code[before] not in _BEHIND:
+        if before is None or before >= 0 and code[before] not in _BEHIND:
             return self._inside
         self._left -= 1
         if self._left < 0:

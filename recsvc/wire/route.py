@@ -101,13 +101,15 @@ class Route:
 
     # --- messages ---------------------------------------------------------------------------------
 
-    def send(self, header: bytes, payload: Any, size: int) -> None:
-        """``size``: the bytes that wait at the worker, wherever they lie. The payload is copied unless it is bytes."""
+    def send(self, header: bytes, payload: Any, size: int) -> bool:
+        """Whether the end of stream did not come before. ``size``: the bytes that wait at the worker, wherever they
+        lie. The payload is copied unless it is bytes."""
         payload = payload if isinstance(payload, bytes) else bytes(payload)
         balance = self.balance
         sending = (header, payload, self.sequence + 1, balance.frames_used + 1, balance.bytes_used + size)
         copied = len(payload) < _COPY_BYTES_MAX
         self._sending = sending
+        in_time = not self.over  # from here on the end would have it sent
         # Handlers run in calls and behind them: between a look at ``over`` and the call that follows there is none.
         send = self._send
         if send is None:
@@ -119,6 +121,7 @@ class Route:
             if not self.over:
                 send(payload, 0, copied)
         self._sent(sending)
+        return in_time
 
     def _sent(self, sending: tuple[bytes, Any, int, int, int]) -> None:
         _, _, self.sequence, self.balance.frames_used, self.balance.bytes_used = sending

@@ -355,20 +355,26 @@ class FrameSender:
             return _Answer.UNWANTED
         muted = self.muted or not route.enabled
         size = 0 if muted else len(frame.payload)
-        if route.joined is not None and self._join(route, frame, interval, muted, size):  # type: ignore[arg-type]
-            return _Answer.TAKEN
+        joined = route.joined
+        if joined is not None:
+            answer = self._join(route, joined, frame, interval, muted, size)  # type: ignore[arg-type]
+            if answer is not None:
+                return answer
         if route.in_ring or route.ring_told != route.ring_ready or not route.balance.allows(size):
             route.take_credits()
         if not route.balance.allows(size):
             return _Answer.FULL
         if isinstance(frame, Block):
-            route.joined = Joined(frame.captured_ns, interval, muted, frame.payload, frame.sample_count, size)
+            joined = Joined(frame.captured_ns, interval, muted, frame.payload, frame.sample_count, size)
+            if route.over:  # looked at last, and no handler runs between this and what follows
+                return _Answer.UNWANTED
+            route.joined = joined
             self._send_joined(route, unless_short=True)
-        else:
-            place = self._place(route, frame) if size else None
-            header = self._header(route, frame, interval, muted, place)
-            route.send(header, b"" if muted or place else frame.payload, size)
-        return _Answer.TAKEN
+            return _Answer.TAKEN
+        place = self._place(route, frame) if size else None
+        header = self._header(route, frame, interval, muted, place)
+        sent = route.send(header, b"" if muted or place else frame.payload, size)
+        return _Answer.TAKEN if sent else _Answer.UNWANTED
 
     def _mark(self, route: Route, at_ns: int, cuts: int) -> None:
         route.settle()
@@ -396,20 +402,23 @@ class FrameSender:
         """How many samples of a block that is held were given to a request for data."""
         return next((end for one, end in route.given if one is block), 0)
 
-    def _join(self, route: Route, block: Block, interval: Interval, muted: bool, size: int) -> bool:
-        """Adds a block to the sound that waits, which goes once it is long enough; ``False`` where it does not follow
+    def _join(
+        self, route: Route, joined: Joined, block: Block, interval: Interval, muted: bool, size: int
+    ) -> _Answer | None:
+        """Adds a block to the sound that waits, which goes once it is long enough; ``None`` where it does not follow
         it, or there is no room: then what waited has gone. What was added once is as good as sent."""
-        joined = route.joined
-        assert joined is not None and self.audio_format is not None
+        assert self.audio_format is not None
         off_ns = block.captured_ns - joined.captured_ns - joined.sample_count * S // self.audio_format[1]
         follows = -_JOINT_NS <= off_ns <= _JOINT_NS and interval is joined.interval and muted == joined.muted
         fits = follows and route.balance.allows(joined.size + size)
         if fits:
+            if route.over:
+                return _Answer.UNWANTED
             joined.payloads.append(block.payload)
             joined.sample_count += block.sample_count
             joined.size += size
         self._send_joined(route, unless_short=fits)
-        return fits
+        return _Answer.TAKEN if fits else None
 
     def _send_joined(self, route: Route, *, unless_short: bool = False) -> None:
         joined = route.joined

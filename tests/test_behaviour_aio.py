@@ -42,6 +42,9 @@ class TestAsyncio(Behaviour):
 
 FACE = Asyncio()
 
+# Where a loop ends while events come, nobody is there to listen; the warning would keep the recorder and its data.
+unheard_at_the_end = pytest.mark.filterwarnings("ignore:coroutine 'Room._deliver' was never awaited")
+
 
 def controllers() -> list[int]:
     return [pid for pid, line in role_processes().items() if " -m recsvc controller " in line]
@@ -256,7 +259,7 @@ def test_a_cancelled_wait_takes_no_event() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.filterwarnings("ignore:coroutine 'Room._deliver' was never awaited")  # nobody is there to listen
+@unheard_at_the_end
 def test_the_end_of_the_loop_in_the_middle_of_a_start_stops_the_recording(spool: Path) -> None:
     """``asyncio.run`` cancels what is left; nothing goes on recording that nobody can stop."""
     studio = Studio(FACE, "a")
@@ -323,6 +326,7 @@ def forget_unheard(spool: Path) -> None:
         path.unlink()
 
 
+@unheard_at_the_end
 def test_a_second_loop_waits_for_its_own_recording_alone(spool: Path) -> None:
     """The first loop ends before it has heard of anything."""
     studio = Studio(FACE, "a")
@@ -351,6 +355,7 @@ def test_a_second_loop_waits_for_its_own_recording_alone(spool: Path) -> None:
     forget_unheard(spool)
 
 
+@unheard_at_the_end
 def test_a_second_loop_goes_on_with_the_recording_of_the_first(caplog: pytest.LogCaptureFixture) -> None:
     studio = Studio(FACE, "a")
     calls = []
@@ -376,6 +381,7 @@ def test_a_second_loop_goes_on_with_the_recording_of_the_first(caplog: pytest.Lo
     caplog.clear()  # the traceback holds the recorder
 
 
+@unheard_at_the_end
 def test_what_a_loop_did_not_take_is_there_for_the_next_one_that_asks() -> None:
     studio = Studio(FACE, "a")
 

@@ -531,6 +531,46 @@ def test_a_pause_cuts_the_same_out_of_both_tracks(resumed_ns: int, video_first: 
         assert feed.clock.corrected == {}
 
 
+@pytest.mark.parametrize("step_ms", [100, 200, 500, 1000, 2000])
+@pytest.mark.parametrize("before", [1, 2, 3])
+@pytest.mark.parametrize("kinds", ["v", "va", "av"])
+@pytest.mark.parametrize("skipped_ms", [0, 7000])
+def test_a_pause_cuts_nothing_out_between_pictures_of_a_low_rate(
+    step_ms: int, before: int, kinds: str, skipped_ms: int
+) -> None:
+    """Sound that comes after pictures, as fast as a program can write them, is in step with them."""
+    pair = Pair()
+    pair.video.clock = FrameClock("video", UP_NS, is_media=True)
+    clocks = [pair.video.clock, pair.audio.clock][: len(kinds)]
+    for clock in clocks:
+        clock.share(clocks)
+    feeds = {"v": (pair.video, step_ms, before), "a": (pair.audio, 20, before * step_ms // 20)}
+    for paused_ns in (0, 3 * S):
+        for kind in kinds:
+            feed, each_ms, count = feeds[kind]
+            begin_ns = before * step_ms * MS + skipped_ms * MS if paused_ns else 0
+            pair.give(feed, steady(4 * count if paused_ns else count, begin_ns, each_ms * MS), paused_ns)
+    for kind in kinds:
+        feed, each_ms, count = feeds[kind]
+        feed.end()
+        recorded = [(at - UP_NS) // MS - (3000 if n >= count else 0) for n, at in feed.out]
+        assert recorded == in_ms(5 * count, each_ms)
+        assert feed.clock.corrected == {}
+
+
+def test_a_picture_that_lasted_long_before_a_pause_does_not_keep_it_in() -> None:
+    feed = Feed(is_media=True).give([*steady(5, 0), 5 * S]).give(steady(5, 8 * S), paused_ns=3 * S)
+    assert feed.end()[6] - 3000 <= 5000 + 80
+    pair = Pair()
+    pair.give(pair.video, [0, 40 * MS], 0)
+    pair.give(pair.audio, steady(4, 0, BLOCK_NS), 0)
+    pair.give(pair.video, [50 * MS, 120 * MS], 3 * S)  # sooner than expected: nothing is put in for it
+    pair.give(pair.audio, steady(4, 80 * MS, BLOCK_NS), 3 * S)
+    pair.video.end()
+    assert [(at - UP_NS) // MS for _, at in pair.video.out] == [0, 40, 3050, 3120]
+    assert [(at - UP_NS) // MS for _, at in pair.audio.out][4:] == in_ms(4, 20, 3080)
+
+
 def test_pictures_far_apart_do_not_cut_into_the_sound() -> None:
     """A pause of a program that stops meanwhile: the next picture comes 5 s later in the media, sound at once."""
     pair = Pair()

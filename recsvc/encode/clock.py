@@ -86,6 +86,7 @@ class FrameClock(Generic[Item]):
         self.is_media = is_media
         self._started_ns = started_ns
         self._interval_ns = round(S / frame_rate) if frame_rate else VIDEO_DURATION_DEFAULT_NS
+        self._is_assumed = not frame_rate  # the interval, until there are two pictures
         self._others: list[FrameClock[Item]] = []
         self._cuts = MediaCuts()
         self._paused_ns = 0  # of positions in the media: until the last frame, and what was cut for it
@@ -241,7 +242,10 @@ class FrameClock(Generic[Item]):
             waited_ns = self._held[-1].stamp_ns - claim.stamp_ns
             is_late = final or len(self._held) > _CUT_FRAMES or waited_ns >= FIRST_FRAME_WAIT_NS
             if is_late or not self._is_first:  # else it had no frame before the pause
-                proposed[id(self)] = self._cut_ns + claim.stamp_ns + self._offset_ns - self._expected_ns
+                left_out_ns = self._left_out_ns(claim.stamp_ns + self._offset_ns, final)
+                if left_out_ns is None:
+                    return False
+                proposed[id(self)] = self._cut_ns + left_out_ns
             awaited = [other for other in self._others if other.is_media and not other._is_first]
             if not proposed or not is_late and not all(id(other) in proposed for other in awaited):
                 return False
@@ -250,6 +254,20 @@ class FrameClock(Generic[Item]):
         self._offset_ns -= cut_ns - self._cut_ns
         self._cut_ns, self._paused_ns = cut_ns, claim.paused_ns
         return True
+
+    def _left_out_ns(self, at_ns: int, final: bool) -> int | None:
+        """How much lies between the last frame before a pause and this one, the first after it; ``None``: that cannot
+        be told yet. Pictures may be far apart: the last lasted as long as the one before it, or, where that was none or
+        longer than usual, as the first of these if that is less."""
+        if self._is_sound:
+            return at_ns - self._expected_ns
+        lasted_ns = self._interval_ns
+        if len(self._held) > 1 and (next_ns := self._held[1].stamp_ns - self._held[0].stamp_ns) > 0:
+            lasted_ns = min(self._distance_ns, next_ns) or next_ns
+        elif (self._is_assumed or self._distance_ns > self._interval_ns) and not final:
+            return None
+        left_out_ns = at_ns - self._last_ns - lasted_ns
+        return left_out_ns if at_ns <= self._last_ns else max(left_out_ns, 0)
 
     @property
     def _expected_ns(self) -> int:
@@ -321,9 +339,11 @@ class FrameClock(Generic[Item]):
         if self._doubted:
             self._doubted.clear()
         if not self._is_sound and not self._is_first:
-            self._distance_ns = max(at_ns - self._last_ns, 0)
+            distance_ns = self._distance_ns = max(at_ns - self._last_ns, 0)
             # One far jump is no new rate.
-            self._interval_ns = min(max(self._distance_ns, self._interval_ns // 2, MS), 2 * self._interval_ns, S)
+            most_ns = S if self._is_assumed else min(2 * self._interval_ns, S)
+            self._interval_ns = min(max(distance_ns, self._interval_ns // 2, MS), most_ns)
+            self._is_assumed = False
         return at_ns
 
     def _corrected_place(self, claim: _Claim[Item], at_ns: int) -> int:

@@ -85,7 +85,7 @@ def no_file_is_left(recorder: recsvc.MediaRecorder) -> None:
         return not spool_files()
 
     forget(recorder)
-    wait_until(none, "the end of what was given up", 5)
+    wait_until(none, "the end of what was given up", DEADLINE_S)
 
 
 # --- by an exception ------------------------------------------------------------------------------

@@ -558,6 +558,44 @@ def test_a_pause_cuts_nothing_out_between_pictures_of_a_low_rate(
         assert feed.clock.corrected == {}
 
 
+@pytest.mark.parametrize(
+    ("audio_from_ms", "skipped_ms"), [(0, 0), (0, 7000), (100, 0), (100, 7000), (320, 0), (320, 7000), (600, 0)]
+)
+@pytest.mark.parametrize("step_ms", [40, 200])
+def test_where_frames_stand_does_not_hang_on_which_track_comes_first(
+    audio_from_ms: int, skipped_ms: int, step_ms: int
+) -> None:
+    """What two tracks send comes in any order: the first frame of one, too, when the other is beyond a pause or two."""
+    pauses = [(0, 0, 400), (1 * S, 400, 800), (2 * S, 800, 1600)]  # paused before, from and until in ms of media
+    given_frames = {"video": [], "audio": []}
+    for paused_ns, from_ms, until_ms in pauses:
+        moved_ms = from_ms + skipped_ms * (paused_ns // S)
+        given_frames["video"] += [(ms + moved_ms - from_ms, ms, paused_ns) for ms in range(from_ms, until_ms, step_ms)]
+        given_frames["audio"] += [
+            (ms + moved_ms - from_ms, ms, paused_ns) for ms in range(max(from_ms, audio_from_ms), until_ms, 20)
+        ]
+    for seed in range(20):
+        pair = Pair()
+        pair.video.clock = FrameClock("video", UP_NS, is_media=True)
+        for feed in (pair.video, pair.audio):
+            feed.clock.share([pair.video.clock, pair.audio.clock])
+        chance = random.Random(seed)
+        left = {pair.video: given_frames["video"].copy(), pair.audio: given_frames["audio"].copy()}
+        ahead = chance.choice([0.01, 0.1, 0.5, 0.9, 0.99])
+        while any(left.values()):
+            feed = pair.video if left[pair.video] and (not left[pair.audio] or chance.random() < ahead) else pair.audio
+            stamp_ms, _, paused_ns = left[feed].pop(0)
+            pair.give(feed, [stamp_ms * MS], paused_ns)
+        apart = set()
+        for feed, kind in ((pair.video, "video"), (pair.audio, "audio")):
+            feed.end()
+            assert feed.clock.corrected == {}, seed
+            for number, at_ns in feed.out:
+                _, ms, paused_ns = given_frames[kind][number]
+                apart.add((at_ns - paused_ns - UP_NS) // MS - ms)
+        assert len(apart) == 1, (seed, apart)
+
+
 def test_a_picture_that_lasted_long_before_a_pause_does_not_keep_it_in() -> None:
     feed = Feed(is_media=True).give([*steady(5, 0), 5 * S]).give(steady(5, 8 * S), paused_ns=3 * S)
     assert feed.end()[6] - 3000 <= 5000 + 80

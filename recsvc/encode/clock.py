@@ -60,6 +60,10 @@ class MediaCuts:
     def decide(self, paused_ns: int) -> None:
         self.done[paused_ns] = min(self.proposed.pop(paused_ns).values())
 
+    def before(self, paused_ns: int) -> int:
+        """What was cut, all together, before a frame with so much paused before it."""
+        return self.done.get(max((paused for paused in self.done if paused <= paused_ns), default=0), 0)
+
 
 class FrameClock(Generic[Item]):
     """Of one track: from its stamps to recorded time. Frames leave in the order in which they came, each once.
@@ -207,7 +211,7 @@ class FrameClock(Generic[Item]):
         self._come_ns, self._length_ns = now_ns, 0
         if self.is_media:
             self._paused_ns = claim.paused_ns
-            self._begin_media(stamp_ns, [other for other in begun if other.is_media])
+            self._begin_media(claim, [other for other in begun if other.is_media])
             return
         shared = {other._offset_ns for other in begun if other._offset_ns and not other.is_media}
         if self._started_ns - STAMP_EARLY_NS <= stamp_ns <= now_ns + GAP_MAX_NS:
@@ -224,12 +228,15 @@ class FrameClock(Generic[Item]):
         self._last_ns = now_ns if begun else self._started_ns
         self._offset_ns = self._last_ns - stamp_ns
 
-    def _begin_media(self, stamp_ns: int, begun: list[FrameClock[Item]]) -> None:
+    def _begin_media(self, claim: _Claim[Item], begun: list[FrameClock[Item]]) -> None:
+        stamp_ns = claim.stamp_ns
         self._last_ns = self._started_ns
         for other in begun:
             assert other._offset_ns is not None
-            shared_ns = stamp_ns + other._offset_ns
-            self._paused_ns, self._cut_ns = other._paused_ns, other._cut_ns
+            # The other may be further already, behind pauses that this frame came before.
+            self._paused_ns = min(claim.paused_ns, other._paused_ns)
+            self._cut_ns = self._cuts.before(self._paused_ns)
+            shared_ns = stamp_ns + other._offset_ns + other._cut_ns - self._cut_ns
             is_near = abs(shared_ns - other._last_ns) <= GAP_MAX_NS
             self._last_ns = shared_ns if is_near else other._last_ns  # else it counts from elsewhere
         self._offset_ns = self._last_ns - stamp_ns
@@ -259,7 +266,7 @@ class FrameClock(Generic[Item]):
         """How much lies between the last frame before a pause and this one, the first after it; ``None``: that cannot
         be told yet. Pictures may be far apart: the last lasted as long as the one before it, or, where that was none or
         longer than usual, as the first of these if that is less."""
-        if self._is_sound:
+        if self._is_sound or self._is_first:
             return at_ns - self._expected_ns
         lasted_ns = self._interval_ns
         if len(self._held) > 1 and (next_ns := self._held[1].stamp_ns - self._held[0].stamp_ns) > 0:

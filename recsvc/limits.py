@@ -116,8 +116,8 @@ AUDIO_CATCH_UP_NS = 30 * S
 
 FIRST_FRAME_WAIT_NS = 300 * MS
 """Time 0 is the first frame of any track, so packets wait until each track has shown its first, at most
-this long in media time; a track that begins later and claims an earlier time is moved to the
-present."""
+this long in media time, and where that is not ours as long by our clock; a track that begins later and claims an
+earlier time is moved to the present."""
 
 VIDEO_DURATION_DEFAULT_NS = 33_333_333
 """Assumed duration of a first frame, for rate control, where the source names no frame rate."""

@@ -19,7 +19,9 @@ from recsvc.limits import (
     COMPLAINT_INTERVAL_NS,
     COMPLAINTS_MAX,
     DRAIN_DEADLINE_NS,
+    FIRST_FRAME_WAIT_NS,
     FRAME_BYTES_MAX,
+    IDLE_FLUSH_NS,
 )
 from recsvc.wire import messages, sockets
 from recsvc.wire.answers import take_requests
@@ -78,6 +80,42 @@ def test_trouble_with_a_frame_that_has_come_ends_its_own_recording_alone(when: s
     assert (failed.error, fine.error) == ("UnknownError", "")
     assert fine.statistics.tracks[0].frames_encoded == 2 * 960
     accounted(failed.statistics.tracks[0])
+
+
+@pytest.mark.parametrize("first", ["audio", "video"])
+def test_media_that_begins_before_what_came_first_keeps_its_distance(first: str, bench: Bench) -> None:
+    """A program writes faster than its media plays: a second of one track may come before the other's first frame."""
+    bench.open("a", "audio", "video", clock="media")
+    recording = bench.worker._recordings["a"]
+    starts = {first: 5 * S, "video" if first == "audio" else "audio": 4 * S}
+    for kind, from_ns in starts.items():
+        for number in range(10):
+            if kind == "audio":
+                bench.sound("a", from_ns + number * S // 10, RATE // 10, media.tone(RATE // 10, RATE).tobytes())
+            else:
+                bench.picture("a", from_ns + number * S // 10)
+            recording._first_ns = time.monotonic_ns() + 60 * S  # however busy this machine is
+        bench.work()
+    bench.end("a/audio", 0)
+    bench.end("a/video", 0)
+    bench.work()
+    decoded = media.decode(recsvc.Blob([Path(bench.finished("a").whole.path).read_bytes()]))
+    assert decoded.sound_at_s is not None
+    apart_s = decoded.sound_at_s - decoded.pictures[0].at_s
+    assert apart_s == pytest.approx((starts["audio"] - starts["video"]) / S, abs=2 * media.TICK_S)
+    assert decoded.duration_s == pytest.approx(2, abs=media.TICK_S)
+
+
+def test_media_of_one_track_does_not_wait_long_for_the_other(bench: Bench) -> None:
+    bench.open("a", "audio", "video", clock="media")
+    recording = bench.worker._recordings["a"]
+    for number in range(10):
+        bench.sound("a", number * S // 10, RATE // 10)
+    bench.work()
+    assert len(recording._held) > 5
+    recording._first_ns -= FIRST_FRAME_WAIT_NS
+    recording.idle(time.monotonic_ns() + IDLE_FLUSH_NS)
+    assert not recording._held and recording._muxer.written_until_ns > 0
 
 
 def test_a_fault_of_ours_fails_its_recording_alone_and_is_logged_with_its_traceback(

@@ -60,6 +60,7 @@ class Recording:
         self._paused_ns: dict[str, int] = {}  # before the newest frame of each route that its source cuts
         self._until_ns: int | None = None
         self._origin_ns: int | None = None
+        self._first_ns = 0  # when the first frame came, on our clock
         self._held: list[MuxPacket] = []  # until the origin is known
         self._first_pts = 0  # of sound in the file: its first packet's
         self._duration_ns = 0
@@ -96,6 +97,7 @@ class Recording:
         ones, and their capture times are on our clock and to be believed (``clock.FrameClock``)."""
         length_ns = header.sample_count * S // header.sample_rate if isinstance(header, AudioFrame) else 0
         clock, now_ns = self.tracks[route].clock, time.monotonic_ns()
+        self._first_ns = self._first_ns or now_ns
         if header.since_ns and header.paused_ns != self._paused_ns.get(route, 0):
             self._paused_ns[route] = header.paused_ns
             clock.left_out(header.since_ns - header.paused_ns)
@@ -201,8 +203,13 @@ class Recording:
             return None
         waiting = [track for track in self.tracks.values() if track.first_ns is None and not track.ended]
         newest_ns = max((track.end_ns or 0) for track in self.tracks.values())
-        if waiting and not now and newest_ns - min(firsts) < FIRST_FRAME_WAIT_NS:
-            return None
+        if waiting and not now:
+            if newest_ns - min(firsts) < FIRST_FRAME_WAIT_NS:
+                return None
+            # Media is written faster than it plays: that much of it tells nothing of what is under way.
+            is_media = any(track.clock.is_media for track in waiting)
+            if is_media and time.monotonic_ns() - self._first_ns < FIRST_FRAME_WAIT_NS:
+                return None
         return min(firsts)
 
     def _mux(self, packet: MuxPacket, origin_ns: int) -> None:

@@ -25,6 +25,7 @@ import msgspec
 from . import calls, errors, role, runtime
 from .limits import CLOSE_DEADLINE_NS, CLOSED_TRACKS_KEPT, HEADER_BYTES_MAX, READY_DEADLINE_NS, RPC_DEADLINE_NS, S
 from .runtime import prepare_spool, spool_directory
+from .weak import Living
 from .wire import messages, sockets
 
 log = logging.getLogger("recsvc")
@@ -58,7 +59,7 @@ class Client:
         self._on_recorder: dict[str, Callable[[RecorderMessage], None]] = {}
         self._on_track: dict[str, Callable[[messages.SourceEvent], None]] = {}
         self._ended_tracks: deque[messages.SourceEvent] = deque(maxlen=CLOSED_TRACKS_KEPT)  # nobody has heard of them
-        self._listeners: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._listeners: Living[Any] = Living()
         self._lost: errors.ServiceError | None = None
         self._closing = False
         self._reported: set[str] = set()  # the endpoints it was connected to
@@ -290,7 +291,7 @@ class Client:
         if self._closing:
             return
         self._lost = self._ended()
-        for listener in list(self._listeners):
+        for listener in self._listeners.all():
             try:
                 listener.service_lost(self._lost)
             except Exception:
@@ -317,7 +318,7 @@ class Client:
                 return
             self._closing = True
         if self._lost is None:
-            for listener in list(self._listeners):
+            for listener in self._listeners.all():
                 listener.service_closing()
             if self._process is None:
                 self._say_goodbye()
@@ -325,7 +326,7 @@ class Client:
                 self._end_process(self._process)
         os.write(self._wake_write, b"x")
         self._reader.join()
-        for listener in list(self._listeners):
+        for listener in self._listeners.all():
             listener.service_closed()
         self._commands.close()
         self._free()
@@ -364,7 +365,7 @@ class Client:
 
 _lock = threading.Lock()
 _clients: dict[str, Client] = {}
-_everyone: weakref.WeakSet[Client] = weakref.WeakSet()  # also those that were lost, whose listeners may still be busy
+_everyone: Living[Client] = Living()  # also those that were lost, whose listeners may still be busy
 _owner_pid = 0
 
 
@@ -431,7 +432,7 @@ def close_all() -> None:
     At the program's end this happens by itself, after its threads have ended; then the Blobs go, and with them
     their files (``storage.py``)."""
     with _lock:
-        clients = [] if _owner_pid != os.getpid() else list(_everyone)
+        clients = [] if _owner_pid != os.getpid() else _everyone.all()
         _clients.clear()
         _everyone.clear()
     for client in clients:

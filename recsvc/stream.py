@@ -8,7 +8,6 @@ import os
 import threading
 import time
 import uuid
-import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ from .calls import OfProcess, public, whole
 from .client import Client, connect
 from .limits import OPEN_SOURCE_DEADLINE_NS
 from .redact import redacted
+from .weak import Living
 from .wire import messages
 from .wire.sender import FrameSender
 
@@ -33,7 +33,7 @@ class _Origin:
     def __init__(self) -> None:
         self.muted = False
         self.live = True
-        self.users: weakref.WeakSet[MediaStreamTrack] = weakref.WeakSet()
+        self.users: Living[MediaStreamTrack] = Living()
 
     def control(self, route: str, action: str, at_ns: int) -> None:
         """``action``: end, enable or disable, for one recording."""
@@ -45,7 +45,7 @@ class _Origin:
     def end(self) -> None:
         """The source is over: all its tracks end."""
         self.live = False
-        for track in list(self.users):
+        for track in self.users.all():
             track._end()
 
 
@@ -179,7 +179,7 @@ class MediaStreamTrack(OfProcess):
             self._ended_ns = at_ns
             self._control("end", at_ns)
             self._end()
-        if not any(track.ready_state == "live" for track in self._origin.users):
+        if not any(track.ready_state == "live" for track in self._origin.users.all()):
             self._origin.release()
 
     def _control(self, action: str, at_ns: int) -> None:
@@ -241,7 +241,7 @@ class MediaStream(OfProcess):
         super().__init__()
         self._id = uuid.uuid4().hex
         self._tracks: dict[str, MediaStreamTrack] = {}
-        self._recorders: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._recorders: Living[Any] = Living()
         for track in tracks:
             self._tracks[_checked_track(track).id] = track
 
@@ -252,7 +252,7 @@ class MediaStream(OfProcess):
     @property
     def active(self) -> bool:
         """Whether a track is live."""
-        return any(track.ready_state == "live" for track in self._tracks.values())
+        return any(track.ready_state == "live" for track in list(self._tracks.values()))
 
     def get_tracks(self) -> list[MediaStreamTrack]:
         self._check_process()
@@ -279,7 +279,7 @@ class MediaStream(OfProcess):
             self._modified()
 
     def _modified(self) -> None:
-        for recorder in list(self._recorders):
+        for recorder in self._recorders.all():
             recorder._stream_modified()
 
     @public

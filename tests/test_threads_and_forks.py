@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from fixtures_media import wait_until
@@ -131,6 +132,39 @@ def test_tracks_may_be_switched_while_others_start_and_stop(often: None) -> None
             recorder.wait("stop", DEADLINE_S)
     finally:
         over.set()
+        thread.join()
+    assert not failures
+
+
+def test_tracks_and_recorders_may_come_and_go_beside_each_other(often: None) -> None:
+    """Whoever looks for those who use a source, a stream or a connection does so while others join."""
+    source, other = recsvc.AudioSource(RATE, 1), recsvc.VideoSource(16, 16)
+    stream = recsvc.MediaStream([source.track])
+    connection = client.connect()
+    failures: list[BaseException] = []
+    until = time.monotonic() + 1.5
+
+    def again_and_again(call: Callable[[], object]) -> None:
+        try:
+            while time.monotonic() < until:
+                call()
+        except BaseException as error:
+            failures.append(error)
+
+    def change() -> None:
+        stream.add_track(other.track)
+        stream.remove_track(other.track)
+
+    calls: list[Callable[[], object]] = [
+        lambda: source.track.clone().stop(),
+        lambda: source.track.clone(),
+        lambda: [connection.on_end(recsvc.MediaRecorder(stream)) for _ in range(3)],
+        lambda: connection._listeners.all(),
+        lambda: stream.active,
+        change,
+    ]
+    threads = [beside(partial(again_and_again, call)) for call in calls]
+    for thread in threads:
         thread.join()
     assert not failures
 

@@ -139,6 +139,34 @@ def test_a_killed_encoder(phase: str, spool: Path, tmp_path: Path) -> None:
         wait_until(lambda: len(list(runtime.glob("encode-*"))) == sockets, "the dead worker's to go", DEADLINE_S)
 
 
+def test_encoders_that_are_killed_all_together(spool: Path, tmp_path: Path) -> None:
+    """The one that is asked to complete the file goes, too, before it has."""
+    with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        events = listen(recorder)
+        count = len(os.sched_getaffinity(0))
+        wait_until(lambda: len(roles("encode")) == count, "all workers", DEADLINE_S)
+        [runtime] = runtime_directories()
+        before = set(spool.iterdir())
+        recorder.start()
+        begin_s = time.monotonic()
+        time.sleep(RECORDED_S)
+        first = worker_of(next(iter(set(spool.iterdir()) - before)))
+        others = [pid for pid in roles("encode") if pid != first]
+        for pid in others:
+            os.kill(pid, signal.SIGSTOP)
+        sockets = set(runtime.glob("encode-*"))
+        os.kill(first, signal.SIGKILL)
+        recorded_s = time.monotonic() - begin_s
+        wait_until(lambda: sockets - set(runtime.glob("encode-*")), "its end to be seen", DEADLINE_S)
+        for pid in others:
+            os.kill(pid, signal.SIGKILL)
+        recorder.wait("stop", DEADLINE_S)
+        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        check_finished(recorder.recording, tmp_path / "a.webm", recorded_s)
+        starts_again(recorder, events)
+
+
 @pytest.mark.parametrize(
     ("victims", "mime_type"), [("encoder", "video/webm"), ("both", "video/webm"), ("controller", "audio/ogg")]
 )

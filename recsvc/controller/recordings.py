@@ -281,13 +281,24 @@ class Recordings:
         recording.happened(Input.FAIL)
         recording.deadline_ns, recording.recovery_deadline_ns = None, now + _RECOVERY_DEADLINE_NS
         self._tell_captures(recording, "drop", now)
+        self._recover(recording)
+
+    def _recover(self, recording: Recording) -> None:
+        """Workers may be killed all together, and one is chosen before its end is seen: then the next is asked, as long
+        as there is time. None ends by this itself, which is Python and reads headers only."""
         try:
             worker = self.workers.choose()
         except errors.ServiceError as error:
             self._recovered(recording, messages.Reply(id=0, error=error.name, text=str(error)))
             return
-        recover = messages.RecoverFile(path=recording.path)
-        self._supervisor.ask(worker, recover, lambda reply: self._recovered(recording, reply))
+
+        def answered(reply: messages.Reply) -> None:
+            if reply.error and not self._supervisor.knows(worker) and recording.name in self.active:
+                self._recover(recording)
+            else:
+                self._recovered(recording, reply)
+
+        self._supervisor.ask(worker, messages.RecoverFile(path=recording.path), answered)
 
     def _recovered(self, recording: Recording, reply: messages.Reply) -> None:
         """The file is completed, or is what the dead worker left of it."""

@@ -7,6 +7,7 @@ import builtins
 import io
 import operator
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -198,11 +199,20 @@ class Blob:
         gives the spool file up: it is renamed, else copied and removed, and this Blob, like all of that recording,
         reads from ``path`` from then on; do not change that file while one of them is in use. A link to a file is
         followed; a device or a pipe is written to. Blocks. Raises ``OSError`` when the place cannot be
-        written: whatever was to be moved is still there then.
+        written: whatever was to be moved is still there then, and the spool file outlives its Blobs unless a later
+        call saves all of it (``recsvc recover`` fetches it).
         """
         if not isinstance(move, bool):
             raise TypeError(f"move must be True or False, got {move!r}")
-        return self._save(path, move, lambda _: None)
+        try:
+            return self._save(path, move, lambda _: None)
+        except BaseException as error:
+            for file in self._files():
+                file.is_missed = True
+                error.add_note(
+                    f"unless it is saved later, the recording stays: recsvc recover {shlex.quote(file.path)}"
+                )
+            raise
 
     def _save(self, path: str | os.PathLike[str], move: bool, progress: saving.Progress) -> Path:
         named = Path(os.path.abspath(os.fspath(path)))
@@ -225,8 +235,10 @@ class Blob:
             opened = file.open() if file is not None else None
             if opened is None or not saving.clone(opened.number, descriptor):
                 self._write(descriptor, progress)
-        if move and file is not None:
-            file.replaced_by(target)
+        if file is not None:
+            file.is_missed = False
+            if move:
+                file.replaced_by(target)
         return named
 
     def _whole_file(self) -> SpoolFile | None:

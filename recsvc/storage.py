@@ -72,6 +72,7 @@ class SpoolFile:
     def __init__(self, path: str, *, owned: bool, finished: bool = False) -> None:
         self._owner_pid = 0
         self.finished = finished  # it grows no more
+        self.is_missed = False  # somebody wanted to save it and could not: it is not removed
         self._holds: list[None] = []
         try:
             status = os.stat(path, follow_symlinks=not owned)
@@ -92,7 +93,7 @@ class SpoolFile:
         lstat: Callable[[str], os.stat_result] = os.lstat,
         unlink: Callable[[str], None] = os.unlink,
     ) -> None:
-        if self._owner_pid and self._owner_pid == getpid() and not self._holds:
+        if self._owner_pid and self._owner_pid == getpid() and not (self._holds or self.is_missed):
             try:
                 if self._first.is_that(lstat(self._first.path)):
                     unlink(self._first.path)

@@ -409,6 +409,24 @@ def test_a_save_that_fails_leaves_everything_as_it_was(lying, tmp_path, monkeypa
     assert blob.bytes() == DATA and (lying / "a.webm").exists()
 
 
+@pytest.mark.parametrize("piece", [False, True])
+def test_what_could_not_be_saved_outlives_its_blobs_until_all_of_it_is(lying, tmp_path, piece):
+    blob = spooled(lying / "a.webm")
+    with pytest.raises(FileNotFoundError) as raised:
+        (blob.slice(3, 9) if piece else blob).save(tmp_path / "nowhere" / "a.webm")
+    assert f"recsvc recover {lying / 'a.webm'}" in raised.value.__notes__[0]
+    blob.slice(3, 9).save(tmp_path / "part.webm")
+    del blob
+    assert (lying / "a.webm").read_bytes() == DATA
+
+    blob = spooled(lying / "b.webm")
+    with pytest.raises(FileNotFoundError):
+        (blob.slice(3, 9) if piece else blob).save(tmp_path / "nowhere" / "b.webm")
+    blob.save(tmp_path / "b.webm")
+    del blob
+    assert not (lying / "b.webm").exists()
+
+
 @pytest.mark.parametrize("name", ["a" * 255, "映" * 85, "ä" * 127, "-", "with space\nand line"])
 @pytest.mark.parametrize("move", [False, True])
 def test_every_name_that_a_file_can_have(lying, tmp_path, name, move):

@@ -9,6 +9,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from fixtures_media import wait_until
@@ -19,6 +20,7 @@ from traces import role_processes, spool_files
 import recsvc
 from recsvc import calls, client
 from recsvc.errors import InvalidStateError, QuotaExceededError, RecorderError, ServiceError
+from recsvc.wire.sender import lend
 
 RATE = 8_000
 BLOCK = bytes(320)  # 20 ms
@@ -332,6 +334,49 @@ def test_a_handler_may_stop_and_wait_anywhere_in_a_write(
     files = ("wire/sender.py", "wire/route.py", "recsvc/push.py")
     assert everywhere(files, handler, act) > 15
     assert max(held) < 5
+    assert_clean(recorder, source)
+
+
+def test_a_write_has_its_lock_again_after_a_handler_that_was_interrupted_itself(
+    recorder: recsvc.MediaRecorder, source: recsvc.AudioSource
+) -> None:
+    """By a second signal, while it waits to take back what was lent."""
+
+    class Lock:
+        def __init__(self, lock: Any) -> None:
+            self._lock = lock
+            self.interrupts = False
+
+        def acquire(self) -> None:
+            if self.interrupts:
+                self.interrupts = False
+                raise Interruption
+            self._lock.acquire()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._lock, name)
+
+        def __enter__(self) -> None:
+            self._lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
+
+    sender = source._sender
+    lock = sender._lock = Lock(sender._lock)  # type: ignore[assignment]
+
+    def halted() -> bool:
+        with pytest.raises(Interruption), lend():
+            lock.interrupts = True
+        return lock._is_owned()
+
+    recorder.start()
+    try:
+        assert sender._write(halted)
+    finally:
+        sender._lock = lock._lock
+    assert source.write(BLOCK, 0)
+    assert finished(recorder).size
     assert_clean(recorder, source)
 
 

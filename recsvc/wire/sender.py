@@ -57,9 +57,21 @@ def lend() -> Iterator[None]:
             sender._lock.release()
         yield
     finally:
-        for sender in lent:
-            if not sender._lock._is_owned():  # type: ignore[attr-defined]
-                sender._lock.acquire()
+        interruption: BaseException | None = None
+        lacking = True
+        while lacking:  # the write goes on with its lock, even where another handler interrupts the waiting for it
+            try:
+                for sender in lent:
+                    if not sender._lock._is_owned():  # type: ignore[attr-defined]
+                        sender._lock.acquire()
+                lacking = False
+            except BaseException as error:
+                interruption = error
+        if interruption is not None:
+            try:
+                raise interruption
+            finally:
+                del interruption  # no circles
 
 
 class FrameSender:

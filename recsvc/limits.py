@@ -45,8 +45,12 @@ DATA_HIGH_WATER_MARK = 2 * LATE_CREDIT_FRAMES
 """ZeroMQ's own bound in messages on a data socket; a safety net only, credits act first."""
 
 CONTROL_HIGH_WATER_MARK = 10_000
-"""Messages waiting on a control or event socket. Above it an event is lost for that subscriber, which
-sees the gap in the sequence numbers."""
+"""Messages waiting on a control socket."""
+
+EVENT_HIGH_WATER_MARK = 1_000_000
+"""Events waiting for a caller that stands still (a debugger, Ctrl-Z) while its recordings go on: each is a promise, and
+the data of a lost one would be missing. Four days of pieces of one recording, or a whole working day of ten; 1 KiB each
+at most. Above it events are lost for that caller, which may then wait for a ``stop`` in vain."""
 
 PREROLL_NS = 200 * MS
 """Captured frames are kept this long so that a recording has those captured between the ``start()`` call

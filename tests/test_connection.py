@@ -163,6 +163,25 @@ def test_a_service_that_stands_still_is_not_gone(place: Path) -> None:
         client.close_all()
 
 
+def test_events_wait_for_a_caller_that_stands_still(place: Path) -> None:
+    """Hours of them, in the controller: their data would be missing."""
+    endpoint = f"ipc://{place}/events"
+    server_socket = sockets.event_server(endpoint)
+    caller = sockets.event_client(endpoint, b"caller/")
+    try:
+        assert server_socket.poll(DEADLINE_S * 1000) and server_socket.recv()
+        count = 30_000
+        for number in range(count):
+            server_socket.send_multipart([b"caller/recorder", str(number).encode()])
+        came = []
+        while len(came) < count and caller.poll(2000):
+            came.append(int(sockets.receive_event(caller)))
+        assert came == list(range(count))
+    finally:
+        caller.close()
+        server_socket.close(linger=0)
+
+
 @pytest.mark.parametrize("who", ["caller", "service"])
 def test_the_end_of_one_in_another_pid_namespace(who: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its process id means nothing, the end of its connection is noticed."""

@@ -22,6 +22,7 @@ from ..limits import (
     DATA_HIGH_WATER_MARK,
     DATA_LINGER_MS,
     DELIVER_LIMIT_MS,
+    EVENT_HIGH_WATER_MARK,
     FRAME_BYTES_MAX,
     RECONNECT_MS,
 )
@@ -107,7 +108,7 @@ def control_client(endpoint: str) -> zmq.Socket[bytes]:
 
 def event_server(endpoint: str) -> zmq.Socket[bytes]:
     """XPUB, bound; it also receives each subscription, so that it can be answered."""
-    socket = _make(zmq.XPUB, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS, CONTROL_BYTES_MAX)
+    socket = _make(zmq.XPUB, EVENT_HIGH_WATER_MARK, CONTROL_LINGER_MS, CONTROL_BYTES_MAX)
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)
     socket.bind(endpoint)
     return socket
@@ -115,7 +116,7 @@ def event_server(endpoint: str) -> zmq.Socket[bytes]:
 
 def event_client(endpoint: str, topic: bytes) -> zmq.Socket[bytes]:
     """SUB, connected and subscribed to every topic that begins with ``topic``."""
-    socket = _make(zmq.SUB, CONTROL_HIGH_WATER_MARK, 0)
+    socket = _make(zmq.SUB, EVENT_HIGH_WATER_MARK, 0)
     socket.connect(endpoint)
     socket.setsockopt(zmq.SUBSCRIBE, topic)
     return socket

@@ -609,6 +609,14 @@ def test_a_picture_that_lasted_long_before_a_pause_does_not_keep_it_in() -> None
     assert [(at - UP_NS) // MS for _, at in pair.audio.out][4:] == in_ms(4, 20, 3080)
 
 
+@pytest.mark.parametrize(("left_out_ms", "expected_ms"), [(40, 40), (200, 200), (1000, 1000), (7000, 33), (-500, 33)])
+def test_one_picture_on_each_side_of_a_pause_that_is_asked_for(left_out_ms: int, expected_ms: int) -> None:
+    """Nothing tells how long the first one lasted: up to a second it may have been."""
+    feed = Feed(is_media=True, frame_rate=None).give([9 * S]).give([9 * S + left_out_ms * MS], paused_ns=3 * S)
+    assert feed.clock.holds == 1
+    assert feed.end() == [0, 3000 + expected_ms]
+
+
 def test_pictures_far_apart_do_not_cut_into_the_sound() -> None:
     """A pause of a program that stops meanwhile: the next picture comes 5 s later in the media, sound at once."""
     pair = Pair()

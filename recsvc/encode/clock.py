@@ -273,6 +273,8 @@ class FrameClock(Generic[Item]):
             lasted_ns = min(self._distance_ns, next_ns) or next_ns
         elif (self._is_assumed or self._distance_ns > self._interval_ns) and not final:
             return None
+        elif self._is_assumed and 0 < at_ns - self._last_ns <= S:
+            return 0
         left_out_ns = at_ns - self._last_ns - lasted_ns
         return left_out_ns if at_ns <= self._last_ns else max(left_out_ns, 0)
 

@@ -85,7 +85,7 @@ class Blob:
     the file was removed, cut short or replaced by someone else.
     """
 
-    __slots__ = ("__weakref__", "_duration", "_parts", "_type")
+    __slots__ = ("__weakref__", "_duration", "_parts", "_saved", "_type")
 
     def __init__(self, parts: Iterable[Any] = (), type: str = "") -> None:
         if isinstance(parts, (str, bytes, bytearray, memoryview, Blob)):
@@ -95,6 +95,7 @@ class Blob:
         self._parts: tuple[_Range | _Bytes, ...] = ()
         self._type = type
         self._duration = 0.0
+        self._saved = False
         joined: list[_Range | _Bytes] = []
         for part in parts:
             if isinstance(part, Blob):
@@ -199,22 +200,27 @@ class Blob:
         gives the spool file up: it is renamed, else copied and removed, and this Blob, like all of that recording,
         reads from ``path`` from then on; do not change that file while one of them is in use. A link to a file is
         followed; a device or a pipe is written to. Blocks. Raises ``OSError`` when the place cannot be
-        written: whatever was to be moved is still there then, and the spool file outlives its Blobs unless a later
-        call saves all of it (``recsvc recover`` fetches it).
+        written: a recording's file stays in the spool then, also when the Blob goes, until the same is saved
+        elsewhere.
         """
         if not isinstance(move, bool):
             raise TypeError(f"move must be True or False, got {move!r}")
-        try:
-            return self._save(path, move, lambda _: None)
-        except BaseException as error:
-            for file in self._files():
-                file.is_missed = True
-                error.add_note(
-                    f"unless it is saved later, the recording stays: recsvc recover {shlex.quote(file.path)}"
-                )
-            raise
+        return self._save(path, move, lambda _: None)
 
     def _save(self, path: str | os.PathLike[str], move: bool, progress: saving.Progress) -> Path:
+        try:
+            saved = self._put(path, move, progress)
+        except BaseException as error:  # Ctrl-C, too
+            for kept in self._owe():
+                command = f"recsvc recover {shlex.quote(kept)} -o FILE"
+                error.add_note(f"What was recorded is kept in {kept} until it is saved; fetch it with: {command}")
+            raise
+        self._saved = True
+        for part in self._ranges():
+            part.file.given(part.start, part.end)
+        return saved
+
+    def _put(self, path: str | os.PathLike[str], move: bool, progress: saving.Progress) -> Path:
         named = Path(os.path.abspath(os.fspath(path)))
         target, special = saving.final_path(path)
         if special:
@@ -235,10 +241,8 @@ class Blob:
             opened = file.open() if file is not None else None
             if opened is None or not saving.clone(opened.number, descriptor):
                 self._write(descriptor, progress)
-        if file is not None:
-            file.is_missed = False
-            if move:
-                file.replaced_by(target)
+        if move and file is not None:
+            file.replaced_by(target)
         return named
 
     def _whole_file(self) -> SpoolFile | None:
@@ -259,8 +263,16 @@ class Blob:
                 saving.write_all(descriptor, part.data)
                 progress(len(part.data))
 
+    def _ranges(self) -> list[_Range]:
+        return [part for part in self._parts if isinstance(part, _Range)]
+
     def _files(self) -> set[SpoolFile]:
-        return {part.file for part in self._parts if isinstance(part, _Range)}
+        return {part.file for part in self._ranges()}
+
+    def _owe(self) -> list[str]:
+        """Who was to have it failed: its files stay until it is saved, if it was not. Where those are."""
+        owed = [] if self._saved else self._ranges()
+        return sorted({part.file.path for part in owed if part.file.owe(part.start, part.end)})
 
     def _keep(self) -> list[str]:
         """Its files stay when the last Blob goes; where they are."""

@@ -37,9 +37,12 @@ def checked_timeout(timeout: Any) -> float | None:
     return timeout
 
 
-def log_failure(type: str) -> None:
-    """What every listener's exception comes to: ``SystemExit`` and ``CancelledError`` as well as an ``Exception``."""
-    log.exception("a listener of %r failed; the recording goes on", type)
+def log_failure(event: Event) -> None:
+    """What every listener's exception comes to: ``SystemExit`` and ``CancelledError`` as well as an ``Exception``. The
+    data that it was to have are kept."""
+    kept = event.data._owe() if isinstance(event, BlobEvent) else []
+    where = f"; what was recorded is kept in {', '.join(kept)}" if kept else ""
+    log.exception("a listener of %r failed; the recording goes on%s", event.type, where)
 
 
 class Registry:
@@ -168,7 +171,7 @@ class Listeners(Registry):
         try:
             listener(event)
         except BaseException:
-            log_failure(event.type)
+            log_failure(event)
 
     def _wake_iterators(self) -> None:
         for iterator in tuple(self._iterators):

@@ -25,7 +25,6 @@ class Room:
         self.over = False
         self._listeners = listeners
         self._coming: deque[Event] = deque()  # appended to by the recorder's thread
-        self._torn = False  # a listener of the first of these was cancelled, by the end of the loop perhaps
         self._turn: Iterator[Listener] | None = None  # of the first of these: who has not heard of it yet
         self.delivery: asyncio.Task[None] | None = None  # while there is something to deliver
         self._changed = asyncio.Event()  # a new one after each change
@@ -81,10 +80,9 @@ class Room:
                 await self._call(listener, event)
             self._turn = None
             self._coming.popleft()
-            if isinstance(event, BlobEvent) and not self._torn:  # else a listener was not done with it
+            if isinstance(event, BlobEvent):
                 for file in event.data._files():
                     file.release()
-            self._torn = False
             if len(self._fired) == EVENTS_KEPT_MAX:
                 self._fired.popleft()
                 self._forgotten += 1
@@ -102,10 +100,9 @@ class Room:
         except GeneratorExit:  # a loop that was closed in the middle
             raise
         except BaseException as error:
-            log_failure(event.type)
+            log_failure(event)
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                self._torn = True
                 raise  # it was not for the listener alone
 
     def one_less(self) -> None:

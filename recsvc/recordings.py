@@ -192,14 +192,11 @@ class Recordings(EventTarget, OfProcess):
         self._replaced = None
 
     def _keep_if_nobody_comes(self, session: Session, event: Event) -> None:
-        """The program ended, by an exception perhaps, before it stopped this recording: had it been killed, the file
-        would be in the spool, and so it is now, where nobody listens."""
-        stopped_by_the_end = session.stop_ns is None and session.client.closing
-        if isinstance(event, BlobEvent) and stopped_by_the_end and not any(self._listeners.turn(event.type)):
+        """The program ended, by an exception perhaps, before it had this recording: had it been killed, the file would
+        be in the spool, and so it is now, where nobody listens."""
+        if isinstance(event, BlobEvent) and session.client.closing and not any(self._listeners.turn(event.type)):
             for path in event.data._keep():
-                log.warning(
-                    "the program ended while it recorded, and nobody listens: the recording is kept in %s", path
-                )
+                log.warning("the program ended, and nobody listens: the recording is kept in %s", path)
 
     def _event(self, session: Session, message: messages.RecorderEvent) -> Event:
         if message.type == "start":

@@ -72,8 +72,8 @@ class SpoolFile:
     def __init__(self, path: str, *, owned: bool, finished: bool = False) -> None:
         self._owner_pid = 0
         self.finished = finished  # it grows no more
-        self.is_missed = False  # somebody wanted to save it and could not: it is not removed
         self._holds: list[None] = []
+        self._owed: set[tuple[int, int]] = set()
         try:
             status = os.stat(path, follow_symlinks=not owned)
         except OSError as error:
@@ -93,7 +93,7 @@ class SpoolFile:
         lstat: Callable[[str], os.stat_result] = os.lstat,
         unlink: Callable[[str], None] = os.unlink,
     ) -> None:
-        if self._owner_pid and self._owner_pid == getpid() and not (self._holds or self.is_missed):
+        if self._owner_pid and self._owner_pid == getpid() and not self._holds and not self._owed:
             try:
                 if self._first.is_that(lstat(self._first.path)):
                     unlink(self._first.path)
@@ -114,6 +114,20 @@ class SpoolFile:
 
     def release(self) -> None:
         self._holds.pop()
+
+    def owe(self, start: int, end: int) -> bool:
+        """Somebody tried in vain to have these bytes elsewhere: the file is not removed before they were
+        ``given()``. Whether that makes a difference."""
+        if self._owner_pid != os.getpid():
+            return False
+        self._owed.add((start, end))
+        return True
+
+    def given(self, start: int, end: int) -> None:
+        """These bytes are where they are wanted."""
+        for owed in tuple(self._owed):
+            if start <= owed[0] and owed[1] <= end:
+                self._owed.discard(owed)
 
     def open(self) -> Descriptor:
         """For one who reads; ``NotReadableError`` when the file is gone, or another by now."""

@@ -15,6 +15,7 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import ebml
@@ -784,8 +785,9 @@ class Behaviour:
         "raised", [ZeroDivisionError, SystemExit, KeyboardInterrupt, asyncio.CancelledError, pytest.fail.Exception]
     )
     async def test_whatever_a_listener_raises_is_logged_and_stops_nothing(
-        self, raised: type[BaseException], caplog: pytest.LogCaptureFixture
+        self, raised: type[BaseException], caplog: pytest.LogCaptureFixture, spool: Path
     ) -> None:
+        """And it costs no data: what a listener was to have stays in the spool, and the log says where."""
         studio = Studio(self.face, "a")
 
         def fail(event: recsvc.Event) -> None:
@@ -809,7 +811,15 @@ class Behaviour:
         assert len(problems) == 10
         assert all(problem.exc_info and problem.exc_info[0] is raised for problem in problems)
         assert all("listener of" in problem.getMessage() for problem in problems)
+        said = "".join(problem.getMessage() for problem in problems)
         caplog.clear()  # the tracebacks hold the Blobs
+        heard.clear()
+        del problems, studio
+        gc.collect()
+        assert len(list(spool.iterdir())) == 2
+        for kept in spool.iterdir():
+            assert str(kept) in said
+            kept.unlink()
 
     async def test_who_is_called_when_an_event_is_dispatched(self) -> None:
         """The handler first, then the listeners as added, each once; none that was removed or came too late."""

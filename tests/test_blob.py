@@ -409,22 +409,30 @@ def test_a_save_that_fails_leaves_everything_as_it_was(lying, tmp_path, monkeypa
     assert blob.bytes() == DATA and (lying / "a.webm").exists()
 
 
-@pytest.mark.parametrize("piece", [False, True])
-def test_what_could_not_be_saved_outlives_its_blobs_until_all_of_it_is(lying, tmp_path, piece):
-    blob = spooled(lying / "a.webm")
-    with pytest.raises(FileNotFoundError) as raised:
-        (blob.slice(3, 9) if piece else blob).save(tmp_path / "nowhere" / "a.webm")
-    assert f"recsvc recover {lying / 'a.webm'}" in raised.value.__notes__[0]
-    blob.slice(3, 9).save(tmp_path / "part.webm")
-    del blob
+def test_what_could_not_be_saved_stays_until_it_is(lying, tmp_path, monkeypatch):
+    (lying / "a.webm").write_bytes(DATA)
+    whole = SpoolFile(str(lying / "a.webm"), owned=True, finished=True)
+    pieces = [Blob._of_file(whole, b"", at, at + 100_000, "video/webm", 1.0) for at in (0, 100_000, 200_000)]
+    everything = Blob._of_file(whole, b"", 0, len(DATA), "video/webm", 3.0)
+    nowhere = tmp_path / "nowhere" / "a.webm"
+    for failure in (None, KeyboardInterrupt()):  # not there; Ctrl-C in the middle
+        if failure is not None:
+            monkeypatch.setattr(os, "copy_file_range", lambda *_, failure=failure: (_ for _ in ()).throw(failure))
+        with pytest.raises((OSError, KeyboardInterrupt)) as raised:
+            pieces[1].save(nowhere if failure is None else tmp_path / "b.webm")
+        assert str(lying / "a.webm") in raised.value.__notes__[0]
+    monkeypatch.undo()
+    pieces[2].save(tmp_path / "c.webm")  # another one
+    del whole, everything, pieces, raised
     assert (lying / "a.webm").read_bytes() == DATA
-
-    blob = spooled(lying / "b.webm")
-    with pytest.raises(FileNotFoundError):
-        (blob.slice(3, 9) if piece else blob).save(tmp_path / "nowhere" / "b.webm")
-    blob.save(tmp_path / "b.webm")
-    del blob
-    assert not (lying / "b.webm").exists()
+    for later in ("the same", "all"):
+        blob = spooled(lying / "a.webm")
+        piece = blob if later == "the same" else Blob([blob.slice(5, 9)])
+        with pytest.raises(OSError, match="nowhere"):
+            piece.save(nowhere)
+        (piece if later == "the same" else blob).save(tmp_path / "saved.webm")
+        del blob, piece
+        assert list(lying.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "映" * 85, "ä" * 127, "-", "with space\nand line"])

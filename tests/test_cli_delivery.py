@@ -139,7 +139,8 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_duration_holds_with_a_stuck_work
             took_s = time.monotonic() - begin_s
         finally:
             for pid in workers:
-                os.kill(pid, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):  # one that did not end in time was killed
+                    os.kill(pid, signal.SIGCONT)
         err = process.stderr.read()
     assert code == 130 and took_s < 4
     assert "interrupted" in err

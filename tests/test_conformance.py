@@ -1,4 +1,4 @@
-"""docs/conformance.md against the tests: what it names exists, and what it calls done is shown."""
+"""docs/conformance.md and docs/reliability.md against the tests: what they name exists, what is said is shown."""
 
 import ast
 import inspect
@@ -69,6 +69,22 @@ def test_each_test_that_is_named_exists() -> None:
         assert name in names_of_tests(ROOT / path), f"{path} has no {name}"
     named = sum(len(re.findall(r"::\w+", line)) for line in PAGE.read_text().splitlines())
     assert named == sum(len(clause.tests) for clause in clauses()), "a name that cannot be read"
+
+
+def test_each_row_on_reliability_names_its_tests_and_they_exist() -> None:
+    rows = [line.strip("|").split("|") for line in (ROOT / "docs" / "reliability.md").read_text().splitlines()]
+    rows = [cells for cells in rows if len(cells) == 4 and cells[0].strip("- ")]
+    # The others are headings, and what `make mutants` has counted.
+    shown = [cells for cells in rows if cells[3].strip() != "test" and "`" in cells[3]]
+    counted = [cells for cells in rows if cells not in shown]
+    assert {cells[3].strip() for cells in counted} <= {"test", "left that matter", "0"}, counted
+    assert len(shown) > 100
+    for cells in shown:
+        named = re.findall(r"`((?:native/)?tests/\w+\.(?:py|c))(?:::(\w+))?`", cells[3])
+        assert named and all(cell.strip() for cell in cells), cells
+        for path, name in named:
+            assert (ROOT / path).exists(), path
+            assert not name or name in names_of_tests(ROOT / path), f"{path} has no {name}"
 
 
 @pytest.mark.parametrize("face", ["sync", "aio"])

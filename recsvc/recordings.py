@@ -171,11 +171,21 @@ class Recordings(EventTarget, OfProcess):
             session.report = message
         elif isinstance(message, messages.Stopping):
             session.stop_known = True
-        elif session.heard(message):
+        elif (message.type != "start" or self._begins(session, message)) and session.heard(message):
             self._fire(session, message)
         last = session.conclusion()
         if last is not None:
             self._fire(session, last)
+
+    def _begins(self, session: Session, message: messages.RecorderEvent) -> bool:
+        """Whether its ``start()`` has not been given up. From here on an interrupted one is stopped as any other."""
+        with self._lock:
+            if session.name not in self._sessions:
+                return False
+            session.mime_type = message.mime_type
+            if self._session is session:
+                self._mime_type = message.mime_type
+            return True
 
     def _fire(self, session: Session, message: messages.RecorderEvent) -> None:
         try:
@@ -199,11 +209,6 @@ class Recordings(EventTarget, OfProcess):
                 log.warning("the program ended, and nobody listens: the recording is kept in %s", path)
 
     def _event(self, session: Session, message: messages.RecorderEvent) -> Event:
-        if message.type == "start":
-            session.mime_type = message.mime_type
-            with self._lock:
-                if self._session is session:
-                    self._mime_type = message.mime_type
         over = message.type in ("error", "stop") or message.statistics is not None
         if over and self._session is session:  # it ended by itself: all tracks over, or an error
             self._inactivate(session)

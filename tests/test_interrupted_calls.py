@@ -117,6 +117,29 @@ def test_an_interrupted_start_leaves_nothing(recorder: recsvc.MediaRecorder, sou
     wait_until(lambda: not calls._under_way, "the end of all calls", DEADLINE_S)
 
 
+def test_a_start_that_is_given_up_as_it_is_told_has_no_events(
+    recorder: recsvc.MediaRecorder, source: recsvc.AudioSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that fires events has the first one in hand already."""
+    events: list[str] = []
+    for type in ("start", "dataavailable", "stop", "error"):
+        recorder.add_event_listener(type, lambda event: events.append(event.type))
+    take = recorder._take
+
+    def give_up_first(session: Any, message: Any) -> None:
+        if getattr(message, "type", "") == "start":
+            recorder._undo_start(session)
+        take(session, message)
+
+    monkeypatch.setattr(recorder, "_take", give_up_first)
+    recorder.start()
+    wait_until(lambda: recorder._dispatcher is None, "the end of the recording", DEADLINE_S)
+    monkeypatch.undo()
+    assert not events
+    no_file_is_left(recorder)
+    assert_clean(recorder, source)
+
+
 @pytest.mark.parametrize("name", ["stop", "pause", "resume", "request_data", "close"])
 def test_an_interrupted_call_is_completed_or_was_none(source: recsvc.AudioSource, name: str) -> None:
     def act(interrupter: Interrupter) -> None:

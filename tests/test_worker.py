@@ -106,6 +106,28 @@ def test_media_that_begins_before_what_came_first_keeps_its_distance(first: str,
     assert decoded.duration_s == pytest.approx(2, abs=media.TICK_S)
 
 
+def test_a_request_for_data_before_any_frame_says_nothing_of_the_beginning(bench: Bench) -> None:
+    """The command comes on its own way, here when sound is encoded and the pictures before it are not."""
+    bench.open("a", "audio", "video", clock="media")
+    bench.mark("a/audio", 1)
+    bench.sound("a", 5 * S, RATE // 10, media.tone(RATE // 10, RATE).tobytes())
+    bench.work()
+    bench.mark("a/video", 1)
+    bench.work()
+    bench.ask_for_data("a")
+    assert bench.pieces() == [None]
+    for number in range(3):
+        bench.picture("a", 4 * S + number * S // 10)
+    bench.work()
+    bench.mark("a/audio", 2)
+    bench.mark("a/video", 2)
+    bench.ask_for_data("a")
+    bench.work()
+    [piece] = bench.pieces()
+    assert piece is not None and piece.sound_at_s == pytest.approx(1, abs=media.TICK_S)
+    assert [picture.at_s for picture in piece.pictures] == pytest.approx([0, 0.1, 0.2], abs=media.TICK_S)
+
+
 def test_media_of_one_track_does_not_wait_long_for_the_other(bench: Bench) -> None:
     bench.open("a", "audio", "video", clock="media")
     recording = bench.worker._recordings["a"]

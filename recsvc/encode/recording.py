@@ -54,6 +54,7 @@ class Recording:
         self.commands = self.cuts = 0  # that the ends of stream spoke of
         self.cuts_done = 0
         self._marks = dict.fromkeys(request.routes, 0)  # requests for data up to which all of a track has come
+        self._is_asked = False  # some media came before a request for data
         self._pictures_until_ns: int | None = None  # recorded time; ``None``: all that have come may be handed out
         self._asked_until_ns: deque[int] = deque()  # deadlines of the requests for data that are not answered yet
         self.stages: dict[str, int] = {}
@@ -249,12 +250,14 @@ class Recording:
     def mark(self, route: str, message: Mark) -> None:
         """All of a track that the first ``message.cuts`` requests for data are to give has come."""
         self._marks[route] = message.cuts
+        self._is_asked |= self.tracks[route].first_ns is not None
         if self.tracks[route] is self._pictures:
             self._pictures_until_ns = message.recorded_ns if message.exact else None
 
     def asked_pieces(self, now_ns: int) -> list[messages.DataReady]:
         """Answers the requests for data that all tracks have marked, or whose deadline is over."""
         pieces = []
+        tracks = self.tracks.values()
         while self._asked_until_ns:
             marked = all(track.ended or self._marks[route] > self.cuts_done for route, track in self.tracks.items())
             if not marked and self._asked_until_ns[0] > now_ns:
@@ -262,7 +265,8 @@ class Recording:
             self._asked_until_ns.popleft()
             if self._pictures is not None:
                 self._write(self._pictures.release(None if self._pictures.ended else self._pictures_until_ns))
-            self._release_held(all_of_it=True)
+            # Where nothing was there to be asked for, it is too early to say where the recording begins.
+            self._release_held(all_of_it=self._is_asked or not marked or any(track.ended for track in tracks))
             self._muxer.flush()
             pieces.append(self.cut(asked=True))
         return pieces

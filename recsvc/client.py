@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -33,6 +34,7 @@ log = logging.getLogger("recsvc")
 RecorderMessage = messages.RecorderEvent | messages.Stopping | messages.RecordingFinished
 
 _LOOK_MS = 20  # a caller that was interrupted waits so long at most until its request is given up
+_LAST_OF_ALL = -1000  # of what multiprocessing's children do at their end
 _LAST_WORDS_MS = 50  # silence after which a service that has ended has nothing more to say
 
 
@@ -367,6 +369,7 @@ _lock = threading.Lock()
 _clients: dict[str, Client] = {}
 _everyone: Living[Client] = Living()  # also those that were lost, whose listeners may still be busy
 _owner_pid = 0
+_ending_pid = 0  # the child of ``multiprocessing`` that closes them by its own end
 
 
 def connect(service: str | None = None) -> Client:
@@ -395,6 +398,7 @@ def connect(service: str | None = None) -> Client:
                 raise errors.ServiceError(f"no connection to a service can be made: {error}") from error
             _clients[endpoint] = client
             _everyone.add(client)
+            _end_with_process()
         return client
 
 
@@ -416,6 +420,26 @@ def _start_private() -> Client:
             process.wait()
         place.leave()
         raise
+
+
+def _end_with_process() -> None:
+    """A child of ``multiprocessing`` that was forked ends without the functions of ``atexit``: its own are asked."""
+    global _ending_pid
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is None or multiprocessing.parent_process() is None or _ending_pid == os.getpid():
+        return
+    from multiprocessing.util import Finalize
+
+    _ending_pid = os.getpid()
+    Finalize(None, _close_after_threads, exitpriority=_LAST_OF_ALL)
+
+
+def _close_after_threads() -> None:
+    """Threads may record as long as they live, as they do in any program that ends."""
+    for thread in threading.enumerate():
+        if not thread.daemon and thread not in (threading.current_thread(), threading.main_thread()):
+            thread.join()
+    close_all()
 
 
 def _forked() -> None:

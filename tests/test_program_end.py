@@ -228,6 +228,28 @@ PROGRAMS = {
         while not os.path.exists(OUT + "/notes"):
             time.sleep(0.01)
     """,
+    "a child of multiprocessing": """
+        import multiprocessing
+        def work():
+            source = recsvc.AudioSource(16_000, 1)
+            recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
+            recorder.ondataavailable = save
+            recorder.onstop = lambda event: note(f"stop {in_spool()}")
+            recorder.start()
+            begin_ns = time.monotonic_ns()
+            def push_half(half):
+                for block in range(25):
+                    assert source.write(bytes(640), begin_ns + (25 * half + block) * 20_000_000)
+            def late():
+                threading.main_thread().join(0.5)  # its function has ended
+                push_half(1)
+            push_half(0)
+            threading.Thread(target=late).start()
+        child = multiprocessing.get_context("fork").Process(target=work)
+        child.start()
+        child.join()
+        sys.exit(child.exitcode)
+    """,
     "a child that ends first": """
         recorder.start()
         push()
@@ -316,6 +338,7 @@ def one_second(path):
         ("busy listener", ["reading", "saved 1", "stop 1"]),
         ("a save longer than close() waits", ["saved 1", "stop 1"]),
         ("a thread", ["stop 1"]),
+        ("a child of multiprocessing", ["saved 1", "stop 1"]),
         ("a child that ends first", ["stop 1", "child True", "parent 1"]),
     ],
 )

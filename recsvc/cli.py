@@ -8,10 +8,14 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from .recovery import Found
 
 app = typer.Typer(
     add_completion=False,
@@ -130,7 +134,12 @@ def recover(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Save it there; moved if it lies in the spool."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Save it there; moved if it lies in the spool. -: to standard output.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
@@ -138,32 +147,45 @@ def recover(
 
     Exit code 1 when one of them cannot be completed; a recording that is still going on is no reason for it.
     """
-    from . import recovery
+    from . import recovery, target
     from .client import spool_directory
     from .errors import RecorderError
 
     if output is not None and len(files or ()) != 1:
         _fail("-o takes exactly one file to recover; name it", EXIT_USAGE)
+    out = sys.stdout
     try:
+        if output == target.STANDARD_OUTPUT:
+            target.check(output)
+            out = sys.stderr
         spool = spool_directory()
+    except target.UsageError as error:
+        _fail(str(error), EXIT_USAGE)
     except RecorderError as error:
         _fail(str(error))
     found = recovery.recover_all(spool) if not files else (recovery.recover_named(one, output, spool) for one in files)
     failed = []
     rows = []
-    for one in found:
+    for one in _until_unreadable(found):
         if one.reason and (files or one.state == "unreadable"):
             failed.append(one.reason)
         if as_json:
             rows.append({**one._asdict(), "path": str(one.path)})
         elif not (files and one.reason):
-            print(recovery.line(one), flush=True)
+            print(recovery.line(one), file=out, flush=True)
     if as_json:
-        print(json.dumps(rows))
+        print(json.dumps(rows), file=out)
     elif not files:
         print(f"in {spool}")
     if failed:
         _fail("; ".join(failed))
+
+
+def _until_unreadable(found: Iterable[Found]) -> Iterator[Found]:
+    try:
+        yield from found
+    except OSError as error:
+        _fail(f"{error.filename or 'the current directory'} cannot be read: {error.strerror}")
 
 
 @app.command()

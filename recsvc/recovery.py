@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from .blob import Blob
 from .encode.recover import Completed, complete
 from .errors import InvalidStateError, RecorderError
 from .storage import SpoolFile
+from .target import STANDARD_OUTPUT
 
 _SUFFIXES = frozenset({".webm", ".mkv", ".ogg"})
 _LOOK_S = 0.01  # how often a file that is still being finished is looked at
@@ -80,7 +82,7 @@ def recover_all(directory: Path) -> Iterator[Found]:
 
 def recover_named(path: Path, output: Path | None, spool: Path) -> Found:
     """Completes one file, or the one of this name in the spool; saves it to ``output``, if that is given. What lay
-    in the spool is moved out of it then."""
+    in the spool is moved out of it then, but not to standard output (``-``), a device or a pipe."""
     if not path.exists() and path.name == str(path):
         path = spool / path if (spool / path).exists() else path
     path = path.absolute()
@@ -88,7 +90,11 @@ def recover_named(path: Path, output: Path | None, spool: Path) -> Found:
     if output is None or found.reason:
         return found
     try:
-        saved = recover(path).save(output, move=path.parent == spool)
+        blob = recover(path)
+        if output == STANDARD_OUTPUT:
+            blob._write(sys.stdout.fileno(), lambda _: None)
+            return found
+        saved = blob.save(output, move=path.parent == spool)
     except OSError as error:
         return found._replace(reason=f"cannot write {output}: {error.strerror}")
     except RecorderError as error:  # somebody took the file away meanwhile

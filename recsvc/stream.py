@@ -366,6 +366,8 @@ def _here(source: str) -> str:
     """A relative path means the caller's directory at the call; whoever opens it has another."""
     from .capture.source import absolute
 
+    if absolute(source, "/") == source:
+        return source  # no relative path: where we are does not matter
     try:
         return absolute(source, os.getcwd())
     except FileNotFoundError:

@@ -236,3 +236,6 @@ def test_the_directory_of_the_call_counts_not_that_of_the_first(tmp_path, monkey
         recsvc.get_user_media(audio="file:sound.webm")
     with pytest.raises(recsvc.errors.NotFoundError, match="current directory was removed"):
         recsvc.get_user_media(audio={"source": "file:sound.webm"})
+    for source in ("test:", f"file:{tmp_path}/sound.webm"):
+        with recsvc.get_user_media(audio=source) as stream:
+            assert stream.active

@@ -14,6 +14,8 @@ import itertools
 import json
 import os
 import random
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -561,6 +563,31 @@ def test_named_files_are_completed_and_saved(left: Path, tmp_path: Path) -> None
     assert command(elsewhere, "-o", tmp_path / "copy.webm")[0] == 0
     assert elsewhere.read_bytes() == (tmp_path / "copy.webm").read_bytes()
     assert command(left / "1.webm", "-o", left / "1.webm")[0] == 0 and (left / "1.webm").exists()
+
+
+def test_standard_output_gets_it_and_it_stays(left: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "recsvc", "recover", "2.webm", "-o", "-"], cwd=left, capture_output=True
+    )
+    assert done.returncode == 0 and b"recovered" in done.stderr
+    assert done.stdout == (left / "2.webm").read_bytes() and ebml.read(done.stdout).segment_size_known
+    assert not (left / "-").exists()
+
+
+def test_a_directory_that_cannot_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refused)
+        patch.setenv("RECSVC_SPOOL", str(tmp_path))
+        assert command() == (1, "", f"recsvc: {tmp_path} cannot be read: Permission denied\n")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code, _, problem = command("down/below.webm")
+    assert code == 1 and problem.startswith("recsvc: the current directory cannot be read")
 
 
 def test_its_failures_have_one_line_and_an_exit_code(left: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ an exception interrupts is only the waiting: the call is then completed, or give
 goes on. A handler that calls recsvc in the midst of a call gets another helper. Other threads call as they are.
 
 What a handler has halted in the main thread holds no lock that a helper needs: outside the helpers the main thread has
-recsvc's locks in ``write()`` alone, which lends them (``wire.sender``).
+recsvc's locks in ``write()`` alone, which lends them (``wire.lending``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .errors import InvalidStateError
-from .wire.sender import lend
+from .wire.lending import lend
 
 _END_LIMIT_S = 1.0  # they wait for nothing, unless a call hangs
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, overload
 from .errors import InvalidStateError
 from .events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
 from .limits import EVENTS_KEPT_MAX
-from .wire.sender import lend
+from .wire.lending import lend
 
 log = logging.getLogger("recsvc")
 

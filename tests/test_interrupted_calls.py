@@ -20,7 +20,7 @@ from traces import role_processes, spool_files
 import recsvc
 from recsvc import calls, client
 from recsvc.errors import InvalidStateError, QuotaExceededError, RecorderError, ServiceError
-from recsvc.wire.sender import lend
+from recsvc.wire.lending import lend
 
 RATE = 8_000
 BLOCK = bytes(320)  # 20 ms
@@ -388,14 +388,21 @@ def test_a_write_has_its_lock_again_after_a_handler_that_was_interrupted_itself(
     sender = source._sender
     lock = sender._lock = Lock(sender._lock)  # type: ignore[assignment]
 
-    def halted() -> bool:
+    def interrupted_as_it_waits() -> bool:
         with pytest.raises(Interruption), lend():
             lock.interrupts = True
         return lock._is_owned()
 
+    def interrupted_before() -> bool:
+        lend().__enter__()
+        gc.collect()  # what was left never comes back to take a lock
+        return not lock._is_owned()
+
     recorder.start()
     try:
-        assert sender._write(halted)
+        assert sender._write(interrupted_as_it_waits)
+        assert sender._write(interrupted_before)
+        assert not lock._is_owned()
     finally:
         sender._lock = lock._lock
     assert source.write(BLOCK, 0)

@@ -19,8 +19,7 @@ import pytest
 from interruptions import Interrupter, Interruption, everywhere, interrupt
 
 from recsvc.limits import S
-from recsvc.wire import messages, sockets
-from recsvc.wire import sender as senders
+from recsvc.wire import lending, messages, sockets
 from recsvc.wire.ring import RingView
 from recsvc.wire.sender import Block, FrameSender, Picture
 
@@ -100,7 +99,7 @@ def receiver() -> Iterator[Receiver]:
 
 def beside(call: Callable[[], Any]) -> None:
     """What a handler's call of recsvc does: another thread does the work, and this one waits, whatever it is in."""
-    with senders.lend():
+    with lending.lend():
         thread = threading.Thread(target=call)
         thread.start()
         thread.join(10)
@@ -160,7 +159,7 @@ class Case:
             assert set(self.taken) <= set(numbers)
             dropped = sum(end.dropped.values())
             assert dropped <= len(self.refused) * self.units
-        assert not self.sender._routes and self.sender not in senders._recorded
+        assert not self.sender._routes and self.sender not in lending.recorded
 
 
 @pytest.mark.parametrize("kind", ["audio", "video"])

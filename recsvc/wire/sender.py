@@ -13,12 +13,12 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
 from ..limits import AUDIO_HOLD_NS, AUDIO_MESSAGE_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
-from . import messages, sockets
+from . import lending, messages, sockets
 from .flow import Interval
 from .frames import Block as Block
 from .frames import Picture as Picture
@@ -41,37 +41,6 @@ class _Answer(Enum):
     FULL = 3  # no credit
     NESTED = 4  # a signal handler wrote inside a write of the same thread
     HALTED = 5  # another thread's write is halted by a signal handler
-
-
-_recorded: set[FrameSender] = set()  # senders with routes; none else ever holds its lock in a write
-
-
-@contextlib.contextmanager
-def lend() -> Iterator[None]:
-    """For a call that a signal handler makes, and which waits for other threads: the write that the handler has halted
-    in this thread lets its lock go meanwhile, so that its recordings can be ended beside it."""
-    me = threading.get_ident()
-    lent = [sender for sender in _recorded.copy() if sender._writer == me and sender._lock._is_owned()]  # type: ignore[attr-defined]
-    try:
-        for sender in lent:
-            sender._lock.release()
-        yield
-    finally:
-        interruption: BaseException | None = None
-        lacking = True
-        while lacking:  # the write goes on with its lock, even where another handler interrupts the waiting for it
-            try:
-                for sender in lent:
-                    if not sender._lock._is_owned():  # type: ignore[attr-defined]
-                        sender._lock.acquire()
-                lacking = False
-            except BaseException as error:
-                interruption = error
-        if interruption is not None:
-            try:
-                raise interruption
-            finally:
-                del interruption  # no circles
 
 
 class FrameSender:
@@ -109,7 +78,7 @@ class FrameSender:
         """Begins to take frames for a route whose endpoint is not known yet; at most the first credit."""
         with self._lock:
             self._routes[route] = Route(route, from_ns, frames, size)
-            _recorded.add(self)
+            lending.recorded.add(self)
             if self._closed:
                 self.end(route, from_ns)
 
@@ -235,7 +204,7 @@ class FrameSender:
         if self._closed:
             self._leave_ring()
         if not self._routes:
-            _recorded.discard(self)
+            lending.recorded.discard(self)
 
     # --- frames -----------------------------------------------------------------------------------
 
@@ -353,12 +322,16 @@ class FrameSender:
                 raise
             finally:
                 try:
-                    while self._marks:
-                        self._mark(*self._marks.pop(0))
+                    if not self._lock._is_owned():  # type: ignore[attr-defined]
+                        lending.take_back([self])  # who had it lent was interrupted in the midst
                 finally:
-                    self._writer = 0
-                    if self._finished:
-                        self._clean()
+                    try:
+                        while self._marks:
+                            self._mark(*self._marks.pop(0))
+                    finally:
+                        self._writer = 0
+                        if self._finished:
+                            self._clean()
         return result
 
     def _take(self, route: Route, frame: Picture | Block, interval: Interval) -> _Answer:

@@ -105,6 +105,49 @@ def test_data_and_stop_come_while_it_is_held_and_the_next_recording_goes_on(own_
     assert held["audio"] + len(second.samples) == PICTURES * PART
 
 
+def test_what_goes_by_for_one_recording_while_another_is_paused_is_cut_out_of_that_one(own_controller, film):
+    source = f"file:{film}?pace=max"
+    with recsvc.get_user_media(audio=source, video=source) as stream:
+        whole, part = recsvc.MediaRecorder(stream), recsvc.MediaRecorder(stream)
+        part.start()
+        wait_until(lambda: accepted(part).get("video", 0) > 5, "the first pictures", DEADLINE_S)
+        part.pause()
+        held = standing(part)["video"]
+        whole.start()
+        wait_until(lambda: accepted(whole).get("video", 0) > 50, "what goes by", DEADLINE_S)
+        part.resume()
+        for recorder in (whole, part):
+            recorder.wait("stop", DEADLINE_S)
+    decoded = decode(part.recording)
+    count = len(decoded.pictures)
+    assert held < count <= PICTURES - 50 and decoded.counters[:held] == list(range(held))
+    assert [p.at_s for p in decoded.pictures] == pytest.approx([n / RATE for n in range(count)], abs=2 * TICK_S)
+    assert decoded.duration_s == pytest.approx(count / RATE, abs=1 / RATE)
+    assert_accounted(part.statistics(), decoded)
+
+
+@pytest.mark.parametrize(("pts", "length_s"), [([0], 0.04), ([0, 1, 2, 3, 4], 0.2), ([0, 1, 200], 8.04)])
+def test_a_file_is_as_long_as_its_media_however_long_it_takes(own_controller, tmp_path, pts, length_s):
+    path = tmp_path / "film.mkv"
+    noise = np.random.default_rng(1).integers(0, 255, (1080, 1280), np.uint8)  # which takes longer than it plays
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("ffv1", rate=RATE)
+        video.width, video.height, video.pix_fmt = 1280, 720, "yuv420p"
+        for at in pts:
+            frame = av.VideoFrame.from_ndarray(noise, format="yuv420p")
+            frame.pts = at
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    with recsvc.get_user_media(video=f"file:{path}?pace=max") as stream:
+        recorder = recsvc.MediaRecorder(stream, mime_type="video/webm;codecs=vp9")
+        recorder.start()
+        recorder.wait("stop", DEADLINE_S)
+    assert recorder.recording.duration == pytest.approx(length_s, abs=TICK_S)
+    decoded = decode(recorder.recording)
+    assert [p.at_s for p in decoded.pictures] == pytest.approx([at / RATE for at in pts], abs=TICK_S)
+    assert decoded.duration_s == pytest.approx(length_s, abs=TICK_S)
+
+
 class Sender:
     """Takes frames while it has a route; ``False`` where nobody records the track."""
 

@@ -111,7 +111,9 @@ class CaptureProcess:
         descriptions = []
         for info in source.tracks:
             name = names[info.kind]
-            if source.pace_max:
+            settings = info.settings
+            if source.pace_max:  # how fast it is read, and encoded, says nothing of how long it lasts
+                settings["clock"] = "media"
                 self._sinks[name] = HoldingSink(name, info, HoldingSender(info.kind), self._demand, self._on_ended)
             else:
                 sender = FrameSender(info.kind, by_capture_time=True)
@@ -121,7 +123,7 @@ class CaptureProcess:
                     id=name,
                     kind=info.kind,
                     label=info.label,
-                    settings=info.settings,
+                    settings=settings,
                     commands=self._commands_endpoint,
                 )
             )

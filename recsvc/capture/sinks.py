@@ -9,10 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from ..wire import messages
-from ..wire.flow import Interval
 from ..wire.sender import Block, FrameSender, Picture
 from .source import AudioFormat, TrackInfo
 
@@ -51,7 +49,8 @@ class Demand:
 
 class HoldingSender(FrameSender):
     """Sends the frames of a source that can stand still: ``send`` blocks while the track's recordings are all paused,
-    and none of the media's time passes meanwhile.
+    and none of the media's time passes meanwhile. Frames are stamped with their positions in the media, so that what
+    goes by for one recording while another is paused is cut out of that one.
     """
 
     def __init__(self, kind: str) -> None:
@@ -109,11 +108,6 @@ class HoldingSender(FrameSender):
         with self._lock:
             super().drop(route)
             self._changed.notify_all()
-
-    def _header(self, route: Any, frame: Picture | Block, interval: Interval, *rest: Any) -> bytes:
-        # The receiver takes off what was paused; the media's own time stood still.
-        frame = frame._replace(captured_ns=frame.captured_ns + interval.paused_ns)
-        return super()._header(route, frame, interval, *rest)
 
 
 class TrackSink:

@@ -62,7 +62,8 @@ class VideoTimeline:
     """Strictly rising time stamps of a video track, corrections counted by kind."""
 
     def __init__(self, frame_rate: float | None) -> None:
-        self._interval_ns = round(S / frame_rate) if frame_rate else VIDEO_DURATION_DEFAULT_NS
+        self._rated_ns = round(S / frame_rate) if frame_rate else 0
+        self._interval_ns = self._rated_ns or VIDEO_DURATION_DEFAULT_NS
         self._step_ns = self._interval_ns  # between the last two frames, however far apart
         self.last_ns: int | None = None
         self.corrected: dict[str, int] = {}
@@ -84,8 +85,9 @@ class VideoTimeline:
 
     @property
     def end_ns(self) -> int | None:
-        """Recorded time at which the last frame ends, if it lasts as long as the one before it."""
-        return None if self.last_ns is None else self.last_ns + self._step_ns
+        """Recorded time at which the last frame ends: by its source's frame rate, else after as long as the one before
+        it lasted."""
+        return None if self.last_ns is None else self.last_ns + (self._rated_ns or self._step_ns)
 
     def _count(self, kind: str) -> None:
         self.corrected[kind] = self.corrected.get(kind, 0) + 1

@@ -186,7 +186,7 @@ class MediaRecorder(EventTarget):
             overload=overload,
             service=service,
         )
-        self._listeners = Registry()
+        self._listeners = self._recorder._audience = Registry()
         self._room: Room | None = None  # the present loop's
         self._rooms: deque[Room] = deque()  # of each recording whose stop event is still to come
         for type in EVENT_TYPES:
@@ -288,9 +288,10 @@ class MediaRecorder(EventTarget):
     async def __aenter__(self) -> MediaRecorder:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         if not self._recorder._elsewhere:  # a forked child leaves the block, too
             await self._end(self._recorder._end)
+            self._recorder._owe_for(error)
 
     @overload
     async def wait(self, type: Literal["dataavailable"], timeout: float | None = None) -> BlobEvent: ...

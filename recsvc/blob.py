@@ -85,7 +85,7 @@ class Blob:
     the file was removed, cut short or replaced by someone else.
     """
 
-    __slots__ = ("__weakref__", "_duration", "_parts", "_saved", "_type")
+    __slots__ = ("__weakref__", "_duration", "_parts", "_type")
 
     def __init__(self, parts: Iterable[Any] = (), type: str = "") -> None:
         if isinstance(parts, (str, bytes, bytearray, memoryview, Blob)):
@@ -95,7 +95,6 @@ class Blob:
         self._parts: tuple[_Range | _Bytes, ...] = ()
         self._type = type
         self._duration = 0.0
-        self._saved = False
         joined: list[_Range | _Bytes] = []
         for part in parts:
             if isinstance(part, Blob):
@@ -211,11 +210,8 @@ class Blob:
         try:
             saved = self._put(path, move, progress)
         except BaseException as error:  # Ctrl-C, too
-            for kept in self._owe():
-                command = f"recsvc recover {shlex.quote(kept)} -o FILE"
-                error.add_note(f"What was recorded is kept in {kept} until it is saved; fetch it with: {command}")
+            self._owe_for(error)
             raise
-        self._saved = True
         for part in self._ranges():
             part.file.given(part.start, part.end)
         return saved
@@ -271,8 +267,13 @@ class Blob:
 
     def _owe(self) -> list[str]:
         """Who was to have it failed: its files stay until it is saved, if it was not. Where those are."""
-        owed = [] if self._saved else self._ranges()
-        return sorted({part.file.path for part in owed if part.file.owe(part.start, part.end)})
+        return sorted({part.file.path for part in self._ranges() if part.file.owe(part.start, part.end)})
+
+    def _owe_for(self, error: BaseException) -> None:
+        """The same, and this is why."""
+        for kept in self._owe():
+            command = f"recsvc recover {shlex.quote(kept)} -o FILE"
+            error.add_note(f"What was recorded is kept in {kept} until it is saved; fetch it with: {command}")
 
     def _keep(self) -> list[str]:
         """Its files stay when the last Blob goes; where they are."""

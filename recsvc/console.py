@@ -134,7 +134,8 @@ class _Session:
         if self._target.problem:
             raise Failed(f"{self._target.problem}; {self._target.hint(self._target.kept)}")
         if self._problems:
-            kept = f"; what was recorded is in {self._target.saved}" if self._target.saved else ""
+            place = "standard output" if self._target.streams else self._target.saved
+            kept = f"; what was recorded is in {place}" if self._target.saved else ""
             raise Failed(f"{self._problems[0]}{kept}")
         return self._report()
 

@@ -50,7 +50,8 @@ class MediaRecorder(Recordings):
     of the stream's captured tracks, else ``RECSVC_SERVICE``, else a private one.
 
     Raises ``NotSupportedError`` (type, both key frame options), ``TypeError``, ``ValueError``. Thread-safe. As a
-    context manager it stops an active recording at the end and waits for ``stop``.
+    context manager it stops an active recording at the end and waits for ``stop``; left by an exception, while nobody
+    listens for data, it keeps the recording in the spool until that is saved, and a note of the exception says where.
     """
 
     def __init__(
@@ -298,9 +299,18 @@ class MediaRecorder(Recordings):
     def __enter__(self) -> MediaRecorder:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if not self._elsewhere:  # a forked child leaves the block, too
             self._end()
+            self._owe_for(error)
+
+    def _owe_for(self, error: BaseException | None) -> None:
+        """An exception leaves the block that records: what comes after, and would save the recording, is not run."""
+        recording = self._recording_of_nobody()
+        if error is not None and recording is not None:
+            recording._owe_for(error)
+            if isinstance(error, SystemExit):  # of which nobody will read the notes
+                log.warning("%s", "; ".join(getattr(error, "__notes__", ())))
 
     def statistics(self) -> RecordingStatistics:
         """The accounting of the active recording, as of now, else of the last one. Blocks for a moment."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import sys
 import threading
 import time
 import uuid
@@ -15,7 +16,7 @@ from .blob import Blob
 from .calls import OfProcess
 from .events import BlobEvent, ErrorEvent, Event
 from .limits import CLOSE_DEADLINE_NS, S
-from .listeners import EventTarget, Listeners
+from .listeners import EventTarget, Listeners, Registry
 from .options import Bitrates
 from .session import Session
 from .wire import messages
@@ -37,6 +38,7 @@ class Recordings(EventTarget, OfProcess):
         self._bitrates = self._constructed = Bitrates(0, 0)
         self._lock = threading.RLock()
         self._listeners: Listeners = Listeners()
+        self._audience: Registry = self._listeners  # of ``recsvc.aio`` those of its own recorder
         self._session: Session | None = None  # the one that start() began and nothing has ended yet
         self._sessions: dict[str, Session] = {}  # those whose stop event is still to come
         self._client: client.Client | None = None  # of the newest recording
@@ -118,13 +120,23 @@ class Recordings(EventTarget, OfProcess):
         """The connection was closed, at the program's end perhaps: listeners still get what they were promised, and the
         time that they take, to save or upload. What has not been told by now nobody will tell any more."""
         dispatcher = self._dispatcher
-        if dispatcher is None or dispatcher is threading.current_thread():
-            return
-        self._conclude_without_service(errors.ServiceError("the service ended before it told the end of the recording"))
-        dispatcher.join(CLOSE_DEADLINE_NS / S)
-        if dispatcher.is_alive():
-            log.warning("waiting for the listeners of a recording, which are still busy with an event")
-            dispatcher.join()
+        if dispatcher is not None and dispatcher is not threading.current_thread():
+            self._conclude_without_service(errors.ServiceError("the service ended before it told the recording's end"))
+            dispatcher.join(CLOSE_DEADLINE_NS / S)
+            if dispatcher.is_alive():
+                log.warning("waiting for the listeners of a recording, which are still busy with an event")
+                dispatcher.join()
+        recording = self._recording_of_nobody()
+        if recording is not None and hasattr(sys, "last_value"):  # an exception that nobody caught
+            for path in recording._owe():
+                log.warning("the program failed before it saved the recording, which is kept in %s", path)
+
+    def _recording_of_nobody(self) -> Blob | None:
+        """The last one, if whoever started it was to take it himself, and has not failed to."""
+        recording = self._recording
+        if recording is None or any(self._audience.turn("dataavailable")):
+            return None
+        return None if any(file.is_owed for file in recording._files()) else recording
 
     # --- events -----------------------------------------------------------------------------------
 

@@ -74,6 +74,7 @@ class SpoolFile:
         self.finished = finished  # it grows no more
         self._holds: list[None] = []
         self._owed: set[tuple[int, int]] = set()
+        self._given: list[tuple[int, int]] = []
         try:
             status = os.stat(path, follow_symlinks=not owned)
         except OSError as error:
@@ -116,15 +117,24 @@ class SpoolFile:
         self._holds.pop()
 
     def owe(self, start: int, end: int) -> bool:
-        """Somebody tried in vain to have these bytes elsewhere: the file is not removed before they were
-        ``given()``. Whether that makes a difference."""
-        if self._owner_pid != os.getpid():
+        """Who was to have these bytes elsewhere failed: the file is not removed before they were ``given()``. Whether
+        that makes a difference."""
+        if self._owner_pid != os.getpid() or any(first <= start and end <= last for first, last in self._given):
             return False
         self._owed.add((start, end))
         return True
 
+    @property
+    def is_owed(self) -> bool:
+        return bool(self._owed)
+
     def given(self, start: int, end: int) -> None:
         """These bytes are where they are wanted."""
+        if self._given and self._given[-1][0] <= start <= self._given[-1][1]:  # one piece after the other
+            first, last = self._given[-1]
+            self._given[-1] = start, end = first, max(last, end)
+        else:
+            self._given.append((start, end))
         for owed in tuple(self._owed):
             if start <= owed[0] and owed[1] <= end:
                 self._owed.discard(owed)

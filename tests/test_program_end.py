@@ -215,6 +215,36 @@ PROGRAMS = {
         recorder.stop()
         raise RuntimeError("nobody catches this")
     """,
+    "an exception in the block that records": """
+        with recorder:
+            recorder.start()
+            push()
+            raise RuntimeError("nobody catches this")
+        recorder.recording.save(OUT + "/saved.webm")
+    """,
+    "an exception after the block that records": """
+        with recorder:
+            recorder.start()
+            push()
+        raise RuntimeError("nobody catches this")
+        recorder.recording.save(OUT + "/saved.webm")
+    """,
+    "sys.exit() in the block of a coroutine": """
+        import asyncio, recsvc.aio
+        async def main():
+            async with recsvc.aio.MediaRecorder(recsvc.MediaStream([source.track])) as recorder:
+                await recorder.start()
+                push()
+                sys.exit(1)
+        asyncio.run(main())
+    """,
+    "an exception after all was saved": """
+        with recorder:
+            recorder.start()
+            push()
+        recorder.wait("dataavailable").data.save(OUT + "/saved.webm")
+        raise RuntimeError("nobody catches this")
+    """,
     "a reader that never ends": """
         recorder.start()
         push()
@@ -370,6 +400,9 @@ def test_functions_of_atexit_have_the_recording_before_and_after_ours(ends):
     [
         ("an exception before stop()", 1),
         ("an exception after stop()", 1),
+        ("an exception in the block that records", 1),
+        ("sys.exit() in the block of a coroutine", 1),
+        ("an exception after the block that records", 1),
         ("an event loop that ended", 0),
         ("an event loop that ended in a listener", 0),
         ("a listener that cannot save", 0),
@@ -382,6 +415,11 @@ def test_a_recording_that_nobody_could_have_stays_in_the_spool(ends, name, code)
     [left] = end.spool
     assert str(left) in end.err
     assert one_second(recsvc.recover(left).save(end.saved))
+
+
+def test_a_recording_that_was_saved_before_an_exception_leaves_nothing(ends):
+    end = ends["an exception after all was saved"]
+    assert end.code == 1 and end.spool == [] and one_second(end.saved)
 
 
 @pytest.mark.parametrize(("name", "code"), [("os._exit", 4), ("SIGTERM", -signal.SIGTERM)])

@@ -201,6 +201,31 @@ def test_sound_that_comes_late_goes_at_once(both):
     assert both.sounds == [(0, 80)]
 
 
+def test_it_sleeps_until_the_first_of_the_pictures_that_wait(film):
+    film.playout.video(10 * MS, b"1")
+    film.playout.video(20 * MS, b"2")
+    assert film.clock.until(film.thread) == BEGIN_NS + 10 * MS
+    film.at(10 * MS)
+    assert film.pictures == [10 * MS] and film.clock.until(film.thread) == BEGIN_NS + 20 * MS
+
+
+def test_the_rest_of_a_block_that_a_flush_has_cut_is_due_at_its_own_end(both):
+    """Shorter than a block by then, with another one after it, which stays as it is."""
+    both.playout.audio(0, bytes(range(2 * RATE * 12 // 1000)))
+    both.playout.audio(12 * MS, samples(RATE * 12 // 1000))
+    both.clock.ns = BEGIN_NS + 6 * MS
+    both.playout.flush(both.clock.ns)
+    assert both.sounds == [(0, RATE * 6 // 1000 + 1)]
+    assert both.clock.until(both.thread) == BEGIN_NS + 12 * MS
+    both.at(12 * MS)
+    both.at(S)
+    assert sum(count for _, count in both.sounds) == 2 * (RATE * 12 // 1000)
+    assert b"".join(block.samples for block in both.sinks["audio"].sounds)[: RATE * 24 // 1000] == bytes(
+        range(2 * RATE * 12 // 1000)
+    )
+    assert [media_ns for media_ns, _ in both.sounds] == sorted(media_ns for media_ns, _ in both.sounds)
+
+
 def test_an_end_is_told_when_the_last_picture_is_over_and_not_before(film):
     film.playout.video(0, b"1")
     film.playout.end(None)

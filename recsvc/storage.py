@@ -9,12 +9,14 @@ import errno
 import os
 import resource
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from .errors import NotReadableError
+from .weak import Living
 
 _TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
 
@@ -87,6 +89,7 @@ class SpoolFile:
         self._moving = threading.Lock()  # is tried, never waited for
         if owned and status.st_uid == os.geteuid():
             self._owner_pid = os.getpid()
+            _files.add(self)
 
     def __del__(
         self,
@@ -119,7 +122,7 @@ class SpoolFile:
     def owe(self, start: int, end: int) -> bool:
         """Who was to have these bytes elsewhere failed: the file is not removed before they were ``given()``. Whether
         that makes a difference."""
-        if self._owner_pid != os.getpid() or any(first <= start and end <= last for first, last in self._given):
+        if self._owner_pid != os.getpid() or self.gave(start, end):
             return False
         self._owed.add((start, end))
         return True
@@ -127,6 +130,10 @@ class SpoolFile:
     @property
     def is_owed(self) -> bool:
         return bool(self._owed)
+
+    def gave(self, start: int, end: int) -> bool:
+        """Whether all these bytes were ``given()``."""
+        return any(first <= start and end <= last for first, last in self._given)
 
     def given(self, start: int, end: int) -> None:
         """These bytes are where they are wanted."""
@@ -206,6 +213,28 @@ class SpoolFile:
         self._places = (_Place.of(path, os.stat(path), finished=True),)
         self._movable = False
         self.keep()
+
+
+class _VeryEnd:
+    """Goes when the interpreter clears ``sys``, after all modules. A thread that never ends (a daemon) keeps the
+    variables of the program's module, perhaps Blobs that it was still to bring elsewhere: so their files stay, but not
+    those that were saved."""
+
+    def __init__(self, files: Living[SpoolFile]) -> None:
+        self._files = files
+
+    def __del__(self, lstat: Callable[[str], os.stat_result] = os.lstat) -> None:
+        for file in self._files.all():
+            try:
+                size = lstat(file.path).st_size
+            except OSError:
+                continue  # it is gone already
+            if file.gave(0, size):
+                file.__del__()
+
+
+_files: Living[SpoolFile] = Living()
+sys.__dict__["_recsvc_end"] = _VeryEnd(_files)
 
 
 def _why(error: OSError) -> str:

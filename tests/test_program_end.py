@@ -258,6 +258,16 @@ PROGRAMS = {
         while not os.path.exists(OUT + "/notes"):
             time.sleep(0.01)
     """,
+    "a daemon": """
+        def idle():
+            threading.Event().wait()
+        threading.Thread(target=idle, daemon=True).start()
+        recorder.ondataavailable = save
+        recorder.start()
+        push()
+        recorder.stop()
+        recorder.wait("stop", 20)
+    """,
     "a child of multiprocessing": """
         import multiprocessing
         def work():
@@ -368,6 +378,7 @@ def one_second(path):
         ("busy listener", ["reading", "saved 1", "stop 1"]),
         ("a save longer than close() waits", ["saved 1", "stop 1"]),
         ("a thread", ["stop 1"]),
+        ("a daemon", ["saved 1", "stop 1"]),
         ("a child of multiprocessing", ["saved 1", "stop 1"]),
         ("a child that ends first", ["stop 1", "child True", "parent 1"]),
     ],

@@ -1,7 +1,15 @@
 """Where frames stand in recorded time, what is a key frame, where sound is missing."""
 
 from recsvc.encode.timeline import TICK_NS, AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
-from recsvc.limits import BACKLOG_FRAMES_SLOW, GAP_MAX_NS, KEY_FRAME_INTERVAL_COUNT, MS, SPEED_RESTORE_NS, S
+from recsvc.limits import (
+    AUDIO_GAP_NS,
+    BACKLOG_FRAMES_SLOW,
+    GAP_MAX_NS,
+    KEY_FRAME_INTERVAL_COUNT,
+    MS,
+    SPEED_RESTORE_NS,
+    S,
+)
 
 
 def keys(policy: KeyFrames, frames: list[tuple[int, int]]) -> list[int]:
@@ -61,6 +69,37 @@ def test_video_duration_is_the_last_interval() -> None:
     assert timeline.place(0, 0)[1] == 40 * MS
     assert timeline.place(50 * MS, 0)[1] == 50 * MS
     assert timeline.place(100 * S, 0)[1] == S  # rate control is not told of a whole pause
+
+
+def test_video_stands_at_its_capture_time_less_the_pauses_and_may_come_a_tick_later() -> None:
+    timeline = VideoTimeline(None)
+    assert timeline.end_ns is None
+    assert timeline.place(5 * S, 2 * S)[0] == 3 * S
+    assert timeline.place(5 * S + TICK_NS, 2 * S)[0] == 3 * S + TICK_NS and timeline.corrected == {}
+    assert timeline.place(5 * S + 2 * TICK_NS - 1, 2 * S)[0] == 3 * S + 2 * TICK_NS
+    assert timeline.corrected == {"close": 1}
+
+
+def test_a_last_picture_lasts_as_its_rate_says_or_as_the_one_before_it() -> None:
+    rated, unrated = VideoTimeline(25), VideoTimeline(None)
+    for timeline in (rated, unrated):
+        timeline.place(S, 0)
+        timeline.place(9 * S, 0)  # however far apart
+    assert (rated.end_ns, unrated.end_ns) == (9 * S + 40 * MS, 17 * S)
+
+
+def test_sound_by_positions_in_the_media_is_filled_up_to_the_limit_alone() -> None:
+    for apart_ns, silence, corrected in (
+        (AUDIO_GAP_NS, 0, {}),
+        (AUDIO_GAP_NS + MS, 21 * 48, {"gap": 1}),
+        (GAP_MAX_NS, 3600 * 48_000, {"gap": 1}),
+        (GAP_MAX_NS + MS, 0, {}),
+        (-AUDIO_GAP_NS - MS, 0, {"early": 1}),
+    ):
+        timeline = AudioTimeline(48_000, is_media=True)
+        timeline.place(0, 0, 48_000)
+        assert timeline.place(S + apart_ns, 0, 480) == silence, apart_ns
+        assert timeline.corrected == corrected, apart_ns
 
 
 def test_jitter_and_small_delays_leave_sound_alone() -> None:

@@ -78,6 +78,8 @@ class Client:
                 messages.Hello(client=self.name, pid=os.getpid(), pid_namespace=role.pid_namespace()),
                 READY_DEADLINE_NS,
             )
+            if not {"events", "pid", "pid_namespace"} <= set(hello):
+                raise errors.ServiceError(f"the service at {endpoint} runs another version of recsvc: restart it")
             self._events = sockets.event_client(hello["events"], f"{self.name}/".encode())
             undo.callback(self._events.close)
             if process is None:

@@ -263,3 +263,24 @@ def test_an_error_inside_the_controller_is_logged_and_ends_its_recording(
         asking.send(messages.encode(messages.Shutdown()))
         running.join(DEADLINE_S)
         asking.close()
+
+
+def test_a_service_of_another_version_is_named_as_such(tmp_path: Path) -> None:
+    """One that ran on while the package was replaced knows other words."""
+    endpoint = f"ipc://{tmp_path}/old"
+    server = sockets.control_server(endpoint)
+
+    def answer() -> None:
+        if server.poll(DEADLINE_S * 1000):
+            identity, _ = server.recv_multipart()
+            reply = messages.Reply(id=1, result={"events": f"ipc://{tmp_path}/events"})
+            server.send_multipart([identity, messages.encode(reply)])
+
+    service = threading.Thread(target=answer)
+    service.start()
+    try:
+        with pytest.raises(ServiceError, match="another version of recsvc: restart it"):
+            client.connect(endpoint)
+    finally:
+        service.join()
+        server.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import sys
 import threading
@@ -130,6 +131,14 @@ class Recordings(EventTarget, OfProcess):
         if recording is not None and hasattr(sys, "last_value"):  # an exception that nobody caught
             for path in recording._owe():
                 log.warning("the program failed before it saved the recording, which is kept in %s", path)
+
+    def give_up(self) -> list[str]:
+        """The program leaves before its listeners have had everything: the files of these recordings stay. Where."""
+        sessions = list(self._sessions.values())
+        for session in sessions:
+            if session.file is not None:
+                session.file.keep()
+        return [session.path for session in sessions if session.path and os.path.exists(session.path)]
 
     def _recording_of_nobody(self) -> Blob | None:
         """The last one, if whoever started it was to take it himself, and has not failed to."""

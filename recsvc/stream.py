@@ -73,6 +73,9 @@ class _CapturedOrigin(_Origin):
     def service_lost(self, error: Exception) -> None:
         self.end()
 
+    def give_up(self) -> list[str]:
+        return []  # it has no files
+
     def service_closed(self) -> None:
         self.end()
 

@@ -215,6 +215,19 @@ PROGRAMS = {
         recorder.stop()
         raise RuntimeError("nobody catches this")
     """,
+    "Ctrl-C while a listener is waited for": """
+        def interrupt():
+            while not recorder._client.closing or recorder._dispatcher is None:
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+        def slow(event):
+            threading.Thread(target=interrupt, daemon=True).start()
+            time.sleep(1000)
+        recorder.ondataavailable = slow
+        recorder.start()
+        push()
+        recorder.stop()
+    """,
     "an exception in the block that records": """
         with recorder:
             recorder.start()
@@ -413,6 +426,7 @@ def test_functions_of_atexit_have_the_recording_before_and_after_ours(ends):
         ("an exception after stop()", 1),
         ("an exception in the block that records", 1),
         ("sys.exit() in the block of a coroutine", 1),
+        ("Ctrl-C while a listener is waited for", 0),
         ("an exception after the block that records", 1),
         ("an event loop that ended", 0),
         ("an event loop that ended in a listener", 0),

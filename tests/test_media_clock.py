@@ -4,7 +4,18 @@ import time
 
 import numpy as np
 import pytest
-from media import DEADLINE_S, TICK_S, Decoded, S, assert_accounted, counter_picture, decode, finished, tone
+from media import (
+    DEADLINE_S,
+    TICK_S,
+    Decoded,
+    S,
+    assert_accounted,
+    counter_picture,
+    decode,
+    finished,
+    sample_count_by_container,
+    tone,
+)
 
 import recsvc
 import recsvc.aio
@@ -155,6 +166,24 @@ def test_timeslices_are_of_media_time() -> None:
     assert all(1 - TICK_S <= piece.duration <= 1.5 + TICK_S for piece in pieces[:-1])
     assert sum(piece.duration for piece in pieces) == pytest.approx(130 / 25, abs=TICK_S)
     assert decode(recsvc.Blob(pieces)).counters == list(range(130))
+
+
+@pytest.mark.parametrize("sample_count", [1, 600, 700])
+def test_a_header_that_was_handed_out_holds_for_the_little_sound_that_follows(sample_count: int) -> None:
+    simulation = Simulation("av")
+    assert simulation.video is not None and simulation.audio is not None
+    pieces: list[recsvc.Blob] = []
+    simulation.recorder.ondataavailable = lambda event: pieces.append(event.data)
+    simulation.recorder.start()
+    for number in range(5):
+        simulation.video.write(counter_picture(number), number * S // 25)
+    simulation.recorder.request_data()
+    simulation.recorder.wait("dataavailable", DEADLINE_S)
+    simulation.audio.write(simulation.samples[:sample_count], S // 10)
+    whole, joined = finished(simulation.recorder), recsvc.Blob(pieces)
+    assert pieces[0].size > 0
+    assert sample_count_by_container(whole) == sample_count_by_container(joined) == sample_count
+    assert len(decode(whole).samples) == len(decode(joined).samples)
 
 
 def test_media_beside_a_track_in_real_time_begins_at_the_start() -> None:

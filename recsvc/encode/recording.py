@@ -293,7 +293,9 @@ class Recording:
         problems: list[Exception] = []
         for track in self.tracks.values():
             with _noted(problems):
-                if isinstance(track, AudioTrack) and self.format.container != "ogg" and track.skip_whole_packet():
+                # A header that was handed out, or cannot be changed, has said already how much is to be skipped.
+                is_fixed = self.format.container == "ogg" or self._pieces.handed_out > 0
+                if isinstance(track, AudioTrack) and not is_fixed and track.skip_whole_packet():
                     self._muxer.set_pre_skip(track.pre_skip_samples)
                 self._write(track.drain(self._until_ns or 0))
         self.reached("encoders_drained")

@@ -8,6 +8,7 @@ by side do so in several processes; each has directories of its own, by which it
 import gc
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,3 +101,11 @@ def own_controller() -> Iterator[None]:
     client.close_all()
     none_left(role_processes, "processes")
     none_left(runtime_directories, "runtime directories")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory whose name is short enough for sockets."""
+    made = Path(tempfile.mkdtemp(dir=DIRECTORY))
+    yield made
+    shutil.rmtree(made)

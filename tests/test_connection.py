@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +18,6 @@ import pytest
 from fixtures_media import wait_until
 from media import DEADLINE_S, SMALL_TEST, counter_picture, decode
 from services import begin, children, service
-from traces import DIRECTORY
 
 import recsvc
 from recsvc import client, role
@@ -34,17 +30,7 @@ NOTICED_S = 5.0
 PICTURES = 40
 
 
-@pytest.fixture(autouse=True)
-def own(own_controller: None) -> Iterator[None]:
-    yield
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory whose name is short enough for sockets."""
-    made = Path(tempfile.mkdtemp(dir=DIRECTORY))
-    yield made
-    shutil.rmtree(made)
+pytestmark = pytest.mark.usefixtures("own_controller")
 
 
 def listen(recorder: recsvc.MediaRecorder) -> list[recsvc.Event]:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +17,7 @@ import pytest
 from fixtures_media import wait_until
 from media import DEADLINE_S, SMALL_TEST, decode
 from services import begin, children, roles, run, service, workers_of
-from traces import DIRECTORY, RUNTIME, role_processes, runtime_directories
+from traces import RUNTIME, role_processes, runtime_directories
 
 import recsvc
 from recsvc import client, runtime, stream
@@ -29,18 +26,7 @@ from recsvc.errors import InvalidStateError, NotSupportedError, RecorderError, S
 from recsvc.limits import WORKER_PAUSE_MAX_NS, WORKER_PAUSE_NS
 from recsvc.wire import messages, sockets
 
-
-@pytest.fixture(autouse=True)
-def own(own_controller: None) -> Iterator[None]:
-    yield
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory whose name is short enough for sockets."""
-    made = Path(tempfile.mkdtemp(dir=DIRECTORY))
-    yield made
-    shutil.rmtree(made)
+pytestmark = pytest.mark.usefixtures("own_controller")
 
 
 def tree(directory: Path) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import select
 import stat
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fcntl import ioctl
@@ -17,6 +18,7 @@ Progress = Callable[[int], None]
 """Is told how many bytes more were written."""
 
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of a file, where the file system can
+_PREFIX = ".recsvc-"
 _COPY_BYTES = 16 << 20  # at a time: small enough for progress to be seen, and for an interruption to be heard
 _READ_BYTES = 1 << 20
 # What copy_file_range and sendfile say where this pair of files is not for them: another way may do.
@@ -42,12 +44,16 @@ def replacing(path: str) -> Iterator[int]:
     """A descriptor to write to; at the end of the block that is the file ``path``, on the disk, replacing what was
     there. Nothing happens to it when the block fails."""
     directory = os.path.dirname(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=".recsvc-", dir=directory)
+    descriptor, temporary = _temporary(directory)
     try:
         try:
             yield descriptor
             os.fchmod(descriptor, new_file_mode())
             sync(descriptor)
+            if not temporary:
+                temporary = f"{directory}/{_PREFIX}{uuid.uuid4().hex[:12]}"
+                # Python follows the link in /proc only where a directory is given, which an absolute path ignores.
+                os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=descriptor, follow_symlinks=True)
         finally:
             os.close(descriptor)
         os.replace(temporary, path)
@@ -56,6 +62,15 @@ def replacing(path: str) -> Iterator[int]:
             os.unlink(temporary)
         raise
     sync_directory(directory)
+
+
+def _temporary(directory: str) -> tuple[int, str]:
+    """A new file there, and its name. It has none where the file system can do that: then nothing of it stays, however
+    this process ends."""
+    try:
+        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), ""
+    except OSError:
+        return tempfile.mkstemp(prefix=_PREFIX, dir=directory)
 
 
 def clone(source: int, target: int) -> bool:

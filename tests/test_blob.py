@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from recsvc import Blob, errors
+from recsvc import Blob, errors, saving
 from recsvc.session import Session
 from recsvc.storage import SpoolFile
 from recsvc.wire.messages import BlobDescription
@@ -407,6 +407,28 @@ def test_a_save_that_fails_leaves_everything_as_it_was(lying, tmp_path, monkeypa
     assert (tmp_path / "saved.webm").read_bytes() == b"what was there"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lying", "saved.webm"]
     assert blob.bytes() == DATA and (lying / "a.webm").exists()
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_nothing_of_a_copy_has_a_name_before_it_is_whole(tmp_path, monkeypatch, nameless):
+    """Who is killed in the middle leaves no half of it; but for file systems whose files all have names."""
+    real = os.open
+    (tmp_path / "shared").mkdir()
+
+    def no_nameless(path, flags, *more):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return real(path, flags, *more)
+
+    if not nameless:
+        monkeypatch.setattr(os, "open", no_nameless)
+    target = tmp_path / "shared" / "saved"
+    target.write_bytes(b"before")
+    with saving.replacing(str(target)) as descriptor:
+        os.write(descriptor, DATA)
+        assert len(os.listdir(target.parent)) == (1 if nameless else 2)
+    assert target.read_bytes() == DATA and os.listdir(target.parent) == ["saved"]
+    assert stat.S_IMODE(target.stat().st_mode) == saving.new_file_mode()
 
 
 def test_what_could_not_be_saved_stays_until_it_is(lying, tmp_path, monkeypatch):

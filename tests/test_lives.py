@@ -22,7 +22,7 @@ from traces import RUNTIME, role_processes, runtime_directories
 import recsvc
 from recsvc import client, runtime, stream
 from recsvc.controller.workers import _quotas, cores, pause_ns
-from recsvc.errors import InvalidStateError, NotSupportedError, RecorderError, ServiceError
+from recsvc.errors import InvalidStateError, NotSupportedError, QuotaExceededError, RecorderError, ServiceError
 from recsvc.limits import WORKER_PAUSE_MAX_NS, WORKER_PAUSE_NS
 from recsvc.wire import messages, sockets
 
@@ -247,6 +247,28 @@ def test_roles_raise_their_limit_of_descriptors_and_leave_the_callers() -> None:
             assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 512
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_recording_that_its_source_cannot_feed_ends_at_once_and_says_why() -> None:
+    with recsvc.get_user_media(audio=SMALL_TEST) as stream:
+        [capture] = roles("capture")
+        limits = resource.prlimit(capture, resource.RLIMIT_NOFILE)
+        taken = {int(name) for name in os.listdir(f"/proc/{capture}/fd")}
+        lowest_free = next(number for number in range(len(taken) + 1) if number not in taken)
+        recorder = recsvc.MediaRecorder(stream)
+        resource.prlimit(capture, resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+        try:
+            recorder.start()
+            error = recorder.wait("error", 5).error  # before any stop() and its drain
+            recorder.wait("stop", 5)
+        finally:
+            resource.prlimit(capture, resource.RLIMIT_NOFILE, limits)
+        assert isinstance(error, QuotaExceededError) and "ulimit -n" in str(error)
+        assert recorder.state == "inactive"
+        recorder.start()
+        wait_until(lambda: recorder.statistics().tracks[0].frames_encoded, "sound", DEADLINE_S)
+        recorder.stop()
+        recorder.wait("stop", DEADLINE_S)
 
 
 def test_a_connection_that_fails_leaves_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,9 +135,13 @@ class CaptureProcess:
             sink = self._sinks.get(route.track)
             if sink is None:
                 raise errors.NotFoundError(f"track {route.track!r} is not captured here")
+            try:
+                sink.sender.begin(route, request.from_ns, route.route not in request.disabled)
+            except errors.QuotaExceededError:
+                sink.sender.drop(route.route)
+                raise
             self._routes[route.route] = sink
             self._controls[route.route] = 0
-            sink.sender.begin(route, request.from_ns, route.route not in request.disabled)
         self._tell_demand()  # now that all its routes are here
 
     def _control_route(self, request: messages.ControlRoute) -> None:

@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -128,10 +129,20 @@ class Recordings:
         disabled = tuple(recording.route(track.track) for track in request.tracks if not track.enabled)
         for child in {id(child): child for child in recording.captures.values()}.values():
             fed = tuple(route for route in routes if recording.captures.get(route.route) is child)
-            self._supervisor.ask(child, messages.BeginRoutes(routes=fed, from_ns=request.at_ns, disabled=disabled))
+            begin = messages.BeginRoutes(routes=fed, from_ns=request.at_ns, disabled=disabled)
+            self._supervisor.ask(child, begin, partial(self._began, recording, child))
         self._close_routes(recording, recording.unfed)  # they ended meanwhile
         outbox.add(recording.name, "start", mime_type=recording.mime_type, reports=recording.worker.reports)
         answer(messages.Reply(id=0, result={"routes": routes, "path": recording.path}))
+
+    def _began(self, recording: Recording, child: Child, reply: messages.Reply) -> None:
+        """A capture process that cannot feed it, for want of descriptors perhaps. Its end, and that of its tracks, are
+        told otherwise."""
+        routes = [route for route, feeder in recording.captures.items() if feeder is child]
+        if reply.error and routes and self._supervisor.knows(child) and recording.name in self.active:
+            recording.fail(reply.error, reply.text)
+            self.stop(recording, time.monotonic_ns(), Input.FAIL)
+            self._close_routes(recording, routes, reply.text)
 
     def control(self, request: messages.Control) -> None:
         """A command for a recording that ended meanwhile is late, not wrong: its events are on their way."""

@@ -132,7 +132,7 @@ class Recordings(EventTarget, OfProcess):
             for path in recording._owe():
                 log.warning("the program failed before it saved the recording, which is kept in %s", path)
 
-    def give_up(self) -> list[str]:
+    def service_given_up(self) -> list[str]:
         """The program leaves before its listeners have had everything: the files of these recordings stay. Where."""
         sessions = list(self._sessions.values())
         for session in sessions:

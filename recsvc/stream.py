@@ -73,7 +73,7 @@ class _CapturedOrigin(_Origin):
     def service_lost(self, error: Exception) -> None:
         self.end()
 
-    def give_up(self) -> list[str]:
+    def service_given_up(self) -> list[str]:
         return []  # it has no files
 
     def service_closed(self) -> None:

@@ -372,8 +372,9 @@ def test_saving_to_another_file_system_copies(recorded):
         assert len(list(Path(directory).iterdir())) == 2
 
 
-def test_saving_replaces_at_once_or_not_at_all(recorded, tmp_path):
+def test_saving_replaces_at_once_or_not_at_all(recorded, spool, tmp_path):
     blob = recorded()
+    [file] = spool.iterdir()
     directory = tmp_path / "full"
     directory.mkdir()
     (directory / "saved.webm").mkdir()
@@ -382,6 +383,9 @@ def test_saving_replaces_at_once_or_not_at_all(recorded, tmp_path):
         blob.save(directory / "saved.webm")
     assert raised.value.errno in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)
     assert [path.name for path in directory.iterdir()] == ["saved.webm"], "no temporary file stays"
+    del blob, raised
+    gc.collect()
+    file.unlink()  # what could not be saved stays
 
 
 def test_a_blob_outlives_recorder_and_stream_and_its_file_goes_with_the_last(recorded, spool, tmp_path):
@@ -413,6 +417,9 @@ def test_a_file_cut_short_by_someone_else_is_an_error(recorded, spool):
     with pytest.raises(NotReadableError):
         blob.save(spool.parent / "never")
     assert not (spool.parent / "never").exists()
+    del blob
+    gc.collect()
+    file.unlink()  # what could not be saved stays
 
 
 def test_the_blob_of_an_event_and_the_recording_share_one_file(stream, spool):

@@ -253,7 +253,15 @@ def test_a_recording_that_its_source_cannot_feed_ends_at_once_and_says_why() -> 
     with recsvc.get_user_media(audio=SMALL_TEST) as stream:
         [capture] = roles("capture")
         limits = resource.prlimit(capture, resource.RLIMIT_NOFILE)
-        taken = {int(name) for name in os.listdir(f"/proc/{capture}/fd")}
+        looks: list[set[int]] = []
+
+        def settled() -> bool:
+            """Its caller has connected: libzmq aborts where it cannot accept a connection."""
+            looks.append({int(name) for name in os.listdir(f"/proc/{capture}/fd")})
+            return len(looks) > 50 and all(look == looks[-1] for look in looks[-50:])
+
+        wait_until(settled, "the caller's connection", DEADLINE_S)
+        taken = looks[-1]
         lowest_free = next(number for number in range(len(taken) + 1) if number not in taken)
         recorder = recsvc.MediaRecorder(stream)
         resource.prlimit(capture, resource.RLIMIT_NOFILE, (lowest_free, limits[1]))

@@ -456,8 +456,8 @@ def test_request_data_gives_what_was_captured_and_the_pieces_join(container, tra
             time.sleep(wait_s)
             asked_s = time.monotonic()
             recorder.request_data()
-            told_s = time.monotonic()
             pieces.append(recorder.wait("dataavailable", DEADLINE_S))
+            told_s = time.monotonic()  # what came meanwhile may be in it
             if wait_s:
                 so_far = decode(recsvc.Blob([piece.data for piece in pieces]))
                 # Time 0 is the first frame, up to one picture's length after the start.

@@ -26,11 +26,9 @@ from recsvc.encode._native import ffi as _ffi
 from recsvc.encode._native import lib as _lib
 from recsvc.errors import EncodingError, InvalidStateError
 
-SAMPLE_FORMATS: Final[tuple[str, ...]] = ("s16", "f32")
 PIXEL_FORMATS: Final[tuple[str, ...]] = ("i420", "nv12", "rgb24", "bgr24", "rgba", "bgra")
 VIDEO_CODECS: Final[tuple[str, ...]] = ("vp8", "vp9")
 COLOR_SPACES: Final[tuple[str, ...]] = ("bt601", "bt709", "bt2020")
-BITRATE_MODES: Final[tuple[str, ...]] = ("variable", "constant")
 
 # Audio bit rates that libopus takes, video bit rates that libvpx takes; for callers that clamp.
 AUDIO_BITS_PER_SECOND_MIN: Final[int] = _lib.RECSVC_AUDIO_BITS_PER_SECOND_MIN

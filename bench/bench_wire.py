@@ -20,7 +20,7 @@ import pytest
 import workloads
 from workloads import FULL
 
-from recsvc.limits import QUEUE_BYTES_MAX, VIDEO_CREDIT_FRAMES
+from recsvc.common.limits import QUEUE_BYTES_MAX, VIDEO_CREDIT_FRAMES
 from recsvc.wire import messages, sockets
 from recsvc.wire.ring import RingView
 from recsvc.wire.sender import Block, FrameSender, Picture

@@ -14,7 +14,7 @@ import processes
 import pytest
 import workloads
 
-from recsvc import client
+from recsvc.caller import client
 
 GONE_LIMIT_S = 20.0
 

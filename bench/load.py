@@ -21,7 +21,7 @@ import workloads
 from workloads import S, Workload
 
 import recsvc
-from recsvc import client
+from recsvc.caller import client
 
 
 class Pusher:

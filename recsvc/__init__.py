@@ -5,19 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import errors
-from .blob import Blob
-from .events import BlobEvent, ErrorEvent, Event
-from .push import AudioSource, VideoSource
-from .recorder import MediaRecorder
-from .recovery import recover
-from .stream import (
-    MediaDeviceInfo,
-    MediaStream,
-    MediaStreamTrack,
-    enumerate_devices,
-    get_user_media,
-)
-from .wire.messages import RecordingStatistics, TrackStatistics
+from .caller.blob import Blob
+from .caller.events import BlobEvent, ErrorEvent, Event
+from .caller.push import AudioSource, VideoSource
+from .caller.recorder import MediaRecorder
+from .caller.recovery import recover
+from .caller.stream import MediaDeviceInfo, MediaStream, MediaStreamTrack, enumerate_devices, get_user_media
+from .common.descriptions import RecordingStatistics, TrackStatistics
 
 if TYPE_CHECKING:
     from . import aio as aio

@@ -17,7 +17,7 @@ ROLE_MODULES = {
 def run_role(role: str) -> None:
     """Runs a role process until it ends."""
     module = importlib.import_module(ROLE_MODULES[role])
-    importlib.import_module("recsvc.role").raise_descriptor_limit()
+    importlib.import_module("recsvc.process.role").raise_descriptor_limit()
     gc.freeze()  # what is imported stays: no collection looks at it again
     module.main()
     importlib.import_module("recsvc.wire.sockets").deliver()
@@ -27,6 +27,6 @@ if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] in ROLE_MODULES:
         run_role(sys.argv[1])
     else:
-        from recsvc.cli import main
+        from recsvc.cli.commands import main
 
         main()

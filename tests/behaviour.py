@@ -24,8 +24,8 @@ import pytest
 from media import DEADLINE_S, TICK_S, S, assert_accounted, counter_picture, decode, opened, tone
 
 import recsvc
+from recsvc.caller.events import EVENT_TYPES
 from recsvc.errors import InvalidModificationError, InvalidStateError, NotSupportedError
-from recsvc.events import EVENT_TYPES
 
 WIDTH, HEIGHT = 64, 48
 BLOCK_S = 0.02

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from traces import DIRECTORY, RUNTIME, SPOOL, none_left, role_processes, runtime_directories, shared_memory, spool_files
 
-from recsvc import client
+from recsvc.caller import client
 
 # The helpers' assertions explain themselves as those of the tests do.
 pytest.register_assert_rewrite("ebml", "fixtures_media", "media", "pattern", "worker_bench")

@@ -18,7 +18,8 @@ from media import DEADLINE_S, SMALL_TEST, assert_consecutive, decode  # noqa: E4
 from traces import role_processes  # noqa: E402
 
 import recsvc  # noqa: E402
-from recsvc import aio, client  # noqa: E402
+from recsvc import aio  # noqa: E402
+from recsvc.caller import client  # noqa: E402
 from recsvc.errors import InvalidStateError, NotSupportedError  # noqa: E402
 
 

@@ -14,7 +14,7 @@ from behaviour import ALL_IN_ORDER, Behaviour, Studio, types_of  # noqa: E402
 from media import DEADLINE_S, decode  # noqa: E402
 
 import recsvc  # noqa: E402
-from recsvc import client  # noqa: E402
+from recsvc.caller import client  # noqa: E402
 from recsvc.errors import InvalidStateError  # noqa: E402
 
 CALLS = ("start", "stop", "pause", "resume", "request_data", "close", "statistics", "write")

@@ -18,9 +18,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from recsvc import Blob, errors, saving
-from recsvc.session import Session
-from recsvc.storage import SpoolFile
+from recsvc import Blob, errors
+from recsvc.caller import saving
+from recsvc.caller.session import Session
+from recsvc.caller.storage import SpoolFile
 from recsvc.wire.messages import BlobDescription
 
 DATA = random.Random(1).randbytes(300_000)
@@ -510,7 +511,7 @@ def test_saved_where_it_lies_it_stays(lying, move):
 
 @pytest.mark.parametrize("ways", ["copy_file_range", "sendfile", "read"])
 def test_each_way_of_copying(lying, tmp_path, monkeypatch, ways):
-    monkeypatch.setattr("recsvc.saving.clone", lambda *_: False)
+    monkeypatch.setattr("recsvc.caller.saving.clone", lambda *_: False)
     used = []
     for name, its in (("copy_file_range", "copy_file_range"), ("sendfile", "sendfile"), ("pread", "read")):
         real = getattr(os, name)

@@ -11,8 +11,8 @@ from media import DEADLINE_S
 from recsvc.capture.delivery import AHEAD_NS, BLOCK_NS, PLAYOUT_FLUSH_NS, Playout, Unpaced
 from recsvc.capture.live import JUMP_NS, LIVE_FLUSH_NS, Live
 from recsvc.capture.source import AudioFormat, TrackInfo, VideoFormat
+from recsvc.common.media import BT601
 from recsvc.errors import NotReadableError
-from recsvc.media import BT601
 
 S = 1_000_000_000
 MS = 1_000_000

@@ -12,8 +12,8 @@ from recsvc.capture import microphone
 from recsvc.capture.delivery import Playout
 from recsvc.capture.microphone import MicrophoneSource
 from recsvc.capture.source import AudioFormat, TrackInfo, VideoFormat
+from recsvc.common.media import BT601
 from recsvc.errors import NotReadableError
-from recsvc.media import BT601
 
 S = 1_000_000_000
 RATE, BLOCK = 48_000, 480

@@ -12,8 +12,8 @@ from media import DEADLINE_S, TICK_S, assert_accounted, counter_picture, decode,
 import recsvc
 from recsvc.capture.sinks import Demand, HoldingSink
 from recsvc.capture.source import TrackInfo, VideoFormat
-from recsvc.limits import S
-from recsvc.media import BT601
+from recsvc.common.limits import S
+from recsvc.common.media import BT601
 
 PICTURES, RATE = 400, 25
 PART = 48_000 // RATE

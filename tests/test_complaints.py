@@ -32,8 +32,8 @@ from media import (
 from traces import SPOOL, role_processes
 
 import recsvc
+from recsvc.caller.events import EVENT_TYPES
 from recsvc.errors import InvalidModificationError, InvalidStateError
-from recsvc.events import EVENT_TYPES
 
 pytestmark = pytest.mark.alone
 

@@ -20,10 +20,11 @@ from media import DEADLINE_S, SMALL_TEST, counter_picture, decode
 from services import begin, children, service
 
 import recsvc
-from recsvc import client, role
+from recsvc.caller import client
 from recsvc.controller import server
 from recsvc.controller.recordings import Recordings
 from recsvc.errors import ServiceError, UnknownError
+from recsvc.process import role
 from recsvc.wire import messages, sockets
 
 NOTICED_S = 5.0

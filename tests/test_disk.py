@@ -22,9 +22,10 @@ from test_mux import PRE_SKIP, Call, audio_calls, merged, muxer_for, ogg_pages, 
 from worker_bench import RATE, Bench, S, accounted
 
 import recsvc
-from recsvc import client, errors
-from recsvc.encode import spool
-from recsvc.encode.mux import Muxer
+from recsvc import errors
+from recsvc.caller import client
+from recsvc.mux import spool
+from recsvc.mux.muxer import Muxer
 
 pytest_plugins = ["worker_bench"]
 SEED = int(os.environ.get("RECSVC_TEST_SEED", random.SystemRandom().randrange(2**32)))

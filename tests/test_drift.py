@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from recsvc.common.limits import AUDIO_DRIFT_NS, MS, S
 from recsvc.encode.drift import DriftEstimator
 from recsvc.encode.timeline import AudioTimeline
 from recsvc.encode.tracks import AudioTrack, MuxPacket
-from recsvc.limits import AUDIO_DRIFT_NS, MS, S
 from recsvc.wire.messages import AudioFrame, RecordedTrack, RecordingOptions
 
 RATE = 48_000

@@ -10,8 +10,8 @@ import pytest
 
 import recsvc
 from recsvc import aio
-from recsvc.events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
-from recsvc.listeners import Handler
+from recsvc.caller.events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
+from recsvc.caller.listeners import Handler
 
 ROOT = Path(recsvc.__file__).parent.parent
 

@@ -27,7 +27,7 @@ from media import (
 from traces import role_processes, runtime_directories
 
 import recsvc
-from recsvc import client
+from recsvc.caller import client
 from recsvc.errors import InvalidModificationError, InvalidStateError, NotSupportedError, ServiceError, UnknownError
 
 TYPES = ("start", "stop", "dataavailable", "pause", "resume", "error")

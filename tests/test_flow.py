@@ -2,7 +2,7 @@
 
 import random
 
-from recsvc.limits import S
+from recsvc.common.limits import S
 from recsvc.wire.flow import CaptureWindow, CreditBalance
 
 

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from test_time_stamps import RANDOM, frames
 
-from recsvc.encode.clock import FrameClock
-from recsvc.encode.timeline import TICK_NS, AudioTimeline, VideoTimeline
-from recsvc.limits import (
+from recsvc.common.limits import (
     AUDIO_STRETCH_PPM_MAX,
     FIRST_FRAME_WAIT_NS,
     GAP_MAX_NS,
@@ -22,6 +20,8 @@ from recsvc.limits import (
     STAMP_JITTER_NS,
     S,
 )
+from recsvc.encode.clock import FrameClock
+from recsvc.encode.timeline import TICK_NS, AudioTimeline, VideoTimeline
 
 UP_NS = 2100 * S
 """When ``start()`` was called: on a machine that has been up for 35 minutes."""

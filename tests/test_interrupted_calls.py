@@ -18,18 +18,18 @@ from media import DEADLINE_S, SMALL_TEST
 from traces import role_processes, spool_files
 
 import recsvc
-from recsvc import calls, client
+from recsvc.caller import calls, client
 from recsvc.errors import InvalidStateError, QuotaExceededError, RecorderError, ServiceError
 from recsvc.wire.lending import lend
 
 RATE = 8_000
 BLOCK = bytes(320)  # 20 ms
 FILES = (
-    "recsvc/calls.py",
-    "recsvc/recorder.py",
-    "recsvc/recordings.py",
-    "recsvc/stream.py",
-    "recsvc/listeners.py",
+    "caller/calls.py",
+    "caller/recorder.py",
+    "caller/recordings.py",
+    "caller/stream.py",
+    "caller/listeners.py",
     "wire/sender.py",
 )
 
@@ -354,7 +354,7 @@ def test_a_handler_may_stop_and_wait_anywhere_in_a_write(
         [track] = recorder.statistics().tracks
         assert track.frames_accepted == track.frames_encoded and track.frames_encoded in (160, 320)
 
-    files = ("wire/sender.py", "wire/route.py", "recsvc/push.py")
+    files = ("wire/sender.py", "wire/route.py", "caller/push.py")
     assert everywhere(files, handler, act) > 15
     assert max(held) < 5
     assert_clean(recorder, source)
@@ -427,7 +427,7 @@ def test_calls_of_a_handler_inside_any_other_call(recorder: recsvc.MediaRecorder
             recorder.stop()
             recorder.wait("stop", 5)
 
-    assert everywhere(("recsvc/calls.py", "recsvc/listeners.py"), handler, act) > 8
+    assert everywhere(("caller/calls.py", "caller/listeners.py"), handler, act) > 8
     assert_clean(recorder, source)
 
 

@@ -20,10 +20,11 @@ from services import begin, children, roles, run, service, workers_of
 from traces import RUNTIME, role_processes, runtime_directories
 
 import recsvc
-from recsvc import client, runtime, stream
+from recsvc.caller import client, stream
+from recsvc.common.limits import WORKER_PAUSE_MAX_NS, WORKER_PAUSE_NS
 from recsvc.controller.workers import _quotas, cores, pause_ns
 from recsvc.errors import InvalidStateError, NotSupportedError, QuotaExceededError, RecorderError, ServiceError
-from recsvc.limits import WORKER_PAUSE_MAX_NS, WORKER_PAUSE_NS
+from recsvc.process import runtime
 from recsvc.wire import messages, sockets
 
 pytestmark = pytest.mark.usefixtures("own_controller")

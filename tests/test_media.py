@@ -9,9 +9,9 @@ from media import counter_picture, finished
 from recsvc.encode._native import lib
 
 import recsvc
-from recsvc import limits, media
+from recsvc.caller.options import Bitrates, possible, split
+from recsvc.common import limits, media
 from recsvc.encode import native
-from recsvc.options import Bitrates, possible, split
 
 
 def test_the_bounds_are_those_of_the_core() -> None:

@@ -19,7 +19,7 @@ from media import (
 
 import recsvc
 import recsvc.aio
-from recsvc.stamps import Stamps
+from recsvc.caller.stamps import Stamps
 
 RATE, BLOCK = 48_000, 960
 

@@ -5,7 +5,7 @@ import random
 import msgspec
 import pytest
 
-from recsvc.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, S
+from recsvc.common.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, S
 from recsvc.wire import messages
 from recsvc.wire.messages import AudioFrame, MessageError, VideoFrame
 

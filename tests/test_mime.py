@@ -2,7 +2,7 @@
 
 import pytest
 
-from recsvc import mime
+from recsvc.common import mime
 from recsvc.errors import NotSupportedError
 
 

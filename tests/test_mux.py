@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 from recsvc import errors
-from recsvc.encode.mux import AudioTrack, Muxer, VideoTrack
+from recsvc.mux.muxer import AudioTrack, Muxer, VideoTrack
 
 PRE_SKIP = 312
 SIZE = (64, 48)

@@ -29,9 +29,9 @@ from typer.testing import CliRunner
 
 import recsvc
 from recsvc import aio, errors
-from recsvc.cli import app
-from recsvc.encode import recover as recovering
-from recsvc.encode.recover import complete
+from recsvc.cli.commands import app
+from recsvc.mux import recover as recovering
+from recsvc.mux.recover import complete
 
 SUFFIXES = {"webm": ".webm", "matroska": ".mkv", "ogg": ".ogg"}
 KINDS = [("webm", "both"), ("webm", "video"), ("webm", "audio"), ("matroska", "both"), ("ogg", "audio")]

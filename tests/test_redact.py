@@ -11,7 +11,7 @@ from fixtures_media import free_port, mpegts_server
 
 import recsvc
 from recsvc.capture.source import open_source, parse_source
-from recsvc.redact import redacted
+from recsvc.common.redact import redacted
 from recsvc.wire import messages
 
 SECRET = "s3cr3t"

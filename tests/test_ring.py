@@ -15,7 +15,7 @@ from fixtures_media import wait_until
 from media import DEADLINE_S, assert_accounted, counter_picture, decode, finished
 
 import recsvc
-from recsvc.limits import RING_BYTES_MAX
+from recsvc.common.limits import RING_BYTES_MAX
 from recsvc.wire import messages, sender, sockets
 from recsvc.wire.messages import MessageError
 from recsvc.wire.ring import FrameRing, RingView

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from interruptions import Interrupter, Interruption, everywhere, interrupt
 
-from recsvc.limits import S
+from recsvc.common.limits import S
 from recsvc.wire import lending, messages, sockets
 from recsvc.wire.ring import RingView
 from recsvc.wire.sender import Block, FrameSender, Picture

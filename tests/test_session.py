@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from recsvc import errors
-from recsvc.session import Session
+from recsvc.caller.session import Session
 from recsvc.wire.messages import BlobDescription, RecorderEvent, RecordingFinished, RecordingStatistics
 
 NOTHING = BlobDescription(path="/nowhere", start=0, end=0)

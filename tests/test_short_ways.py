@@ -11,11 +11,11 @@ import pytest
 from media import DEADLINE_S, SMALL_TEST, S, assert_accounted, assert_consecutive, decode, record_for
 
 import recsvc
+from recsvc.caller.client import Client
+from recsvc.caller.session import Session
 from recsvc.capture import process as capture
 from recsvc.capture.process import CaptureProcess
 from recsvc.capture.sinks import Demand
-from recsvc.client import Client
-from recsvc.session import Session
 from recsvc.wire import messages, sockets
 
 pytestmark = pytest.mark.alone

@@ -2,8 +2,8 @@
 
 import pytest
 
+from recsvc.common.state import ALLOWED_CALLS, PUBLIC, TABLE, Input, Phase, check_call, next_phase
 from recsvc.errors import InvalidStateError
-from recsvc.state import ALLOWED_CALLS, PUBLIC, TABLE, Input, Phase, check_call, next_phase
 
 
 def walk(*inputs: Input) -> Phase:

@@ -19,10 +19,10 @@ from hypothesis.stateful import (
 from media import counter_picture, decode, tone
 
 import recsvc
-from recsvc import state
+from recsvc.caller.events import EVENT_TYPES
+from recsvc.common import state
+from recsvc.common.state import Input
 from recsvc.errors import InvalidStateError, NotSupportedError
-from recsvc.events import EVENT_TYPES
-from recsvc.state import Input
 
 # Less than elsewhere, for a failure is repeated before it is reported.
 HEARD_LIMIT_S = 15.0

@@ -17,7 +17,7 @@ from media import DEADLINE_S, SMALL_TEST, decode
 
 import recsvc
 import recsvc.aio
-from recsvc import client
+from recsvc.caller import client
 from recsvc.errors import InvalidStateError, NotSupportedError
 
 RATE = 8_000

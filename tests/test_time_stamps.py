@@ -8,8 +8,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from recsvc.common.limits import AUDIO_STRETCH_PPM_MAX, MS, S
 from recsvc.encode.timeline import TICK_NS, AudioTimeline, VideoTimeline
-from recsvc.limits import AUDIO_STRETCH_PPM_MAX, MS, S
 
 RANDOM = settings(
     deadline=None,

@@ -1,7 +1,6 @@
 """Where frames stand in recorded time, what is a key frame, where sound is missing."""
 
-from recsvc.encode.timeline import TICK_NS, AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
-from recsvc.limits import (
+from recsvc.common.limits import (
     AUDIO_GAP_NS,
     BACKLOG_FRAMES_SLOW,
     GAP_MAX_NS,
@@ -10,6 +9,7 @@ from recsvc.limits import (
     SPEED_RESTORE_NS,
     S,
 )
+from recsvc.encode.timeline import TICK_NS, AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
 
 
 def keys(policy: KeyFrames, frames: list[tuple[int, int]]) -> list[int]:

@@ -10,8 +10,8 @@ from media import DEADLINE_S, tone
 from traces import role_processes
 
 import recsvc
+from recsvc.caller.session import Session
 from recsvc.errors import NotReadableError, ServiceError, UnknownError
-from recsvc.session import Session
 
 
 class Recording:

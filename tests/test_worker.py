@@ -13,7 +13,7 @@ from worker_bench import RATE, Bench, S, accounted
 
 import recsvc
 from recsvc import errors
-from recsvc.limits import (
+from recsvc.common.limits import (
     AUDIO_MESSAGE_NS,
     BLOCK_NS_MAX,
     COMPLAINT_INTERVAL_NS,

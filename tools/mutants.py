@@ -1,7 +1,7 @@
 """Puts small faults into the pure modules, one at a time, and says which of them no test notices (cosmic-ray).
 
     make mutants                                 every module below, an hour at most
-    make mutants MODULES="state encode/timeline" those
+    make mutants MODULES="common/state encode/timeline" those
     make mutants MINUTES=10 SHARE=0.1 SEED=7     shorter: a random tenth of the faults, the same for the same seed
 
 Each fault is put into a copy of the tree, never into the tree itself; modules are tried side by side, one per core.
@@ -35,27 +35,27 @@ PYTHON = ROOT / ".venv" / "bin" / "python"
 
 # Module -> the tests that are asked, each a file or "file -k expression".
 MODULES = {
-    "state": "test_state.py",
-    "mime": "test_mime.py",
-    "options": "test_conformance.py test_behaviour_sync.py -k 'options or bitrates or refused or supported'",
-    "events": "test_event_types.py -k 'not checker'",
+    "common/state": "test_state.py",
+    "common/mime": "test_mime.py",
+    "caller/options": "test_conformance.py test_behaviour_sync.py -k 'options or bitrates or refused or supported'",
+    "caller/events": "test_event_types.py -k 'not checker'",
     "wire/flow": "test_flow.py",
     "wire/messages": "test_messages.py",
     "encode/scheduler": "test_scheduler.py",
     "encode/timeline": "test_timeline.py test_time_stamps.py test_drift.py -k 'not ten_hours'",
     "encode/drift": "test_timeline.py test_drift.py -k 'not ten_hours'",
     "encode/clock": "test_frame_clock.py",
-    "encode/matroska": "test_mux.py",
-    "encode/ogg": "test_mux.py",
-    "encode/mux": "test_mux.py",
-    "encode/recover": "test_recover.py",
-    "encode/recover_matroska": "test_recover.py",
-    "encode/recover_ogg": "test_recover.py",
+    "mux/matroska": "test_mux.py",
+    "mux/ogg": "test_mux.py",
+    "mux/muxer": "test_mux.py",
+    "mux/recover": "test_recover.py",
+    "mux/recover_matroska": "test_recover.py",
+    "mux/recover_ogg": "test_recover.py",
     "capture/clock": "test_capture_clock.py",
     "capture/delivery": "test_capture_delivery.py",
     "capture/parameters": "test_capture_source.py",
-    "redact": "test_redact.py",
-    "blob": "test_blob.py",
+    "common/redact": "test_redact.py",
+    "caller/blob": "test_blob.py",
 }
 
 # The faults that are tried: what people get wrong. The tool knows each operator's every replacement, and replaces the

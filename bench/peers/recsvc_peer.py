@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import recsvc
-from recsvc import client
+from recsvc.caller import client
 from recsvc.encode import native
 
 from .content import AUDIO_BITS_PER_SECOND, CHANNEL_COUNT, SAMPLE_RATE, Content, Workload

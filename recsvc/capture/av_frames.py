@@ -11,9 +11,9 @@ from av.audio.resampler import AudioResampler
 
 from recsvc.capture.constraints import AudioWish
 from recsvc.capture.source import AudioFormat
+from recsvc.common.media import CHANNEL_COUNT_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
+from recsvc.common.redact import redacted
 from recsvc.errors import NotFoundError, NotReadableError, RecorderError
-from recsvc.media import CHANNEL_COUNT_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
-from recsvc.redact import redacted
 
 SECOND_NS = 1_000_000_000
 

@@ -16,21 +16,15 @@ import av
 import av.error
 from av.stream import Disposition
 
-from recsvc.capture.av_frames import (
-    SECOND_NS,
-    SampleConverter,
-    open_error,
-    read_error,
-    stream_rate,
-)
+from recsvc.capture.av_frames import SECOND_NS, SampleConverter, open_error, read_error, stream_rate
 from recsvc.capture.constraints import AudioWish, VideoWish
 from recsvc.capture.delivery import Delivery, Playout, Unpaced
 from recsvc.capture.live import Live
 from recsvc.capture.packer import PicturePacker
 from recsvc.capture.source import NETWORK_SCHEMES, ParsedSource, Sink, TrackInfo
 from recsvc.capture.upright import Turn, turn_of_file
+from recsvc.common.redact import redacted
 from recsvc.errors import NotFoundError, NotReadableError
-from recsvc.redact import redacted
 
 log = logging.getLogger("recsvc")
 

@@ -11,9 +11,8 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any
 
-from recsvc.errors import OverconstrainedError
-from recsvc.limits import FRAME_BYTES_MAX
-from recsvc.media import (
+from recsvc.common.limits import FRAME_BYTES_MAX
+from recsvc.common.media import (
     CHANNEL_COUNT_MAX,
     FRAME_RATE_MAX,
     FRAME_SIDE_MAX,
@@ -21,6 +20,7 @@ from recsvc.media import (
     SAMPLE_RATE_MIN,
     picture_bytes,
 )
+from recsvc.errors import OverconstrainedError
 
 SAMPLE_FORMAT_OF_SIZE = {16: "s16", 32: "f32"}
 

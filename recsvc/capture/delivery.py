@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from recsvc.capture.source import AudioFormat, Sink, TrackInfo, VideoFormat
-from recsvc.media import BT601
+from recsvc.common.media import BT601
 
 log = logging.getLogger("recsvc")
 

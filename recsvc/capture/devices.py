@@ -17,7 +17,7 @@ from typing import Any
 
 from recsvc.capture.quiet import quiet_stderr
 from recsvc.errors import NotReadableError
-from recsvc.role import environment
+from recsvc.process.role import environment
 
 log = logging.getLogger("recsvc")
 

@@ -14,8 +14,8 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from recsvc.capture.constraints import VideoWish
 from recsvc.capture.source import VideoFormat
 from recsvc.capture.upright import Turn
+from recsvc.common.media import FRAME_SIDE_MAX, Colours, colours, colours_of_rgb, usual_space
 from recsvc.errors import OverconstrainedError
-from recsvc.media import FRAME_SIDE_MAX, Colours, colours, colours_of_rgb, usual_space
 
 SECOND_NS = 1_000_000_000
 

@@ -12,8 +12,8 @@ import time
 from typing import Any
 
 from .. import errors
-from ..role import Lifeline, arguments, started
-from ..runtime import join_at
+from ..process.role import Lifeline, arguments, started
+from ..process.runtime import join_at
 from ..wire import messages, sockets
 from ..wire.answers import complaints, take_requests
 from ..wire.sender import FrameSender

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple, Protocol, Self
 
 from recsvc.capture.constraints import AudioWish, VideoWish, checked_audio, checked_video
+from recsvc.common.limits import FRAME_BYTES_MAX
+from recsvc.common.media import FRAME_SIDE_MAX, Colours, picture_bytes
+from recsvc.common.redact import redacted
 from recsvc.errors import NotFoundError, OverconstrainedError
-from recsvc.limits import FRAME_BYTES_MAX
-from recsvc.media import FRAME_SIDE_MAX, Colours, picture_bytes
-from recsvc.redact import redacted
 
 # Protocols of FFmpeg that carry live or stored media over a network. Others (concat, subfile, data, …)
 # would let a source string read what the caller did not name.

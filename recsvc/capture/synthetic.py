@@ -20,7 +20,7 @@ from recsvc.capture.constraints import AudioWish, VideoWish
 from recsvc.capture.parameters import asked_duration, asked_frame_rate, asked_number, asked_whole
 from recsvc.capture.pattern import PATTERNS, Pattern
 from recsvc.capture.source import AudioFormat, Sink, TrackInfo, VideoFormat
-from recsvc.media import BT601, CHANNEL_COUNT_MAX, FRAME_SIDE_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
+from recsvc.common.media import BT601, CHANNEL_COUNT_MAX, FRAME_SIDE_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
 
 log = logging.getLogger("recsvc")
 

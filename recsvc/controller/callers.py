@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ..limits import GONE_CALLERS_KEPT
-from ..role import watch
+from ..common.limits import GONE_CALLERS_KEPT
+from ..process.role import watch
 from ..wire import messages, sockets
 
 log = logging.getLogger("recsvc.controller")

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ..limits import credit
-from ..pieces import HandedOut
-from ..state import Input, Phase, next_phase
+from ..common.limits import credit
+from ..common.pieces import HandedOut
+from ..common.state import Input, Phase, next_phase
 from ..wire import messages
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import msgspec
 
-from .. import errors, mime
-from ..limits import DISCARDED_KEPT, S, drain_deadline_ns
-from ..state import Input, Phase
+from .. import errors
+from ..common import mime
+from ..common.limits import DISCARDED_KEPT, S, drain_deadline_ns
+from ..common.state import Input, Phase
 from ..wire import messages
 from .recording import Outbox, Recording
 from .sources import Sources

@@ -17,11 +17,12 @@ from typing import Any
 
 import msgspec
 
-from .. import errors, runtime
-from ..complaints import Complaints
-from ..limits import CLOSE_DEADLINE_NS, DRAIN_DEADLINE_NS, SHUTDOWN_DEADLINE_NS
-from ..role import Lifeline, arguments, pid_namespace, started
-from ..state import Input
+from .. import errors
+from ..common.complaints import Complaints
+from ..common.limits import CLOSE_DEADLINE_NS, DRAIN_DEADLINE_NS, SHUTDOWN_DEADLINE_NS
+from ..common.state import Input
+from ..process import runtime
+from ..process.role import Lifeline, arguments, pid_namespace, started
 from ..wire import messages, sockets
 from .callers import Callers
 from .recordings import Recordings

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from ..common.limits import CLOSED_TRACKS_KEPT
 from ..errors import InvalidStateError
-from ..limits import CLOSED_TRACKS_KEPT
 from ..wire import messages
 from .supervisor import Child, OnReply, Supervisor
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from .. import role as roles
-from ..complaints import Complaints
-from ..limits import READY_DEADLINE_NS, SHUTDOWN_DEADLINE_NS
+from ..common.complaints import Complaints
+from ..common.limits import READY_DEADLINE_NS, SHUTDOWN_DEADLINE_NS
+from ..process import role as roles
 from ..wire import messages, sockets
 
 log = logging.getLogger("recsvc.controller")

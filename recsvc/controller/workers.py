@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from ..common.limits import WORKER_PAUSE_MAX_NS, WORKER_PAUSE_NS, WORKER_STEADY_NS
 from ..errors import ServiceError
-from ..limits import WORKER_PAUSE_MAX_NS, WORKER_PAUSE_NS, WORKER_STEADY_NS
 from .supervisor import Child, Supervisor
 
 log = logging.getLogger("recsvc.controller")

@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ..limits import (
+from ..common.limits import (
     FIRST_FRAME_WAIT_NS,
     GAP_MAX_NS,
     IDLE_FLUSH_NS,

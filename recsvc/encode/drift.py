@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..limits import MS, S
+from ..common.limits import MS, S
 
 
 class DriftEstimator:

@@ -19,8 +19,8 @@ from functools import partial
 from typing import Any
 
 from .. import errors
-from ..complaints import Complaints
-from ..limits import (
+from ..common.complaints import Complaints
+from ..common.limits import (
     CREDIT_STEP_BYTES,
     DRAIN_DEADLINE_NS,
     IDLE_FLUSH_NS,
@@ -28,13 +28,13 @@ from ..limits import (
     UNFED_SILENCE_NS,
     credit,
 )
-from ..role import Lifeline, arguments, started
-from ..runtime import join_at
+from ..mux.recover import complete
+from ..process.role import Lifeline, arguments, started
+from ..process.runtime import join_at
 from ..wire import messages, sockets
 from ..wire.answers import LATER, take_requests
 from ..wire.ring import RingView
 from .recording import Recording
-from .recover import complete
 from .scheduler import Scheduler
 from .tracks import units_of
 

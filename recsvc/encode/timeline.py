@@ -6,7 +6,7 @@ the recorded time of the first frame of any track.
 
 from __future__ import annotations
 
-from ..limits import (
+from ..common.limits import (
     AUDIO_CATCH_UP_NS,
     AUDIO_DRIFT_NS,
     AUDIO_GAP_NS,

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ..limits import AUDIO_MESSAGE_NS, AUDIO_TURN_NS, VIDEO_HOLD_NS, S
-from ..media import colours_of
-from ..mime import VideoCodec
+from ..common.limits import AUDIO_MESSAGE_NS, AUDIO_TURN_NS, VIDEO_HOLD_NS, S
+from ..common.media import colours_of
+from ..common.mime import VideoCodec
+from ..mux.spool import Written
 from ..wire.messages import AudioFrame, RecordedTrack, RecordingOptions, TrackStatistics, VideoFrame
 from . import native
 from .clock import FrameClock
-from .spool import Written
 from .timeline import AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
 
 OPUS_RATE = 48_000

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import errors
-from ..complaints import Complaints
+from ..common.complaints import Complaints
 from . import messages, sockets
 
 log = logging.getLogger("recsvc")

@@ -12,10 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from ..limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, S
-from ..media import picture_bytes
-from ..redact import redacted
-from .descriptions import (
+from ..common.descriptions import (
     BlobDescription,
     Channels,
     Count,
@@ -29,9 +26,12 @@ from .descriptions import (
     RouteDescription,
     Side,
 )
-from .descriptions import CompletedFile as CompletedFile
-from .descriptions import TrackDescription as TrackDescription
-from .descriptions import TrackStatistics as TrackStatistics
+from ..common.descriptions import CompletedFile as CompletedFile
+from ..common.descriptions import TrackDescription as TrackDescription
+from ..common.descriptions import TrackStatistics as TrackStatistics
+from ..common.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, S
+from ..common.media import picture_bytes
+from ..common.redact import redacted
 
 VERSION = 1
 

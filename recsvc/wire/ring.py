@@ -12,7 +12,7 @@ import mmap
 import os
 from collections.abc import Sequence
 
-from ..limits import RING_BYTES_MAX, VIDEO_CREDIT_FRAMES
+from ..common.limits import RING_BYTES_MAX, VIDEO_CREDIT_FRAMES
 from .messages import MessageError, Ring
 
 _PAGE = mmap.PAGESIZE

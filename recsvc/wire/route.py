@@ -13,7 +13,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
-from ..complaints import Complaints
+from ..common.complaints import Complaints
 from . import messages, sockets
 from .flow import CaptureWindow, CreditBalance, Interval
 from .ring import FrameRing

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
-from ..limits import AUDIO_HOLD_NS, AUDIO_MESSAGE_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
+from ..common.limits import AUDIO_HOLD_NS, AUDIO_MESSAGE_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
 from . import lending, messages, sockets
 from .flow import Interval
 from .frames import Block as Block

@@ -14,8 +14,7 @@ from typing import Any
 
 import zmq
 
-from ..errors import QuotaExceededError
-from ..limits import (
+from ..common.limits import (
     CONTROL_BYTES_MAX,
     CONTROL_HIGH_WATER_MARK,
     CONTROL_LINGER_MS,
@@ -26,6 +25,7 @@ from ..limits import (
     FRAME_BYTES_MAX,
     RECONNECT_MS,
 )
+from ..errors import QuotaExceededError
 
 ZMQError = zmq.ZMQError
 Frame = zmq.Frame

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..errors import NotReadableError
 from . import saving
-from .errors import NotReadableError
 from .storage import SpoolFile
 
 _HTML_BYTES_MAX = 50_000_000  # browsers and notebook files become slow with more

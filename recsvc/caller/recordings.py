@@ -12,16 +12,17 @@ import uuid
 
 import msgspec
 
-from . import client, errors
+from .. import errors
+from ..common.limits import CLOSE_DEADLINE_NS, S
+from ..wire import messages
+from ..wire.messages import RecordingStatistics
+from . import client
 from .blob import Blob
 from .calls import OfProcess
 from .events import BlobEvent, ErrorEvent, Event
-from .limits import CLOSE_DEADLINE_NS, S
 from .listeners import EventTarget, Listeners, Registry
 from .options import Bitrates
 from .session import Session
-from .wire import messages
-from .wire.messages import RecordingStatistics
 
 log = logging.getLogger("recsvc")
 

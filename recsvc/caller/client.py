@@ -23,11 +23,20 @@ from typing import Any
 
 import msgspec
 
-from . import calls, errors, role, runtime
-from .limits import CLOSE_DEADLINE_NS, CLOSED_TRACKS_KEPT, HEADER_BYTES_MAX, READY_DEADLINE_NS, RPC_DEADLINE_NS, S
-from .runtime import prepare_spool, spool_directory
+from .. import errors
+from ..common.limits import (
+    CLOSE_DEADLINE_NS,
+    CLOSED_TRACKS_KEPT,
+    HEADER_BYTES_MAX,
+    READY_DEADLINE_NS,
+    RPC_DEADLINE_NS,
+    S,
+)
+from ..process import role, runtime
+from ..process.runtime import prepare_spool, spool_directory
+from ..wire import messages, sockets
+from . import calls
 from .weak import Living
-from .wire import messages, sockets
 
 log = logging.getLogger("recsvc")
 

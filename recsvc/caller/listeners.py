@@ -10,10 +10,10 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, overload
 
-from .errors import InvalidStateError
+from ..common.limits import EVENTS_KEPT_MAX
+from ..errors import InvalidStateError
+from ..wire.lending import lend
 from .events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
-from .limits import EVENTS_KEPT_MAX
-from .wire.lending import lend
 
 log = logging.getLogger("recsvc")
 

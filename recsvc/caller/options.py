@@ -6,8 +6,8 @@ import math
 import operator
 from typing import Any, NamedTuple
 
-from . import errors
-from .media import AUDIO_BITS_MAX, AUDIO_BITS_MIN, VIDEO_BITS_MAX, VIDEO_BITS_MIN
+from .. import errors
+from ..common.media import AUDIO_BITS_MAX, AUDIO_BITS_MIN, VIDEO_BITS_MAX, VIDEO_BITS_MIN
 from .stream import MediaStreamTrack
 
 AUDIO_BITS_DEFAULT, VIDEO_BITS_DEFAULT = 128_000, 2_500_000

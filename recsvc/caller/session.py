@@ -7,14 +7,15 @@ from collections.abc import Iterator
 
 import msgspec
 
-from . import client, errors, recovery
+from .. import errors
+from ..common.pieces import HandedOut
+from ..wire import messages
+from ..wire.messages import RecordingStatistics
+from ..wire.sender import FrameSender
+from . import client, recovery
 from .blob import Blob
-from .pieces import HandedOut
 from .storage import SpoolFile
 from .stream import MediaStreamTrack, _CapturedOrigin, _PushedOrigin
-from .wire import messages
-from .wire.messages import RecordingStatistics
-from .wire.sender import FrameSender
 
 _RECOVERY_LIMIT_S = 4.0  # orphaned encoders finish their files within 2 s
 

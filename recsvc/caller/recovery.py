@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ..cli.target import STANDARD_OUTPUT
+from ..errors import InvalidStateError, RecorderError
+from ..mux.recover import Completed, complete
 from .blob import Blob
-from .encode.recover import Completed, complete
-from .errors import InvalidStateError, RecorderError
 from .storage import SpoolFile
-from .target import STANDARD_OUTPUT
 
 _SUFFIXES = frozenset({".webm", ".mkv", ".ogg"})
 _LOOK_S = 0.01  # how often a file that is still being finished is looked at

@@ -5,13 +5,15 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from . import calls, errors, media
+from .. import errors
+from ..common import media
+from ..common.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, S
+from ..wire import messages
+from ..wire.sender import Block, FrameSender, Picture
+from . import calls
 from .calls import OfProcess, public
-from .limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, S
 from .stamps import Stamps
 from .stream import MediaStreamTrack, _PushedOrigin
-from .wire import messages
-from .wire.sender import Block, FrameSender, Picture
 
 
 class _PushSource(OfProcess):

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from ..media import BT601, FRAME_SIDE_MAX, Colours, colours_of
+from ..common.media import BT601, FRAME_SIDE_MAX, Colours, colours_of
 
 OPUS_RATE = 48_000  # Opus counts in 48 kHz samples whatever the input's rate (RFC 7845 section 4)
 

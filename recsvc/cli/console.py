@@ -10,13 +10,15 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from . import errors, mime, target, terminal
-from .capture.source import parse_source
-from .limits import DRAIN_DEADLINE_NS, MS, S
-from .recorder import MediaRecorder
-from .stream import MediaStream, enumerate_devices, get_user_media
+from .. import errors
+from ..caller.recorder import MediaRecorder
+from ..caller.stream import MediaStream, enumerate_devices, get_user_media
+from ..capture.source import parse_source
+from ..common import mime
+from ..common.limits import DRAIN_DEADLINE_NS, MS, S
+from ..wire.messages import RecordingStatistics
+from . import target, terminal
 from .target import Failed, UsageError
-from .wire.messages import RecordingStatistics
 
 _LOOK_S = 0.25  # how often the live line is drawn and keys are looked for
 _ANSWER_NS = 200 * MS  # a worker that does not answer by then is busy: the line shows what was last known

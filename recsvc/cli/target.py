@@ -10,10 +10,11 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from . import mime, saving
-from .blob import Blob
-from .client import spool_directory
-from .errors import RecorderError
+from ..caller import saving
+from ..caller.blob import Blob
+from ..caller.client import spool_directory
+from ..common import mime
+from ..errors import RecorderError
 
 STANDARD_OUTPUT = Path("-")
 

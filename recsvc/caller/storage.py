@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from .errors import NotReadableError
+from ..errors import NotReadableError
 from .weak import Living
 
 _TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})

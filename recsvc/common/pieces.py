@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .wire.messages import BlobDescription
+from .descriptions import BlobDescription
 
 
 class HandedOut:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from .recovery import Found
+    from ..caller.recovery import Found
 
 app = typer.Typer(
     add_completion=False,
@@ -147,9 +147,10 @@ def recover(
 
     Exit code 1 when one of them cannot be completed; a recording that is still going on is no reason for it.
     """
-    from . import recovery, target
-    from .client import spool_directory
-    from .errors import RecorderError
+    from ..caller import recovery
+    from ..caller.client import spool_directory
+    from ..errors import RecorderError
+    from . import target
 
     if output is not None and len(files or ()) != 1:
         _fail("-o takes exactly one file to recover; name it", EXIT_USAGE)
@@ -193,7 +194,7 @@ def devices(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
     """List the microphones, cameras and screens of this machine, each with the string that opens it."""
-    from .stream import enumerate_devices
+    from ..caller.stream import enumerate_devices
 
     found = enumerate_devices()
     if as_json:
@@ -209,7 +210,7 @@ def devices(
 @app.command()
 def types() -> None:
     """List the MIME types that can be recorded."""
-    from .mime import SUPPORTED_TYPES
+    from ..common.mime import SUPPORTED_TYPES
 
     for one in SUPPORTED_TYPES:
         print(one)
@@ -217,7 +218,7 @@ def types() -> None:
 
 def main() -> None:
     """The console script ``recsvc``; also takes the roles' names, so that each role can be run by hand."""
-    from .__main__ import ROLE_MODULES, run_role
+    from ..__main__ import ROLE_MODULES, run_role
 
     if len(sys.argv) > 1 and sys.argv[1] in ROLE_MODULES:
         run_role(sys.argv[1])

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from .errors import InvalidStateError
-from .wire.lending import lend
+from ..errors import InvalidStateError
+from ..wire.lending import lend
 
 _END_LIMIT_S = 1.0  # they wait for nothing, unless a call hangs
 

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from .errors import NotFoundError, ServiceError
+from ..errors import NotFoundError, ServiceError
 
 PREFIX = "recsvc-"
 _LOCK = "lock"

@@ -8,10 +8,10 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 
-from .errors import InvalidStateError
-from .events import EVENT_TYPES, BlobEvent, Event
-from .limits import EVENTS_KEPT_MAX
-from .listeners import Listener, Registry, log_failure
+from ..caller.events import EVENT_TYPES, BlobEvent, Event
+from ..caller.listeners import Listener, Registry, log_failure
+from ..common.limits import EVENTS_KEPT_MAX
+from ..errors import InvalidStateError
 
 log = logging.getLogger("recsvc")
 

@@ -14,16 +14,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any, Literal, TypeVar, overload
 
-from . import push as _push
-from . import recorder as _recorder
-from . import recovery as _recovery
-from . import stream as _stream
-from .blob import Blob
-from .events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
-from .listeners import EventTarget, Registry, checked_timeout, checked_type
+from ..caller import push as _push
+from ..caller import recorder as _recorder
+from ..caller import recovery as _recovery
+from ..caller import stream as _stream
+from ..caller.blob import Blob
+from ..caller.events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
+from ..caller.listeners import EventTarget, Registry, checked_timeout, checked_type
+from ..caller.stream import MediaDeviceInfo, MediaStream, MediaStreamTrack
+from ..wire.messages import RecordingStatistics, TrackStatistics
 from .loops import Room
-from .stream import MediaDeviceInfo, MediaStream, MediaStreamTrack
-from .wire.messages import RecordingStatistics, TrackStatistics
 
 __all__ = [
     "AudioSource",

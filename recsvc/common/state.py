@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from .errors import InvalidStateError
+from ..errors import InvalidStateError
 
 
 class Phase(Enum):

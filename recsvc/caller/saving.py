@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fcntl import ioctl
 
-from .errors import NotReadableError
+from ..errors import NotReadableError
 
 Progress = Callable[[int], None]
 """Is told how many bytes more were written."""

@@ -12,11 +12,16 @@ from typing import Literal, overload
 
 import msgspec
 
-from . import client, errors, mime
+from .. import errors
+from ..common import mime
+from ..common.limits import RPC_DEADLINE_NS, S, credit, drain_deadline_ns
+from ..common.state import Input, check_call
+from ..wire import messages
+from ..wire.messages import RecordingStatistics
+from . import client
 from .blob import Blob
 from .calls import look, whole
 from .events import BlobEvent, ErrorEvent, Event
-from .limits import RPC_DEADLINE_NS, S, credit, drain_deadline_ns
 from .options import (
     AUDIO_BITS_DEFAULT,
     VIDEO_BITS_DEFAULT,
@@ -30,10 +35,7 @@ from .options import (
 )
 from .recordings import Recordings
 from .session import Session
-from .state import Input, check_call
 from .stream import MediaStream, MediaStreamTrack, _PushedOrigin
-from .wire import messages
-from .wire.messages import RecordingStatistics
 
 log = logging.getLogger("recsvc")
 

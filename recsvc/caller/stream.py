@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import errors
+from .. import errors
+from ..common.limits import OPEN_SOURCE_DEADLINE_NS
+from ..common.redact import redacted
+from ..wire import messages
+from ..wire.sender import FrameSender
 from .calls import OfProcess, public, whole
 from .client import Client, connect
-from .limits import OPEN_SOURCE_DEADLINE_NS
-from .redact import redacted
 from .weak import Living
-from .wire import messages
-from .wire.sender import FrameSender
 
 log = logging.getLogger("recsvc")
 
@@ -330,7 +330,7 @@ class MediaDeviceInfo:
 
 def enumerate_devices() -> list[MediaDeviceInfo]:
     """What can be captured on this machine now, asked of a short-lived process. Blocks for about a second."""
-    from .capture.devices import enumerate_in_helper
+    from ..capture.devices import enumerate_in_helper
 
     common = ("device_id", "kind", "label")
     return [
@@ -357,7 +357,7 @@ def _constraints(kind: str, wish: Any) -> dict[str, Any] | None:
             given["source"] = _default_source(kind)
         elif not isinstance(source, str):
             raise TypeError(f"{kind} source must be a string, got {redacted(repr(source))}")
-        from .capture.constraints import checked_audio, checked_video, plain
+        from ..capture.constraints import checked_audio, checked_video, plain
 
         checked = checked_audio if kind == "audio" else checked_video
         checked({name: value for name, value in given.items() if name != "source"})
@@ -367,7 +367,7 @@ def _constraints(kind: str, wish: Any) -> dict[str, Any] | None:
 
 def _here(source: str) -> str:
     """A relative path means the caller's directory at the call; whoever opens it has another."""
-    from .capture.source import absolute
+    from ..capture.source import absolute
 
     if absolute(source, "/") == source:
         return source  # no relative path: where we are does not matter

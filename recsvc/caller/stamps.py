@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from .limits import VIDEO_DURATION_DEFAULT_NS, S
+from ..common.limits import VIDEO_DURATION_DEFAULT_NS, S
 
 _TIME_MAX_NS = 2**62
 

@@ -1,5 +1,8 @@
 """The transition table, checked against rules that are written down a second time, in other words."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 
 from recsvc.common.state import ALLOWED_CALLS, PUBLIC, TABLE, Input, Phase, check_call, next_phase
@@ -55,3 +58,9 @@ def test_calls_allowed_by_the_specification(state: str, call: Input) -> None:
         text = rf"^{call.value}\(\) needs state {needed}, but the recorder is {state}$"
         with pytest.raises(InvalidStateError, match=text):
             check_call(state, call)
+
+
+def test_the_picture_in_the_documents_is_that_of_the_table() -> None:
+    root = Path(__file__).resolve().parent.parent
+    drawn = runpy.run_path(str(root / "tools" / "draw_state.py"))["draw"]()
+    assert (root / "docs" / "state.svg").read_text() == drawn, "draw it again: python tools/draw_state.py"

@@ -1,51 +1,65 @@
-"""recsvc: MediaRecorder for servers. The public names, nothing else."""
+"""recsvc: MediaRecorder for servers. The public names, each imported from its module at its first use."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from . import errors
-from .caller.blob import Blob
-from .caller.events import BlobEvent, ErrorEvent, Event
-from .caller.push import AudioSource, VideoSource
-from .caller.recorder import MediaRecorder
-from .caller.recovery import recover
-from .caller.stream import MediaDeviceInfo, MediaStream, MediaStreamTrack, enumerate_devices, get_user_media
-from .common.descriptions import RecordingStatistics, TrackStatistics
+import importlib
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import aio as aio
+    from . import errors as errors
+    from .caller.blob import Blob as Blob
+    from .caller.events import BlobEvent as BlobEvent
+    from .caller.events import ErrorEvent as ErrorEvent
+    from .caller.events import Event as Event
+    from .caller.push import AudioSource as AudioSource
+    from .caller.push import VideoSource as VideoSource
+    from .caller.recorder import MediaRecorder as MediaRecorder
+    from .caller.recovery import recover as recover
+    from .caller.stream import MediaDeviceInfo as MediaDeviceInfo
+    from .caller.stream import MediaStream as MediaStream
+    from .caller.stream import MediaStreamTrack as MediaStreamTrack
+    from .caller.stream import enumerate_devices as enumerate_devices
+    from .caller.stream import get_user_media as get_user_media
+    from .common.descriptions import RecordingStatistics as RecordingStatistics
+    from .common.descriptions import TrackStatistics as TrackStatistics
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "AudioSource",
-    "Blob",
-    "BlobEvent",
-    "ErrorEvent",
-    "Event",
-    "MediaDeviceInfo",
-    "MediaRecorder",
-    "MediaStream",
-    "MediaStreamTrack",
-    "RecordingStatistics",
-    "TrackStatistics",
-    "VideoSource",
-    "aio",
-    "enumerate_devices",
-    "errors",
-    "get_user_media",
-    "recover",
-]
+_MODULES = {
+    "AudioSource": "caller.push",
+    "Blob": "caller.blob",
+    "BlobEvent": "caller.events",
+    "ErrorEvent": "caller.events",
+    "Event": "caller.events",
+    "MediaDeviceInfo": "caller.stream",
+    "MediaRecorder": "caller.recorder",
+    "MediaStream": "caller.stream",
+    "MediaStreamTrack": "caller.stream",
+    "RecordingStatistics": "common.descriptions",
+    "TrackStatistics": "common.descriptions",
+    "VideoSource": "caller.push",
+    "aio": "aio",
+    "enumerate_devices": "caller.stream",
+    "errors": "errors",
+    "get_user_media": "caller.stream",
+    "recover": "caller.recovery",
+}
+"""Where each public name is; one that stands for itself is a module. Role processes import this package as well, and
+must be ready fast, so nothing is imported here that nobody has asked for."""
+
+__all__ = list(_MODULES)
 
 
-def __getattr__(name: str) -> Any:
-    """``recsvc.aio`` without an import of its own: made at its first use, since it brings asyncio with it."""
-    if name == "aio":
-        import importlib
+if not TYPE_CHECKING:  # a checker knows the names above, and that there are no others
 
-        return importlib.import_module(".aio", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = importlib.import_module(f".{_MODULES[name]}", __name__)
+        value = module if name == _MODULES[name] else getattr(module, name)
+        globals()[name] = value  # the next use does not come here
+        return value
 
 
 def __dir__() -> list[str]:

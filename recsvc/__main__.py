@@ -3,30 +3,22 @@
 Roles start often and must be ready fast, so they are told apart before anything else is imported.
 """
 
-import gc
-import importlib
+from __future__ import annotations
+
 import sys
 
-ROLE_MODULES = {
-    "controller": "recsvc.controller.server",
-    "encode": "recsvc.encode.process",
-    "capture": "recsvc.capture.process",
-}
+from recsvc.process.launch import ROLE_MODULES, run_role
 
 
-def run_role(role: str) -> None:
-    """Runs a role process until it ends."""
-    module = importlib.import_module(ROLE_MODULES[role])
-    importlib.import_module("recsvc.process.role").raise_descriptor_limit()
-    gc.freeze()  # what is imported stays: no collection looks at it again
-    module.main()
-    importlib.import_module("recsvc.wire.sockets").deliver()
-
-
-if __name__ == "__main__":
+def main() -> None:
+    """Also the console script ``recsvc``."""
     if len(sys.argv) > 1 and sys.argv[1] in ROLE_MODULES:
         run_role(sys.argv[1])
     else:
-        from recsvc.cli.commands import main
+        from recsvc.cli.commands import main as command_line
 
-        main()
+        command_line()
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@ import pytest
 from media import TICK_S, Decoded, S, assert_accounted, counter_picture, decode, finished, tone
 
 import recsvc
+from recsvc.caller import stamps
 
 MONOTONIC, ZERO, EPOCH = "the monotonic clock", "a clock from 0", "the time since 1970"
 
@@ -71,7 +72,7 @@ def test_blocks_that_come_late_and_are_stamped_by_their_arrival_end_no_recording
     for recorder in recorders:
         recorder.start()
     now = SimpleNamespace(ns=time.monotonic_ns())
-    monkeypatch.setattr(recsvc.stamps, "time", SimpleNamespace(monotonic_ns=lambda: now.ns))
+    monkeypatch.setattr(stamps, "time", SimpleNamespace(monotonic_ns=lambda: now.ns))
     arrivals = []
     for which, (seed, late_ms) in enumerate(cases):
         rng, arrived_ns = random.Random(seed), 0

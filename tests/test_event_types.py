@@ -1,10 +1,13 @@
 """What an event may be made of, and how the public names look to a program and to its type checker."""
 
+import copy
 import inspect
+import pickle
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -78,7 +81,35 @@ def test_one_import_gives_both_faces_and_asyncio_only_to_those_who_use_it() -> N
     assert run("import recsvc; print(recsvc.aio.MediaRecorder.__module__)") == "recsvc.aio"
     assert run("import recsvc; print('aio' in dir(recsvc))") == "True"
     with pytest.raises(AttributeError, match="'oia'"):
-        recsvc.oia  # noqa: B018
+        recsvc.oia  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_each_public_name_is_imported_at_its_first_use_and_stays_the_same_object() -> None:
+    assert run("import recsvc, sys; print([name for name in sys.modules if name.startswith('recsvc.')])") == "[]"
+    named = "import recsvc; print(all(getattr(recsvc, name) is vars(recsvc)[name] for name in recsvc.__all__))"
+    assert run(named) == "True"
+    assert run("from recsvc import *; print(errors.NotFoundError.__module__, aio.recover.__name__)") == (
+        "recsvc.errors recover"
+    )
+
+
+@pytest.mark.parametrize("face", [recsvc, aio])
+def test_public_names_are_found_again_where_they_say_that_they_are(face: ModuleType) -> None:
+    for name in face.__all__:
+        value = getattr(face, name)
+        if name not in ("aio", "errors"):
+            assert (value.__qualname__, getattr(sys.modules[value.__module__], name)) == (name, value)
+
+
+def test_values_are_copied_and_sent_to_a_process_that_has_used_no_name_yet() -> None:
+    values = (
+        Event("stop"),
+        ErrorEvent("error", error=recsvc.errors.NotFoundError("no such device")),
+        recsvc.MediaDeviceInfo("mic:", "audioinput", "a microphone", {"sample_rate": 48000}),
+        recsvc.RecordingStatistics(state="inactive", duration=1.5, size_bytes=3),
+    )
+    assert repr(copy.deepcopy(values)) == repr(values)
+    assert run(f"import pickle; print(pickle.loads({pickle.dumps(values)!r}))") == repr(values)
 
 
 def test_both_faces_have_the_same_names_and_arguments() -> None:
@@ -102,8 +133,8 @@ def test_both_faces_have_the_same_names_and_arguments() -> None:
 
 
 @pytest.mark.parametrize("face", [recsvc, aio])
-def test_handlers_stand_in_the_class_and_explain_themselves(face: object) -> None:
-    recorder = face.MediaRecorder  # type: ignore[attr-defined]
+def test_handlers_stand_in_the_class_and_explain_themselves(face: ModuleType) -> None:
+    recorder = face.MediaRecorder
     for type in EVENT_TYPES:
         handler = getattr(recorder, f"on{type}")
         assert isinstance(handler, Handler) and repr(type) in handler.__doc__
@@ -132,6 +163,7 @@ async def main() -> None:
     other.state + 1  # operator
     (await other.wait("stop")).data  # attr-defined
     recsvc.aio.get_user_medium()  # attr-defined
+    recsvc.get_user_medium()  # attr-defined
 """
 
 RIGHT = """

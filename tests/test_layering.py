@@ -1,10 +1,16 @@
 """The tree's rules: who may import what."""
 
 import ast
+import re
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
 import recsvc
+from recsvc.process.launch import ROLE_MODULES
 
 PACKAGE = Path(recsvc.__file__).parent
 
@@ -89,6 +95,17 @@ def test_roles_do_not_look_into_each_other() -> None:
         for other in FORBIDDEN.get(name.split(".")[0], ()):
             inside = [one for one in imported if one == f"recsvc.{other}" or one.startswith(f"recsvc.{other}.")]
             assert not inside, (name, inside)
+
+
+@pytest.mark.parametrize("role", ROLE_MODULES)
+def test_a_role_that_is_started_has_nothing_of_the_callers_side(role: str) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "recsvc", role, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    imported = set(re.findall(r"\| +(recsvc\S*)$", done.stderr, re.MULTILINE))
+    assert {"recsvc", "recsvc.process.role", "recsvc.wire.sockets"} <= imported, done.stderr
+    others = {name.split(".")[1] for name in ROLE_MODULES.values()} - {ROLE_MODULES[role].split(".")[1]}
+    foreign = {"caller", "aio", "cli", *others}
+    assert not {name for name in imported if name.partition(".")[2].split(".")[0] in foreign}
 
 
 def test_no_file_grows_beyond_reading() -> None:

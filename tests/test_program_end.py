@@ -16,6 +16,7 @@ from media import DEADLINE_S, decode
 from traces import SPOOL, role_processes
 
 import recsvc
+from recsvc.caller import client
 
 BLOCK = 320  # samples: 20 ms at 16 kHz
 SECOND = 50  # blocks
@@ -98,8 +99,8 @@ PROGRAMS = {
             time.sleep(0.01)
     """,
     "a save longer than close() waits": """
-        import recsvc.recorder
-        recsvc.recorder.drain_deadline_ns = lambda overload: 20_000_000
+        import recsvc.caller.recorder
+        recsvc.caller.recorder.drain_deadline_ns = lambda overload: 20_000_000
         def slow(event):
             time.sleep(1)
             save(event)
@@ -487,7 +488,7 @@ def test_closing_waits_for_a_listener_and_then_the_file_goes(spool, tmp_path, ow
     recorder.ondataavailable = slow
     recorder.start()
     assert source.write(bytes(640))
-    recsvc.client.close_all()
+    client.close_all()
     assert len(sizes) == 1 and recorder.state == "inactive"
     assert recorder.wait("stop", 0).type == "stop"
     assert recorder.recording.size == sizes[0] and len(list(spool.iterdir())) == 1

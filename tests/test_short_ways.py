@@ -11,6 +11,7 @@ import pytest
 from media import DEADLINE_S, SMALL_TEST, S, assert_accounted, assert_consecutive, decode, record_for
 
 import recsvc
+from recsvc.caller import client
 from recsvc.caller.client import Client
 from recsvc.caller.session import Session
 from recsvc.capture import process as capture
@@ -26,7 +27,7 @@ TYPES = ("start", "pause", "resume", "dataavailable", "stop", "error")
 @pytest.fixture
 def recorder(monkeypatch):
     """Of captured tracks, by a connection that is made when it is asked for."""
-    recsvc.client.close_all()
+    client.close_all()
     opened = []
 
     def make():

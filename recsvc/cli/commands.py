@@ -217,10 +217,5 @@ def types() -> None:
 
 
 def main() -> None:
-    """The console script ``recsvc``; also takes the roles' names, so that each role can be run by hand."""
-    from ..__main__ import ROLE_MODULES, run_role
-
-    if len(sys.argv) > 1 and sys.argv[1] in ROLE_MODULES:
-        run_role(sys.argv[1])
-        return
+    """Runs the command that the program's arguments name."""
     app(prog_name="recsvc")

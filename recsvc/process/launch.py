@@ -1,0 +1,21 @@
+"""The role processes by their names, and how one is run."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+
+ROLE_MODULES = {
+    "controller": "recsvc.controller.server",
+    "encode": "recsvc.encode.process",
+    "capture": "recsvc.capture.process",
+}
+
+
+def run_role(role: str) -> None:
+    """Runs a role in this process until it ends. Imports only that role."""
+    module = importlib.import_module(ROLE_MODULES[role])
+    importlib.import_module("recsvc.process.role").raise_descriptor_limit()
+    gc.freeze()  # what is imported stays: no collection looks at it again
+    module.main()
+    importlib.import_module("recsvc.wire.sockets").deliver()

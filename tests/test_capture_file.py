@@ -7,8 +7,8 @@ import pytest
 from fixtures_media import KeepingSink, make_file, program, wait_until
 from pattern import read_counter, tone_frequency
 
+from recsvc.capture.opening import open_source
 from recsvc.capture.pattern import Pattern
-from recsvc.capture.source import open_source
 from recsvc.errors import NotFoundError, NotReadableError
 
 S = 1_000_000_000

@@ -23,7 +23,7 @@ S = 1_000_000_000
 CAPTURE = """
 import base64, json, os, signal, sys, time
 from fixtures_media import KeepingSink
-from recsvc.capture.source import open_source
+from recsvc.capture.opening import open_source
 try:
     source = open_source(sys.argv[1], json.loads(sys.argv[2]), None)
 except Exception as error:
@@ -142,7 +142,7 @@ def test_the_devices_are_listed_by_a_helper(pulse_microphone, tmp_path):
 
 
 def test_a_machine_with_nothing_has_no_devices(tmp_path, monkeypatch):
-    from recsvc.capture.devices import enumerate_in_helper
+    from recsvc.caller.devices import enumerate_in_helper
 
     monkeypatch.delenv("DISPLAY", raising=False)
     for name, value in nothing(tmp_path).items():
@@ -155,7 +155,7 @@ def test_a_machine_with_nothing_has_no_devices(tmp_path, monkeypatch):
 
 
 def test_a_helper_that_hangs_is_given_up(monkeypatch):
-    from recsvc.capture.devices import enumerate_in_helper
+    from recsvc.caller.devices import enumerate_in_helper
     from recsvc.errors import NotReadableError
 
     with pytest.raises(NotReadableError, match="took more than"):

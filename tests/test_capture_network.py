@@ -11,7 +11,7 @@ from fixtures_media import KeepingSink, make_file, mpegts_server, wait_until
 from pattern import tone_frequency
 
 from recsvc.capture import av_input
-from recsvc.capture.source import open_source
+from recsvc.capture.opening import open_source
 from recsvc.errors import NotFoundError, NotReadableError
 
 S = 1_000_000_000

@@ -10,7 +10,7 @@ import pytest
 from fixtures_media import KeepingSink, wait_until, xvfb
 
 from recsvc.capture.grab import _captured_ns
-from recsvc.capture.source import open_source
+from recsvc.capture.opening import open_source
 from recsvc.errors import NotFoundError, NotReadableError, OverconstrainedError
 
 pytestmark = pytest.mark.alone

@@ -10,9 +10,10 @@ import pytest
 from fixtures_media import make_file
 
 import recsvc
-from recsvc.capture.constraints import plain
 from recsvc.capture.microphone import _find
-from recsvc.capture.source import absolute, open_source, parse_source
+from recsvc.capture.opening import open_source
+from recsvc.common.constraints import plain
+from recsvc.common.sources import absolute, parse_source
 from recsvc.errors import NotFoundError, OverconstrainedError, RecorderError
 
 
@@ -190,7 +191,7 @@ def test_errors_are_of_the_project_alone():
 def test_the_test_source_loads_no_media_library():
     """Starting a capture process for ``test:`` must not pay for FFmpeg or PortAudio."""
     program = (
-        "import sys; from recsvc.capture.source import open_source; open_source('test:', {}, {}).close();"
+        "import sys; from recsvc.capture.opening import open_source; open_source('test:', {}, {}).close();"
         "print([name for name in ('av', 'sounddevice', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)

@@ -9,8 +9,8 @@ from fixtures_media import KeepingSink, wait_until
 from pattern import loudness, read_counter, tone_frequency
 
 from recsvc.capture import synthetic
+from recsvc.capture.opening import open_source
 from recsvc.capture.pattern import Pattern, cells, check_byte
-from recsvc.capture.source import open_source
 
 S = 1_000_000_000
 

@@ -14,8 +14,8 @@ from media import finished, opened
 from patches import PATCHES, colours_of_patches, i420, rgb_of, striped, yuv444
 
 import recsvc
+from recsvc.capture.opening import open_source
 from recsvc.capture.packer import _display
-from recsvc.capture.source import open_source
 from recsvc.encode import native
 
 TOLERANCE = 7

@@ -25,12 +25,15 @@ OWNERS = {
 }
 # Pure logic: no sockets, no processes, no files, no clocks of its own.
 PURE = (
+    "common.constraints",
     "common.descriptions",
+    "common.media",
     "common.pieces",
     "common.state",
     "common.mime",
     "common.limits",
     "common.redact",
+    "common.sources",
     "caller.events",
     "errors",
     "wire.flow",
@@ -48,6 +51,8 @@ FORBIDDEN = {
     "controller": ("encode", "capture", "caller", "cli", "aio"),
     "wire": ("controller", "encode", "capture", "caller", "cli", "aio"),
     "mux": ("controller", "encode", "capture", "caller", "cli", "aio", "wire"),
+    "caller": ("controller", "encode", "capture"),
+    "cli": ("controller", "encode", "capture"),
     "common": ("controller", "encode", "capture", "caller", "cli", "aio", "wire", "mux", "process"),
 }
 

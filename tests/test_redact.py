@@ -10,8 +10,9 @@ import pytest
 from fixtures_media import free_port, mpegts_server
 
 import recsvc
-from recsvc.capture.source import open_source, parse_source
+from recsvc.capture.opening import open_source
 from recsvc.common.redact import redacted
+from recsvc.common.sources import parse_source
 from recsvc.wire import messages
 
 SECRET = "s3cr3t"

@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import errors
+from ..common.constraints import checked_audio, checked_video, plain
 from ..common.limits import OPEN_SOURCE_DEADLINE_NS
 from ..common.redact import redacted
+from ..common.sources import absolute
 from ..wire import messages
 from ..wire.sender import FrameSender
 from .calls import OfProcess, public, whole
 from .client import Client, connect
+from .devices import enumerate_in_helper
 from .weak import Living
 
 log = logging.getLogger("recsvc")
@@ -330,8 +333,6 @@ class MediaDeviceInfo:
 
 def enumerate_devices() -> list[MediaDeviceInfo]:
     """What can be captured on this machine now, asked of a short-lived process. Blocks for about a second."""
-    from ..capture.devices import enumerate_in_helper
-
     common = ("device_id", "kind", "label")
     return [
         MediaDeviceInfo(
@@ -357,8 +358,6 @@ def _constraints(kind: str, wish: Any) -> dict[str, Any] | None:
             given["source"] = _default_source(kind)
         elif not isinstance(source, str):
             raise TypeError(f"{kind} source must be a string, got {redacted(repr(source))}")
-        from ..capture.constraints import checked_audio, checked_video, plain
-
         checked = checked_audio if kind == "audio" else checked_video
         checked({name: value for name, value in given.items() if name != "source"})
         return plain({**given, "source": _here(given["source"])})
@@ -367,8 +366,6 @@ def _constraints(kind: str, wish: Any) -> dict[str, Any] | None:
 
 def _here(source: str) -> str:
     """A relative path means the caller's directory at the call; whoever opens it has another."""
-    from ..capture.source import absolute
-
     if absolute(source, "/") == source:
         return source  # no relative path: where we are does not matter
     try:

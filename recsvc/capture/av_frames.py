@@ -9,11 +9,11 @@ import av
 import av.error
 from av.audio.resampler import AudioResampler
 
-from recsvc.capture.constraints import AudioWish
-from recsvc.capture.source import AudioFormat
-from recsvc.common.media import CHANNEL_COUNT_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
-from recsvc.common.redact import redacted
-from recsvc.errors import NotFoundError, NotReadableError, RecorderError
+from ..common.constraints import AudioWish
+from ..common.media import CHANNEL_COUNT_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
+from ..common.redact import redacted
+from ..errors import NotFoundError, NotReadableError, RecorderError
+from .source import AudioFormat
 
 SECOND_NS = 1_000_000_000
 

@@ -16,15 +16,16 @@ import av
 import av.error
 from av.stream import Disposition
 
-from recsvc.capture.av_frames import SECOND_NS, SampleConverter, open_error, read_error, stream_rate
-from recsvc.capture.constraints import AudioWish, VideoWish
-from recsvc.capture.delivery import Delivery, Playout, Unpaced
-from recsvc.capture.live import Live
-from recsvc.capture.packer import PicturePacker
-from recsvc.capture.source import NETWORK_SCHEMES, ParsedSource, Sink, TrackInfo
-from recsvc.capture.upright import Turn, turn_of_file
-from recsvc.common.redact import redacted
-from recsvc.errors import NotFoundError, NotReadableError
+from ..common.constraints import AudioWish, VideoWish
+from ..common.redact import redacted
+from ..common.sources import NETWORK_SCHEMES, ParsedSource
+from ..errors import NotFoundError, NotReadableError
+from .av_frames import SECOND_NS, SampleConverter, open_error, read_error, stream_rate
+from .delivery import Delivery, Playout, Unpaced
+from .live import Live
+from .packer import PicturePacker
+from .source import Sink, TrackInfo
+from .upright import Turn, turn_of_file
 
 log = logging.getLogger("recsvc")
 

@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from recsvc.capture.source import AudioFormat, Sink, TrackInfo, VideoFormat
-from recsvc.common.media import BT601
+from ..common.media import BT601
+from .source import AudioFormat, Sink, TrackInfo, VideoFormat
 
 log = logging.getLogger("recsvc")
 

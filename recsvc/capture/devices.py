@@ -1,8 +1,6 @@
 """Which microphones, cameras and screens this machine has.
 
-PortAudio looks for devices once, when it is loaded, and never again: so the looking is done in a helper
-process (``python -m recsvc.capture.devices`` prints the list as JSON), and a device plugged in later is
-found next time.
+``python -m recsvc.capture.devices [KIND …]`` prints the list as JSON.
 """
 
 import glob
@@ -10,19 +8,13 @@ import json
 import logging
 import os
 import re
-import subprocess
 import sys
-import time
 from typing import Any
 
-from recsvc.capture.quiet import quiet_stderr
-from recsvc.errors import NotReadableError
-from recsvc.process.role import environment
+from .quiet import quiet_stderr
 
 log = logging.getLogger("recsvc")
 
-# Loading PortAudio asks every sound server and card in turn; a hanging one should cost no more than this.
-HELPER_LIMIT_S = 10.0
 # Looking at one camera or screen.
 PROBE_LIMIT_S = 2.0
 KINDS = ("audioinput", "videoinput")
@@ -47,36 +39,8 @@ def list_devices(kinds: tuple[str, ...] = KINDS) -> list[dict[str, Any]]:
     return devices
 
 
-def enumerate_in_helper(timeout_s: float = HELPER_LIMIT_S) -> list[dict[str, Any]]:
-    """``list_devices`` as a new process sees it. Blocks until that has ended, at most ``timeout_s``.
-
-    A sound configuration with which PortAudio aborts costs the microphones, not the cameras and screens.
-    Raises ``NotReadableError`` when it failed or took too long; the process is gone in any case.
-    """
-    deadline_s = time.monotonic() + timeout_s
-    try:
-        done = _helper(KINDS, timeout_s)
-        if done.returncode < 0:
-            log.warning("PortAudio ended by signal %d: no microphones are listed", -done.returncode)
-            done = _helper(("videoinput",), max(0.0, deadline_s - time.monotonic()))
-        done.check_returncode()
-        devices = json.loads(done.stdout)
-    except subprocess.TimeoutExpired as error:
-        raise NotReadableError(f"looking for devices took more than {timeout_s:g} s") from error
-    except (subprocess.CalledProcessError, ValueError, OSError) as error:
-        raise NotReadableError(f"looking for devices failed: {error}") from error
-    if not isinstance(devices, list):
-        raise NotReadableError(f"looking for devices gave no list: {str(devices)[:200]}")
-    return devices
-
-
-def _helper(kinds: tuple[str, ...], timeout_s: float) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "recsvc.capture.devices", *kinds]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, env=environment())
-
-
 def _microphones() -> list[dict[str, Any]]:
-    from recsvc.capture.microphone import load_sounddevice
+    from .microphone import load_sounddevice
 
     sounddevice = load_sounddevice()
     found = []

@@ -20,11 +20,11 @@ from typing import Any
 import av
 import av.error
 
-from recsvc.capture.av_frames import SECOND_NS, open_error, read_error, stream_rate
-from recsvc.capture.constraints import VideoWish
-from recsvc.capture.packer import PicturePacker
-from recsvc.capture.source import Sink, TrackInfo
-from recsvc.errors import NotFoundError, NotReadableError, OverconstrainedError, RecorderError
+from ..common.constraints import VideoWish
+from ..errors import NotFoundError, NotReadableError, OverconstrainedError, RecorderError
+from .av_frames import SECOND_NS, open_error, read_error, stream_rate
+from .packer import PicturePacker
+from .source import Sink, TrackInfo
 
 log = logging.getLogger("recsvc")
 

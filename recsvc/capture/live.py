@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from recsvc.capture.clock import ArrivalClock
-from recsvc.capture.delivery import SECOND_NS, Base, Clock
-from recsvc.capture.source import Sink, TrackInfo
+from .clock import ArrivalClock
+from .delivery import SECOND_NS, Base, Clock
+from .source import Sink, TrackInfo
 
 # A flush waits for media that was captured but has not arrived: MPEG-TS collects sound for up to 0.35 s.
 LIVE_FLUSH_NS = SECOND_NS // 2

@@ -17,11 +17,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from recsvc.capture.clock import Stamper
-from recsvc.capture.constraints import AudioWish
-from recsvc.capture.quiet import quiet_stderr
-from recsvc.capture.source import AudioFormat, Sink, TrackInfo
-from recsvc.errors import NotFoundError, NotReadableError, OverconstrainedError
+from ..common.constraints import AudioWish
+from ..errors import NotFoundError, NotReadableError, OverconstrainedError
+from .clock import Stamper
+from .quiet import quiet_stderr
+from .source import AudioFormat, Sink, TrackInfo
 
 log = logging.getLogger("recsvc")
 

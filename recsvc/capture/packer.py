@@ -11,11 +11,11 @@ from typing import Any
 
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from recsvc.capture.constraints import VideoWish
-from recsvc.capture.source import VideoFormat
-from recsvc.capture.upright import Turn
-from recsvc.common.media import FRAME_SIDE_MAX, Colours, colours, colours_of_rgb, usual_space
-from recsvc.errors import OverconstrainedError
+from ..common.constraints import VideoWish
+from ..common.media import FRAME_SIDE_MAX, Colours, colours, colours_of_rgb, usual_space
+from ..errors import OverconstrainedError
+from .source import VideoFormat
+from .upright import Turn
 
 SECOND_NS = 1_000_000_000
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
-from recsvc.capture.constraints import VideoWish, checked_frame_rate, whole_number
+from ..common.constraints import VideoWish, checked_frame_rate, whole_number
 
 # A recording's frames are numbered with 64 bits; a run this long (a year) is as good as endless.
 DURATION_MAX_S = 366 * 86_400

@@ -12,7 +12,7 @@ pieces.
 import random
 from typing import NamedTuple
 
-from recsvc.capture.figures import HEIGHT, WIDTH, Band
+from .figures import HEIGHT, WIDTH, Band
 
 COLUMNS, ROWS = 8, 3
 # 16 and 235 are black and white of the limited range that video codecs are made for.

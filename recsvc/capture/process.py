@@ -17,8 +17,9 @@ from ..process.runtime import join_at
 from ..wire import messages, sockets
 from ..wire.answers import complaints, take_requests
 from ..wire.sender import FrameSender
+from .opening import open_source
 from .sinks import Demand, HoldingSender, HoldingSink, TrackSink
-from .source import Source, open_source
+from .source import Source
 
 log = logging.getLogger("recsvc.capture")
 

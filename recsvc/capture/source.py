@@ -1,35 +1,18 @@
 """A source: one opened device or input, delivering the frames of up to one audio and one video track.
 
-``open_source`` turns a source string into an opened ``Source``; ``start`` hands it one ``Sink`` per track.
+``opening.open_source`` turns a source string into an opened ``Source``; ``start`` hands it one ``Sink`` per track.
 From then on the source's own threads deliver frames until the input ends or ``close`` is called. ``flush``
 is what makes a stop complete: it returns once everything captured so far has been delivered.
-
-The libraries behind a kind of source are imported when such a source is opened, not before.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
-from recsvc.capture.constraints import AudioWish, VideoWish, checked_audio, checked_video
-from recsvc.common.limits import FRAME_BYTES_MAX
-from recsvc.common.media import FRAME_SIDE_MAX, Colours, picture_bytes
-from recsvc.common.redact import redacted
-from recsvc.errors import NotFoundError, OverconstrainedError
-
-# Protocols of FFmpeg that carry live or stored media over a network. Others (concat, subfile, data, …)
-# would let a source string read what the caller did not name.
-NETWORK_SCHEMES = (
-    "http", "https", "rtmp", "rtmps", "rtmpt", "rtp", "rtsp", "rtsps", "srt", "tcp", "tls", "udp",
-)  # fmt: skip
-LOCAL_SCHEMES = ("camera", "file", "mic", "screen", "test")
-
-FILE_PARAMETERS = ("pace",)
-PACES = ("realtime", "max")
-
-# No path or address is longer (Linux: PATH_MAX is 4096); a longer string is a mistake.
-SOURCE_CHARACTERS_MAX = 8192
+from ..common.constraints import VideoWish
+from ..common.limits import FRAME_BYTES_MAX
+from ..common.media import FRAME_SIDE_MAX, Colours, picture_bytes
+from ..errors import OverconstrainedError
 
 
 @dataclass(frozen=True)
@@ -147,131 +130,3 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Stops and frees everything; idempotent; no sink is called once it has returned. Bounded."""
-
-
-class ParsedSource(NamedTuple):
-    """``scheme:target`` and parameters; of a network address the target is the whole URL."""
-
-    scheme: str
-    target: str
-    parameters: dict[str, str]
-
-
-def parse_source(source: str) -> ParsedSource:
-    """Takes a source string apart, without looking whether the thing exists. Pure.
-
-    Raises ``TypeError`` when it is not a string, ``ValueError`` for a malformed one or an unknown parameter,
-    ``NotFoundError`` for a scheme that no source has.
-    """
-    if not isinstance(source, str):
-        raise TypeError(f"a source is a string such as 'mic:' or 'test:', not {redacted(repr(source))}")
-    if len(source) > SOURCE_CHARACTERS_MAX or "\0" in source:
-        raise ValueError(
-            f"a source has at most {SOURCE_CHARACTERS_MAX} characters and no NUL: {redacted(source)[:80]!r}…"
-        )
-    scheme, colon, target = source.partition(":")
-    scheme = scheme.lower()
-    if not colon or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
-        raise ValueError(f"{redacted(source)!r} is not a source; expected one of {_known_schemes()}")
-    if scheme == "test":
-        return ParsedSource(scheme, "", _parameters(source, target.removeprefix("?")))
-    if scheme == "file":
-        return _parse_file(source, target)
-    if scheme in LOCAL_SCHEMES:
-        return ParsedSource(scheme, target.strip(), {})
-    if scheme in NETWORK_SCHEMES:
-        if not target.startswith("//") or len(target) < 3:
-            raise ValueError(f"{redacted(source)!r} has no address; expected {scheme}://host/…")
-        return ParsedSource(scheme, source, {})
-    raise NotFoundError(f"no source is called {scheme!r} (in {redacted(source)[:200]!r}); known are {_known_schemes()}")
-
-
-def absolute(source: str, directory: str) -> str:
-    """A relative ``file:`` source as seen from this directory, by its absolute path; any other as it is. Pure."""
-    try:
-        parsed = parse_source(source)
-    except (ValueError, NotFoundError):
-        return source  # whoever opens it says so
-    if parsed.scheme != "file" or parsed.target.startswith("/"):
-        return source
-    scheme, _, target = source.partition(":")
-    return f"{scheme}:{directory.rstrip('/')}/{target}"
-
-
-def open_source(
-    source: str,
-    audio: Mapping[str, object] | None,
-    video: Mapping[str, object] | None,
-) -> Source:
-    """Opens ``source`` for the kinds that are not ``None``; an empty dict asks for a kind as it comes.
-
-    ``audio`` knows ``sample_rate`` (Hz), ``channel_count``, ``sample_size`` (16 or 32 bits); ``video`` knows
-    ``width``, ``height``, ``frame_rate``. Nothing is delivered before ``start``. Blocks while the device or
-    address is opened (each kind of source states its limit).
-
-    Raises ``NotFoundError`` (no such device, file, host, or it has no such track), ``NotReadableError``
-    (there, but cannot be read), ``OverconstrainedError`` (cannot do that size or rate),
-    ``ValueError``/``TypeError`` (nonsense).
-    """
-    parsed = parse_source(source)
-    audio_wish, video_wish = checked_audio(audio), checked_video(video)
-    if audio_wish is None and video_wish is None:
-        raise TypeError(f"{redacted(source)!r}: neither audio nor video is asked for")
-    return _open(parsed, audio_wish, video_wish)
-
-
-def _open(parsed: ParsedSource, audio: AudioWish | None, video: VideoWish | None) -> Source:
-    if parsed.scheme == "test":
-        from recsvc.capture.synthetic import SyntheticSource
-
-        return SyntheticSource(parsed.parameters, audio, video)
-    if parsed.scheme == "mic":
-        if audio is None or video is not None:
-            raise NotFoundError("a microphone ('mic:') has an audio track and no video track")
-        from recsvc.capture.microphone import open_microphone
-
-        return open_microphone(parsed.target, audio)
-    if parsed.scheme in ("camera", "screen"):
-        if video is None or audio is not None:
-            raise NotFoundError(f"a {parsed.scheme} ('{parsed.scheme}:') has a video track and no audio track")
-        from recsvc.capture.grab import open_grab
-
-        return open_grab(parsed.scheme, parsed.target, video)
-    from recsvc.capture.av_input import open_input
-
-    return open_input(parsed, audio, video)
-
-
-def _parse_file(source: str, target: str) -> ParsedSource:
-    """``?name=value`` at the very end are parameters; any other question mark belongs to the path."""
-    path, mark, query = target.rpartition("?")
-    if not mark or not re.match(r"[A-Za-z_]+=[^/]*$", query):
-        path, query = target, ""
-    if path.startswith("///"):  # file:///path, as a URL
-        path = path[2:]
-    if not path:
-        raise ValueError(f"{source!r} names no file; expected file:PATH")
-    parameters = _parameters(source, query)
-    unknown = sorted(set(parameters) - set(FILE_PARAMETERS))
-    if unknown:
-        raise ValueError(f"{source!r}: unknown parameter {', '.join(unknown)}; known: {', '.join(FILE_PARAMETERS)}")
-    if parameters.get("pace", "realtime") not in PACES:
-        raise ValueError(f"{source!r}: pace is one of {', '.join(PACES)}, not {parameters['pace']!r}")
-    return ParsedSource("file", path, parameters)
-
-
-def _parameters(source: str, query: str) -> dict[str, str]:
-    parameters: dict[str, str] = {}
-    for part in filter(None, query.split("&")):
-        name, equals, value = part.partition("=")
-        if not (name and equals and value):
-            raise ValueError(f"{source!r}: expected name=value, not {part!r}")
-        if name in parameters:
-            raise ValueError(f"{source!r}: {name} is given twice")
-        parameters[name] = value
-    return parameters
-
-
-def _known_schemes() -> str:
-    local = ", ".join(f"{scheme}:" for scheme in LOCAL_SCHEMES)
-    return f"{local}, {', '.join(f'{scheme}://' for scheme in NETWORK_SCHEMES)}"

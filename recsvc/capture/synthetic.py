@@ -16,11 +16,11 @@ from array import array
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
-from recsvc.capture.constraints import AudioWish, VideoWish
-from recsvc.capture.parameters import asked_duration, asked_frame_rate, asked_number, asked_whole
-from recsvc.capture.pattern import PATTERNS, Pattern
-from recsvc.capture.source import AudioFormat, Sink, TrackInfo, VideoFormat
-from recsvc.common.media import BT601, CHANNEL_COUNT_MAX, FRAME_SIDE_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
+from ..common.constraints import AudioWish, VideoWish
+from ..common.media import BT601, CHANNEL_COUNT_MAX, FRAME_SIDE_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
+from .parameters import asked_duration, asked_frame_rate, asked_number, asked_whole
+from .pattern import PATTERNS, Pattern
+from .source import AudioFormat, Sink, TrackInfo, VideoFormat
 
 log = logging.getLogger("recsvc")
 

@@ -13,9 +13,9 @@ from typing import Any, NoReturn, TextIO
 from .. import errors
 from ..caller.recorder import MediaRecorder
 from ..caller.stream import MediaStream, enumerate_devices, get_user_media
-from ..capture.source import parse_source
 from ..common import mime
 from ..common.limits import DRAIN_DEADLINE_NS, MS, S
+from ..common.sources import parse_source
 from ..wire.messages import RecordingStatistics
 from . import target, terminal
 from .target import Failed, UsageError

@@ -139,6 +139,12 @@ some seconds to start Python)."""
 RPC_DEADLINE_NS = 30 * S
 """A caller waits this long for an answer of the controller, then raises ``ServiceError``."""
 
+SOURCE_CHARACTERS_MAX = 8192
+"""No path or address is longer (Linux: PATH_MAX is 4096); a longer source string is a mistake."""
+
+ENUMERATE_DEADLINE_NS = 10 * S
+"""Loading PortAudio asks every sound server and card in turn; a hanging one should cost no more than this."""
+
 OPEN_SOURCE_DEADLINE_NS = 25 * S
 """Opening a source may take this long: network streams have their own, shorter time-outs inside."""
 

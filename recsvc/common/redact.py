@@ -6,8 +6,8 @@ HIDDEN = "***"
 
 _ADDRESS = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]*)://([^\s'\"<>]*)")
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):")
-# A path may hold any character, and parameters of ours are no secrets.
-_LOCAL = ("camera", "file", "mic", "screen", "test")
+LOCAL_SCHEMES = ("camera", "file", "mic", "screen", "test")
+"""Of sources on this machine: a path may hold any character, and parameters of ours are no secrets."""
 
 
 def redacted(text: str) -> str:
@@ -16,7 +16,7 @@ def redacted(text: str) -> str:
     *path* of an address is the secret, it is shown.
     """
     scheme = _SCHEME.match(text)
-    if scheme and scheme[1].lower() in _LOCAL:
+    if scheme and scheme[1].lower() in LOCAL_SCHEMES:
         return text
     if "://" not in text and "@" in text:  # mistyped, as in rtsp:user:secret@host or user:secret@host
         return f"{HIDDEN}@{text.rpartition('@')[2]}"
@@ -24,7 +24,7 @@ def redacted(text: str) -> str:
 
 
 def _address(scheme: str, rest: str) -> str:
-    if scheme in _LOCAL:
+    if scheme in LOCAL_SCHEMES:
         return rest
     host, _, path = rest.partition("/")
     user_ends = 0

@@ -11,8 +11,9 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any
 
-from recsvc.common.limits import FRAME_BYTES_MAX
-from recsvc.common.media import (
+from ..errors import OverconstrainedError
+from .limits import FRAME_BYTES_MAX
+from .media import (
     CHANNEL_COUNT_MAX,
     FRAME_RATE_MAX,
     FRAME_SIDE_MAX,
@@ -20,7 +21,6 @@ from recsvc.common.media import (
     SAMPLE_RATE_MIN,
     picture_bytes,
 )
-from recsvc.errors import OverconstrainedError
 
 SAMPLE_FORMAT_OF_SIZE = {16: "s16", 32: "f32"}
 

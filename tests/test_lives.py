@@ -121,7 +121,7 @@ def test_other_transports_are_refused_by_name(endpoint: str, monkeypatch: pytest
 
 def test_what_died_is_swept_and_what_lives_is_not(tmp_path: Path) -> None:
     living = runtime.make(RUNTIME)
-    script = f"from pathlib import Path; from recsvc import runtime; print(runtime.make(Path({str(RUNTIME)!r})).path)"
+    script = f"import pathlib, recsvc.process.runtime as r; print(r.make(pathlib.Path({str(RUNTIME)!r})).path)"
     said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     dead = Path(said.strip())
     bound = socket.socket(socket.AF_UNIX)

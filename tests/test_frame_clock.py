@@ -531,6 +531,24 @@ def test_a_pause_cuts_the_same_out_of_both_tracks(resumed_ns: int, video_first: 
         assert feed.clock.corrected == {}
 
 
+@pytest.mark.parametrize(("pictures", "blocks"), [(9, 20), (10, 18), (10, 20)])
+@pytest.mark.parametrize("video_first", [True, False])
+def test_what_one_track_had_before_a_pause_and_the_other_had_not_leaves_a_hole(
+    pictures: int, blocks: int, video_first: bool
+) -> None:
+    """0.4 s are recorded of one track or of both, then a pause from there to 1 s in the media."""
+    pair = Pair()
+    pair.give(pair.video, steady(pictures, 0), 0)
+    pair.give(pair.audio, steady(blocks, 0, BLOCK_NS), 0)
+    later = [(pair.video, steady(5, S)), (pair.audio, steady(10, S, BLOCK_NS))]
+    for feed, stamps in later if video_first else later[::-1]:
+        pair.give(feed, stamps, 3 * S)
+    for feed, before, step_ms, after in ((pair.video, pictures, 40, 5), (pair.audio, blocks, 20, 10)):
+        feed.end()
+        assert [(at - UP_NS) // MS for _, at in feed.out] == in_ms(before, step_ms) + in_ms(after, step_ms, 3400)
+        assert feed.clock.corrected == {}
+
+
 @pytest.mark.parametrize("step_ms", [100, 200, 500, 1000, 2000])
 @pytest.mark.parametrize("before", [1, 2, 3])
 @pytest.mark.parametrize("kinds", ["v", "va", "av"])

@@ -359,6 +359,7 @@ def _run(directory: Path, name: str) -> SimpleNamespace:
     )
     # Who is left behind finishes the file and goes.
     wait_until(lambda: not any(str(spool) in line for line in role_processes().values()), "the end of the roles")
+    assert spool.is_dir(), f"{name} recorded nothing:\n{done.stderr}"
     notes = directory / "notes"
     return SimpleNamespace(
         code=done.returncode,

@@ -108,7 +108,7 @@ class Session:
         self.numbers: list[int] = []
         self.samples = 0
         self.ends_by_itself = False
-        self.was_stopped_meanwhile = False
+        self.ended_meanwhile = False
 
     def end(self, *events: str, by_itself: bool) -> None:
         self.events += [*events, "dataavailable", "stop"]
@@ -120,13 +120,13 @@ class Session:
 
     def expected(self, types: list[str]) -> list[str]:
         """The types that are the model's business. With a timeslice it is not the number of pieces, but that the last
-        one comes before stop. A stop() right after a change of the stream may come before anybody has looked at it:
-        then there is no error."""
+        one comes before stop. After a change of the stream a stop(), or the end of all tracks, may come before anybody
+        has looked at it: then there is no error."""
         if self.with_timeslice:
             types = [
                 type for n, type in enumerate(types) if type != "dataavailable" or types[n + 1 : n + 2] == ["stop"]
             ]
-        if self.was_stopped_meanwhile:
+        if self.ended_meanwhile:
             types = [type for type in types if type != "error"]
         return types
 
@@ -175,10 +175,13 @@ class TheRecorder(RuleBasedStateMachine):
 
     def track_ended(self, source: Any) -> None:
         session = self.session
-        if session is not None and not session.over and source in session.tracks:
-            session.tracks.remove(source)
-            if not session.tracks:
-                session.end(by_itself=True)
+        if session is None or source not in session.tracks:
+            return
+        session.tracks.remove(source)
+        if not session.tracks and session.over:
+            session.ended_meanwhile = True
+        elif not session.tracks:
+            session.end(by_itself=True)
 
     # --- calls ------------------------------------------------------------------------------------
 
@@ -213,7 +216,7 @@ class TheRecorder(RuleBasedStateMachine):
         if session is not None and session.over:  # it may have ended by itself already
             with contextlib.suppress(InvalidStateError):
                 self.recorder.stop()
-                session.was_stopped_meanwhile = True
+                session.ended_meanwhile = True
         elif self.call("stop", session is not None) and session is not None:
             session.end(by_itself=False)
         self.state = "inactive"

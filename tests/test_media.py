@@ -1,5 +1,6 @@
 """The bounds of media: in one place, the same as the core's, and held before anything is recorded."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 
@@ -18,12 +19,21 @@ def test_the_bounds_are_those_of_the_core() -> None:
     assert media.FRAME_SIDE_MAX == lib.RECSVC_FRAME_SIDE_MAX
     assert (media.SAMPLE_RATE_MIN, media.SAMPLE_RATE_MAX) == (lib.RECSVC_SAMPLE_RATE_MIN, lib.RECSVC_SAMPLE_RATE_MAX)
     assert media.CHANNEL_COUNT_MAX == lib.RECSVC_CHANNEL_COUNT_MAX
-    assert media.PIXEL_FORMATS == native.PIXEL_FORMATS
-    assert media.COLOR_SPACES == native.COLOR_SPACES
-    assert native.AUDIO_BITS_PER_SECOND_MIN <= media.AUDIO_BITS_MIN < media.AUDIO_BITS_MAX
-    assert native.AUDIO_BITS_PER_SECOND_MAX >= media.AUDIO_BITS_MAX
-    assert native.VIDEO_BITS_PER_SECOND_MIN <= media.VIDEO_BITS_MIN < media.VIDEO_BITS_MAX
-    assert native.VIDEO_BITS_PER_SECOND_MAX == media.VIDEO_BITS_MAX
+    assert media.OPUS_RATE == lib.RECSVC_OPUS_SAMPLE_RATE
+    assert media.OPUS_PACKET_SAMPLES == lib.RECSVC_OPUS_PACKET_SAMPLES
+    assert lib.RECSVC_AUDIO_BITS_PER_SECOND_MIN <= media.AUDIO_BITS_MIN < media.AUDIO_BITS_MAX
+    assert lib.RECSVC_AUDIO_BITS_PER_SECOND_MAX >= media.AUDIO_BITS_MAX
+    assert lib.RECSVC_VIDEO_BITS_PER_SECOND_MIN <= media.VIDEO_BITS_MIN < media.VIDEO_BITS_MAX
+    assert lib.RECSVC_VIDEO_BITS_PER_SECOND_MAX == media.VIDEO_BITS_MAX
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("SAMPLE", media.BYTES_PER_SAMPLE), ("PIXEL", media.PIXEL_FORMATS), ("COLOR", media.COLOR_SPACES)],
+)
+def test_the_formats_are_those_of_the_core(kind: str, names: Iterable[str]) -> None:
+    known = {name for name in dir(lib) if name.startswith(f"RECSVC_{kind}_") and "_RATE_" not in name}
+    assert known == {f"RECSVC_{kind}_{name.upper()}" for name in names}
 
 
 def test_frames_have_the_size_that_the_core_takes() -> None:

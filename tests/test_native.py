@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 
+from recsvc.common import media
 from recsvc.encode import native
 from recsvc.encode.native import AudioEncoder, Packet, VideoEncoder, frame_bytes
 from recsvc.errors import EncodingError, InvalidStateError
@@ -242,7 +243,7 @@ def test_wrong_samples() -> None:
 # ---- pictures -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("codec", native.VIDEO_CODECS)
+@pytest.mark.parametrize("codec", ("vp8", "vp9"))
 @pytest.mark.parametrize("pixel_format", ["rgb24", "bgr24", "rgba", "bgra"])
 @pytest.mark.parametrize(("width", "height"), [(160, 120), (161, 91)])
 def test_pictures_come_back(codec: str, pixel_format: str, width: int, height: int) -> None:
@@ -263,7 +264,7 @@ def test_pictures_come_back(codec: str, pixel_format: str, width: int, height: i
         assert encoder.drain() == []
 
 
-@pytest.mark.parametrize("codec", native.VIDEO_CODECS)
+@pytest.mark.parametrize("codec", ("vp8", "vp9"))
 def test_sizes_key_frames_and_black(codec: str) -> None:
     decoder: Any = av.CodecContext.create(codec, "r")
     sizes = [(64, 48), (64, 48), (65, 49), (32, 32), (32, 32)]
@@ -282,7 +283,7 @@ def test_key_frame_interval() -> None:
     assert [index for index, is_key in enumerate(keys) if is_key] == [0, 4, 8]
 
 
-@pytest.mark.parametrize("codec", native.VIDEO_CODECS)
+@pytest.mark.parametrize("codec", ("vp8", "vp9"))
 def test_bit_rate_and_speed_of_pictures(codec: str) -> None:
     random = np.random.default_rng(1)
 
@@ -352,7 +353,7 @@ def test_wrong_pictures() -> None:
 
 def test_frame_bytes() -> None:
     assert frame_bytes("i420", 3, 5) == 27
-    assert [frame_bytes(name, 640, 480) // 38400 for name in native.PIXEL_FORMATS] == [12, 12, 24, 24, 32, 32]
+    assert [frame_bytes(name, 640, 480) // 38400 for name in media.PIXEL_FORMATS] == [12, 12, 24, 24, 32, 32]
     with pytest.raises(ValueError, match="'gray'"):
         frame_bytes("gray", 3, 5)
     for width, height in ((0, 5), (16384, 5), (5, -1), (2**40, 5)):

@@ -8,7 +8,6 @@ from typing import Any
 from .. import errors
 from ..common import media
 from ..common.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, S
-from ..wire import messages
 from ..wire.sender import Block, FrameSender, Picture
 from . import calls
 from .calls import OfProcess, public
@@ -111,7 +110,7 @@ class AudioSource(_PushSource):
     ) -> None:
         sample_rate = _integer("sample_rate", sample_rate, media.SAMPLE_RATE_MIN, media.SAMPLE_RATE_MAX)
         channel_count = _integer("channel_count", channel_count, 1, media.CHANNEL_COUNT_MAX)
-        if sample_format not in messages.BYTES_PER_SAMPLE:
+        if sample_format not in media.BYTES_PER_SAMPLE:
             raise ValueError(f'sample_format must be "s16" or "f32", got {sample_format!r}')
         settings = {
             "sample_rate": sample_rate,
@@ -120,7 +119,7 @@ class AudioSource(_PushSource):
         }
         super().__init__("audio", settings, when_full, clock)
         self._sender.audio_format = (sample_format, sample_rate, channel_count)
-        self._frame_bytes = messages.BYTES_PER_SAMPLE[sample_format] * channel_count
+        self._frame_bytes = media.BYTES_PER_SAMPLE[sample_format] * channel_count
         # Half of what a message may have: blocks that follow each other are joined.
         self._bytes_max = min(FRAME_BYTES_MAX, BLOCK_NS_MAX // S * sample_rate * self._frame_bytes) // 2
         self._formats = ("B", "b", "c", "h" if sample_format == "s16" else "f")

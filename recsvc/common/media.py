@@ -19,6 +19,15 @@ SAMPLE_RATE_MIN, SAMPLE_RATE_MAX = 8_000, 192_000
 CHANNEL_COUNT_MAX = 8
 """Opus' mapping family 1 (7.1) ends here."""
 
+BYTES_PER_SAMPLE = {"s16": 2, "f32": 4}
+"""The sample formats: native-endian int16, and float32 with full scale ±1."""
+
+OPUS_RATE = 48_000
+"""Opus counts in 48 kHz samples whatever the input's rate (RFC 7845 section 4)."""
+
+OPUS_PACKET_SAMPLES = 960
+"""Every packet of sound holds 20 ms: shorter ones cost more bytes, longer ones make a stop wait."""
+
 AUDIO_BITS_MIN, AUDIO_BITS_MAX = 6_000, 510_000
 """Opus' own range."""
 

@@ -18,48 +18,29 @@ used from any thread; calls on one encoder take turns.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, NamedTuple, NoReturn, Self
 
-from recsvc.encode._native import ffi as _ffi
-from recsvc.encode._native import lib as _lib
-from recsvc.errors import EncodingError, InvalidStateError
+from ..common.media import BYTES_PER_SAMPLE, COLOR_SPACES, PIXEL_FORMATS
+from ..errors import EncodingError, InvalidStateError
+from ._native import ffi as _ffi
+from ._native import lib as _lib
 
-PIXEL_FORMATS: Final[tuple[str, ...]] = ("i420", "nv12", "rgb24", "bgr24", "rgba", "bgra")
-VIDEO_CODECS: Final[tuple[str, ...]] = ("vp8", "vp9")
-COLOR_SPACES: Final[tuple[str, ...]] = ("bt601", "bt709", "bt2020")
 
-# Audio bit rates that libopus takes, video bit rates that libvpx takes; for callers that clamp.
-AUDIO_BITS_PER_SECOND_MIN: Final[int] = _lib.RECSVC_AUDIO_BITS_PER_SECOND_MIN
-AUDIO_BITS_PER_SECOND_MAX: Final[int] = _lib.RECSVC_AUDIO_BITS_PER_SECOND_MAX
-VIDEO_BITS_PER_SECOND_MIN: Final[int] = _lib.RECSVC_VIDEO_BITS_PER_SECOND_MIN
-VIDEO_BITS_PER_SECOND_MAX: Final[int] = _lib.RECSVC_VIDEO_BITS_PER_SECOND_MAX
+def _values(kind: str, names: Iterable[str]) -> dict[str, int]:
+    return {name: getattr(_lib, f"RECSVC_{kind}_{name.upper()}") for name in names}
 
-_SAMPLE_VALUES: Final[dict[str, int]] = {"s16": _lib.RECSVC_SAMPLE_S16, "f32": _lib.RECSVC_SAMPLE_F32}
-_SAMPLE_BYTES: Final[dict[str, int]] = {"s16": 2, "f32": 4}
+
+_SAMPLE_VALUES: Final = _values("SAMPLE", BYTES_PER_SAMPLE)
+_PIXEL_VALUES: Final = _values("PIXEL", PIXEL_FORMATS)
+_CODEC_VALUES: Final = _values("VIDEO", ("vp8", "vp9"))
+_COLOR_VALUES: Final = _values("COLOR", COLOR_SPACES)
+_MODE_VALUES: Final = _values("BITRATE", ("variable", "constant"))
 # Item types of a buffer that may hold such samples, as in `memoryview.format`; bytes may hold anything.
 _SAMPLE_ITEMS: Final[dict[str, frozenset[str]]] = {
     "s16": frozenset({"B", "b", "c", "h", "=h", "@h", "<h"}),
     "f32": frozenset({"B", "b", "c", "f", "=f", "@f", "<f"}),
-}
-_PIXEL_VALUES: Final[dict[str, int]] = {
-    "i420": _lib.RECSVC_PIXEL_I420,
-    "nv12": _lib.RECSVC_PIXEL_NV12,
-    "rgb24": _lib.RECSVC_PIXEL_RGB24,
-    "bgr24": _lib.RECSVC_PIXEL_BGR24,
-    "rgba": _lib.RECSVC_PIXEL_RGBA,
-    "bgra": _lib.RECSVC_PIXEL_BGRA,
-}
-_CODEC_VALUES: Final[dict[str, int]] = {"vp8": _lib.RECSVC_VIDEO_VP8, "vp9": _lib.RECSVC_VIDEO_VP9}
-_COLOR_VALUES: Final[dict[str, int]] = {
-    "bt601": _lib.RECSVC_COLOR_BT601,
-    "bt709": _lib.RECSVC_COLOR_BT709,
-    "bt2020": _lib.RECSVC_COLOR_BT2020,
-}
-_MODE_VALUES: Final[dict[str, int]] = {
-    "variable": _lib.RECSVC_BITRATE_VARIABLE,
-    "constant": _lib.RECSVC_BITRATE_CONSTANT,
 }
 
 _OK: Final[int] = _lib.RECSVC_OK
@@ -203,7 +184,7 @@ class AudioEncoder(_Encoder):
 
     def _set_format(self, sample_format: str, channel_count: int) -> None:
         self._items = _SAMPLE_ITEMS[sample_format]
-        self._frame_bytes = _SAMPLE_BYTES[sample_format] * channel_count
+        self._frame_bytes = BYTES_PER_SAMPLE[sample_format] * channel_count
 
     def encode(self, samples: Any) -> list[Packet]:
         """Encodes a buffer of interleaved samples: whole samples of all channels, any number of them (0 too).

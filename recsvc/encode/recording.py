@@ -12,11 +12,12 @@ from typing import Any
 
 from ..common import mime
 from ..common.limits import FIRST_FRAME_WAIT_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S, drain_deadline_ns
+from ..common.media import OPUS_RATE
 from ..errors import InvalidStateError, name_of
 from ..mux import muxer as mux
 from ..wire import messages
 from ..wire.messages import AudioFrame, BlobDescription, End, Mark, OpenRecording, RecordingStatistics, VideoFrame
-from .tracks import OPUS_RATE, AudioTrack, MuxPacket, VideoTrack
+from .tracks import AudioTrack, MuxPacket, VideoTrack
 
 _Ready = tuple[str, tuple[VideoFrame | AudioFrame, Any]]
 """A route, and a frame of it that is to be encoded."""

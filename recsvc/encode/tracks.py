@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..common.limits import AUDIO_MESSAGE_NS, AUDIO_TURN_NS, VIDEO_HOLD_NS, S
-from ..common.media import colours_of
+from ..common.media import OPUS_PACKET_SAMPLES, OPUS_RATE, colours_of
 from ..common.mime import VideoCodec
 from ..mux.spool import Written
 from ..wire.messages import AudioFrame, RecordedTrack, RecordingOptions, TrackStatistics, VideoFrame
@@ -18,8 +18,6 @@ from . import native
 from .clock import FrameClock
 from .timeline import AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
 
-OPUS_RATE = 48_000
-_PACKET_SAMPLES = 960
 _KEY_FRAME_DISTANCE_MAX = 30_000  # ours to decide (timeline.KeyFrames); some decoders fail beyond so many others
 _SPEEDS: dict[VideoCodec, tuple[int, ...]] = {"vp8": (-6, -9, -12, -16), "vp9": (8, 9)}  # normal, then hurried
 _SILENCE_DBFS = -120.0
@@ -265,9 +263,9 @@ class AudioTrack:
     def skip_whole_packet(self) -> bool:
         """To be called at the end: where all there is fits into one packet, which libavformat cannot cut at both ends,
         the pre-skip becomes a packet of its own. Not always so: Firefox loses the padding then. Whether it did."""
-        if not 0 < self._encoder.output_samples <= _PACKET_SAMPLES - self.pre_skip_samples:
+        if not 0 < self._encoder.output_samples <= OPUS_PACKET_SAMPLES - self.pre_skip_samples:
             return False
-        self._encoder.set_pre_skip(_PACKET_SAMPLES)
+        self._encoder.set_pre_skip(OPUS_PACKET_SAMPLES)
         return True
 
     def encode(self, header: AudioFrame, samples: Any) -> list[MuxPacket]:

@@ -6,7 +6,8 @@ import struct
 from collections import deque
 from typing import NamedTuple
 
-from .spool import OPUS_RATE, AudioTrack, SpoolFile, VideoTrack, Written, opus_head
+from ..common.media import OPUS_RATE
+from .spool import AudioTrack, SpoolFile, VideoTrack, Written, opus_head
 
 CLUSTER_MAX_MS = 400
 """A packet this much later than the cluster's first opens a new one: short, for crashes and timeslices."""

@@ -24,6 +24,7 @@ import os
 from typing import Literal
 
 from .. import errors
+from ..common.media import OPUS_PACKET_SAMPLES
 from .matroska import MatroskaWriter
 from .ogg import OggWriter
 from .spool import AudioTrack, SpoolFile, VideoTrack, Written, video_track
@@ -119,7 +120,9 @@ class Muxer:
         except OSError as error:
             raise self._failed(error) from error
 
-    def write_audio(self, data: bytes, pts_samples: int, duration_samples: int = 960, padding_samples: int = 0) -> None:
+    def write_audio(
+        self, data: bytes, pts_samples: int, duration_samples: int = OPUS_PACKET_SAMPLES, padding_samples: int = 0
+    ) -> None:
         """Takes one Opus packet. All numbers are 48 kHz samples.
 
         ``pts_samples``: when the packet's first decoded sample would be heard if nothing were skipped. The

@@ -4,7 +4,8 @@ import os
 import struct
 import zlib
 
-from .spool import OPUS_RATE, AudioTrack, SpoolFile, Written, opus_head
+from ..common.media import OPUS_RATE
+from .spool import AudioTrack, SpoolFile, Written, opus_head
 
 PAGE_MS = 400
 """Length of an Ogg page; players seek to pages, and each costs some 50 bytes."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..common.media import OPUS_RATE
 from ..errors import NotReadableError
 from .ogg import _FIRST_PAGE, _LAST_PAGE, _ogg_crc
-from .spool import OPUS_RATE
 
 if TYPE_CHECKING:
     from .recover import File

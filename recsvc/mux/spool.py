@@ -10,8 +10,6 @@ from typing import Any, Literal, NamedTuple
 
 from ..common.media import BT601, FRAME_SIDE_MAX, Colours, colours_of
 
-OPUS_RATE = 48_000  # Opus counts in 48 kHz samples whatever the input's rate (RFC 7845 section 4)
-
 
 class VideoTrack(NamedTuple):
     """The video track as its header tells it: the size is that of the first frame, in pixels; ``display``: the size at

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..common.limits import S
+
 
 class CreditBalance:
     """Totals granted against totals used, in frames and payload bytes (both since the route began)."""
@@ -100,11 +102,11 @@ class CaptureWindow:
         """
         parts = []
         for interval in self._intervals:
-            first = max(begin, -((captured_ns - interval.from_ns) * sample_rate // 1_000_000_000))
+            first = max(begin, -((captured_ns - interval.from_ns) * sample_rate // S))
             end = sample_count
             if interval.until_ns is not None:
-                end = min(end, (interval.until_ns - captured_ns) * sample_rate // 1_000_000_000 + 1)
+                end = min(end, (interval.until_ns - captured_ns) * sample_rate // S + 1)
             if first < end:
-                at_ns = captured_ns + first * 1_000_000_000 // sample_rate
+                at_ns = captured_ns + first * S // sample_rate
                 parts.append((first, end, at_ns, interval))
         return parts

@@ -30,12 +30,10 @@ from ..common.descriptions import CompletedFile as CompletedFile
 from ..common.descriptions import TrackDescription as TrackDescription
 from ..common.descriptions import TrackStatistics as TrackStatistics
 from ..common.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, S
-from ..common.media import picture_bytes
+from ..common.media import BYTES_PER_SAMPLE, picture_bytes
 from ..common.redact import redacted
 
 VERSION = 1
-
-BYTES_PER_SAMPLE = {"s16": 2, "f32": 4}
 
 
 class MessageError(ValueError):

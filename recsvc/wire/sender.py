@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Any
 
 from ..common.limits import AUDIO_HOLD_NS, AUDIO_MESSAGE_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
+from ..common.media import BYTES_PER_SAMPLE
 from . import lending, messages, sockets
 from .flow import Interval
 from .frames import Block as Block
@@ -278,7 +279,7 @@ class FrameSender:
             return [] if interval is None else [(frame, interval)]
         assert self.audio_format is not None
         sample_format, sample_rate, channel_count = self.audio_format
-        width = messages.BYTES_PER_SAMPLE[sample_format] * channel_count
+        width = BYTES_PER_SAMPLE[sample_format] * channel_count
         parts: list[tuple[Picture | Block, Interval]] = []
         count = frame.sample_count if end is None else end
         wanted = route.window.cut(frame.captured_ns, count, sample_rate, self._given(route, frame))
@@ -413,7 +414,7 @@ class FrameSender:
             return
         payload = joined.payload()
         sample_format, _, channel_count = self.audio_format  # type: ignore[misc]
-        sample_count = len(payload) // (messages.BYTES_PER_SAMPLE[sample_format] * channel_count)
+        sample_count = len(payload) // (BYTES_PER_SAMPLE[sample_format] * channel_count)
         block = Block(joined.captured_ns, payload, sample_count)
         header = self._header(route, block, joined.interval, joined.muted, None)
         route.send(header, b"" if joined.muted else payload, 0 if joined.muted else len(payload))

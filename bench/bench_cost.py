@@ -14,8 +14,10 @@ from typing import Any
 import load
 import processes
 import pytest
+import recorded
+import sources
 import workloads
-from workloads import A1, P1080, SECONDS, W1, W1_VP9, W2, S, Workload
+from workloads import A1, FRAME_RATE, P1080, SECONDS, W1, W1_VP9, W2, S, Workload
 
 import recsvc
 
@@ -46,8 +48,8 @@ def cost(benchmark: Any, work: Workload, recorder: recsvc.MediaRecorder) -> None
             spent[role] = cpu_s / (end_s - begin_s)
 
     benchmark.pedantic(record, rounds=1, iterations=1)
-    found = workloads.check(recorder, may_drop=True)
-    alone = workloads.codec_cost(work, SECONDS).cpu_s_per_s
+    found = recorded.check(recorder, may_drop=True)
+    alone = recorded.codec_cost(work, SECONDS).cpu_s_per_s
     benchmark.extra_info.update(
         cpu_s_per_s=sum(spent.values()),
         codec_alone_cpu_s_per_s=alone,
@@ -60,16 +62,16 @@ def cost(benchmark: Any, work: Workload, recorder: recsvc.MediaRecorder) -> None
 @pytest.mark.parametrize("work", [A1, W1, W2, P1080, W1_VP9], ids=lambda work: work.name)
 def test_cpu_captured(benchmark: Any, work: Workload) -> None:
     benchmark.group = "cpu: captured"
-    with work.capture() as stream:
-        cost(benchmark, work, work.recorder(stream))
+    with sources.capture(work) as stream:
+        cost(benchmark, work, sources.new_recorder(work, stream))
 
 
 @pytest.mark.parametrize("work", [A1, W1], ids=lambda work: work.name)
 def test_cpu_pushed(benchmark: Any, work: Workload) -> None:
     benchmark.group = "cpu: pushed"
-    pusher = load.Pusher(work)
+    pusher = sources.Pusher(work, recorded.pictures(work))
     try:
-        cost(benchmark, work, work.recorder(recsvc.MediaStream(pusher.tracks)))
+        cost(benchmark, work, sources.new_recorder(work, recsvc.MediaStream(pusher.tracks)))
     finally:
         pusher.close()
 
@@ -82,20 +84,20 @@ def test_frames_flat_out(benchmark: Any, work: Workload) -> None:
     recorder = recsvc.MediaRecorder(
         recsvc.MediaStream([source.track]), video_bits_per_second=work.video_bits_per_second
     )
-    pictures = work.pictures()
+    pictures = recorded.pictures(work)
     taken_s: list[float] = []
 
     def record() -> None:
         recorder.start()
         begin_s, begin_ns = time.perf_counter(), time.monotonic_ns()
         for number in range(FLAT_OUT_FRAMES):
-            assert source.write(pictures[number % len(pictures)], begin_ns + number * S // work.frame_rate)
+            assert source.write(pictures[number % len(pictures)], begin_ns + number * S // FRAME_RATE)
         recorder.stop()
         recorder.wait("stop", workloads.WAIT_S)
         taken_s.append(time.perf_counter() - begin_s)
 
     benchmark.pedantic(record, rounds=3 if workloads.FULL else 1, iterations=1)
-    [track] = workloads.check(recorder).tracks
+    [track] = recorded.check(recorder).tracks
     assert track.frames_encoded == FLAT_OUT_FRAMES
     benchmark.extra_info.update(
         frames_per_s=FLAT_OUT_FRAMES / workloads.percentile(taken_s, 0.5), speed_raised=track.speed_raised
@@ -123,7 +125,7 @@ def test_recordings_at_once(benchmark: Any, work: Workload) -> None:
 
     def carried(count: int) -> dict[str, Any]:
         if count not in tried:
-            with load.beside(load.private_service(), work.name, count) as outcome:
+            with load.beside(work.name, count) as outcome:
                 time.sleep(SECONDS)
             tried[count] = outcome[0]
         return tried[count]

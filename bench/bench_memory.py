@@ -11,9 +11,10 @@ import os
 import time
 from typing import Any
 
-import load
 import processes
 import pytest
+import recorded
+import sources
 import workloads
 from workloads import A1, FULL, HOURS, SAMPLE_RATE, W1, S, Workload
 
@@ -31,16 +32,16 @@ SIDE = 16
 def test_memory_per_recording(benchmark: Any, work: Workload) -> None:
     """Resident memory of the roles with some recordings in real time, less that with none."""
     benchmark.group = "memory: per recording"
-    with work.capture() as stream:  # has recorded once: libraries are loaded
-        recorder = work.recorder(stream)
+    with sources.capture(work) as stream:  # has recorded once: libraries are loaded
+        recorder = sources.new_recorder(work, stream)
         recorder.start()
         time.sleep(0.3)
         recorder.stop()
         recorder.wait("stop", workloads.WAIT_S)
     readings: list[dict[str, int]] = []
     recorder = None
-    pusher = load.Pusher(work)
-    recorders = [work.recorder(recsvc.MediaStream(pusher.tracks)) for _ in range(COUNT[work.name])]
+    pusher = sources.Pusher(work, recorded.pictures(work))
+    recorders = [sources.new_recorder(work, recsvc.MediaStream(pusher.tracks)) for _ in range(COUNT[work.name])]
 
     def record() -> None:
         readings.append(processes.rss_by_role(processes.tree()))
@@ -58,7 +59,7 @@ def test_memory_per_recording(benchmark: Any, work: Workload) -> None:
     finally:
         pusher.close()
     for one in recorders:
-        workloads.check(one)
+        recorded.check(one)
     idle, busy = readings
     benchmark.extra_info.update(
         recordings=len(recorders),

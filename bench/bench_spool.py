@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import load
 import pytest
+import recorded
+import sources
 import workloads
 from workloads import A1, SECONDS, W1, Workload
 
@@ -73,8 +74,8 @@ def test_capture_to_disk(benchmark: Any, work: Workload) -> None:
     benchmark.group = "capture to disk"
     oldest_ms: list[float] = []
     youngest_ms: list[float] = []
-    pusher = load.Pusher(work, begin=False)
-    recorder = work.recorder(recsvc.MediaStream(pusher.tracks))
+    pusher = sources.Pusher(work, recorded.pictures(work), begin=False)
+    recorder = sources.new_recorder(work, recsvc.MediaStream(pusher.tracks))
 
     def record() -> None:
         recorder.start()
@@ -94,7 +95,7 @@ def test_capture_to_disk(benchmark: Any, work: Workload) -> None:
         benchmark.pedantic(record, rounds=1, iterations=1)
     finally:
         pusher.close()
-    workloads.check(recorder)
+    recorded.check(recorder)
     assert oldest_ms, "no cluster was written"
     benchmark.extra_info.update(
         clusters=len(oldest_ms),

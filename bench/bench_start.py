@@ -5,27 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sources
 import workloads
 from workloads import A1, ROUNDS, W1, Workload
 
 import recsvc
-
-COLD = """
-import json, time
-begin = time.perf_counter()
-import recsvc
-imported = time.perf_counter()
-with recsvc.get_user_media(audio="test:", video="test:") as stream:
-    opened = time.perf_counter()
-    with recsvc.MediaRecorder(stream) as recorder:
-        recorder.start()
-        recorder.wait("start", 20)
-        begun = time.perf_counter()
-print(json.dumps({"import_ms": imported - begin, "get_user_media_ms": opened - imported, "start_ms": begun - opened}))
-"""
 
 
 @pytest.mark.parametrize("work", [A1, W1], ids=lambda work: work.name)
@@ -33,8 +21,8 @@ def test_start_warm(benchmark: Any, work: Workload) -> None:
     """From `start()` to its event, in a program that has recorded before, with the source open."""
     benchmark.group = "start: warm, to the start event"
     taken_ms: list[float] = []
-    with work.capture() as stream:
-        recorder = work.recorder(stream)
+    with sources.capture(work) as stream:
+        recorder = sources.new_recorder(work, stream)
 
         def start() -> None:
             recorder.start()
@@ -56,7 +44,7 @@ def test_get_user_media_warm(benchmark: Any, work: Workload) -> None:
     benchmark.group = "start: get_user_media, controller running"
     streams: list[recsvc.MediaStream] = []
     benchmark.pedantic(
-        lambda: streams.append(work.capture()),
+        lambda: streams.append(sources.capture(work)),
         teardown=lambda: streams.pop().close(),
         rounds=max(1, ROUNDS // 6),
         iterations=1,
@@ -71,8 +59,14 @@ def test_start_cold(benchmark: Any) -> None:
     parts_ms: list[dict[str, float]] = []
 
     def once() -> None:
-        done = subprocess.run([sys.executable, "-c", COLD], capture_output=True, text=True, timeout=60, check=True)
-        parts_ms.append({name: taken_s * 1e3 for name, taken_s in json.loads(done.stdout).items()})
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("cold.py"))],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        parts_ms.append(json.loads(done.stdout))
 
     benchmark.pedantic(once, rounds=max(1, ROUNDS // 6), iterations=1)
     medians = {name: workloads.percentile([one[name] for one in parts_ms], 0.5) for name in parts_ms[0]}

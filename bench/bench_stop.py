@@ -1,8 +1,9 @@
 """How long after `stop()` the listener holds a Blob and has read its bytes.
 
 Real-time recordings, open loop: frames come by the wall clock whatever the encoder does, and the stop falls at a random
-phase between two of them. The benchmark's own number is the median; percentiles, stages and the time that the codec
-takes for one frame, measured in the same run, are in `extra_info`. Asserted is the result, never the time.
+phase between two of them. The benchmark's own number is the time until the `stop` event; percentiles, stages and the
+time that the codec takes for one frame, measured in the same run, are in `extra_info`. Asserted is the result, never
+the time.
 
 Stages, in ms after the call: `call` (stop() has returned), `capture_ended` (the senders have sent the end of stream),
 `frames_drained` (all frames are encoded), `encoders_drained`, `muxed` (the file is complete), `published` (by the
@@ -11,16 +12,17 @@ worker, or by the controller), `blob_ready`, `listener_called`, `read` (its byte
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import defaultdict
 from contextlib import ExitStack
 from typing import Any
 
 import load
 import pytest
+import recorded
+import sources
+import stops
 import workloads
-from workloads import A1, ROUNDS, W1, W1_VP9, W2, Workload
+from workloads import A1, FRAME_RATE, ROUNDS, W1, W1_VP9, W2, Workload
 
 import recsvc
 
@@ -33,52 +35,23 @@ ENCODED_FRAMES_MIN = 200
 
 
 class Stops:
-    """Records, stops and measures, round after round; each round's outcome is checked."""
+    """Stops round after round; each round's outcome is checked."""
 
     def __init__(self, recorder: recsvc.MediaRecorder, timeslice_ms: float | None = None) -> None:
         self.taken_ms: list[float] = []
         self.stages_ms: dict[str, list[float]] = defaultdict(list)
         self.seed, self._random = workloads.seeded()
-        self._recorder = recorder
-        self._timeslice_ms = timeslice_ms
-        self._done = threading.Event()
-        self._called_ns = self._read_ns = self._size = 0
-        recorder.add_event_listener("dataavailable", self._on_data)
-
-    def _on_data(self, event: Any) -> None:
-        called_ns = time.monotonic_ns()
-        self._size += len(event.data.bytes())
-        read_ns = time.monotonic_ns()
-        # The last piece is the one that comes with the recording's accounting.
-        if self._recorder.state == "inactive" and self._recorder.statistics() is not self._former:
-            self._called_ns, self._read_ns = called_ns, read_ns
-            self._done.set()
+        self._stop = stops.Stop(recorder, timeslice_ms)
+        self.run = self._stop.stop
 
     def start(self) -> None:
-        self._size = 0
-        self._former = self._recorder.statistics()
-        self._done.clear()
-        self._recorder.start(self._timeslice_ms)
-        time.sleep(self._random.uniform(*RECORD_S))
-
-    def stop(self) -> None:
-        self._begin_ns = time.monotonic_ns()
-        self._recorder.stop()
-        self._returned_ns = time.monotonic_ns()
-        assert self._done.wait(workloads.WAIT_S)
+        self._stop.start(self._random.uniform(*RECORD_S))
 
     def check(self) -> None:
-        self._recorder.wait("stop", workloads.WAIT_S)
-        found = workloads.check(self._recorder)
-        assert self._recorder.recording is not None
-        assert self._size == self._recorder.recording.size
-        stages_ms = {"call": (self._returned_ns - self._begin_ns) / 1e6}
-        stages_ms |= {name: at_ns / 1e6 for name, at_ns in found.stop_stages_ns.items()}
-        stages_ms["listener_called"] = (self._called_ns - self._begin_ns) / 1e6
-        stages_ms["read"] = (self._read_ns - self._begin_ns) / 1e6
-        for name, at_ms in stages_ms.items():
+        self.taken_ms.append(self._stop.finish())
+        recorded.check(self._stop.recorder)
+        for name, at_ms in self._stop.stages_ms.items():
             self.stages_ms[name].append(at_ms)
-        self.taken_ms.append(stages_ms["read"])
 
     def figures(self) -> dict[str, Any]:
         return {
@@ -92,15 +65,15 @@ class Stops:
 
 
 def measure(benchmark: Any, recorder: recsvc.MediaRecorder, timeslice_ms: float | None = None) -> None:
-    stops = Stops(recorder, timeslice_ms)
-    benchmark.pedantic(stops.stop, setup=stops.start, teardown=stops.check, rounds=ROUNDS, iterations=1)
-    benchmark.extra_info.update(stops.figures())
+    rounds = Stops(recorder, timeslice_ms)
+    benchmark.pedantic(rounds.run, setup=rounds.start, teardown=rounds.check, rounds=ROUNDS, iterations=1)
+    benchmark.extra_info.update(rounds.figures())
 
 
 def compare_with_codec(benchmark: Any, work: Workload) -> None:
     """One frame's encoding, at the pace of the recording, in the same run; what the stop takes beyond it."""
     frames = max(ENCODED_FRAMES_MIN, 3 * ROUNDS) if workloads.FULL else 15
-    frame_ms = workloads.codec_cost(work, frames / work.frame_rate).frame_ms
+    frame_ms = recorded.codec_cost(work, frames / FRAME_RATE).frame_ms
     info = benchmark.extra_info
     info["encode_p50_ms"] = workloads.percentile(frame_ms, 0.5)
     info["encode_p99_ms"] = workloads.percentile(frame_ms, 0.99)
@@ -111,8 +84,8 @@ def compare_with_codec(benchmark: Any, work: Workload) -> None:
 def test_stop_captured(benchmark: Any, work: Workload) -> None:
     """Frames come from a capture process."""
     benchmark.group = "stop: captured"
-    with work.capture() as stream:
-        measure(benchmark, work.recorder(stream))
+    with sources.capture(work) as stream:
+        measure(benchmark, sources.new_recorder(work, stream))
     compare_with_codec(benchmark, work)
 
 
@@ -120,9 +93,9 @@ def test_stop_captured(benchmark: Any, work: Workload) -> None:
 def test_stop_pushed(benchmark: Any, work: Workload) -> None:
     """Frames come from a thread of this program."""
     benchmark.group = "stop: pushed"
-    pusher = load.Pusher(work)
+    pusher = sources.Pusher(work, recorded.pictures(work))
     try:
-        measure(benchmark, work.recorder(recsvc.MediaStream(pusher.tracks)))
+        measure(benchmark, sources.new_recorder(work, recsvc.MediaStream(pusher.tracks)))
     finally:
         pusher.close()
     compare_with_codec(benchmark, work)
@@ -132,8 +105,8 @@ def test_stop_pushed(benchmark: Any, work: Workload) -> None:
 def test_stop_with_timeslice(benchmark: Any, work: Workload) -> None:
     """Most of the recording was handed out before; the last piece comes with the stop."""
     benchmark.group = "stop: timeslice 100 ms"
-    with work.capture() as stream:
-        measure(benchmark, work.recorder(stream), TIMESLICE_MS)
+    with sources.capture(work) as stream:
+        measure(benchmark, sources.new_recorder(work, stream), TIMESLICE_MS)
 
 
 @pytest.mark.parametrize("neighbours", NEIGHBOURS)
@@ -142,8 +115,8 @@ def test_stop_beside_others(benchmark: Any, work: Workload, neighbours: int) -> 
     """Other recordings of sound, pushed by another program to the same service, go on meanwhile."""
     benchmark.group = f"stop: {work.name} beside other recordings of sound"
     with ExitStack() as stack:
-        stream = stack.enter_context(work.capture())
-        outcome = stack.enter_context(load.beside(load.private_service(), "A1", neighbours))
-        measure(benchmark, work.recorder(stream))
+        stream = stack.enter_context(sources.capture(work))
+        outcome = stack.enter_context(load.beside("A1", neighbours, load.private_service()))
+        measure(benchmark, sources.new_recorder(work, stream))
     assert outcome[0]["accepted"] == outcome[0]["encoded"] > 0 and not outcome[0]["dropped"], outcome
     benchmark.extra_info["neighbours"] = neighbours

@@ -12,6 +12,7 @@ from typing import Any
 
 import processes
 import pytest
+import recorded
 import workloads
 
 from recsvc.caller import client
@@ -58,4 +59,4 @@ def described(request: pytest.FixtureRequest) -> None:
     """Each result says by which versions it came about."""
     if "benchmark" in request.fixturenames:
         benchmark: Any = request.getfixturevalue("benchmark")
-        benchmark.extra_info["versions"] = workloads.versions()
+        benchmark.extra_info["versions"] = recorded.versions()

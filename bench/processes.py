@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 ROLES = ("controller", "encode", "capture")
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Process(NamedTuple):
-    """One process now. ``role`` is one of ``ROLES``, ``"caller"`` for this program, else the command's name."""
+    """One process now. ``role`` is one of ``ROLES``, ``"caller"`` for the first, else the command's name. CPU time is
+    user and system, to the microsecond, ended threads included."""
 
     pid: int
+    parent: int
     role: str
     cpu_s: float
     rss_bytes: int
 
 
-@contextmanager
-def helper(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+@contextlib.contextmanager
+def helper(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A program of our own, run by this Python, that has said ``ready``; its input and output are pipes. It has to end
-    well by itself when its input is closed, which the block's end does; behind the block it is gone in any case."""
+    well by itself when its input is closed, which the block's end does; after the block it is gone in any case."""
     command = [sys.executable, *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment
+    )
     assert process.stdin is not None and process.stdout is not None
     try:
         assert process.stdout.readline() == "ready\n", f"{arguments} could not be started"
@@ -48,12 +52,12 @@ def helper(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 class _Stat(NamedTuple):
     parent: int
     name: str
-    cpu_s: float
     rss_bytes: int
 
 
-def tree(root: int | None = None) -> list[Process]:
-    """``root`` (this process if ``None``) and all its descendants that live, parents first."""
+def tree(root: int | None = None, apart: Container[int] = ()) -> list[Process]:
+    """``root`` (this process if ``None``) and all its descendants that live, parents first; without those ``apart``
+    and all below them."""
     root = os.getpid() if root is None else root
     stats = {int(entry.name): _stat(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
     children: dict[int, list[int]] = defaultdict(list)
@@ -64,9 +68,12 @@ def tree(root: int | None = None) -> list[Process]:
     while waiting:
         pid = waiting.pop(0)
         stat = stats.get(pid)
-        if stat is not None:
+        if stat is None or pid in apart:
+            continue
+        with contextlib.suppress(OSError):  # it ended meanwhile
             role = "caller" if pid == root else _role(pid, stat.name)
-            found.append(Process(pid, role, stat.cpu_s, stat.rss_bytes))
+            # Its clock (clock_getcpuclockid(3)); 2 stands for running time.
+            found.append(Process(pid, stat.parent, role, time.clock_gettime(~pid << 3 | 2), stat.rss_bytes))
         waiting += sorted(children[pid])
     return found
 
@@ -77,15 +84,10 @@ def _stat(entry: Path) -> _Stat | None:
         text = (entry / "stat").read_text()
     except OSError:
         return None
-    # The name stands in brackets and may hold anything; behind it come numbers only (proc(5)).
+    # The name stands in brackets and may hold anything; after it come numbers only (proc(5)).
     name, _, rest = text.partition("(")[2].rpartition(")")
     fields = rest.split()
-    return _Stat(
-        parent=int(fields[1]),
-        name=name,
-        cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
-        rss_bytes=int(fields[21]) * _PAGE_BYTES,
-    )
+    return _Stat(parent=int(fields[1]), name=name, rss_bytes=int(fields[21]) * _PAGE_BYTES)
 
 
 def _role(pid: int, name: str) -> str:
@@ -99,7 +101,7 @@ def _role(pid: int, name: str) -> str:
 
 
 def cpu_by_role(before: Iterable[Process], after: Iterable[Process]) -> dict[str, float]:
-    """CPU seconds (user and system) spent between two readings. A process that ended between them is missing."""
+    """CPU seconds spent between two readings. A process that ended between them is missing."""
     spent_before = {one.pid: one.cpu_s for one in before}
     spent: dict[str, float] = defaultdict(float)
     for one in after:

@@ -9,16 +9,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from .content import (
+from content import Content
+from workloads import (
     AUDIO_BITS_PER_SECOND,
     BLOCK_RATE,
     BLOCK_SAMPLES,
     FRAME_RATE,
     KEY_FRAME_DISTANCE,
     SAMPLE_RATE,
-    Content,
     Workload,
 )
+
 from .libav import audio_options, video_options
 from .pace import LEAD_S, delivered
 from .recorder import Order, Recorder, Taken

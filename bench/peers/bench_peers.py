@@ -22,11 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import content
 import numpy as np
 import pytest
+from workloads import WORKLOADS, Workload
 
-from . import content, inspection, recorders
-from .content import WORKLOADS, Workload
+from . import inspection, recorders
 from .host import Failed, Host, hosts
 from .inspection import Found
 from .recorder import Taken

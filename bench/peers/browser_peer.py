@@ -18,7 +18,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from .content import AUDIO_BITS_PER_SECOND, FRAME_RATE, SAMPLE_RATE, Content, Workload
+from content import Content
+from workloads import AUDIO_BITS_PER_SECOND, FRAME_RATE, SAMPLE_RATE, Workload
+
 from .recorder import Order, Recorder, Taken
 
 _READY_S = 50.0

@@ -13,8 +13,10 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 
+from content import Content
+from workloads import WORKLOADS
+
 from . import recorders
-from .content import WORKLOADS, Content
 from .recorder import Order
 
 

@@ -11,7 +11,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from .content import CHANNEL_COUNT, FRAME_RATE, SAMPLE_RATE
+from workloads import CHANNEL_COUNT, FRAME_RATE, SAMPLE_RATE
+
 from .libav import audio_options, video_options
 from .pace import Pace
 from .recorder import Order, Recorder, Taken

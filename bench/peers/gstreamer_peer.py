@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from .content import AUDIO_BITS_PER_SECOND, BLOCK_SAMPLES, CHANNEL_COUNT, FRAME_RATE, KEY_FRAME_DISTANCE, SAMPLE_RATE
+from workloads import AUDIO_BITS_PER_SECOND, BLOCK_SAMPLES, CHANNEL_COUNT, FRAME_RATE, KEY_FRAME_DISTANCE, SAMPLE_RATE
+
 from .pace import Pace
 from .recorder import Order, Recorder, Taken
 

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from workloads import Workload
+
 from . import recorders
-from .content import Workload
 from .recorder import Order, Taken
 
 _BENCH = Path(__file__).resolve().parent.parent

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import content
 import numpy as np
+from content import PICTURES
+from workloads import FRAME_RATE, SAMPLE_RATE
 
 from recsvc.capture.pattern import COLUMNS, ROWS, check_byte
 
-from . import content
-from .content import FRAME_RATE, PICTURES, SAMPLE_RATE
 from .recorder import Taken
 
 _SEGMENT, _INFO, _DURATION, _CLUSTER, _CUES = 0x18538067, 0x1549A966, 0x4489, 0x1F43B675, 0x1C53BB6B

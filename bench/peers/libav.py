@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .content import AUDIO_BITS_PER_SECOND, KEY_FRAME_DISTANCE, Workload
+from workloads import AUDIO_BITS_PER_SECOND, KEY_FRAME_DISTANCE, Workload
 
 
 def video_options(work: Workload) -> dict[str, str]:

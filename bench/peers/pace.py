@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from .content import BLOCK_RATE, BLOCK_SAMPLES, FRAME_RATE, Workload
+from workloads import BLOCK_RATE, BLOCK_SAMPLES, FRAME_RATE, Workload
+
 from .meter import Meter
 from .recorder import Order, Taken
 

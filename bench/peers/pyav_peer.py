@@ -8,8 +8,8 @@ from typing import Any
 
 import av
 import numpy as np
+from workloads import BLOCK_SAMPLES, CHANNEL_COUNT, FRAME_RATE, SAMPLE_RATE, Workload
 
-from .content import BLOCK_SAMPLES, CHANNEL_COUNT, FRAME_RATE, SAMPLE_RATE, Workload
 from .libav import audio_options, video_options
 from .pace import Pace
 from .recorder import Order, Recorder, Taken

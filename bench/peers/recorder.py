@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .content import Content, Workload
+from content import Content
+from workloads import Workload
+
 from .meter import Meter
 
 

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from content import Content
+from workloads import AUDIO_BITS_PER_SECOND, CHANNEL_COUNT, SAMPLE_RATE, Workload
+
 import recsvc
 from recsvc.caller import client
 from recsvc.encode import native
 
-from .content import AUDIO_BITS_PER_SECOND, CHANNEL_COUNT, SAMPLE_RATE, Content, Workload
 from .pace import Pace
 from .recorder import Order, Recorder, Taken
 

@@ -1,4 +1,5 @@
-"""What is recorded: pictures with a readable number, a moving texture and grain, and a melody that never repeats.
+"""What recsvc and other recorders record side by side: pictures with a readable number, a moving texture and grain, and
+a melody that never repeats.
 
 Made once from a seed into two raw files, which every recorder maps into its memory. Only the making needs numpy: the
 reading also happens in the system's own Python (GStreamer).
@@ -7,53 +8,18 @@ reading also happens in the system's own Python (GStreamer).
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-FRAME_RATE = 30
-SAMPLE_RATE = 48_000
-CHANNEL_COUNT = 2
-BLOCK_SAMPLES = SAMPLE_RATE // 100
-"""Sound comes in blocks of 10 ms, as from a device."""
-BLOCK_RATE = SAMPLE_RATE // BLOCK_SAMPLES
-BLOCK_BYTES = BLOCK_SAMPLES * CHANNEL_COUNT * 2
+from workloads import BLOCK_BYTES, BLOCK_RATE, SAMPLE_RATE, Workload
+
 PICTURES = 96
 """Then they begin again: three of the texture's periods, so that no jump is seen but the number's."""
 SOUND_S = 12
 """Then it begins again. Longer than any recording whose end is looked for in it."""
-AUDIO_BITS_PER_SECOND = 128_000
-KEY_FRAME_DISTANCE = 100
 SEED = 20
 _GRAIN = 4  # standard deviation, of 255
 _NOTE_SAMPLES = SAMPLE_RATE // 20
-
-
-@dataclass(frozen=True)
-class Workload:
-    """Stereo sound is always in it; ``width`` 0: nothing else is."""
-
-    name: str
-    width: int = 0
-    height: int = 0
-    video_bits_per_second: int = 0
-
-    @property
-    def has_video(self) -> bool:
-        return self.width > 0
-
-    @property
-    def picture_bytes(self) -> int:
-        return self.width * self.height * 3 // 2
-
-    @property
-    def mime_type(self) -> str:
-        return "video/webm;codecs=vp8,opus" if self.has_video else "audio/webm;codecs=opus"
-
-
-WORKLOADS = {
-    work.name: work
-    for work in (Workload("A1"), Workload("W1", 640, 480, 1_000_000), Workload("W2", 1280, 720, 2_500_000))
-}
 
 
 class Content:
@@ -94,7 +60,7 @@ def make(work: Workload, directory: Path) -> None:
         _make_pictures(work, directory / f"{work.name}.i420")
 
 
-def sound():
+def sound() -> Any:
     """All samples, int16, one row per sample: a new chord every 50 ms, without clicks, and a little noise."""
     import numpy as np
 

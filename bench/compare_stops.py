@@ -1,0 +1,164 @@
+"""Where the time of a stop goes, in this checkout or in two of them side by side.
+
+``python bench/compare_stops.py [--against DIRECTORY] [--rounds 30] [--works A1,W1,W2] [--feeds pushed,captured]``
+
+Each checkout records with its own recsvc and Python (``DIRECTORY/.venv``), driven by the same programs (``stops.py``),
+both alive at once and taking turns in random order: whatever else the machine does meets them alike. The tables have
+medians in ms after the call of ``stop()``, the ratio of the medians, and between which ratios it lies in 9 of 10 draws
+from the rounds with repetition. ``cpu`` is CPU time of all processes, in ms per second of media.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import processes
+from workloads import WORKLOADS, percentile
+
+HERE = Path(__file__).resolve().parent
+RECORD_S = (0.3, 0.6)
+DRAWS = 1000
+Table = dict[str, dict[str, list[float]]]
+"""What was measured: name of the row, name of the checkout, all rounds."""
+
+
+class Checkout:
+    """A checkout's program, with a spool and a private controller of its own."""
+
+    def __init__(self, name: str, root: Path, pictures: Path, stack: ExitStack) -> None:
+        self.name = name
+        self._python = str(root / ".venv" / "bin" / "python")
+        own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rsb-")))
+        (own / "run").mkdir(mode=0o700)
+        self._environment = os.environ | {"RECSVC_SPOOL": str(own / "spool"), "XDG_RUNTIME_DIR": str(own / "run")}
+        self._environment.pop("RECSVC_SERVICE", None)
+        self._process = subprocess.Popen(
+            [self._python, str(HERE / "stops.py"), str(pictures)],
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        stack.callback(self._close)
+        found = Path(self._answer()["recsvc"])
+        assert found.is_relative_to(root), f"{self._python} imports {found}: run make setup in {root}"
+
+    def ask(self, **order: Any) -> dict[str, float]:
+        assert self._process.stdin is not None
+        print(json.dumps(order), file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def stop(self, record_s: float) -> dict[str, float]:
+        """One recording of this length; its stages, and what it took of the processor."""
+        before = self._cpu_s()
+        stages_ms = self.ask(record_s=record_s)
+        return stages_ms | {"cpu": (self._cpu_s() - before) * 1e3 / record_s}
+
+    def cold(self) -> dict[str, float]:
+        words = [self._python, str(HERE / "cold.py")]
+        done = subprocess.run(words, env=self._environment, stdout=subprocess.PIPE, check=True, timeout=60)
+        return json.loads(done.stdout)
+
+    def _cpu_s(self) -> float:
+        return sum(one.cpu_s for one in processes.tree(self._process.pid))
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, f"the program of {self.name} has ended"
+        return json.loads(line)
+
+    def _close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(20)
+        finally:
+            self._process.kill()
+            self._process.wait()
+
+
+def measure(checkouts: Sequence[Checkout], rounds: int, work: str, feed: str) -> Table:
+    table: Table = defaultdict(lambda: defaultdict(list))
+    for one in checkouts:
+        one.ask(work=work, feed=feed)
+        one.stop(0.5)  # warm
+    for _ in range(rounds):
+        record_s = random.uniform(*RECORD_S)
+        for one in random.sample(checkouts, len(checkouts)):
+            time.sleep(0.05)
+            for stage, value in one.stop(record_s).items():
+                table[stage][one.name].append(value)
+    return table
+
+
+def measure_cold(checkouts: Sequence[Checkout], rounds: int) -> Table:
+    table: Table = defaultdict(lambda: defaultdict(list))
+    for _ in range(rounds):
+        for one in random.sample(checkouts, len(checkouts)):
+            for step, value in one.cold().items():
+                table[step][one.name].append(value)
+    return table
+
+
+def show(title: str, table: Table, names: Sequence[str]) -> None:
+    """Rows in the order of the last checkout's medians; a stage that only one of them has stands among them."""
+    print(f"\n{title}\n{'p50, ms':18s}" + "".join(f"{name:>10s}" for name in names), end="")
+    print("     ratio   in 9 of 10 draws" if len(names) > 1 else "")
+    medians = {row: {name: statistics.median(values) for name, values in found.items()} for row, found in table.items()}
+    for row in sorted(table, key=lambda row: (row == "cpu", medians[row].get(names[-1], min(medians[row].values())))):
+        print(f"{row:18s}" + "".join(f"{medians[row].get(name, float('nan')):10.2f}" for name in names), end="")
+        if len(names) > 1 and len(table[row]) > 1:
+            low, high = ratios(table[row][names[1]], table[row][names[0]])
+            print(f"{medians[row][names[1]] / medians[row][names[0]]:10.2f}   {low:.2f} to {high:.2f}", end="")
+        print()
+
+
+def ratios(over: Sequence[float], under: Sequence[float]) -> tuple[float, float]:
+    """Between which ratios of the medians 9 of 10 draws lie."""
+    found = [
+        statistics.median(random.choices(over, k=len(over))) / statistics.median(random.choices(under, k=len(under)))
+        for _ in range(DRAWS)
+    ]
+    return percentile(found, 0.05), percentile(found, 0.95)
+
+
+def main() -> None:
+    import recorded
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--against", type=Path, help="another checkout, in which `make setup` was run")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--cold", type=int, default=5, help="rounds of cold starts; 0: none")
+    parser.add_argument("--works", default="A1,W1,W2")
+    parser.add_argument("--feeds", default="pushed,captured")
+    asked = parser.parse_args()
+    roots = {"before": asked.against.resolve()} if asked.against else {}
+    roots["after"] = HERE.parent
+    names, works, feeds = list(roots), asked.works.split(","), asked.feeds.split(",")
+    with ExitStack() as stack:
+        pictures = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rsb-")))
+        for work in works:
+            (pictures / f"{work}.i420").write_bytes(b"".join(recorded.pictures(WORKLOADS[work])))
+        checkouts = [Checkout(name, root, pictures, stack) for name, root in roots.items()]
+        for work in works:
+            for feed in feeds:
+                show(f"{work}, {feed}, {asked.rounds} stops", measure(checkouts, asked.rounds, work, feed), names)
+        if asked.cold:
+            show(f"cold start, {asked.cold} programs", measure_cold(checkouts, asked.cold), names)
+
+
+if __name__ == "__main__":
+    main()

@@ -151,6 +151,8 @@ recorder = recsvc.MediaRecorder(stream, mime_typ="video/webm")  # call-arg
 recorder.ondataavailable = lambda event: event.date  # attr-defined
 recorder.onstart = lambda event: event.data  # attr-defined
 recorder.onstop = 7  # assignment
+recorder.add_event_listener("error", lambda event: event.data)  # attr-defined
+recorder.add_event_listener("stop", lambda event: event.data)  # attr-defined
 recorder.onstopp = print  # attr-defined
 recorder.wait("stop").data  # attr-defined
 recorder.wait("dataavailable").data.sav("x")  # attr-defined
@@ -181,6 +183,11 @@ async def main() -> None:
     recorder.ondataavailable = save
     recorder.onerror = lambda event: print(event.error.args)
     recorder.add_event_listener("stop", print)
+    recorder.add_event_listener("dataavailable", lambda event: event.data.size)
+    recorder.add_event_listener("dataavailable", save)
+    recorder.remove_event_listener("dataavailable", save)
+    for type in ("start", "stop"):
+        recorder.add_event_listener(type, lambda event: print(event.type))
     await recorder.start()
     await recorder.stop()
     (await recorder.wait("dataavailable")).data.save("out.webm")

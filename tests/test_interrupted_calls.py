@@ -29,6 +29,7 @@ FILES = (
     "caller/recorder.py",
     "caller/recordings.py",
     "caller/stream.py",
+    "caller/event_log.py",
     "caller/listeners.py",
     "wire/sender.py",
 )
@@ -427,7 +428,7 @@ def test_calls_of_a_handler_inside_any_other_call(recorder: recsvc.MediaRecorder
             recorder.stop()
             recorder.wait("stop", 5)
 
-    assert everywhere(("caller/calls.py", "caller/listeners.py"), handler, act) > 8
+    assert everywhere(("caller/calls.py", "caller/event_log.py", "caller/listeners.py"), handler, act) > 8
     assert_clean(recorder, source)
 
 

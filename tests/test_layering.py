@@ -34,6 +34,7 @@ PURE = (
     "common.limits",
     "common.redact",
     "common.sources",
+    "caller.event_log",
     "caller.events",
     "errors",
     "wire.flow",

@@ -231,7 +231,7 @@ class MediaRecorder(EventTarget):
         if self._recorder.state == "inactive":
             if self._room is None or self._room.loop is not loop:
                 self._room = Room(loop, self._listeners)
-            self._room.forget()
+            self._room.log.forget()
         room = self._here()
         room.begun += 1
         self._rooms.append(room)
@@ -305,7 +305,7 @@ class MediaRecorder(EventTarget):
         checked_timeout(timeout)
         try:
             async with asyncio.timeout(timeout):
-                return await self._here().next_of(type)
+                return await self._here().wait(type)
         except TimeoutError:
             raise TimeoutError(f"no {type!r} event within {timeout} s") from None
 

@@ -8,9 +8,9 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 
-from ..caller.events import EVENT_TYPES, BlobEvent, Event
+from ..caller.event_log import EventLog
+from ..caller.events import BlobEvent, Event
 from ..caller.listeners import Listener, Registry, log_failure
-from ..common.limits import EVENTS_KEPT_MAX
 from ..errors import InvalidStateError
 
 log = logging.getLogger("recsvc")
@@ -22,22 +22,12 @@ class Room:
     def __init__(self, loop: asyncio.AbstractEventLoop, listeners: Registry) -> None:
         self.loop = loop
         self.begun = 0  # recordings whose stop event was not delivered yet
-        self.over = False
+        self.log = EventLog()
         self._listeners = listeners
         self._coming: deque[Event] = deque()  # appended to by the recorder's thread
         self._turn: Iterator[Listener] | None = None  # of the first of these: who has not heard of it yet
         self.delivery: asyncio.Task[None] | None = None  # while there is something to deliver
         self._changed = asyncio.Event()  # a new one after each change
-        self._fired: deque[Event] = deque()  # since the last start; before these there were so many:
-        self._forgotten = 0
-        self.forget()
-
-    def forget(self) -> None:
-        """A new recording begins: what was fired before counts no more for ``wait`` and ``events``."""
-        self._forgotten += len(self._fired)
-        self._fired.clear()
-        self._unwaited: dict[str, deque[Event]] = {type: deque(maxlen=EVENTS_KEPT_MAX) for type in EVENT_TYPES}
-        self.over = False
 
     def move(self, loop: asyncio.AbstractEventLoop) -> None:
         """The loop so far has ended: this one goes on, with the first listener that was not called yet."""
@@ -83,11 +73,7 @@ class Room:
             if isinstance(event, BlobEvent):
                 for file in event.data._files():
                     file.release()
-            if len(self._fired) == EVENTS_KEPT_MAX:
-                self._fired.popleft()
-                self._forgotten += 1
-            self._fired.append(event)
-            self._unwaited[event.type].append(event)
+            self.log.add(event)
             if event.type == "stop":
                 self.one_less()
             self._notify()
@@ -108,7 +94,7 @@ class Room:
     def one_less(self) -> None:
         """A recording is over, or never began."""
         self.begun -= 1
-        self.over = self.begun == 0
+        self.log.over = self.begun == 0
         self._notify()
 
     def _notify(self) -> None:
@@ -122,30 +108,27 @@ class Room:
         if asyncio.get_running_loop() is not self.loop:
             raise InvalidStateError(f"{call}: the recorder is in use by another event loop, which is still running")
 
-    async def next_of(self, type: str) -> Event:
-        """The oldest event of this type not yet waited for."""
-        self._check_here(f"wait({type!r})")
+    async def _await_change(self, call: str) -> None:
         if self.inside_a_listener():
-            raise InvalidStateError(f"wait({type!r}) inside a listener would wait for itself")
-        while not self._unwaited[type]:
-            await self._changed.wait()
-        return self._unwaited[type].popleft()
+            raise InvalidStateError(f"{call} inside a listener would wait for itself")
+        await self._changed.wait()
+
+    async def wait(self, type: str) -> Event:
+        """The oldest event of this type not yet waited for."""
+        call = f"wait({type!r})"
+        self._check_here(call)
+        while self.inside_a_listener() or (event := self.log.take(type)) is None:
+            await self._await_change(call)
+        return event
 
     async def iterate(self) -> AsyncIterator[Event]:
         """Events since the last start, then new ones as they come, until no recording is left."""
         self._check_here("events()")
-        following = 0
-        while True:
-            position = max(following - self._forgotten, 0)
-            if position < len(self._fired):
-                following = self._forgotten + position + 1
-                yield self._fired[position]
-            elif self.over:
-                return
-            elif self.inside_a_listener():
-                raise InvalidStateError("events() inside a listener would wait for itself")
+        for event in self.log.walk():
+            if event is None:
+                await self._await_change("events()")
             else:
-                await self._changed.wait()
+                yield event
 
     async def delivered(self) -> None:
         """Waits until nothing is left to deliver; not inside a listener, which is what is being delivered."""

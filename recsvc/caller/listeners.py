@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
-from ..common.limits import EVENTS_KEPT_MAX
 from ..errors import InvalidStateError
 from ..wire.lending import lend
+from .event_log import EventLog
 from .events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
 
 log = logging.getLogger("recsvc")
@@ -111,6 +111,12 @@ class EventTarget:
     onresume = Handler[Event]()
     onerror = Handler[ErrorEvent]()
 
+    @overload
+    def add_event_listener(self, type: Literal["dataavailable"], listener: Callable[[BlobEvent], object]) -> None: ...
+    @overload
+    def add_event_listener(self, type: Literal["error"], listener: Callable[[ErrorEvent], object]) -> None: ...
+    @overload
+    def add_event_listener(self, type: str, listener: Callable[[Event], object]) -> None: ...
     def add_event_listener(self, type: str, listener: Listener) -> None:
         """``listener(event)`` is called for each event of this type; added twice it is called once."""
         self._listeners.add(type, listener)
@@ -124,31 +130,23 @@ class Listeners(Registry):
     """Those of a synchronous recorder. Events are fired one at a time, by one thread.
 
     No lock: whoever waits may be halted or interrupted by a signal handler after any step, and nobody else must wait
-    for that. Each step is one operation of a queue or a list, which no handler splits.
+    for that.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._log: deque[tuple[int, Event]] = deque(maxlen=EVENTS_KEPT_MAX)
-        self._count = 0
-        self._unwaited: dict[str, SimpleQueue[Event]] = {type: SimpleQueue() for type in EVENT_TYPES}
-        self._iterators: list[SimpleQueue[None]] = []  # which have to look again
-        self._over = False
+        self._log = EventLog()
+        self._waiting: dict[SimpleQueue[None], str] = {}  # what wakes one who waits, and for which type ("": any)
         self._firing: int | None = None
 
     def forget(self) -> None:
         """A new recording begins: what was fired before counts no more for ``wait`` and ``iterate``."""
-        self._log.clear()
-        for unwaited in self._unwaited.values():
-            with suppress(Empty):
-                while True:
-                    unwaited.get_nowait()
-        self._over = False
+        self._log.forget()
 
     def end(self) -> None:
         """Nothing more will be fired for now: iterators end."""
-        self._over = True
-        self._wake_iterators()
+        self._log.over = True
+        self._wake("")
 
     def fire(self, event: Event) -> None:
         """Calls the handler, then the listeners that are there now and still there at their turn; then waiters wake."""
@@ -158,14 +156,8 @@ class Listeners(Registry):
                 self._call(listener, event)
         finally:
             self._firing = None
-        self._log.append((self._count, event))
-        self._count += 1
-        unwaited = self._unwaited[event.type]
-        if unwaited.qsize() >= EVENTS_KEPT_MAX:
-            with suppress(Empty):
-                unwaited.get_nowait()
-        unwaited.put(event)
-        self._wake_iterators()
+        self._log.add(event)
+        self._wake(event.type)
 
     def _call(self, listener: Listener, event: Event) -> None:
         try:
@@ -173,41 +165,43 @@ class Listeners(Registry):
         except BaseException:
             log_failure(event)
 
-    def _wake_iterators(self) -> None:
-        for iterator in tuple(self._iterators):
-            iterator.put(None)
+    def _wake(self, type: str) -> None:
+        for change, wanted in tuple(self._waiting.items()):
+            if wanted in ("", type):
+                change.put(None)
+
+    def _await(self, change: SimpleQueue[None], until_s: float, call: str) -> None:
+        """``Empty`` where there is none until then."""
+        if self._firing == threading.get_ident():
+            raise InvalidStateError(f"{call} inside a listener would wait for itself")
+        with lend():
+            change.get(timeout=min(max(until_s - time.monotonic(), 0), threading.TIMEOUT_MAX))
 
     def wait(self, type: str, timeout: float | None) -> Event:
         """The oldest event of this type not yet waited for; blocks until there is one. ``TimeoutError``."""
         checked_type(type)
-        checked_timeout(timeout)
-        if self._firing == threading.get_ident():
-            raise InvalidStateError(f"wait({type!r}) inside a listener would wait for itself")
-        limit_s = None if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
+        limit_s = checked_timeout(timeout)
+        until_s = math.inf if limit_s is None else time.monotonic() + limit_s
+        change: SimpleQueue[None] = SimpleQueue()
+        self._waiting[change] = type
         try:
-            with lend():
-                return self._unwaited[type].get(timeout=limit_s)
+            while self._firing == threading.get_ident() or (event := self._log.take(type)) is None:
+                self._await(change, until_s, f"wait({type!r})")
+            return event
         except Empty:
             raise TimeoutError(f"no {type!r} event within {timeout} s") from None
+        finally:
+            del self._waiting[change]
 
     def iterate(self) -> Iterator[Event]:
         """Events since the last start, then new ones as they come, until the recording is over."""
-        news: SimpleQueue[None] = SimpleQueue()
-        self._iterators.append(news)
+        change: SimpleQueue[None] = SimpleQueue()
+        self._waiting[change] = ""
         try:
-            following = -1
-            while True:
-                over = self._over
-                fresh = [(number, event) for number, event in list(self._log) if number > following]
-                if not fresh:
-                    if over:
-                        return
-                    if self._firing == threading.get_ident():
-                        raise InvalidStateError("events() inside a listener would wait for itself")
-                    with lend():
-                        news.get()
-                for number, event in fresh:
-                    following = number
+            for event in self._log.walk():
+                if event is None:
+                    self._await(change, math.inf, "events()")
+                else:
                     yield event
         finally:
-            self._iterators.remove(news)
+            del self._waiting[change]

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import ebml
 import numpy as np
 import pytest
+from listening import ALL_IN_ORDER, record_events, types_of
 from media import DEADLINE_S, TICK_S, S, assert_accounted, counter_picture, decode, opened, tone
 
 import recsvc
@@ -29,7 +30,6 @@ from recsvc.errors import InvalidModificationError, InvalidStateError, NotSuppor
 
 WIDTH, HEIGHT = 64, 48
 BLOCK_S = 0.02
-ALL_IN_ORDER = ["start", "dataavailable", "stop"]
 FULL = "video/webm;codecs=vp8,opus"
 
 
@@ -58,18 +58,6 @@ async def until(condition: Callable[[], Any], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline_s, f"{what}: not within {DEADLINE_S:g} s"
         await asyncio.sleep(0.005)
-
-
-def types_of(events: list[Any]) -> list[str]:
-    return [event.type for event in events]
-
-
-def record_events(recorder: Any) -> list[Any]:
-    """The list that every event of the recorder is appended to."""
-    events: list[Any] = []
-    for type in EVENT_TYPES:
-        recorder.add_event_listener(type, events.append)
-    return events
 
 
 class Studio:

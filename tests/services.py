@@ -1,4 +1,4 @@
-"""Controllers that are run by hand, for tests."""
+"""The processes of this test run: which there are, and controllers that are run by hand."""
 
 from __future__ import annotations
 
@@ -66,3 +66,8 @@ def workers_of(paths: list[Path]) -> dict[Path, int]:
                     if path in paths:
                         found[path] = pid
     return found
+
+
+def worker_of(path: Path) -> int:
+    """The encoder worker that has a spool file open."""
+    return wait_until(lambda: workers_of([path]).get(path), f"the worker that writes {path}", DEADLINE_S)

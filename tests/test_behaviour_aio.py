@@ -13,9 +13,10 @@ import pytest
 
 pytest.register_assert_rewrite("behaviour")
 
-from behaviour import ALL_IN_ORDER, Behaviour, Studio, record_events, types_of, until  # noqa: E402
+from behaviour import Behaviour, Studio, until  # noqa: E402
+from listening import ALL_IN_ORDER, record_events, types_of  # noqa: E402
 from media import DEADLINE_S, SMALL_TEST, assert_consecutive, decode  # noqa: E402
-from traces import role_processes  # noqa: E402
+from services import roles  # noqa: E402
 
 import recsvc  # noqa: E402
 from recsvc import aio  # noqa: E402
@@ -47,19 +48,11 @@ FACE = Asyncio()
 unheard_at_the_end = pytest.mark.filterwarnings("ignore:coroutine 'Room._deliver' was never awaited")
 
 
-def controllers() -> list[int]:
-    return [pid for pid, line in role_processes().items() if " -m recsvc controller " in line]
-
-
-def captures() -> list[int]:
-    return [pid for pid, line in role_processes().items() if " -m recsvc capture " in line]
-
-
 class Frozen:
     """Holds the private controller still for the length of the block, so that its answers take that long."""
 
     async def __aenter__(self) -> None:
-        [self._pid] = controllers()
+        [self._pid] = roles("controller")
         os.kill(self._pid, signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -226,14 +219,14 @@ def test_a_cancelled_start_that_fails_is_cancelled_all_the_same() -> None:
 
 def test_a_cancelled_get_user_media_leaves_nothing_open() -> None:
     async def main() -> None:
-        before = captures()
+        before = roles("capture")
         async with Frozen():
             opening = asyncio.create_task(aio.get_user_media(audio=SMALL_TEST, video=SMALL_TEST))
             await asyncio.sleep(0.05)
             opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
-        await until(lambda: captures() == before, "the end of the capture process")
+        await until(lambda: roles("capture") == before, "the end of the capture process")
 
     asyncio.run(main())
 

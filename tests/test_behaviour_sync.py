@@ -10,7 +10,8 @@ import pytest
 
 pytest.register_assert_rewrite("behaviour")
 
-from behaviour import ALL_IN_ORDER, Behaviour, Studio, types_of  # noqa: E402
+from behaviour import Behaviour, Studio  # noqa: E402
+from listening import ALL_IN_ORDER, types_of  # noqa: E402
 from media import DEADLINE_S, decode  # noqa: E402
 
 import recsvc  # noqa: E402

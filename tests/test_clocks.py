@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from listening import ALL_IN_ORDER, types_of
 from media import TICK_S, Decoded, S, assert_accounted, counter_picture, decode, finished, tone
 
 import recsvc
@@ -85,8 +86,8 @@ def test_blocks_that_come_late_and_are_stamped_by_their_arrival_end_no_recording
         assert sources[which].write(block)
     for recorder in recorders:
         blob = finished(recorder)
-        events = [event.type for event in recorder.events()]
-        assert events == ["start", "dataavailable", "stop"]
+        events = types_of(recorder.events())
+        assert events == ALL_IN_ORDER
         [track] = recorder.statistics().tracks
         assert track.frames_accepted == track.frames_encoded == 1500 * 320
         assert len(decode(blob).samples) >= 1500 * 960

@@ -16,6 +16,7 @@ import ebml
 import numpy as np
 import pytest
 from fixtures_media import wait_until
+from listening import ALL_IN_ORDER, record_events, types_of
 from media import (
     DEADLINE_S,
     TICK_S,
@@ -29,10 +30,10 @@ from media import (
     opened,
     tone,
 )
-from traces import SPOOL, role_processes
+from services import worker_of
+from traces import SPOOL
 
 import recsvc
-from recsvc.caller.events import EVENT_TYPES
 from recsvc.errors import InvalidModificationError, InvalidStateError
 
 pytestmark = pytest.mark.alone
@@ -46,17 +47,6 @@ DRIFT = 300e-6
 SYNC_S = 0.010
 RSS_GROWTH_MAX = 4_000_000
 PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-def events_of(recorder: recsvc.MediaRecorder) -> list[recsvc.Event]:
-    events: list[recsvc.Event] = []
-    for type in EVENT_TYPES:
-        recorder.add_event_listener(type, events.append)
-    return events
-
-
-def types_of(events: list[recsvc.Event]) -> list[str]:
-    return [event.type for event in events]
 
 
 def picture(number: int) -> np.ndarray:
@@ -96,16 +86,6 @@ class Long:
     path: Path
     duration_s: float
     rss: list[int]
-
-
-def worker_of(path: Path) -> int:
-    """The encoder worker that has a spool file open."""
-    for pid, line in role_processes().items():
-        if " -m recsvc encode " in line:
-            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-                if descriptor.exists() and descriptor.samefile(path):
-                    return pid
-    raise AssertionError(f"no worker writes {path}")
 
 
 def rss_of(pid: int) -> int:
@@ -160,7 +140,7 @@ def test_duration_is_known_and_seeking_works(long_recording: Long) -> None:
 
 def test_timeslice_pieces_play_when_joined() -> None:
     (video, audio), recorder = pushed(video_key_frame_interval_count=0)
-    events = events_of(recorder)
+    events = record_events(recorder)
     recorder.start(300)
     play(video, audio, 3)
     finished(recorder)
@@ -209,7 +189,7 @@ def test_stop_loses_nothing_even_when_all_is_released_at_once(tmp_path: Path) ->
     """The last frame before stop() is in the file, the Blob is complete when its event comes, and ``stop`` is last."""
     for turn in range(5):
         (video, audio), recorder = pushed()
-        events = events_of(recorder)
+        events = record_events(recorder)
         path = tmp_path / f"{turn}.webm"
         recorder.ondataavailable = lambda event, to=path: event.data.save(to)
         recorder.start()
@@ -219,7 +199,7 @@ def test_stop_loses_nothing_even_when_all_is_released_at_once(tmp_path: Path) ->
         audio.end()
         recorder.stream.close()
         recorder.wait("stop", DEADLINE_S)
-        assert types_of(events) == ["start", "dataavailable", "stop"]
+        assert types_of(events) == ALL_IN_ORDER
         decoded = decode(path)
         assert decoded.counters == list(range(10 + turn))
         assert len(decoded.samples) == (10 + turn) * 48_000 // 25
@@ -244,7 +224,7 @@ def test_pieces_have_the_length_asked_for() -> None:
     """Ten seconds in pieces of a tenth: none is shorter, none much longer, also while the source is muted; and
     behind a source that was away for long comes no huge one."""
     (video, audio), recorder = pushed()
-    events = events_of(recorder)
+    events = record_events(recorder)
     recorder.start(100)
     base_ns = time.monotonic_ns()
     play(video, audio, 4, base_ns=base_ns)
@@ -268,7 +248,7 @@ def test_stop_is_never_confused() -> None:
     """A second click between the call and the events, a click too many, and one that nobody minds."""
     for strict in (True, False):
         (audio,), recorder = pushed("a", strict_stop=strict)
-        events = events_of(recorder)
+        events = record_events(recorder)
         recorder.start()
         play(None, audio, 0.2)
         recorder.stop()
@@ -280,7 +260,7 @@ def test_stop_is_never_confused() -> None:
             else:
                 recorder.stop()
         recorder.wait("stop", DEADLINE_S)
-        assert types_of(events) == ["start", "dataavailable", "stop"]
+        assert types_of(events) == ALL_IN_ORDER
         assert len(decode(recorder.recording).samples) == 9600
 
 
@@ -290,7 +270,7 @@ def test_data_always_comes(source: str) -> None:
     audio = recsvc.AudioSource(96_000 if source == "96 kHz" else 48_000, 1, "f32", when_full="wait")
     track = (video if source == "one picture" else audio).track
     recorder = recsvc.MediaRecorder(recsvc.MediaStream([track]))
-    events = events_of(recorder)
+    events = record_events(recorder)
     recorder.start(100)
     if source == "one picture":
         assert video.write(picture(5))
@@ -325,7 +305,7 @@ def test_a_changed_stream_costs_nothing_and_the_next_recording_has_it() -> None:
             again.set()
 
     recorder.onstop = on_stop
-    events = events_of(recorder)
+    events = record_events(recorder)
     recorder.start()
     play(video, audio, 0.4)
     recorder.stream.remove_track(audio.track)

@@ -16,6 +16,7 @@ from typing import Any
 import ebml
 import pytest
 from fixtures_media import wait_until
+from listening import ALL_IN_ORDER, record_events, types_of
 from media import DEADLINE_S, SMALL_TEST, counter_picture, decode
 from services import begin, children, service
 
@@ -32,13 +33,6 @@ PICTURES = 40
 
 
 pytestmark = pytest.mark.usefixtures("own_controller")
-
-
-def listen(recorder: recsvc.MediaRecorder) -> list[recsvc.Event]:
-    events: list[recsvc.Event] = []
-    for type in ("start", "error", "dataavailable", "stop"):
-        recorder.add_event_listener(type, events.append)
-    return events
 
 
 CALLER = f"""
@@ -69,7 +63,7 @@ def test_a_caller_that_is_gone(how: str, place: Path, spool: Path) -> None:
     with service(place / "c.sock") as controller:
         with recsvc.get_user_media(video=SMALL_TEST, service=name) as stream:
             mine = recsvc.MediaRecorder(stream)
-            events = listen(mine)
+            events = record_events(mine)
             mine.start()
             [own_file] = spool.iterdir()
             command = [sys.executable, "-c", CALLER, name, *(["fork"] if "child" in how else [])]
@@ -88,7 +82,7 @@ def test_a_caller_that_is_gone(how: str, place: Path, spool: Path) -> None:
             assert mine.state == "recording"
             mine.stop()
             mine.wait("stop", DEADLINE_S)
-            assert [event.type for event in events] == ["start", "dataavailable", "stop"]
+            assert types_of(events) == ALL_IN_ORDER
         decoded = decode(recsvc.recover(path))
         assert decoded.counters == list(range(PICTURES))
         client.close_all()
@@ -102,7 +96,7 @@ def test_a_named_service_that_is_killed(pushed: bool, place: Path) -> None:
     source = recsvc.VideoSource(160, 120, when_full="wait")
     stream = recsvc.MediaStream([source.track]) if pushed else recsvc.get_user_media(video=SMALL_TEST, service=name)
     recorder = recsvc.MediaRecorder(stream, service=name)
-    events = listen(recorder)
+    events = record_events(recorder)
     recorder.start()
     begin_ns = time.monotonic_ns()
     for number in range(PICTURES if pushed else 0):
@@ -114,7 +108,7 @@ def test_a_named_service_that_is_killed(pushed: bool, place: Path) -> None:
     recorder.wait("error", NOTICED_S)
     assert recorder.state == "inactive"
     recorder.wait("stop", DEADLINE_S)
-    assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+    assert types_of(events) == ["start", "error", "dataavailable", "stop"]
     assert isinstance(events[1].error, ServiceError) and name in str(events[1].error)
     if pushed:
         assert decode(recorder.recording).counters == list(range(PICTURES))
@@ -124,13 +118,13 @@ def test_a_named_service_that_is_killed(pushed: bool, place: Path) -> None:
     with service(place / "c.sock"):
         if not pushed:
             recorder = recsvc.MediaRecorder(recsvc.get_user_media(video=SMALL_TEST, service=name), service=name)
-        events = listen(recorder)
+        events = record_events(recorder)
         events.clear()
         recorder.start()
         if pushed:
             assert all(source.write(counter_picture(number)) for number in range(5))
         recorder.close()
-        assert [event.type for event in events] == ["start", "dataavailable", "stop"]
+        assert types_of(events) == ALL_IN_ORDER
         recorder.stream.close()
         client.close_all()
 
@@ -139,13 +133,13 @@ def test_a_service_that_stands_still_is_not_gone(place: Path) -> None:
     name = f"ipc://{place}/c.sock"
     with service(place / "c.sock") as controller, recsvc.get_user_media(video=SMALL_TEST, service=name) as stream:
         recorder = recsvc.MediaRecorder(stream)
-        events = listen(recorder)
+        events = record_events(recorder)
         recorder.start()
         controller.send_signal(signal.SIGSTOP)
         time.sleep(0.7)
         controller.send_signal(signal.SIGCONT)
         recorder.close()
-        assert [event.type for event in events] == ["start", "dataavailable", "stop"]
+        assert types_of(events) == ALL_IN_ORDER
         stream.close()
         client.close_all()
 
@@ -178,7 +172,7 @@ def test_the_end_of_one_in_another_pid_namespace(who: str, place: Path, monkeypa
     try:
         stream = recsvc.get_user_media(video=SMALL_TEST, service=name)
         recorder = recsvc.MediaRecorder(stream)
-        events = listen(recorder)
+        events = record_events(recorder)
         recorder.start()
         connection = client.connect(name)
         assert not isinstance(connection._watch, int)
@@ -193,7 +187,7 @@ def test_the_end_of_one_in_another_pid_namespace(who: str, place: Path, monkeypa
             controller.kill()
             recorder.wait("error", NOTICED_S)
         recorder.wait("stop", DEADLINE_S)
-        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        assert types_of(events) == ["start", "error", "dataavailable", "stop"]
         stream.close()
         client.close_all()
     finally:
@@ -236,12 +230,12 @@ def test_an_error_inside_the_controller_is_logged_and_ends_its_recording(
     try:
         with recsvc.get_user_media(video=SMALL_TEST, service=endpoint) as stream:
             recorder = recsvc.MediaRecorder(stream, service=endpoint)
-            events = listen(recorder)
+            events = record_events(recorder)
             recorder.start(timeslice=50)
             if where == "_obey":
                 recorder.pause()
             recorder.wait("stop", DEADLINE_S)
-        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        assert types_of(events) == ["start", "error", "dataavailable", "stop"]
         assert isinstance(events[1].error, UnknownError) and "a mistake of ours" in str(events[1].error)
         assert any(record.exc_info and "mistake" in str(record.exc_info[1]) for record in caplog.records)
     finally:

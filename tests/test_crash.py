@@ -19,6 +19,7 @@ from pathlib import Path
 import ebml
 import pytest
 from fixtures_media import make_file, wait_until
+from listening import ALL_IN_ORDER, record_events, types_of
 from media import (
     DEADLINE_S,
     SMALL_TEST,
@@ -31,6 +32,7 @@ from media import (
     decode,
     record_for,
 )
+from services import roles, worker_of
 from traces import role_processes, runtime_directories
 
 import recsvc
@@ -45,30 +47,6 @@ RECORDED_S = 1.3
 def nothing_left(own_controller: None) -> Iterator[None]:
     """Each test has its own controller; what is behind it is checked there."""
     yield
-
-
-def roles(role: str) -> list[int]:
-    return [pid for pid, line in role_processes().items() if f" -m recsvc {role} " in line]
-
-
-def worker_of(path: Path) -> int:
-    """The encoder worker that has a spool file open."""
-
-    def find() -> int | None:
-        for pid in roles("encode"):
-            with contextlib.suppress(OSError):
-                if any(os.path.samefile(f"/proc/{pid}/fd/{fd}", path) for fd in os.listdir(f"/proc/{pid}/fd")):
-                    return pid
-        return None
-
-    return wait_until(find, "the worker", DEADLINE_S)
-
-
-def listen(recorder: recsvc.MediaRecorder) -> list[recsvc.Event]:
-    events: list[recsvc.Event] = []
-    for type in ("start", "stop", "dataavailable", "pause", "resume", "error"):
-        recorder.add_event_listener(type, events.append)
-    return events
 
 
 def kill_at(phase: str, recorder: recsvc.MediaRecorder, find: Callable[[], list[int]], **start: float) -> float:
@@ -113,7 +91,7 @@ def check_finished(blob: recsvc.Blob, path: Path, recorded_s: float, lost_max_s:
 def starts_again(recorder: recsvc.MediaRecorder, events: list[recsvc.Event]) -> None:
     events.clear()
     again = decode(record_for(recorder, 0.3))
-    assert [event.type for event in events] == ["start", "dataavailable", "stop"]
+    assert types_of(events) == ALL_IN_ORDER
     assert_consecutive(again.counters)
 
 
@@ -121,12 +99,12 @@ def starts_again(recorder: recsvc.MediaRecorder, events: list[recsvc.Event]) -> 
 def test_a_killed_encoder(phase: str, spool: Path, tmp_path: Path) -> None:
     with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as stream:
         recorder = recsvc.MediaRecorder(stream, video_key_frame_interval_count=9)
-        events = listen(recorder)
+        events = record_events(recorder)
         others = len(os.sched_getaffinity(0))
         wait_until(lambda: len(roles("encode")) == others, "all workers", DEADLINE_S)
         before = set(spool.iterdir())
         recorded_s = kill_at(phase, recorder, lambda: [worker_of(next(iter(set(spool.iterdir()) - before)))])
-        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        assert types_of(events) == ["start", "error", "dataavailable", "stop"]
         assert isinstance(events[1].error, UnknownError)
         assert recorder.state == "inactive"
         assert recorder.recording.bytes() == events[2].data.bytes()
@@ -143,7 +121,7 @@ def test_encoders_that_are_killed_all_together(spool: Path, tmp_path: Path) -> N
     """The one that is asked to complete the file goes, too, before it has."""
     with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as stream:
         recorder = recsvc.MediaRecorder(stream)
-        events = listen(recorder)
+        events = record_events(recorder)
         count = len(os.sched_getaffinity(0))
         wait_until(lambda: len(roles("encode")) == count, "all workers", DEADLINE_S)
         [runtime] = runtime_directories()
@@ -162,7 +140,7 @@ def test_encoders_that_are_killed_all_together(spool: Path, tmp_path: Path) -> N
         for pid in others:
             os.kill(pid, signal.SIGKILL)
         recorder.wait("stop", DEADLINE_S)
-        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        assert types_of(events) == ["start", "error", "dataavailable", "stop"]
         check_finished(recorder.recording, tmp_path / "a.webm", recorded_s)
         starts_again(recorder, events)
 
@@ -181,10 +159,10 @@ def test_pieces_handed_out_before_are_continued(victims: str, mime_type: str, sp
 
     with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST if has_video else False) as stream:
         recorder = recsvc.MediaRecorder(stream, mime_type=mime_type)
-        events = listen(recorder)
+        events = record_events(recorder)
         recorded_s = kill_at("while recording", recorder, find, timeslice=100)
         pieces = [event for event in events if event.type == "dataavailable"]
-        assert [event.type for event in events[-3:]] == ["error", "dataavailable", "stop"]
+        assert types_of(events[-3:]) == ["error", "dataavailable", "stop"]
         assert len(pieces) >= 3
         timecodes = [event.timecode for event in pieces]
         assert timecodes[0] == 0 and all(a < b for a, b in zip(timecodes, timecodes[1:], strict=False))
@@ -208,7 +186,7 @@ def test_pieces_handed_out_before_are_continued(victims: str, mime_type: str, sp
 def test_a_killed_controller(victims: str, phase: str, spool: Path, tmp_path: Path) -> None:
     with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as stream:
         recorder = recsvc.MediaRecorder(stream)
-        events = listen(recorder)
+        events = record_events(recorder)
 
         def find() -> list[int]:
             return roles("controller") + ([worker_of(next(spool.iterdir()))] if "encoder" in victims else [])
@@ -226,7 +204,7 @@ def test_a_killed_controller(victims: str, phase: str, spool: Path, tmp_path: Pa
 def test_a_recorder_of_pushed_frames_goes_on_with_another_controller(tmp_path: Path) -> None:
     source = recsvc.VideoSource(160, 120, when_full="wait")
     recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
-    events = listen(recorder)
+    events = record_events(recorder)
     recorder.start()
     begin_ns = time.monotonic_ns()
     for number in range(60):
@@ -239,8 +217,8 @@ def test_a_recorder_of_pushed_frames_goes_on_with_another_controller(tmp_path: P
     recorder.start()
     assert all(source.write(counter_picture(number), time.monotonic_ns()) for number in range(5))
     recorder.stop()
-    wait_until(lambda: [event.type for event in events].count("stop") == 2, "both ends", DEADLINE_S)
-    types = [event.type for event in events]
+    wait_until(lambda: types_of(events).count("stop") == 2, "both ends", DEADLINE_S)
+    types = types_of(events)
     assert types == ["start", "error", "dataavailable", "stop", "start", "dataavailable", "stop"]
     decoded = check_finished(events[2].data, tmp_path / "a.webm", 2.0, 0.04)
     assert decoded is not None and decoded.counters == list(range(60))
@@ -251,9 +229,9 @@ def test_a_recorder_of_pushed_frames_goes_on_with_another_controller(tmp_path: P
 def test_a_killed_capture_process(phase: str, tmp_path: Path) -> None:
     with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as stream:
         recorder = recsvc.MediaRecorder(stream)
-        events = listen(recorder)
+        events = record_events(recorder)
         recorded_s = kill_at(phase, recorder, lambda: roles("capture"))
-        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        assert types_of(events) == ["start", "error", "dataavailable", "stop"]
         assert isinstance(events[1].error, UnknownError)
         decoded = check_finished(recorder.recording, tmp_path / "a.webm", recorded_s)
         if decoded is not None:
@@ -267,7 +245,7 @@ def test_a_killed_capture_process_beside_a_pushed_track(tmp_path: Path) -> None:
     with recsvc.get_user_media(audio=SMALL_TEST) as stream:
         stream.add_track(source.track)
         recorder = recsvc.MediaRecorder(stream)
-        events = listen(recorder)
+        events = record_events(recorder)
 
         def find() -> list[int]:
             for number in range(10):
@@ -276,7 +254,7 @@ def test_a_killed_capture_process_beside_a_pushed_track(tmp_path: Path) -> None:
 
         begin_ns = time.monotonic_ns()
         recorded_s = kill_at("while recording", recorder, find)
-        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        assert types_of(events) == ["start", "error", "dataavailable", "stop"]
         decoded = check_finished(recorder.recording, tmp_path / "a.webm", recorded_s)
         assert decoded is not None and decoded.counters == list(range(10))
         assert_accounted(recorder.statistics(), decoded)
@@ -325,7 +303,7 @@ def test_a_killed_caller(all_at_once: bool, spool: Path, tmp_path: Path) -> None
 def test_a_file_that_cannot_be_recovered_is_handed_out_as_it_is(spool: Path) -> None:
     with recsvc.get_user_media(video=SMALL_TEST) as stream:
         recorder = recsvc.MediaRecorder(stream)
-        events = listen(recorder)
+        events = record_events(recorder)
 
         def damage_and_find() -> list[int]:
             [path] = spool.iterdir()
@@ -334,7 +312,7 @@ def test_a_file_that_cannot_be_recovered_is_handed_out_as_it_is(spool: Path) -> 
             return [worker_of(path)]
 
         kill_at("while recording", recorder, damage_and_find)
-        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        assert types_of(events) == ["start", "error", "dataavailable", "stop"]
         [data] = [event.data for event in events if event.type == "dataavailable"]
         assert data.bytes()[:13] == b"what is this?" and data.size > 1000
         with pytest.raises(NotReadableError):
@@ -377,7 +355,7 @@ def test_a_source_that_ends_before_its_frames_were_taken(film: str, killed: bool
     """It stays until they are; where it cannot, the recording does not wait for ever."""
     with recsvc.get_user_media(audio=film, video=film) as stream:
         recorder = recsvc.MediaRecorder(stream)
-        events = listen(recorder)
+        events = record_events(recorder)
         workers = roles("encode")
         recorder.start()
         for worker in workers:
@@ -391,8 +369,8 @@ def test_a_source_that_ends_before_its_frames_were_taken(film: str, killed: bool
             for worker in workers:
                 os.kill(worker, signal.SIGCONT)
         recorder.wait("stop", DEADLINE_S)
-    types = ["start", "error", "dataavailable", "stop"] if killed else ["start", "dataavailable", "stop"]
-    assert [event.type for event in events] == types
+    types = ["start", "error", "dataavailable", "stop"] if killed else ALL_IN_ORDER
+    assert types_of(events) == types
     if not killed:
         decoded = decode(recorder.recording)
         assert (len(decoded.pictures), len(decoded.samples)) == (25, 48_000)
@@ -401,21 +379,21 @@ def test_a_source_that_ends_before_its_frames_were_taken(film: str, killed: bool
 def test_an_encoder_killed_before_it_opened_the_recording_is_replaced() -> None:
     with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as stream:
         recorder = recsvc.MediaRecorder(stream)
-        events = listen(recorder)
+        events = record_events(recorder)
         started_while_workers_stand(recorder, lambda: min(roles("encode")))
         recorder.stop()
         recorder.wait("stop", DEADLINE_S)
-        assert [event.type for event in events] == ["start", "dataavailable", "stop"]
+        assert types_of(events) == ALL_IN_ORDER
         starts_again(recorder, events)
 
 
 def test_a_capture_process_killed_before_the_recording_was_opened() -> None:
     with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as stream:
         recorder = recsvc.MediaRecorder(stream)
-        events = listen(recorder)
+        events = record_events(recorder)
         started_while_workers_stand(recorder, lambda: roles("capture")[0])
         recorder.wait("stop", DEADLINE_S)
-        assert [event.type for event in events] == ["start", "error", "dataavailable", "stop"]
+        assert types_of(events) == ["start", "error", "dataavailable", "stop"]
     with recsvc.get_user_media(video=SMALL_TEST) as stream:
         recorder = recsvc.MediaRecorder(stream)
-        starts_again(recorder, listen(recorder))
+        starts_again(recorder, record_events(recorder))

@@ -18,6 +18,7 @@ import ebml
 import media
 import numpy as np
 import pytest
+from listening import record_events, types_of
 from test_mux import PRE_SKIP, Call, audio_calls, merged, muxer_for, ogg_pages, video_calls
 from worker_bench import RATE, Bench, S, accounted
 
@@ -268,17 +269,15 @@ def test_a_full_disk_is_told_and_what_is_in_the_file_is_what_is_said(
     with small_disk(kind, tmp_path, 600 * 1024):
         source = recsvc.VideoSource(160, 120, when_full="wait")
         recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]), video_bits_per_second=4_000_000)
-        events: list[recsvc.Event] = []
-        for name in ("error", "dataavailable", "stop"):
-            recorder.add_event_listener(name, events.append)
+        events = record_events(recorder)
         recorder.start()
         rng, begin_ns, written = np.random.default_rng(SEED), time.monotonic_ns(), 0
         while recorder.state != "inactive" and written < 3000:
             picture = rng.integers(0, 255, 160 * 120 * 3 // 2, np.uint8)
             written += source.write(picture.tobytes(), begin_ns + written * S // 30)
         recorder.wait("stop", media.DEADLINE_S)
-        error, data, _ = events
-        assert [event.type for event in events] == ["error", "dataavailable", "stop"]
+        _, error, data, _ = events
+        assert types_of(events) == ["start", "error", "dataavailable", "stop"]
         assert isinstance(error, recsvc.ErrorEvent) and isinstance(error.error, errors.QuotaExceededError)
         assert isinstance(data, recsvc.BlobEvent)
         decoded = media.decode(data.data)

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from fixtures_media import wait_until
 from interruptions import Interrupter, Interruption, everywhere, interrupt
+from listening import ALL_IN_ORDER, record_types
 from media import DEADLINE_S, SMALL_TEST
+from services import roles
 from traces import role_processes, spool_files
 
 import recsvc
@@ -33,10 +35,6 @@ FILES = (
     "caller/listeners.py",
     "wire/sender.py",
 )
-
-
-def roles(role: str) -> list[int]:
-    return [pid for pid, line in role_processes().items() if f" -m recsvc {role} " in line]
 
 
 @pytest.fixture
@@ -95,9 +93,7 @@ def no_file_is_left(recorder: recsvc.MediaRecorder) -> None:
 
 
 def test_an_interrupted_start_leaves_nothing(recorder: recsvc.MediaRecorder, source: recsvc.AudioSource) -> None:
-    events: list[str] = []
-    for type in ("start", "dataavailable", "stop", "error"):
-        recorder.add_event_listener(type, lambda event: events.append(event.type))
+    events = record_types(recorder)
 
     def act(interrupter: Interrupter) -> None:
         try:
@@ -122,9 +118,7 @@ def test_a_start_that_is_given_up_as_it_is_told_has_no_events(
     recorder: recsvc.MediaRecorder, source: recsvc.AudioSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread that fires events has the first one in hand already."""
-    events: list[str] = []
-    for type in ("start", "dataavailable", "stop", "error"):
-        recorder.add_event_listener(type, lambda event: events.append(event.type))
+    events = record_types(recorder)
     take = recorder._take
 
     def give_up_first(session: Any, message: Any) -> None:
@@ -310,9 +304,7 @@ def test_an_interrupted_first_start_leaves_no_controller(own_controller: None) -
 
 
 def test_a_handler_may_stop_anywhere_in_a_start(recorder: recsvc.MediaRecorder, source: recsvc.AudioSource) -> None:
-    events: list[str] = []
-    for type in ("start", "dataavailable", "stop", "error"):
-        recorder.add_event_listener(type, lambda event: events.append(event.type))
+    events = record_types(recorder)
 
     def handler() -> None:
         with contextlib.suppress(InvalidStateError):  # before the start has begun, or behind it
@@ -325,7 +317,7 @@ def test_a_handler_may_stop_anywhere_in_a_start(recorder: recsvc.MediaRecorder, 
         if recorder.state != "inactive":
             recorder.stop()
         recorder.wait("stop", 5)
-        assert events == ["start", "dataavailable", "stop"]
+        assert events == ALL_IN_ORDER
         assert not source._sender._routes
 
     assert everywhere(FILES, handler, act) > 8

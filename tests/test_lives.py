@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from fixtures_media import wait_until
+from listening import ALL_IN_ORDER, record_events, types_of
 from media import DEADLINE_S, SMALL_TEST, decode
 from services import begin, children, roles, run, service, workers_of
 from traces import RUNTIME, role_processes, runtime_directories
@@ -392,16 +393,14 @@ def test_a_source_that_ends_before_its_recording_began(gone: bool, unheard: None
     for _ in range(3):
         with recsvc.get_user_media(audio="test:duration=0.001") as opened:
             recorder = recsvc.MediaRecorder(opened)
-            events: list[recsvc.Event] = []
-            for type in ("start", "error", "dataavailable", "stop"):
-                recorder.add_event_listener(type, events.append)
+            events = record_events(recorder)
             if gone:
                 wait_until(lambda: not roles("capture"), "its end", DEADLINE_S)
             begin_s = time.monotonic()
             recorder.start()
             recorder.wait("stop", DEADLINE_S)
             assert time.monotonic() - begin_s < 5
-            assert [event.type for event in events] == ["start", "dataavailable", "stop"]
+            assert types_of(events) == ALL_IN_ORDER
 
 
 def test_one_of_two_sources_ends_before_the_recording_began(unheard: None) -> None:

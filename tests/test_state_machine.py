@@ -16,10 +16,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from listening import record_events, types_of
 from media import counter_picture, decode, tone
 
 import recsvc
-from recsvc.caller.events import EVENT_TYPES
 from recsvc.common import state
 from recsvc.common.state import Input
 from recsvc.errors import InvalidStateError, NotSupportedError
@@ -139,9 +139,7 @@ class TheRecorder(RuleBasedStateMachine):
         self.stream = recsvc.MediaStream()
         self.sources: list[Any] = []
         self.recorder = recsvc.MediaRecorder(self.stream)
-        self.events: list[Any] = []
-        for type in EVENT_TYPES:
-            self.recorder.add_event_listener(type, self.events.append)
+        self.events = record_events(self.recorder)
         self.state = "inactive"
         self.sessions: list[Session] = []
         self.number = 0
@@ -310,10 +308,7 @@ class TheRecorder(RuleBasedStateMachine):
         deadline_s = time.monotonic() + HEARD_LIMIT_S
         while True:
             heard = self.heard()
-            types = [
-                session.expected([event.type for event in events])
-                for events, session in zip(heard, self.sessions, strict=False)
-            ]
+            types = [session.expected(types_of(events)) for events, session in zip(heard, self.sessions, strict=False)]
             if types == expected and len(heard) == len(self.sessions):
                 break
             assert time.monotonic() < deadline_s, f"expected {expected}, got {types}"

@@ -13,6 +13,7 @@ from functools import partial
 
 import pytest
 from fixtures_media import wait_until
+from listening import ALL_IN_ORDER, record_types
 from media import DEADLINE_S, SMALL_TEST, decode
 
 import recsvc
@@ -213,9 +214,7 @@ def test_a_stop_right_after_a_change_of_the_stream_comes_first(change: str, wher
     if change == "remove":
         another.track.stop()
     recorder = recsvc.MediaRecorder(stream)
-    events: list[str] = []
-    for type in ("start", "error", "dataavailable", "stop"):
-        recorder.add_event_listener(type, lambda event: events.append(event.type))
+    events = record_types(recorder)
 
     def act(_: object) -> None:
         (stream.add_track if change == "add" else stream.remove_track)(another.track)
@@ -228,16 +227,14 @@ def test_a_stop_right_after_a_change_of_the_stream_comes_first(change: str, wher
         recorder.start()
         act(None)
     recorder.wait("stop", DEADLINE_S)
-    assert events == ["start", "dataavailable", "stop"]
+    assert events == ALL_IN_ORDER
 
 
 def test_a_change_of_the_stream_without_a_stop_ends_the_recording_with_an_error() -> None:
     source, another = recsvc.AudioSource(RATE, 1), recsvc.AudioSource(RATE, 1)
     stream = recsvc.MediaStream([source.track])
     recorder = recsvc.MediaRecorder(stream)
-    events: list[str] = []
-    for type in ("start", "error", "dataavailable", "stop"):
-        recorder.add_event_listener(type, lambda event: events.append(event.type))
+    events = record_types(recorder)
     recorder.start()
     stream.add_track(another.track)
     recorder.wait("stop", DEADLINE_S)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from fixtures_media import wait_until
+from listening import ALL_IN_ORDER, record_events, types_of
 from media import DEADLINE_S, tone
+from services import roles
 from traces import role_processes
 
 import recsvc
@@ -20,9 +22,7 @@ class Recording:
     def __init__(self, spool: Path) -> None:
         self.source = recsvc.AudioSource(48_000, 1, when_full="wait")
         self.recorder = recsvc.MediaRecorder(recsvc.MediaStream([self.source.track]))
-        self.events: list[recsvc.Event] = []
-        for type in ("start", "stop", "dataavailable", "error"):
-            self.recorder.add_event_listener(type, self.events.append)
+        self.events = record_events(self.recorder)
         self._spool = spool
         self._known: set[Path] = set()
 
@@ -39,7 +39,7 @@ class Recording:
     def told(self) -> list[str]:
         """What was fired up to ``stop``."""
         self.recorder.wait("stop", DEADLINE_S)
-        return [event.type for event in self.events]
+        return types_of(self.events)
 
     def errors(self) -> list[type[Exception]]:
         return [type(event.error) for event in self.events if isinstance(event, recsvc.ErrorEvent)]
@@ -59,7 +59,7 @@ def test_at_the_end_of_a_recording(spool: Path) -> None:
     recording.events.clear()
     recording.start()
     recording.recorder.stop()
-    assert recording.told() == ["start", "dataavailable", "stop"]
+    assert recording.told() == ALL_IN_ORDER
     assert recording.recorder.recording is not None
     recording.start()
     recording.remove()
@@ -94,14 +94,14 @@ def test_an_event_that_cannot_be_made_ends_nothing(
     recording.events.clear()
     recording.start()
     recording.recorder.stop()
-    assert recording.told() == ["start", "dataavailable", "stop"]
+    assert recording.told() == ALL_IN_ORDER
 
 
 def test_when_the_controller_is_gone_as_well(own_controller: None, spool: Path) -> None:
     recording = Recording(spool)
     recording.start()
     recording.remove()
-    [controller] = [pid for pid, line in role_processes().items() if " -m recsvc controller " in line]
+    [controller] = roles("controller")
     os.kill(controller, signal.SIGKILL)
     assert recording.told() == ["start", "error", "error", "stop"]
     assert recording.errors() == [ServiceError, NotReadableError]

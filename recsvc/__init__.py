@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from .caller.push import VideoSource as VideoSource
     from .caller.recorder import MediaRecorder as MediaRecorder
     from .caller.recovery import recover as recover
-    from .caller.stream import MediaDeviceInfo as MediaDeviceInfo
     from .caller.stream import MediaStream as MediaStream
     from .caller.stream import MediaStreamTrack as MediaStreamTrack
-    from .caller.stream import enumerate_devices as enumerate_devices
-    from .caller.stream import get_user_media as get_user_media
+    from .caller.user_media import MediaDeviceInfo as MediaDeviceInfo
+    from .caller.user_media import enumerate_devices as enumerate_devices
+    from .caller.user_media import get_user_media as get_user_media
     from .common.descriptions import RecordingStatistics as RecordingStatistics
     from .common.descriptions import TrackStatistics as TrackStatistics
 
@@ -32,7 +32,7 @@ _MODULES = {
     "BlobEvent": "caller.events",
     "ErrorEvent": "caller.events",
     "Event": "caller.events",
-    "MediaDeviceInfo": "caller.stream",
+    "MediaDeviceInfo": "caller.user_media",
     "MediaRecorder": "caller.recorder",
     "MediaStream": "caller.stream",
     "MediaStreamTrack": "caller.stream",
@@ -40,9 +40,9 @@ _MODULES = {
     "TrackStatistics": "common.descriptions",
     "VideoSource": "caller.push",
     "aio": "aio",
-    "enumerate_devices": "caller.stream",
+    "enumerate_devices": "caller.user_media",
     "errors": "errors",
-    "get_user_media": "caller.stream",
+    "get_user_media": "caller.user_media",
     "recover": "caller.recovery",
 }
 """Where each public name is; one that stands for itself is a module. Role processes import this package as well, and

@@ -17,11 +17,12 @@ from typing import Any, Literal, TypeVar, overload
 from ..caller import push as _push
 from ..caller import recorder as _recorder
 from ..caller import recovery as _recovery
-from ..caller import stream as _stream
+from ..caller import user_media as _user_media
 from ..caller.blob import Blob
 from ..caller.events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
 from ..caller.listeners import EventTarget, Registry, checked_timeout, checked_type
-from ..caller.stream import MediaDeviceInfo, MediaStream, MediaStreamTrack
+from ..caller.stream import MediaStream, MediaStreamTrack
+from ..caller.user_media import MediaDeviceInfo
 from ..wire.messages import RecordingStatistics, TrackStatistics
 from .loops import Room
 
@@ -74,13 +75,13 @@ async def _done(work: asyncio.Future[Any]) -> None:
 async def get_user_media(audio: Any = False, video: Any = False, *, service: str | None = None) -> MediaStream:
     """As ``recsvc.get_user_media``; cancelled, it leaves nothing open."""
     return await _in_thread(
-        lambda: _stream.get_user_media(audio, video, service=service), lambda opened: opened.close()
+        lambda: _user_media.get_user_media(audio, video, service=service), lambda opened: opened.close()
     )
 
 
 async def enumerate_devices() -> list[MediaDeviceInfo]:
     """As ``recsvc.enumerate_devices``."""
-    return await asyncio.to_thread(_stream.enumerate_devices)
+    return await asyncio.to_thread(_user_media.enumerate_devices)
 
 
 async def recover(path: str | os.PathLike[str]) -> Blob:

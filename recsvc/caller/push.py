@@ -11,8 +11,9 @@ from ..common.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, S
 from ..wire.sender import Block, FrameSender, Picture
 from . import calls
 from .calls import OfProcess, public
+from .origin import PushedOrigin, Track
 from .stamps import Stamps
-from .stream import MediaStreamTrack, _PushedOrigin
+from .stream import MediaStreamTrack
 
 
 class _PushSource(OfProcess):
@@ -26,8 +27,8 @@ class _PushSource(OfProcess):
             raise ValueError(f'when_full must be "drop" or "wait", got {when_full!r}')
         super().__init__()
         self._sender = FrameSender(kind, when_full=when_full)
-        self._origin = _PushedOrigin(self._sender)
-        self._track = MediaStreamTrack(self._origin, kind, "pushed frames", settings)
+        self._origin = PushedOrigin(self._sender)
+        self._track = MediaStreamTrack(Track(self._origin, kind, "pushed frames", settings))
         self._ended = False
 
     @property
@@ -52,7 +53,7 @@ class _PushSource(OfProcess):
         """No more frames: the track ends. Idempotent."""
         self._ended = True
         self._sender.close()
-        self._origin.end()
+        self._origin.over()
 
     def _check_open(self) -> None:
         if self._ended or self._process is not calls._process:

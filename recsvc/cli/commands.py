@@ -194,7 +194,7 @@ def devices(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
     """List the microphones, cameras and screens of this machine, each with the string that opens it."""
-    from ..caller.stream import enumerate_devices
+    from ..caller.user_media import enumerate_devices
 
     found = enumerate_devices()
     if as_json:

@@ -12,7 +12,8 @@ from typing import Any, NoReturn, TextIO
 
 from .. import errors
 from ..caller.recorder import MediaRecorder
-from ..caller.stream import MediaStream, enumerate_devices, get_user_media
+from ..caller.stream import MediaStream
+from ..caller.user_media import enumerate_devices, get_user_media
 from ..common import mime
 from ..common.limits import DRAIN_DEADLINE_NS, MS, S
 from ..common.sources import parse_source

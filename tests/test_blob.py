@@ -20,6 +20,7 @@ import pytest
 
 from recsvc import Blob, errors
 from recsvc.caller import saving
+from recsvc.caller.blob import content_of
 from recsvc.caller.session import Session
 from recsvc.caller.storage import SpoolFile
 from recsvc.wire.messages import BlobDescription
@@ -126,7 +127,7 @@ def test_only_what_was_handed_out_is_removed(lying):
     os.replace(lying / "new", replaced)
     linked.unlink()
     linked.symlink_to(foreign)
-    assert blobs[2]._keep() == [str(kept)]
+    assert content_of(blobs[2]).keep() == [str(kept)]
     with pytest.raises(errors.NotReadableError, match="replaced"):
         blobs[0].bytes()
     blobs.clear()
@@ -269,7 +270,7 @@ def test_a_notebook_gets_a_player_only_for_media_that_are_not_too_large(lying):
     assert blob._repr_html_() == '<video controls src="data:video/webm;base64,YWJj"></video>'
     with open(lying / "a.webm", "r+b") as file:
         file.truncate(50_000_001)
-    large = Blob._of_file(blob._parts[0].file, b"", 0, 50_000_001, "video/webm", 1.0)
+    large = Blob._of_file(content_of(blob).parts[0].file, b"", 0, 50_000_001, "video/webm", 1.0)
     assert large._repr_html_() is None
     assert len(large.slice(0, 50_000, "audio/webm")._repr_html_()) > 50_000
     for type in ("text/plain", "", "video", "image/png"):
@@ -527,7 +528,7 @@ def test_each_way_of_copying(lying, tmp_path, monkeypatch, ways):
         monkeypatch.setattr(os, name, call)
     blob = spooled(lying / "a.webm", DATA * 10)
     told = []
-    blob.slice(5)._save(tmp_path / "saved", False, told.append)
+    content_of(blob.slice(5)).save(tmp_path / "saved", False, told.append)
     assert (tmp_path / "saved").read_bytes() == (DATA * 10)[5:]
     assert used[-1] == ways and sum(told) == len(DATA) * 10 - 5
 

@@ -342,7 +342,7 @@ def test_moving_on_the_same_file_system_copies_no_byte(recorded, spool, monkeypa
     def copied(*_):
         pytest.fail("the bytes were copied")
 
-    monkeypatch.setattr(recsvc.Blob, "_write", copied)
+    monkeypatch.setattr("recsvc.caller.content.Content.write", copied)
     blob = recorded()
     data = blob.bytes()
     target = spool.parent / "saved.webm"

@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 
+from ..caller.blob import content_of
 from ..caller.event_log import EventLog
 from ..caller.events import BlobEvent, Event
 from ..caller.listeners import Listener, Registry, log_failure
@@ -36,9 +37,8 @@ class Room:
 
     def put(self, event: Event) -> None:
         """On the recorder's thread: the loop takes over. Appended first, so that a loop that comes now finds it."""
-        files = event.data._files() if isinstance(event, BlobEvent) else set()
-        for file in files:
-            file.hold()  # until somebody could have it: else it stays in the spool
+        # Until somebody could have it, a recording stays in the spool.
+        kept = content_of(event.data).owe() if isinstance(event, BlobEvent) else []
         self._coming.append(event)
         try:
             self.loop.call_soon_threadsafe(self._wake)
@@ -46,7 +46,7 @@ class Room:
             log.warning(
                 "the event loop of this recorder has ended: nobody is told of %r unless another one goes on%s",
                 event.type,
-                "".join(f"; the recording stays in {file.path}" for file in files),
+                "".join(f"; the recording stays in {path}" for path in kept),
             )
 
     def _wake(self) -> None:
@@ -71,8 +71,7 @@ class Room:
             self._turn = None
             self._coming.popleft()
             if isinstance(event, BlobEvent):
-                for file in event.data._files():
-                    file.release()
+                content_of(event.data).owe_no_more()
             self.log.add(event)
             if event.type == "stop":
                 self.one_less()

@@ -40,7 +40,7 @@ def checked_timeout(timeout: Any) -> float | None:
 def log_failure(event: Event) -> None:
     """What every listener's exception comes to: ``SystemExit`` and ``CancelledError`` as well as an ``Exception``. The
     data that it was to have are kept."""
-    kept = event.data._owe() if isinstance(event, BlobEvent) else []
+    kept = event.data._content.owe() if isinstance(event, BlobEvent) else []
     where = f"; what was recorded is kept in {', '.join(kept)}" if kept else ""
     log.exception("a listener of %r failed; the recording goes on%s", event.type, where)
 

@@ -310,7 +310,7 @@ class MediaRecorder(Recordings):
         """An exception leaves the block that records: what comes after, and would save the recording, is not run."""
         recording = self._recording_of_nobody()
         if error is not None and recording is not None:
-            recording._owe_for(error)
+            recording._content.owe_for(error)
             if isinstance(error, SystemExit):  # of which nobody will read the notes
                 log.warning("%s", "; ".join(getattr(error, "__notes__", ())))
 

@@ -130,7 +130,7 @@ class Recordings(EventTarget, OfProcess):
                 dispatcher.join()
         recording = self._recording_of_nobody()
         if recording is not None and hasattr(sys, "last_value"):  # an exception that nobody caught
-            for path in recording._owe():
+            for path in recording._content.owe():
                 log.warning("the program failed before it saved the recording, which is kept in %s", path)
 
     def service_given_up(self) -> list[str]:
@@ -146,7 +146,7 @@ class Recordings(EventTarget, OfProcess):
         recording = self._recording
         if recording is None or any(self._audience.turn("dataavailable")):
             return None
-        return None if any(file.is_owed for file in recording._files()) else recording
+        return None if recording._content.is_owed else recording
 
     # --- events -----------------------------------------------------------------------------------
 
@@ -227,7 +227,7 @@ class Recordings(EventTarget, OfProcess):
         """The program ended, by an exception perhaps, before it had this recording: had it been killed, the file would
         be in the spool, and so it is now, where nobody listens."""
         if isinstance(event, BlobEvent) and session.client.closing and not any(self._listeners.turn(event.type)):
-            for path in event.data._keep():
+            for path in event.data._content.keep():
                 log.warning("the program ended, and nobody listens: the recording is kept in %s", path)
 
     def _event(self, session: Session, message: messages.RecorderEvent) -> Event:

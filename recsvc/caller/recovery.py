@@ -92,7 +92,7 @@ def recover_named(path: Path, output: Path | None, spool: Path) -> Found:
     try:
         blob = recover(path)
         if output == STANDARD_OUTPUT:
-            blob._write(sys.stdout.fileno(), lambda _: None)
+            blob._content.write(sys.stdout.fileno(), lambda _: None)
             return found
         saved = blob.save(output, move=path.parent == spool)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How data gets to a place that the user names: whole or not at all, shared or copied inside the kernel."""
+"""Places that the user names, and how bytes get there: whole or not at all, shared or copied inside the kernel."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fcntl import ioctl
 
-from ..errors import NotReadableError
+from .storage import Descriptor
 
 Progress = Callable[[int], None]
-"""Is told how many bytes more were written."""
+"""Called with the number of further bytes that were written."""
 
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of a file, where the file system can
 _PREFIX = ".recsvc-"
-_COPY_BYTES = 16 << 20  # at a time: small enough for progress to be seen, and for an interruption to be heard
+_COPY_BYTES = 16 << 20  # at a time, so that progress is seen and an interruption noticed
 _READ_BYTES = 1 << 20
-# What copy_file_range and sendfile say where this pair of files is not for them: another way may do.
+# The errors of copy_file_range and sendfile for a pair of files that they cannot serve: another way may do.
 _NOT_THIS_WAY = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.ETXTBSY, errno.EAGAIN}
 )
@@ -73,21 +73,25 @@ def _temporary(directory: str) -> tuple[int, str]:
         return tempfile.mkstemp(prefix=_PREFIX, dir=directory)
 
 
-def clone(source: int, target: int) -> bool:
+def clone(source: Descriptor, target: int) -> bool:
     """Makes the whole file ``source`` the content of ``target``, sharing its blocks; whether that was possible."""
     try:
-        ioctl(target, _FICLONE, source)
+        ioctl(target, _FICLONE, source.number)
     except OSError:
         return False
     return True
 
 
-def copy(source: int, start: int, end: int, target: int, progress: Progress) -> None:
+def copy(source: Descriptor, start: int, end: int, target: int, progress: Progress) -> None:
     """Copies these bytes to where ``target`` is at; inside the kernel where it can. Blocks on both."""
-    ways = [_copy_file_range, _sendfile, _read_and_write]
+    ways: list[Callable[[int], int]] = [
+        lambda size: os.copy_file_range(source.number, target, size, start),
+        lambda size: os.sendfile(target, source.number, start, size),
+        lambda size: write_all(target, source.read(start, min(size, _READ_BYTES))),
+    ]
     while start < end:
         try:
-            copied = ways[0](source, target, start, min(end - start, _COPY_BYTES))
+            copied = ways[0](min(end - start, _COPY_BYTES))
         except OSError as error:
             if len(ways) == 1 or error.errno not in _NOT_THIS_WAY:
                 raise
@@ -95,33 +99,19 @@ def copy(source: int, start: int, end: int, target: int, progress: Progress) -> 
         if copied:
             start += copied
             progress(copied)
-        elif len(ways) == 1:
-            raise NotReadableError("the recording's file was cut short by someone else")
         else:
-            ways.pop(0)
+            del ways[0]
 
 
-def _copy_file_range(source: int, target: int, start: int, size: int) -> int:
-    return os.copy_file_range(source, target, size, start)
-
-
-def _sendfile(source: int, target: int, start: int, size: int) -> int:
-    return os.sendfile(target, source, start, size)
-
-
-def _read_and_write(source: int, target: int, start: int, size: int) -> int:
-    data = os.pread(source, min(size, _READ_BYTES), start)
-    write_all(target, data)
-    return len(data)
-
-
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> int:
+    """Writes all of it, waiting where a pipe is full; its length."""
     view = memoryview(data)
     while view:
         try:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:  # a pipe that somebody else made non-blocking
             select.select([], [descriptor], [])
+    return len(data)
 
 
 def sync(descriptor: int) -> None:

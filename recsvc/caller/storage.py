@@ -1,6 +1,6 @@
 """A recording's file as its caller holds it: opened while it is read, removed when nobody can read it any more.
 
-A kept Blob costs no descriptor. Nothing here waits for a lock, so that signal handlers and forks find nothing locked.
+A Blob that is kept costs no descriptor. Nothing here waits for a lock, so signal handlers and forks find none taken.
 """
 
 from __future__ import annotations
@@ -18,19 +18,16 @@ from typing import NamedTuple
 from ..errors import NotReadableError
 from .weak import Living
 
-_TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
-
 
 class Descriptor:
-    """An open file; it is closed with the last who holds this object, so never under a reader."""
+    """An open file, which is closed with the last reference to this object: never under a reader."""
 
-    __slots__ = ("number",)
+    __slots__ = ("number", "path")
 
     def __init__(self, path: str) -> None:
         self.number = -1
-        self.number = os.open(
-            path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-        )  # the latter: should it be a pipe by now
+        self.path = path
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # there may be a pipe by now
 
     # At the program's end modules are cleared before the last objects: hence functions as defaults, here and below.
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
@@ -42,11 +39,15 @@ class Descriptor:
         return os.fstat(self.number).st_size
 
     def read(self, start: int, size: int) -> bytes:
-        return os.pread(self.number, size, start)
+        """At least one of these bytes; ``NotReadableError`` when the file has fewer."""
+        data = os.pread(self.number, size, start)
+        if not data:
+            raise NotReadableError(f"the recording's file {self.path} was cut short by someone else")
+        return data
 
 
 class _Place(NamedTuple):
-    """Where a file is, and what tells it from another that came in its place; ``changed_ns``: of a finished one."""
+    """Where a file is, and how another that came in its place is recognized. ``changed_ns``: of a finished file."""
 
     path: str
     device: int
@@ -61,21 +62,31 @@ class _Place(NamedTuple):
         same = (self.device, self.inode) == (status.st_dev, status.st_ino)
         return same and is_file(status.st_mode) and self.changed_ns in (None, status.st_mtime_ns)
 
+    def remove(
+        self,
+        lstat: Callable[[str], os.stat_result] = os.lstat,
+        unlink: Callable[[str], None] = os.unlink,
+    ) -> None:
+        try:
+            if self.is_that(lstat(self.path)):
+                unlink(self.path)
+        except OSError:
+            pass  # it is gone already
+
 
 class SpoolFile:
     """A finished or growing file that Blobs refer to.
 
     ``owned``: it is removed with the last reference to this object, by this process (not by a fork of it), and only
     if that name is still this file, and this user's. An interpreter that ends drops its objects after everything
-    else, the functions of ``atexit`` too, so that whoever has a Blob until then can read it; who is still reading, in
-    a thread that never ends, keeps the file.
+    else, the functions of ``atexit`` too, so that whoever has a Blob until then can read it; a thread that never ends
+    and still reads keeps the file. What is owed to somebody keeps it as well, until it is given.
     """
 
     def __init__(self, path: str, *, owned: bool, finished: bool = False) -> None:
         self._owner_pid = 0
         self.finished = finished  # it grows no more
-        self._holds: list[None] = []
-        self._owed: set[tuple[int, int]] = set()
+        self.owed: list[tuple[int, int]] = []  # ranges of bytes
         self._given: list[tuple[int, int]] = []
         try:
             status = os.stat(path, follow_symlinks=not owned)
@@ -83,71 +94,54 @@ class SpoolFile:
             raise NotReadableError(f"the recording's file {path} cannot be read: {error.strerror}") from error
         if not stat.S_ISREG(status.st_mode):
             raise NotReadableError(f"the recording's file {path} cannot be read: it is no regular file")
-        self._first = _Place.of(path, status)
-        self._places: tuple[_Place, ...] = (self._first,)  # the newest first; two while it is renamed
-        self._movable = True
-        self._moving = threading.Lock()  # is tried, never waited for
+        self._places: tuple[_Place, ...] = (_Place.of(path, status),)  # the newest first; two while it is renamed
+        self._mover = threading.Lock()  # is tried, never waited for
         if owned and status.st_uid == os.geteuid():
             self._owner_pid = os.getpid()
             _files.add(self)
 
-    def __del__(
-        self,
-        getpid: Callable[[], int] = os.getpid,
-        lstat: Callable[[str], os.stat_result] = os.lstat,
-        unlink: Callable[[str], None] = os.unlink,
-    ) -> None:
-        if self._owner_pid and self._owner_pid == getpid() and not self._holds and not self._owed:
-            try:
-                if self._first.is_that(lstat(self._first.path)):
-                    unlink(self._first.path)
-            except OSError:
-                pass  # it is gone already
+    def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:
+        if self._owner_pid and self._owner_pid == getpid() and not self.owed:
+            self._places[-1].remove()
 
     @property
     def path(self) -> str:
         return self._places[0].path
 
     def keep(self) -> None:
-        """It is not removed any more."""
+        """The file is not removed any more."""
         self._owner_pid = 0
 
-    def hold(self) -> None:
-        """It is not removed before ``release()`` was called as often."""
-        self._holds.append(None)
-
-    def release(self) -> None:
-        self._holds.pop()
-
     def owe(self, start: int, end: int) -> bool:
-        """Who was to have these bytes elsewhere failed: the file is not removed before they were ``given()``. Whether
-        that makes a difference."""
+        """Somebody is still to have these bytes: the file is not removed before they were given, or this was taken
+        back. Returns whether that makes a difference."""
         if self._owner_pid != os.getpid() or self.gave(start, end):
             return False
-        self._owed.add((start, end))
+        self.owed.append((start, end))
         return True
 
-    @property
-    def is_owed(self) -> bool:
-        return bool(self._owed)
+    def owe_no_more(self, start: int, end: int) -> None:
+        """Takes one ``owe()`` back."""
+        with suppress(ValueError):  # they were given meanwhile
+            self.owed.remove((start, end))
 
     def gave(self, start: int, end: int) -> bool:
-        """Whether all these bytes were ``given()``."""
+        """Whether all these bytes were given."""
         return any(first <= start and end <= last for first, last in self._given)
 
-    def given(self, start: int, end: int) -> None:
+    def give(self, start: int, end: int) -> None:
         """These bytes are where they are wanted."""
         if self._given and self._given[-1][0] <= start <= self._given[-1][1]:  # one piece after the other
             first, last = self._given[-1]
             self._given[-1] = start, end = first, max(last, end)
         else:
             self._given.append((start, end))
-        for owed in tuple(self._owed):
+        for owed in tuple(self.owed):
             if start <= owed[0] and owed[1] <= end:
-                self._owed.discard(owed)
+                self.owe_no_more(*owed)
 
     def open(self) -> Descriptor:
-        """For one who reads; ``NotReadableError`` when the file is gone, or another by now."""
+        """Opens the file for reading; ``NotReadableError`` when it is gone, or another by now."""
         while True:
             places = self._places
             problem = ""
@@ -170,12 +164,12 @@ class SpoolFile:
         return False
 
     def rename(self, path: str, mode: int) -> bool:
-        """Gives the file to ``path`` by its name alone, replacing what is there, and reads from there from now on;
-        whether that was possible. It is on the disk then."""
-        with self._moved_by_us() as may:
-            before = self._places
-            if not may or len(before) != 1:
+        """Gives the file to ``path`` by its name alone, replacing what is there, and reads from there from now on.
+        Returns whether that was possible; the data is on the disk then."""
+        with self._moving() as may:
+            if not may:
                 return False
+            before = self._places
             try:
                 opened = self.open()
                 os.fchmod(opened.number, mode)
@@ -189,29 +183,29 @@ class SpoolFile:
         return True
 
     def replaced_by(self, path: str) -> None:
-        """A copy of the whole file is at ``path``: it is given up, and read from there from now on."""
-        with self._moved_by_us() as may:
+        """A copy of the whole file is at ``path``: the file is given up, and read from there from now on."""
+        with self._moving() as may:
             if may:
+                before = self._places[0]
                 self._settle(path)
-                with suppress(OSError):
-                    if self._first.is_that(os.lstat(self._first.path)):
-                        os.unlink(self._first.path)
+                before.remove()
 
     @contextmanager
-    def _moved_by_us(self) -> Iterator[bool]:
-        """Whether it may be moved, and nobody else will meanwhile: who cannot has a copy of his own, and leaves it."""
-        if not self._moving.acquire(blocking=False):
+    def _moving(self) -> Iterator[bool]:
+        """Whether the file may be moved by this thread, and by no other meanwhile. Whoever may not has a copy of his
+        own, and leaves the file."""
+        if not self._mover.acquire(blocking=False):
             yield False
             return
         try:
-            yield self._movable and self._owner_pid in (0, os.getpid())
+            here = len(self._places) == 1 and self._places[0].changed_ns is None
+            yield here and self._owner_pid in (0, os.getpid())
         finally:
-            self._moving.release()
+            self._mover.release()
 
     def _settle(self, path: str) -> None:
-        """From now on it is the user's."""
+        """From now on the file is the user's."""
         self._places = (_Place.of(path, os.stat(path), finished=True),)
-        self._movable = False
         self.keep()
 
 
@@ -238,7 +232,7 @@ sys.__dict__["_recsvc_end"] = _VeryEnd(_files)
 
 
 def _why(error: OSError) -> str:
-    if error.errno not in _TOO_MANY:
+    if error.errno not in (errno.EMFILE, errno.ENFILE):
         return error.strerror or str(error)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return f"{error.strerror}; this process may have {limit} (RLIMIT_NOFILE): close some, or raise the limit"

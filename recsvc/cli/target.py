@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..caller import saving
-from ..caller.blob import Blob
+from ..caller.blob import Blob, content_of
 from ..caller.client import spool_directory
 from ..common import mime
 from ..errors import RecorderError
@@ -97,21 +97,21 @@ class Target:
     def take(self, data: Blob) -> bool:
         """Blocks as long as it takes; whether it succeeded."""
         if self.problem:
-            data._keep()
+            content_of(data).keep()
             return False
         self.total += data.size
         claimed: Path | None = None
         try:
             if self.streams:
-                data._write(1, self._progress)
+                content_of(data).write(1, self._progress)
                 self.saved = STANDARD_OUTPUT
             elif self._output is None:
                 self._output = claimed = _claim(mime.suffix(data.type))
             if not self.streams:
-                self.saved = data._save(self._output or "", True, self._progress)
+                self.saved = content_of(data).save(self._output or "", True, self._progress)
             self.size += data.size
         except (OSError, RecorderError) as error:
-            self.kept = data._keep()
+            self.kept = content_of(data).keep()
             if claimed is not None:
                 with suppress(OSError):
                     claimed.unlink()

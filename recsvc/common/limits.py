@@ -190,7 +190,7 @@ gone."""
 RECONNECT_MS = 5
 """ZeroMQ tries to connect again after this: peers on one machine appear within milliseconds."""
 
-# --- counts ---------------------------------------------------------------------------------------
+# --- sizes and counts -----------------------------------------------------------------------------
 BACKLOG_FRAMES_SLOW = 8
 """With this many pictures waiting, a quarter of a second at the usual rate, the encoder works faster, at some cost in
 quality, before any is dropped."""
@@ -222,6 +222,9 @@ EVENTS_KEPT_MAX = 10_000
 """Events of one recorder that are kept for ``wait()`` and ``events()``; of more the oldest are let go. Listeners get
 all: events that wait for a listener which does not return are not bounded. They take about 1 KiB each, so 10 MB an hour
 with the shortest timeslice."""
+
+HTML_BYTES_MAX = 50_000_000
+"""A notebook shows a player for a Blob up to this size: browsers and notebook files become slow with more."""
 
 
 def credit(kind: str, overload: str) -> tuple[int, int]:

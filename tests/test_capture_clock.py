@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from recsvc.capture.clock import GAP_NS, STEP_NS, ArrivalClock, Stamper
+from recsvc.capture.clock import STEP_NS, ArrivalClock, Stamper
+from recsvc.common.limits import AUDIO_GAP_NS
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -79,6 +80,6 @@ def test_samples_lost_without_notice_are_a_gap_soon():
     stamper = Stamper(48_000, 30 * MS)
     blocks(stamper, 100, called_ns=S)
     stamps, now_ns = blocks(stamper, 120, called_ns=3 * S)  # one second is missing
-    assert abs(stamps[-1] + 10 * MS - now_ns) < GAP_NS
+    assert abs(stamps[-1] + 10 * MS - now_ns) < AUDIO_GAP_NS
     jumps = [b - a for a, b in zip(stamps, stamps[1:], strict=False) if b - a != 10 * MS]
-    assert len(jumps) == 1 and abs(jumps[0] - S - 10 * MS) < GAP_NS
+    assert len(jumps) == 1 and abs(jumps[0] - S - 10 * MS) < AUDIO_GAP_NS

@@ -8,9 +8,10 @@ import pytest
 from fixtures_media import KeepingSink, wait_until
 from media import DEADLINE_S
 
-from recsvc.capture.delivery import AHEAD_NS, BLOCK_NS, PLAYOUT_FLUSH_NS, Playout, Unpaced
-from recsvc.capture.live import JUMP_NS, LIVE_FLUSH_NS, Live
+from recsvc.capture.delivery import BLOCK_NS, Playout, Unpaced
+from recsvc.capture.live import JUMP_NS, Live
 from recsvc.capture.source import AudioFormat, TrackInfo, VideoFormat
+from recsvc.common.limits import LIVE_FLUSH_NS, PLAYOUT_AHEAD_NS, PLAYOUT_FLUSH_NS
 from recsvc.common.media import BT601
 from recsvc.errors import NotReadableError
 
@@ -162,18 +163,18 @@ def test_pictures_that_are_due_together_go_together_in_order(film):
 
 
 def test_a_reader_is_held_exactly_as_far_ahead_as_said(film):
-    film.playout.video(AHEAD_NS, b"at the limit")  # returns
-    reader = thread_of(film.playout.video, AHEAD_NS + 1, b"beyond it")
+    film.playout.video(PLAYOUT_AHEAD_NS, b"at the limit")  # returns
+    reader = thread_of(film.playout.video, PLAYOUT_AHEAD_NS + 1, b"beyond it")
     assert film.clock.until(reader) == BEGIN_NS + 1
     film.at(1)
     ended(reader)
-    film.at(AHEAD_NS + 1)
-    assert film.pictures == [AHEAD_NS, AHEAD_NS + 1]
+    film.at(PLAYOUT_AHEAD_NS + 1)
+    assert film.pictures == [PLAYOUT_AHEAD_NS, PLAYOUT_AHEAD_NS + 1]
 
 
 def test_sound_is_held_as_far_ahead_too(both):
-    both.playout.audio(AHEAD_NS, samples(8))
-    reader = thread_of(both.playout.audio, AHEAD_NS + 1, samples(8))
+    both.playout.audio(PLAYOUT_AHEAD_NS, samples(8))
+    reader = thread_of(both.playout.audio, PLAYOUT_AHEAD_NS + 1, samples(8))
     assert both.clock.until(reader) == BEGIN_NS + 1
     both.at(1)
     ended(reader)
@@ -322,7 +323,7 @@ def test_a_flush_does_not_wait_for_a_reader_that_has_ended(film):
 
 
 def test_closing_wakes_a_playout_that_has_nothing_to_do_for_long():
-    for media_ns in (None, AHEAD_NS):
+    for media_ns in (None, PLAYOUT_AHEAD_NS):
         play = Play(FILM)
         if media_ns is not None:
             play.playout.video(media_ns, b"much later")
@@ -336,7 +337,7 @@ def test_closing_wakes_a_playout_that_has_nothing_to_do_for_long():
 def test_closing_wakes_a_reader_that_is_far_ahead(kind):
     play = Play(SOUND, FILM)
     reader = thread_of(getattr(play.playout, kind), 60 * S, samples(8))
-    assert play.clock.until(reader) == BEGIN_NS + 60 * S - AHEAD_NS
+    assert play.clock.until(reader) == BEGIN_NS + 60 * S - PLAYOUT_AHEAD_NS
     ended(thread_of(play.playout.close))
     ended(reader)
     assert not play.sinks["video"].pictures and not play.sinks["audio"].sounds
@@ -476,21 +477,21 @@ def test_a_live_flush_does_not_outlast_the_stream(call):
     ended(flushing)
 
 
-def test_the_end_of_a_stream_that_was_not_begun_waits_for_that():
+def test_the_end_of_a_stream_that_was_not_begun_comes_when_it_is():
     stream = Stream(FILM, begun=False)
-    ending = thread_of(stream.live.end, None)
-    assert stream.clock.until(ending) is None
+    error = NotReadableError("broken")
+    stream.live.end(error)
+    stream.live.end(None)
+    assert not stream.sinks["video"].ends
     stream.live.begin(stream.sinks)  # type: ignore[arg-type]
-    ended(ending)
-    assert len(stream.sinks["video"].ends) == 1
+    assert [e for _, e in stream.sinks["video"].ends] == [error]
 
 
-def test_closing_ends_that_wait_without_an_end():
+def test_a_stream_that_is_closed_before_its_beginning_has_no_end():
     stream = Stream(FILM, begun=False)
-    ending = thread_of(stream.live.end, None)
-    assert stream.clock.until(ending) is None
+    stream.live.end(None)
     stream.live.close()
-    ended(ending)
+    stream.live.begin(stream.sinks)  # type: ignore[arg-type]
     assert not stream.sinks["video"].ends
 
 

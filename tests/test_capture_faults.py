@@ -69,7 +69,7 @@ class SlowSink(KeepingSink):
 
 
 def test_sound_lost_in_a_full_queue_is_counted_and_its_gap_is_where_it_was(monkeypatch):
-    monkeypatch.setattr(microphone, "QUEUE_BLOCKS_MAX", 4)
+    monkeypatch.setattr(microphone, "MICROPHONE_BLOCKS_MAX", 4)
     device, sink = Device(), SlowSink()
     source = opened(device)
     source.start({"audio": sink})
@@ -92,7 +92,7 @@ def test_sound_lost_in_a_full_queue_is_counted_and_its_gap_is_where_it_was(monke
 
 
 def test_sound_lost_at_the_end_is_counted_too(monkeypatch):
-    monkeypatch.setattr(microphone, "QUEUE_BLOCKS_MAX", 2)
+    monkeypatch.setattr(microphone, "MICROPHONE_BLOCKS_MAX", 2)
     device, sink = Device(), SlowSink()
     source = opened(device)
     source.start({"audio": sink})
@@ -102,7 +102,7 @@ def test_sound_lost_at_the_end_is_counted_too(monkeypatch):
     device.bring(1)
     wait_until(lambda: source._queue.qsize() == 0, "a thread that is held up", DEADLINE_S)
     device.bring(5)
-    source._on_finished()  # unplugged
+    source._interrupt()  # unplugged
     sink.go.set()
     wait_until(lambda: sink.ends, "the end", DEADLINE_S)
     source.close()
@@ -111,7 +111,7 @@ def test_sound_lost_at_the_end_is_counted_too(monkeypatch):
 
 @pytest.mark.parametrize("device", [Device(starts=False), Device(speaks=False)], ids=["in use", "silent"])
 def test_a_microphone_that_cannot_be_opened_leaves_nothing(monkeypatch, device):
-    monkeypatch.setattr(microphone, "OPEN_LIMIT_S", 0.1)
+    monkeypatch.setattr(microphone, "MICROPHONE_OPEN_NS", S // 10)
     before = threading.active_count()
     with pytest.raises(NotReadableError):
         opened(device)

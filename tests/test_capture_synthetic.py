@@ -97,7 +97,7 @@ def test_a_flush_delivers_the_frames_that_are_due_and_waits_for_nothing():
 
 def test_a_source_that_falls_behind_leaves_frames_out_and_counts_them(monkeypatch):
     """A sink that takes 20 ms for each of 200 frames a second: the source stays at most its limit behind."""
-    monkeypatch.setattr(synthetic, "LATE_LIMIT_NS", S // 10)
+    monkeypatch.setattr(synthetic, "TEST_LATE_NS", S // 10)
 
     class SlowSink(KeepingSink):
         def video(self, *frame):

@@ -53,7 +53,7 @@ MODULES = {
     "mux/recover_ogg": "test_recover.py",
     "capture/clock": "test_capture_clock.py",
     "capture/delivery": "test_capture_delivery.py",
-    "capture/parameters": "test_capture_source.py",
+    "common/constraints": "test_capture_source.py",
     "common/redact": "test_redact.py",
     "caller/blob": "test_blob.py",
 }

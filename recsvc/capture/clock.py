@@ -7,15 +7,14 @@ ever add. So the least lateness within a window is followed, slowly; a single la
 No threads, no reading of clocks: times are given in, so that tests can give any.
 """
 
-SECOND_NS = 1_000_000_000
+from ..common.limits import AUDIO_GAP_NS, MS, S
 
-# Crystals differ by less than 200 ppm: 2 ms in 10 s.
-WINDOW_NS = 10_000_000_000
-STEP_NS = 2_000_000
-# Samples missing (not just late) are a gap from here on; below, it is drift.
-GAP_NS = 20_000_000
-# Blocks that were delayed come in a burst soon; what is still missing after this is lost.
-GAP_WINDOW_NS = SECOND_NS // 2
+WINDOW_NS = 10 * S
+STEP_NS = 2 * MS
+"""Crystals differ by less than 200 ppm: 2 ms in 10 s."""
+
+GAP_WINDOW_NS = S // 2
+"""Blocks that were delayed come in a burst soon; what is still missing after this is lost."""
 
 
 class ArrivalClock:
@@ -87,7 +86,7 @@ class Stamper:
         self._rate = sample_rate
         self._latency_ns = latency_ns
         self._count = 0
-        self._clock = ArrivalClock(gap_ns=GAP_NS, gap_window_ns=GAP_WINDOW_NS)
+        self._clock = ArrivalClock(gap_ns=AUDIO_GAP_NS, gap_window_ns=GAP_WINDOW_NS)
         # The fixed part of the delay: lateness is measured against the first block.
         self._delay_ns = 0
 
@@ -101,15 +100,15 @@ class Stamper:
         ``called_ns``: when it came; ``delay_ns``: how long before its first sample was captured, as the device
         says (0: not known); ``overflow``: samples before it were lost; ``settling``: it is not recorded.
         """
-        media_ns = self._count * SECOND_NS // self._rate
-        length_ns = count * SECOND_NS // self._rate
+        media_ns = self._count * S // self._rate
+        length_ns = count * S // self._rate
         self._count += count
         if not self._clock.is_set:
             self._delay_ns = self._plausible_ns(delay_ns, length_ns) - length_ns
         arrived_ns = called_ns - length_ns - self._delay_ns
         if overflow and self._clock.is_set:
             captured_ns = called_ns - self._plausible_ns(delay_ns, length_ns)
-            if captured_ns - self._clock.captured_ns(media_ns) > GAP_NS:
+            if captured_ns - self._clock.captured_ns(media_ns) > AUDIO_GAP_NS:
                 self._clock.set(media_ns, captured_ns, called_ns)
         elif settling:
             self._clock.settle(media_ns, arrived_ns, called_ns)

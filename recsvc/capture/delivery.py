@@ -1,4 +1,4 @@
-"""When decoded media goes to the sinks, and with which capture time.
+"""When media goes to the sinks, and with which capture time.
 
 The reader of an input calls ``audio``, ``video`` and ``end`` of one of these with media times (ns since the
 input's beginning); they know nothing of FFmpeg.
@@ -6,7 +6,7 @@ input's beginning); they know nothing of FFmpeg.
 - ``Playout``: an input that could be read at any speed, in real time: ``start + media time``, delivered when
   due.
 - ``Unpaced``: the same as fast as the sinks take it.
-- ``live.Live``: media that comes when it comes.
+- ``live.Direct``, ``live.Live``: media that comes when it comes.
 """
 
 import logging
@@ -14,24 +14,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from ..common.media import BT601
-from .source import AudioFormat, Sink, TrackInfo, VideoFormat
+from ..common.limits import MS, PLAYOUT_AHEAD_NS, PLAYOUT_FLUSH_NS, S
+from .source import Sink, TrackInfo
 
 log = logging.getLogger("recsvc")
 
-SECOND_NS = 1_000_000_000
+BLOCK_NS = 10 * MS
+"""Sound in real time is handed on as often as a device would."""
 
-# Decoded media kept ready: covers the skew between a file's tracks and a slow read, and is small enough
-# for raw pictures (15 of them at 60 frames per second).
-AHEAD_NS = 250_000_000
-# How real time sound is handed on: as often as a device would.
-BLOCK_NS = 10_000_000
-# A flush waits for a reader that is behind real time no longer than this.
-PLAYOUT_FLUSH_NS = 200_000_000
-# How often a source with pace=max looks whether it was closed while no recording wants it.
 WANTED_POLL_S = 0.1
+"""How often a source with ``pace=max`` looks whether it was closed while no recording wants it."""
 
 
 class Clock:
@@ -42,34 +36,39 @@ class Clock:
 
     def wait(self, changed: threading.Condition, until_ns: int | None) -> bool:
         """Waits, at most until then, for ``changed``, which the caller holds; ``False`` when the time was over."""
-        return changed.wait(None if until_ns is None else (until_ns - time.monotonic_ns()) / SECOND_NS)
+        return changed.wait(None if until_ns is None else (until_ns - time.monotonic_ns()) / S)
 
 
-class Delivery(Protocol):
-    """What the reader of an input sees. Each call may block, and returns early once ``close`` was called."""
-
-    def begin(self, sinks: Mapping[str, Sink]) -> None: ...
-    def audio(self, media_ns: int, samples: bytes) -> None: ...
-    def video(self, media_ns: int, picture: bytes | memoryview) -> None: ...
-    def end(self, error: Exception | None = None) -> None: ...
-    def flush(self, until_ns: int) -> None: ...
-    def close(self) -> None: ...
-
-
-class Base:
-    """The sinks by kind, their formats, and closing."""
+class Delivery:
+    """The sinks by kind, their formats, and closing. Calls may block; they return early once ``close`` was called."""
 
     def __init__(self, tracks: list[TrackInfo], clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self.changed = threading.Condition()
-        self.sinks: Mapping[str, Sink] = {}
         self.closing = threading.Event()
-        self.kinds = [track.kind for track in tracks]
-        formats = {track.kind: track.format for track in tracks}
-        sound, film = formats.get("audio"), formats.get("video")
-        self.sound = sound if isinstance(sound, AudioFormat) else AudioFormat(48_000, 1, "s16")
-        self.film = film if isinstance(film, VideoFormat) else VideoFormat.of((1, 1), "i420", None, BT601)
-        self.interval_ns = int(SECOND_NS / (self.film.frame_rate or 30.0))
+        self.sinks: Mapping[str, Sink] = {}
+        self.formats: dict[str, Any] = {track.kind: track.format for track in tracks}
+        self.interval_ns = int(S / (getattr(self.formats.get("video"), "frame_rate", None) or 30))
+        self._over: set[str] = set()
+
+    def begin(self, sinks: Mapping[str, Sink]) -> None:
+        """Media goes to these from now on."""
+        self.sinks = sinks
+
+    def audio(self, media_ns: int, samples: bytes) -> None:
+        raise NotImplementedError
+
+    def video(self, media_ns: int, picture: bytes | memoryview) -> None:
+        raise NotImplementedError
+
+    def end(self, error: Exception | None = None) -> None:
+        """Nothing follows. Each track ends once."""
+        if not self.closing.is_set():
+            for kind in self.formats:
+                self.give_end(kind, error)
+
+    def flush(self, until_ns: int) -> None:
+        """As ``Source.flush``."""
 
     def close(self) -> None:
         """Wakes whoever waits."""
@@ -83,24 +82,34 @@ class Base:
 
     def give_video(self, captured_ns: int, picture: bytes | memoryview) -> None:
         if (sink := self.sinks.get("video")) is not None:
-            sink.video(captured_ns, picture, self.film.pixel_format, self.film.width, self.film.height)
+            form = self.formats["video"]
+            sink.video(captured_ns, picture, form.pixel_format, form.width, form.height)
+
+    def give_count(self, kind: str, cause: str, amount: int) -> None:
+        if amount and (sink := self.sinks.get(kind)) is not None:
+            sink.count(cause, amount)
 
     def give_end(self, kind: str, error: Exception | None) -> None:
-        if (sink := self.sinks.get(kind)) is not None:
+        if kind not in self._over and (sink := self.sinks.get(kind)) is not None:
+            self._over.add(kind)
             sink.ended(error)
 
     def audio_ns(self, samples: bytes | memoryview) -> int:
         """How long these samples last."""
-        return len(samples) // self.sound.frame_bytes * SECOND_NS // self.sound.sample_rate
+        form = self.formats["audio"]
+        length_ns: int = form.duration_ns(len(samples) // form.frame_bytes)
+        return length_ns
 
 
 class _Sound(NamedTuple):
-    base_ns: int  # the capture time of the first sample of ``samples``
-    offset: int  # how many samples of it were delivered
+    base_ns: int
+    """The capture time of the first sample of ``samples``."""
+    offset: int
+    """How many samples of it were delivered."""
     samples: memoryview
 
 
-class Playout(Base):
+class Playout(Delivery):
     """Real time. ``flush`` delivers at once what is due, sound cut at the sample; it waits at most
     ``PLAYOUT_FLUSH_NS``, and only when the reader is behind.
     """
@@ -118,25 +127,23 @@ class Playout(Base):
         self._thread: threading.Thread | None = None
 
     def begin(self, sinks: Mapping[str, Sink]) -> None:
-        self.sinks = sinks
+        super().begin(sinks)
         self._start_ns = self._read_until_ns = self.clock.now_ns()
-        self._end_ns = dict.fromkeys(self.kinds, self._start_ns)
+        self._end_ns = dict.fromkeys(self.formats, self._start_ns)
         self._thread = threading.Thread(target=self._run, name="capture playout", daemon=True)
         self._thread.start()
 
     def audio(self, media_ns: int, samples: bytes) -> None:
-        captured_ns = self._start_ns + media_ns
         with self.changed:
-            self._await_room(captured_ns)
+            captured_ns = self._await_room(media_ns)
             self._sound.append(_Sound(captured_ns, 0, memoryview(samples)))
-            self._came("audio", captured_ns, captured_ns + self.audio_ns(samples))
+            self._came("audio", captured_ns, self.audio_ns(samples))
 
     def video(self, media_ns: int, picture: bytes | memoryview) -> None:
-        captured_ns = self._start_ns + media_ns
         with self.changed:
-            self._await_room(captured_ns)
+            captured_ns = self._await_room(media_ns)
             self._film.append((captured_ns, picture))
-            self._came("video", captured_ns, captured_ns + self.interval_ns)
+            self._came("video", captured_ns, self.interval_ns)
 
     def end(self, error: Exception | None = None) -> None:
         with self.changed:
@@ -158,17 +165,20 @@ class Playout(Base):
         if self._thread not in (None, threading.current_thread()):
             self._thread.join()  # it waits on nothing but the condition, and for a sink's call
 
-    def _await_room(self, captured_ns: int) -> None:
+    def _await_room(self, media_ns: int) -> int:
+        """The capture time of media of this time, once it is near."""
+        captured_ns = self._start_ns + media_ns
         while not self.closing.is_set():
             if self._failure is not None:
                 raise self._failure  # the reader need not go on
-            if captured_ns - AHEAD_NS <= self.clock.now_ns():
-                return
-            self.clock.wait(self.changed, captured_ns - AHEAD_NS)
+            if captured_ns - PLAYOUT_AHEAD_NS <= self.clock.now_ns():
+                break
+            self.clock.wait(self.changed, captured_ns - PLAYOUT_AHEAD_NS)
+        return captured_ns
 
-    def _came(self, kind: str, captured_ns: int, end_ns: int) -> None:
+    def _came(self, kind: str, captured_ns: int, length_ns: int) -> None:
         self._read_until_ns = max(self._read_until_ns, captured_ns)
-        self._end_ns[kind] = max(self._end_ns[kind], end_ns)
+        self._end_ns[kind] = max(self._end_ns[kind], captured_ns + length_ns)
         self.changed.notify_all()
 
     def _run(self) -> None:
@@ -179,8 +189,7 @@ class Playout(Base):
             with self.changed:
                 self._failure = error
                 self.changed.notify_all()
-                for kind in list(self._end_ns):
-                    self.give_end(kind, error)
+                super().end(error)
 
     def _play(self) -> None:
         with self.changed:
@@ -195,9 +204,9 @@ class Playout(Base):
     def _due_ns(self) -> int | None:
         due = [self._film[0][0]] if self._film else []
         if self._sound:
-            head = self._sound[0]
-            rest_ns = self.audio_ns(head.samples) - self._length_ns(head.offset)
-            due.append(head.base_ns + self._length_ns(head.offset) + min(BLOCK_NS, rest_ns))
+            base_ns, offset, samples = self._sound[0]
+            begin_ns = self.formats["audio"].duration_ns(offset)
+            due.append(base_ns + min(begin_ns + BLOCK_NS, self.audio_ns(samples)))
         if self._complete:
             due += [end_ns for kind, end_ns in self._end_ns.items() if not self._waiting(kind)]
         return min(due, default=None)
@@ -216,12 +225,13 @@ class Playout(Base):
     def _deliver_sound(self, until_ns: int, partial: bool) -> bool:
         """Delivers what is due of the first buffer; whether that was all of it."""
         base_ns, offset, samples = self._sound[0]
-        size, rate = self.sound.frame_bytes, self.sound.sample_rate
+        form = self.formats["audio"]
+        size, rate = form.frame_bytes, form.sample_rate
         total = len(samples) // size
-        due = min(total, max(0, -(-(until_ns - base_ns + 1) * rate // SECOND_NS)))
-        whole = due == total or (due - offset) * SECOND_NS >= BLOCK_NS * rate
+        due = min(total, max(0, -(-(until_ns - base_ns + 1) * rate // S)))
+        whole = due == total or (due - offset) * S >= BLOCK_NS * rate
         if due > offset and (whole or partial):
-            self.give_audio(base_ns + self._length_ns(offset), samples[offset * size : due * size])
+            self.give_audio(base_ns + form.duration_ns(offset), samples[offset * size : due * size])
             self._sound[0] = _Sound(base_ns, due, samples)
             offset = due
         if offset < total:
@@ -232,21 +242,13 @@ class Playout(Base):
     def _waiting(self, kind: str) -> bool:
         return bool(self._sound if kind == "audio" else self._film)
 
-    def _length_ns(self, samples: int) -> int:
-        return samples * SECOND_NS // self.sound.sample_rate
 
-
-class Unpaced(Base):
+class Unpaced(Delivery):
     """As fast as the sinks take it, from the moment a recording wants frames. ``flush`` returns at once:
     what has been captured is what has been delivered.
     """
 
-    def __init__(self, tracks: list[TrackInfo], clock: Clock | None = None) -> None:
-        super().__init__(tracks, clock)
-        self._start_ns: int | None = None
-
-    def begin(self, sinks: Mapping[str, Sink]) -> None:
-        self.sinks = sinks
+    _start_ns: int | None = None
 
     def audio(self, media_ns: int, samples: bytes) -> None:
         if self._wanted():
@@ -258,11 +260,7 @@ class Unpaced(Base):
 
     def end(self, error: Exception | None = None) -> None:
         if self._wanted():
-            for kind in self.kinds:
-                self.give_end(kind, error)
-
-    def flush(self, until_ns: int) -> None:
-        pass
+            super().end(error)
 
     def _wanted(self) -> bool:
         """Waits until a recording wants frames, which is media time 0; ``False`` when closed before."""

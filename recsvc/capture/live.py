@@ -1,78 +1,98 @@
-"""Delivery of live network streams: at once, with capture times on a clock fitted to arrival."""
+"""Delivery of what comes when it comes: at once."""
 
 from collections.abc import Mapping
 
+from ..common.limits import LIVE_FLUSH_NS, S
 from .clock import ArrivalClock
-from .delivery import SECOND_NS, Base, Clock
+from .delivery import Clock, Delivery
 from .source import Sink, TrackInfo
 
-# A flush waits for media that was captured but has not arrived: MPEG-TS collects sound for up to 0.35 s.
-LIVE_FLUSH_NS = SECOND_NS // 2
-# A stream this far ahead of its clock has jumped; below, it is held back (a server sending faster than time).
-JUMP_NS = SECOND_NS
-# Media that stays this late for a whole window has a new clock (the sender paused).
-LATE_NS, LATE_WINDOW_NS = SECOND_NS // 2, 10 * SECOND_NS
+JUMP_NS = S
+"""A stream this far ahead of its clock has jumped; below, it is held back (a server sending faster than time)."""
+
+LATE_NS, LATE_WINDOW_NS = S // 2, 10 * S
+"""Media that stays this late for a whole window has a new clock (the sender paused)."""
 
 
-class Live(Base):
-    """Delivers on arrival. The clock is fitted to the earliest arrivals before ``begin`` (so neither network
-    jitter nor what was buffered while connecting moves it) and follows the sender's clock slowly from
-    then on. ``flush`` waits for media of that time that is still under way, at most ``LIVE_FLUSH_NS``;
-    usually the wait is the stream's own jitter.
+class Direct(Delivery):
+    """Delivers media with the capture time that it comes with, from ``begin`` on. ``flush`` waits, at most
+    ``flush_limit_ns``, for what of that time may still be under way: of each track, the block or picture after it. (A
+    picture is not begun sooner than nine tenths of an interval after the one before.)
     """
 
-    def __init__(self, tracks: list[TrackInfo], clock: Clock | None = None) -> None:
+    def __init__(
+        self, tracks: list[TrackInfo], clock: Clock | None = None, flush_limit_ns: int = LIVE_FLUSH_NS
+    ) -> None:
         super().__init__(tracks, clock)
-        self._begun = False
-        self._ended = False
-        self._arrivals = ArrivalClock(gap_ns=LATE_NS, gap_window_ns=LATE_WINDOW_NS)
-        self._last_media_ns: dict[str, int] = {}
-        self._begin_ns = 0
-        self._given_until_ns = dict.fromkeys(self.kinds, 0)
+        self._flush_limit_ns = flush_limit_ns
+        self.begin_ns: int | None = None
+        """``None`` until ``begin``."""
+        self.is_over = False
+        self.error: Exception | None = None
+        """With which it ended."""
+        self._given_until_ns = dict.fromkeys(self.formats, 0)
 
     def begin(self, sinks: Mapping[str, Sink]) -> None:
         with self.changed:
-            self.sinks, self._begun, self._begin_ns = sinks, True, self.clock.now_ns()
-            self.changed.notify_all()
+            super().begin(sinks)
+            self.begin_ns = self.clock.now_ns()
+            if self.is_over:
+                super().end(self.error)
 
-    def audio(self, media_ns: int, samples: bytes) -> None:
-        length_ns = self.audio_ns(samples)
-        captured_ns = self._captured_ns("audio", media_ns, length_ns)
+    def audio(self, captured_ns: int, samples: bytes) -> None:
+        until_ns = captured_ns + self.audio_ns(samples)
         with self.changed:
-            if self._begun and not self.closing.is_set() and captured_ns + length_ns > self._begin_ns:
+            if self._is_wanted(until_ns - 1):
                 self.give_audio(captured_ns, samples)
-                self._given("audio", captured_ns + length_ns)
+                self._given("audio", until_ns)
 
-    def video(self, media_ns: int, picture: bytes | memoryview) -> None:
-        captured_ns = self._captured_ns("video", media_ns, 0)
+    def video(self, captured_ns: int, picture: bytes | memoryview) -> None:
         with self.changed:
-            if self._begun and not self.closing.is_set() and captured_ns >= self._begin_ns:
+            if self._is_wanted(captured_ns):
                 self.give_video(captured_ns, picture)
                 self._given("video", captured_ns + self.interval_ns * 9 // 10)
 
     def end(self, error: Exception | None = None) -> None:
+        """The first error counts; an end before ``begin`` goes on then."""
         with self.changed:
-            while not (self._begun or self.closing.is_set()):
-                self.clock.wait(self.changed, None)
-            self._ended = True
+            if not self.is_over:
+                self.is_over, self.error = True, error
+                super().end(error)
             self.changed.notify_all()
-            if not self.closing.is_set():
-                for kind in self.kinds:
-                    self.give_end(kind, error)
 
     def flush(self, until_ns: int) -> None:
         now_ns = self.clock.now_ns()
-        deadline_ns, until_ns = now_ns + LIVE_FLUSH_NS, min(until_ns, now_ns)
+        deadline_ns, until_ns = now_ns + self._flush_limit_ns, min(until_ns, now_ns)
         with self.changed:
-            while self._begun and not (self._ended or self.closing.is_set()):
-                if min(self._given_until_ns.values()) > until_ns:
-                    return
-                if not self.clock.wait(self.changed, deadline_ns):
+            while self.begin_ns is not None and not (self.is_over or self.closing.is_set()):
+                if min(self._given_until_ns.values()) > until_ns or not self.clock.wait(self.changed, deadline_ns):
                     return
 
+    def _is_wanted(self, captured_ns: int) -> bool:
+        is_open = not (self.is_over or self.closing.is_set())
+        return is_open and self.begin_ns is not None and captured_ns >= self.begin_ns
+
     def _given(self, kind: str, until_ns: int) -> None:
-        self._given_until_ns[kind] = until_ns
+        self._given_until_ns[kind] = max(self._given_until_ns[kind], until_ns)
         self.changed.notify_all()
+
+
+class Live(Direct):
+    """Network streams, with capture times on a clock fitted to arrival. It is fitted to the earliest arrivals before
+    ``begin`` (so neither network jitter nor what was buffered while connecting moves it) and follows the sender's clock
+    slowly from then on. A ``flush`` usually takes as long as the stream's own jitter.
+    """
+
+    def __init__(self, tracks: list[TrackInfo], clock: Clock | None = None) -> None:
+        super().__init__(tracks, clock)
+        self._arrivals = ArrivalClock(gap_ns=LATE_NS, gap_window_ns=LATE_WINDOW_NS)
+        self._last_media_ns: dict[str, int] = {}
+
+    def audio(self, media_ns: int, samples: bytes) -> None:
+        super().audio(self._captured_ns("audio", media_ns, self.audio_ns(samples)), samples)
+
+    def video(self, media_ns: int, picture: bytes | memoryview) -> None:
+        super().video(self._captured_ns("video", media_ns, 0), picture)
 
     def _captured_ns(self, kind: str, media_ns: int, length_ns: int) -> int:
         """The capture time of media that arrived now (sound: when its last sample had); holds back what is
@@ -85,18 +105,13 @@ class Live(Base):
         if back or not self._arrivals.is_set:
             self._arrivals.set(media_ns, arrived_ns, now_ns)
         early_ns = -self._arrivals.lateness_ns(media_ns, arrived_ns)
-        if not self._begun:
+        if self.begin_ns is None:
             self._arrivals.settle(media_ns, arrived_ns, now_ns)
         elif early_ns > JUMP_NS:
             self._arrivals.set(media_ns, arrived_ns, now_ns)
-        elif early_ns > 0:
-            self._hold_back(now_ns + early_ns)
-            self._arrivals.follow(media_ns, arrived_ns, now_ns)
         else:
+            with self.changed:
+                while self.clock.now_ns() < now_ns + early_ns and not self.closing.is_set():
+                    self.clock.wait(self.changed, now_ns + early_ns)
             self._arrivals.follow(media_ns, arrived_ns, now_ns)
         return self._arrivals.captured_ns(media_ns)
-
-    def _hold_back(self, until_ns: int) -> None:
-        with self.changed:
-            while self.clock.now_ns() < until_ns and not self.closing.is_set():
-                self.clock.wait(self.changed, until_ns)

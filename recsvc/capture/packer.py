@@ -12,15 +12,12 @@ from typing import Any
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from ..common.constraints import VideoWish
-from ..common.media import FRAME_SIDE_MAX, Colours, colours, colours_of_rgb, usual_space
+from ..common.limits import S
+from ..common.media import FRAME_SIDE_MAX, UNKNOWN, Colours, colours, colours_of_rgb, usual_space
 from ..errors import OverconstrainedError
 from .source import VideoFormat
 from .upright import Turn
 
-SECOND_NS = 1_000_000_000
-
-# FFmpeg's names of what can be delivered as it is. bgr0 and rgb0 have an unused fourth byte where bgra and
-# rgba have opacity, which a recording ignores.
 DIRECT = {
     "yuv420p": "i420",
     "nv12": "nv12",
@@ -31,11 +28,13 @@ DIRECT = {
     "bgra": "bgra",
     "bgr0": "bgra",
 }
-# FFmpeg's numbers of matrices (ITU-T H.273) that a recording can have; others are converted to the usual one.
+"""FFmpeg's names of what can be delivered as it is. bgr0 and rgb0 have an unused fourth byte where bgra and rgba have
+opacity, which a recording ignores."""
+
 SPACES = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}
-UNKNOWN = (0, 2, 3)
-# … and what swscale calls them.
 SCALER_SPACES = {"bt709": 1, "bt601": 5, "bt2020": 9}
+"""FFmpeg's numbers of matrices (ITU-T H.273) that a recording can have, and what swscale calls them. Others are
+converted to the usual one."""
 
 
 class PicturePacker:
@@ -50,13 +49,17 @@ class PicturePacker:
         aspect = stream.sample_aspect_ratio or codec.sample_aspect_ratio or Fraction(1)
         if aspect <= 0:
             aspect = Fraction(1)
-        if turn is not None and turn.is_quarter:
+        is_quarter = turn is not None and turn.is_quarter
+        if is_quarter:
             width, height, aspect = height, width, 1 / aspect
         if not (0 < width <= FRAME_SIDE_MAX and 0 < height <= FRAME_SIDE_MAX):
             raise OverconstrainedError(
                 f"pictures of {width}x{height}; at most {FRAME_SIDE_MAX}x{FRAME_SIDE_MAX} is recorded"
             )
-        size = _scaled(width, height, wish)
+        size = (
+            wish.width or max(1, round(width * (wish.height or height) / height)),
+            wish.height or max(1, round(height * (wish.width or width) / width)),
+        )
         if wish.frame_rate is not None and (rate is None or rate > wish.frame_rate):
             rate = wish.frame_rate
         self.format = VideoFormat.of(
@@ -67,12 +70,12 @@ class PicturePacker:
             _display(size, aspect * Fraction(width, height)),
             wish,
         )
-        self._unturned = (size[1], size[0]) if turn is not None and turn.is_quarter else size
+        self._unturned = size[::-1] if is_quarter else size
         self._av_format = {"i420": "yuv420p"}.get(self.format.pixel_format, self.format.pixel_format)
         self._is_rgb = self._av_format.startswith(("rgb", "bgr"))
         self._unsaid = usual_space(size[1])  # the matrix of pictures that do not say it
         self._reformatter = VideoReformatter()
-        self._interval_ns = 0 if wish.frame_rate is None else int(SECOND_NS / wish.frame_rate)
+        self._interval_ns = 0 if wish.frame_rate is None else int(S / wish.frame_rate)
         self._next_ns: int | None = None
 
     def wanted(self, media_ns: int) -> bool:
@@ -126,16 +129,6 @@ def _colours(codec: Any, lines: int) -> Colours:
         return colours_of_rgb(lines)
     space = SPACES.get(codec.colorspace, usual_space(lines))
     return colours(space, codec.color_primaries, codec.color_trc)
-
-
-def _scaled(width: int, height: int, wish: VideoWish) -> tuple[int, int]:
-    if wish.width and wish.height:
-        return wish.width, wish.height
-    if wish.width:
-        return wish.width, max(1, round(height * wish.width / width))
-    if wish.height:
-        return max(1, round(width * wish.height / height)), wish.height
-    return width, height
 
 
 def _display(size: tuple[int, int], shape: Fraction) -> tuple[int, int]:

@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Protocol, Self
 
 from ..common.constraints import VideoWish
-from ..common.limits import FRAME_BYTES_MAX
-from ..common.media import FRAME_SIDE_MAX, Colours, picture_bytes
+from ..common.limits import FRAME_BYTES_MAX, S
+from ..common.media import BYTES_PER_SAMPLE, FRAME_SIDE_MAX, Colours, picture_bytes
 from ..errors import OverconstrainedError
 
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """Interleaved samples: ``s16`` (native-endian int16) or ``f32`` (float32, full scale ±1)."""
+    """Interleaved samples, in one of ``media.BYTES_PER_SAMPLE``."""
 
     sample_rate: int
     channel_count: int
@@ -26,7 +26,11 @@ class AudioFormat:
     @property
     def frame_bytes(self) -> int:
         """Bytes of one sample of every channel."""
-        return self.channel_count * (2 if self.sample_format == "s16" else 4)
+        return self.channel_count * BYTES_PER_SAMPLE[self.sample_format]
+
+    def duration_ns(self, count: int) -> int:
+        """How long so many samples last."""
+        return count * S // self.sample_rate
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class VideoFormat:
 class TrackInfo:
     """One track of an opened source."""
 
-    kind: str  # "audio" or "video"
+    kind: str
+    """``"audio"`` or ``"video"``."""
     label: str
     format: AudioFormat | VideoFormat
 

@@ -8,40 +8,41 @@ delivers what was due in between, with the times at which it was due.
 ``flush`` generates what is still missing, in the calling thread: it waits for nothing.
 """
 
-import logging
 import math
 import threading
 import time
 from array import array
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from typing import TypeVar
 
 from ..common.constraints import AudioWish, VideoWish
-from ..common.media import BT601, CHANNEL_COUNT_MAX, FRAME_SIDE_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
-from .parameters import asked_duration, asked_frame_rate, asked_number, asked_whole
+from ..common.limits import TEST_DURATION_MAX_S, TEST_LATE_NS, S
+from ..common.media import (
+    BT601,
+    CHANNEL_COUNT_MAX,
+    FRAME_RATE_MAX,
+    FRAME_SIDE_MAX,
+    OPUS_PACKET_SAMPLES,
+    OPUS_RATE,
+    SAMPLE_RATE_MAX,
+    SAMPLE_RATE_MIN,
+)
+from .delivery import Delivery
 from .pattern import PATTERNS, Pattern
+from .running import RunningSource
 from .source import AudioFormat, Sink, TrackInfo, VideoFormat
 
-log = logging.getLogger("recsvc")
-
-# One Opus packet: finer wakes everybody more often, coarser makes an encoder wait for sound that is long there.
-BLOCKS_PER_SECOND = 50
-# The thread only computes and calls sinks; longer than this, a sink has hung and is left behind.
-CLOSE_LIMIT_S = 2.0
-# A machine that cannot draw as fast as the frames are due falls behind no further than this: older frames are
-# left out and counted, as a camera's would be. It also bounds what a flush has to draw.
-LATE_LIMIT_NS = 2_000_000_000
+N = TypeVar("N", int, float)
 
 PARAMETERS = (
     "pattern", "seed", "frequency", "amplitude", "width", "height", "frame_rate", "sample_rate",
     "channel_count", "frames", "duration",
 )  # fmt: skip
 
-SECOND_NS = 1_000_000_000
 
-
-class SyntheticSource:
-    """``test:`` opened. See ``recsvc.capture.source.Source`` for the contract of the methods.
+class SyntheticSource(RunningSource):
+    """``test:`` opened.
 
     Parameters (all optional): ``pattern`` (counter, solid, noise), ``seed`` (whole number), ``frequency``
     (whole Hz, 440), ``amplitude`` (0 to 1, 0.5), ``width`` 640, ``height`` 480, ``frame_rate`` 30,
@@ -50,230 +51,156 @@ class SyntheticSource:
     for an unknown or impossible parameter.
     """
 
-    pace_max = False
-
     def __init__(self, parameters: Mapping[str, str], audio: AudioWish | None, video: VideoWish | None) -> None:
         unknown = sorted(set(parameters) - set(PARAMETERS))
         if unknown:
             raise ValueError(f"test: unknown parameter {', '.join(unknown)}; known are {', '.join(PARAMETERS)}")
-        self.tracks: list[TrackInfo] = []
-        self._lock = threading.Lock()
-        self._flush_lock = threading.Lock()
-        self._closing = threading.Event()
-        self._flushes = 0  # how many callers are in flush(): the thread makes way for them
-        self._no_flush = threading.Event()
-        self._no_flush.set()
-        self._thread: threading.Thread | None = None
-        self._audio: _Tone | None = None
-        self._video: _Film | None = None
-        frame_rate = asked_frame_rate(parameters, video)
-        duration = asked_duration(parameters, frame_rate)
-        if audio is not None:
-            self._audio = _Tone(parameters, audio, duration)
-            self.tracks.append(TrackInfo("audio", "Test tone", self._audio.format))
-        if video is not None:
-            self._video = _Film(parameters, video, frame_rate, duration)
-            self.tracks.append(TrackInfo("video", "Test pattern", self._video.format))
+        rate = (video and video.frame_rate) or _asked(parameters, "frame_rate", 30.0, 1e-6, FRAME_RATE_MAX)
+        duration = _duration(parameters, rate)
+        tone = None if audio is None else _Tone(parameters, audio, duration)
+        film = None if video is None else _Film(parameters, video, rate, duration)
+        self._made: list[_Track] = [track for track in (film, tone) if track is not None]
+        tracks = [track.info for track in (tone, film) if track is not None]
+        super().__init__("test:", tracks, Delivery(tracks))
+        self._lock = threading.Lock()  # what is delivered is delivered in order
+        self._flushing = threading.Lock()  # the thread makes way for a flush
 
     def start(self, sinks: Mapping[str, Sink]) -> None:
         """Frame 0 and sample 0 are captured now. May be called once."""
-        if self._thread is not None:
-            raise RuntimeError("test: was started before")
+        super().start(sinks)
         start_ns = time.monotonic_ns()
-        for track in (self._audio, self._video):
-            if track is not None:
-                track.start_ns, track.sink = start_ns, sinks.get(track.kind)
-        self._thread = threading.Thread(target=self._run, name="capture test:", daemon=True)
+        for track in self._made:
+            track.start_ns = start_ns
         self._thread.start()
 
     def flush(self, until_ns: int) -> None:
         """Delivers all frames and samples up to ``until_ns``, a partial block too. Blocks for computing
         alone: under 2 ms a frame, plus the one frame that the source's thread is delivering at this moment.
         """
-        if self._thread is None:
-            return
-        with self._flush_lock:
-            self._flushes += 1
-            self._no_flush.clear()
-        try:
+        if self._is_started:
+            with self._flushing, self._lock:
+                self._deliver(min(until_ns, time.monotonic_ns()), True, self._delivery.closing.is_set)
+
+    def _read(self) -> None:
+        closing = self._delivery.closing
+        while not closing.is_set():
+            with self._flushing:
+                pass
             with self._lock:
-                if not self._closing.is_set():
-                    until_ns = min(until_ns, time.monotonic_ns())
-                    self._deliver(until_ns, partial=True, give_way=self._closing.is_set)
-        finally:
-            with self._flush_lock:
-                self._flushes -= 1
-                if not self._flushes:
-                    self._no_flush.set()
+                now_ns = time.monotonic_ns()
+                due_ns = self._deliver(now_ns, False, lambda: self._flushing.locked() or closing.is_set())
+            if due_ns is None:
+                return
+            closing.wait(max(0, due_ns - time.monotonic_ns()) / S)
 
-    def close(self) -> None:
-        """Blocks for the frame being delivered, at most ``CLOSE_LIMIT_S``."""
-        self._closing.set()
-        if self._thread not in (None, threading.current_thread()):
-            self._thread.join(CLOSE_LIMIT_S)
-
-    def _run(self) -> None:
-        def give_way() -> bool:
-            return not self._no_flush.is_set() or self._closing.is_set()
-
-        try:
-            while not self._closing.is_set():
-                self._no_flush.wait()
-                with self._lock:
-                    due_ns = self._deliver(time.monotonic_ns(), partial=False, give_way=give_way)
-                if due_ns is None:
-                    return
-                self._closing.wait(max(0, due_ns - time.monotonic_ns()) / SECOND_NS)
-        except Exception as error:
-            log.exception("test: stopped, a sink failed")
-            for track in (self._audio, self._video):
-                if track is not None:
-                    track.end(error)
-
-    def _deliver(self, until_ns: int, *, partial: bool, give_way: Callable[[], bool]) -> int | None:
+    def _deliver(self, until_ns: int, partial: bool, give_way: Callable[[], bool]) -> int | None:
         """Delivers what is due, frame by frame until ``give_way()``. Under the lock.
 
         Returns when the next frame is due, ``None`` when every track has ended.
         """
         due: list[int] = []
-        for track in (self._video, self._audio):
-            if track is None or track.ended:
-                continue
-            track.deliver(until_ns, partial, give_way)
-            if not track.ended:
-                due.append(track.due_ns())
+        for track in self._made:
+            due_ns = track.deliver(self._delivery, until_ns, partial, give_way)
+            if due_ns is not None:
+                due.append(due_ns)
+            elif not self._delivery.closing.is_set():
+                self._delivery.give_end(track.info.kind, None)
         return min(due, default=None)
 
 
 class _Track:
-    """What the tone and the film share: numbered units at a steady rate, up to an end."""
+    """What the tone and the film share: numbered units at a steady rate, given in blocks, up to an end."""
 
-    kind = ""
-
-    def __init__(self, rate: Fraction, duration: Fraction | None) -> None:
+    def __init__(self, info: TrackInfo, rate: Fraction, duration: Fraction | None, block: int) -> None:
+        self.info = info
         self.start_ns = 0
-        self.sink: Sink | None = None
-        self.ended = False
-        self.next = 0  # the first unit that was not delivered yet
+        self._next = 0  # the first unit that was not delivered yet
         self._rate = rate
+        self._block = block
         self._end = None if duration is None else math.ceil(duration * rate)
-        self._end_after_ns = None if duration is None else int(duration * SECOND_NS)
+        self._end_after_ns = 0 if duration is None else int(duration * S)
 
-    def captured_ns(self, number: int) -> int:
-        """When unit ``number`` is captured."""
-        return self.start_ns + number * SECOND_NS * self._rate.denominator // self._rate.numerator
+    def deliver(self, to: Delivery, until_ns: int, partial: bool, give_way: Callable[[], bool]) -> int | None:
+        """Delivers the blocks that are due, ``partial``: the beginning of one too, until ``give_way()``.
 
-    def count_until(self, until_ns: int) -> int:
-        """How many units are captured at or before ``until_ns``, at most up to the end."""
-        elapsed_ns = until_ns - self.start_ns
-        if elapsed_ns < 0:
-            return 0
-        count = -(-(elapsed_ns + 1) * self._rate.numerator // (SECOND_NS * self._rate.denominator))
-        return count if self._end is None else min(count, self._end)
-
-    def at_end(self, until_ns: int) -> bool:
-        """Whether the last unit was delivered and the whole duration is over."""
-        return (
-            self._end is not None
-            and self._end_after_ns is not None
-            and self.next >= self._end
-            and until_ns >= self.start_ns + self._end_after_ns
-        )
-
-    def end(self, error: Exception | None = None) -> None:
-        if not self.ended:
-            self.ended = True
-            if self.sink is not None:
-                self.sink.ended(error)
-
-    def deliver(self, until_ns: int, partial: bool, give_way: Callable[[], bool]) -> None:
-        raise NotImplementedError
-
-    def due_ns(self) -> int:
-        raise NotImplementedError
-
-
-class _Film(_Track):
-    kind = "video"
-
-    def __init__(
-        self, parameters: Mapping[str, str], wish: VideoWish, frame_rate: float, duration: Fraction | None
-    ) -> None:
-        super().__init__(Fraction(frame_rate).limit_denominator(1001 * 1000), duration)
-        width = wish.width or asked_whole(parameters, "width", 640, 1, FRAME_SIDE_MAX)
-        height = wish.height or asked_whole(parameters, "height", 480, 1, FRAME_SIDE_MAX)
-        name = parameters.get("pattern", "counter")
-        if name not in PATTERNS:
-            raise ValueError(f"test: pattern is one of {', '.join(PATTERNS)}, not {name!r}")
-        self.format = VideoFormat.of((width, height), "i420", frame_rate, BT601, wish=wish)
-        seed = asked_whole(parameters, "seed", 0, 0, 2**64 - 1)
-        self._pattern = Pattern(name, width, height, seed, frame_rate)
-
-    def deliver(self, until_ns: int, partial: bool, give_way: Callable[[], bool]) -> None:
-        count = self.count_until(until_ns)
-        late = self.count_until(until_ns - LATE_LIMIT_NS) - self.next
-        if late > 0:
-            self.next += late
-            if self.sink is not None:
-                self.sink.count("capture_late", late)
-        while self.next < count and not give_way():
-            number = self.next
-            self.next += 1
-            if self.sink is not None:
-                picture = self._pattern.picture(number)
-                self.sink.video(self.captured_ns(number), picture, "i420", self.format.width, self.format.height)
-        if self.at_end(until_ns):
-            self.end()
-
-    def due_ns(self) -> int:
-        if self._end is not None and self.next >= self._end:
-            return self.start_ns + (self._end_after_ns or 0)
-        return self.captured_ns(self.next)
-
-
-class _Tone(_Track):
-    kind = "audio"
-
-    def __init__(self, parameters: Mapping[str, str], wish: AudioWish, duration: Fraction | None) -> None:
-        rate = wish.sample_rate or asked_whole(parameters, "sample_rate", 48_000, SAMPLE_RATE_MIN, SAMPLE_RATE_MAX)
-        channels = wish.channel_count or asked_whole(parameters, "channel_count", 2, 1, CHANNEL_COUNT_MAX)
-        super().__init__(Fraction(rate), duration)
-        self.format = AudioFormat(rate, channels, wish.sample_format or "s16")
-        self._block = rate // BLOCKS_PER_SECOND
-        frequency = asked_whole(parameters, "frequency", 440, 0, rate // 2)
-        self._period = rate // math.gcd(frequency, rate)
-        amplitude = asked_number(parameters, "amplitude", 0.5, 0.0, 1.0)
-        self._wave = _wave(self.format, frequency, amplitude, self._period, self._period + self._block)
-
-    def deliver(self, until_ns: int, partial: bool, give_way: Callable[[], bool]) -> None:
-        count = self.count_until(until_ns)
-        while self.next < count and not give_way():
+        Returns when the next block is complete or the end is due; ``None``: that is over.
+        """
+        count = self._count_until(until_ns)
+        while self._next < count and not give_way():
             end = self._block_end()
             if end > count:
                 if not partial:
                     break
                 end = count
-            start, self.next = self.next, end
-            if self.sink is not None:
-                self.sink.audio(self.captured_ns(start), self.samples(start, end))
-        if self.at_end(until_ns):
-            self.end()
+            begin, self._next = self._next, end
+            if self.info.kind in to.sinks:
+                self._give(to, begin, end)
+        if self._end is None or self._next < self._end:
+            return self._captured_ns(self._block_end() - 1)
+        end_ns = self.start_ns + self._end_after_ns
+        return end_ns if until_ns < end_ns else None
 
-    def due_ns(self) -> int:
-        if self._end is not None and self.next >= self._end:
-            return self.start_ns + (self._end_after_ns or 0)
-        return self.captured_ns(self._block_end() - 1)
+    def _give(self, to: Delivery, begin: int, end: int) -> None:
+        raise NotImplementedError
 
-    def samples(self, start: int, end: int) -> bytes:
-        """Samples ``start`` up to ``end``, at most one block, interleaved."""
-        offset = start % self._period
-        size = self.format.frame_bytes
-        return self._wave[offset * size : (offset + end - start) * size]
+    def _captured_ns(self, number: int) -> int:
+        """When unit ``number`` is captured."""
+        return self.start_ns + number * S * self._rate.denominator // self._rate.numerator
+
+    def _count_until(self, until_ns: int) -> int:
+        """How many units are captured at or before ``until_ns``, at most up to the end."""
+        elapsed_ns = max(until_ns - self.start_ns, -1)
+        count = -(-(elapsed_ns + 1) * self._rate.numerator // (S * self._rate.denominator))
+        return count if self._end is None else min(count, self._end)
 
     def _block_end(self) -> int:
-        """Blocks keep to the grid from sample 0, so that a flush does not move the later ones."""
-        end = (self.next // self._block + 1) * self._block
+        """Blocks keep to the grid from unit 0, so that a flush does not move the later ones."""
+        end = (self._next // self._block + 1) * self._block
         return end if self._end is None else min(end, self._end)
+
+
+class _Film(_Track):
+    def __init__(
+        self, parameters: Mapping[str, str], wish: VideoWish, frame_rate: float, duration: Fraction | None
+    ) -> None:
+        width = wish.width or _asked(parameters, "width", 640, 1, FRAME_SIDE_MAX)
+        height = wish.height or _asked(parameters, "height", 480, 1, FRAME_SIDE_MAX)
+        name = parameters.get("pattern", "counter")
+        if name not in PATTERNS:
+            raise ValueError(f"test: pattern is one of {', '.join(PATTERNS)}, not {name!r}")
+        form = VideoFormat.of((width, height), "i420", frame_rate, BT601, wish=wish)
+        super().__init__(TrackInfo("video", "Test pattern", form), _exact(frame_rate), duration, 1)
+        seed = _asked(parameters, "seed", 0, 0, 2**64 - 1)
+        self._pattern = Pattern(name, width, height, seed, frame_rate)
+
+    def deliver(self, to: Delivery, until_ns: int, partial: bool, give_way: Callable[[], bool]) -> int | None:
+        late = max(0, self._count_until(until_ns - TEST_LATE_NS) - self._next)
+        self._next += late
+        to.give_count("video", "capture_late", late)
+        return super().deliver(to, until_ns, partial, give_way)
+
+    def _give(self, to: Delivery, begin: int, end: int) -> None:
+        to.give_video(self._captured_ns(begin), self._pattern.picture(begin))
+
+
+class _Tone(_Track):
+    def __init__(self, parameters: Mapping[str, str], wish: AudioWish, duration: Fraction | None) -> None:
+        rate = wish.sample_rate or _asked(parameters, "sample_rate", OPUS_RATE, SAMPLE_RATE_MIN, SAMPLE_RATE_MAX)
+        channels = wish.channel_count or _asked(parameters, "channel_count", 2, 1, CHANNEL_COUNT_MAX)
+        form = AudioFormat(rate, channels, wish.sample_format or "s16")
+        # Blocks of one packet: finer wakes everybody more often, coarser makes an encoder wait for sound that is there.
+        block = rate * OPUS_PACKET_SAMPLES // OPUS_RATE
+        super().__init__(TrackInfo("audio", "Test tone", form), Fraction(rate), duration, block)
+        frequency = _asked(parameters, "frequency", 440, 0, rate // 2)
+        self._size = form.frame_bytes
+        self._period = rate // math.gcd(frequency, rate)
+        amplitude = _asked(parameters, "amplitude", 0.5, 0.0, 1.0)
+        self._wave = _wave(form, frequency, amplitude, self._period, self._period + block)
+
+    def _give(self, to: Delivery, begin: int, end: int) -> None:
+        offset = begin % self._period
+        samples = self._wave[offset * self._size : (offset + end - begin) * self._size]
+        to.give_audio(self._captured_ns(begin), samples)
 
 
 def _wave(form: AudioFormat, frequency: int, amplitude: float, period: int, length: int) -> bytes:
@@ -290,3 +217,31 @@ def _wave(form: AudioFormat, frequency: int, amplitude: float, period: int, leng
     wave = samples.tobytes()
     once = b"".join(wave[n : n + size] * channels for n in range(0, len(wave), size))
     return (once * (length // period + 1))[: length * form.frame_bytes]
+
+
+def _asked(parameters: Mapping[str, str], name: str, default: N, low: N, high: float) -> N:
+    """A parameter, of its default's type; ``ValueError`` with the value when it is nonsense."""
+    number = type(default)
+    try:
+        value = number(parameters.get(name, default))
+    except ValueError:
+        kind = "whole number" if number is int else "number"
+        raise ValueError(f"test: {name} must be a {kind}, not {parameters[name]!r}") from None
+    if not low <= value <= high:  # also refuses NaN
+        raise ValueError(f"test: {name} must be within {low:g} to {high:g}, not {value}")
+    return value
+
+
+def _exact(frame_rate: float) -> Fraction:
+    return Fraction(frame_rate).limit_denominator(1001 * 1000) or Fraction(1, 1001 * 1000)
+
+
+def _duration(parameters: Mapping[str, str], frame_rate: float) -> Fraction | None:
+    """In seconds; ``None``: endless."""
+    if "frames" in parameters and "duration" in parameters:
+        raise ValueError("test: frames and duration say the same thing; give one of them")
+    if "frames" in parameters:
+        return _asked(parameters, "frames", 0, 1, TEST_DURATION_MAX_S * frame_rate) / _exact(frame_rate)
+    if "duration" not in parameters:
+        return None
+    return Fraction(_asked(parameters, "duration", 0.0, 1e-9, TEST_DURATION_MAX_S)).limit_denominator(S)

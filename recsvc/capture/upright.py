@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
-import av
-import av.error
 import av.filter
 
+from .av_frames import OPEN_ERRORS, opened
 
-class _Steps(NamedTuple):
-    """FFmpeg's filters with their argument."""
+_FILTERS: dict[tuple[int, ...], tuple[tuple[str, str | None], ...]] = {
+    (0, 1, -1, 0): (("transpose", "clock"),),
+    (0, 1, 1, 0): (("transpose", "cclock_flip"),),
+    (0, -1, 1, 0): (("transpose", "cclock"),),
+    (0, -1, -1, 0): (("transpose", "clock_flip"),),
+    (-1, 0, 0, 1): (("hflip", None),),
+    (-1, 0, 0, -1): (("hflip", None), ("vflip", None)),
+    (1, 0, 0, -1): (("vflip", None),),
+}
+"""What FFmpeg's own programs do for a display matrix (AVDisplayMatrix: rows of three, what is shown = stored x matrix),
+by its upper left four numbers; FFmpeg's filters with their argument."""
 
-    filters: tuple[tuple[str, str | None], ...]
-    is_quarter: bool
+_ANGLE_SINE = math.sin(math.radians(1))
+"""A matrix that is less than a degree away is meant to be one of these."""
 
 
 class Turn:
     """A quarter turn, a half turn or a mirroring. Not thread-safe."""
 
-    def __init__(self, steps: _Steps) -> None:
-        self.is_quarter = steps.is_quarter
+    def __init__(self, matrix: tuple[int, ...]) -> None:
+        self.is_quarter = not matrix[0]
         """Width and height change places."""
-        self._steps = steps
+        self._filters = _FILTERS[matrix]
         self._graph: Any = None
         self._form: tuple[int, int, str] | None = None
 
@@ -40,10 +49,9 @@ class Turn:
     def _made(self, width: int, height: int, pixel_format: str) -> Any:
         graph: Any = av.filter.Graph()
         chain = [graph.add_buffer(width=width, height=height, format=pixel_format, time_base=Fraction(1, 1000))]
-        chain += [graph.add(name, argument) for name, argument in self._steps.filters]
-        # Without it the end of the graph could choose another format.
-        chain += [graph.add("format", pixel_format), graph.add("buffersink")]
-        for one, following in zip(chain, chain[1:], strict=False):
+        # Without "format" the end of the graph could choose another one.
+        chain += [graph.add(*step) for step in (*self._filters, ("format", pixel_format), ("buffersink", None))]
+        for one, following in itertools.pairwise(chain):
             one.link_to(following)
         graph.configure()
         return graph
@@ -52,38 +60,24 @@ class Turn:
 def turn_of(frame: Any) -> Turn | None:
     """What a decoded picture's display matrix asks for; ``None``: nothing. Angles in between are left as they are."""
     found = [bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
-    steps = _steps(struct.unpack("=9i", found[0][:36])) if found and len(found[0]) >= 36 else None
-    return None if steps is None else Turn(steps)
-
-
-def turn_of_file(path: str, stream_index: int) -> Turn | None:
-    """The same of a file's first picture, for which it is opened once more: only decoded pictures tell."""
-    try:
-        with av.open("file:" + path) as container:
-            stream: Any = container.streams[stream_index]
-            stream.codec_context.thread_count = 1
-            for frame in container.decode(stream):
-                return turn_of(frame)
-    except (av.error.FFmpegError, OSError, ValueError):
-        pass  # who reads the file says what is wrong with it
-    return None
-
-
-def _steps(matrix: tuple[int, ...]) -> _Steps | None:
-    """As FFmpeg's own programs read it (AVDisplayMatrix: rows of three, what is shown = stored x matrix)."""
-    a, b, _, c, d = matrix[:5]
+    if not found or len(found[0]) < 36:
+        return None
+    a, b, _, c, d = struct.unpack("=5i", found[0][:20])
     across, down = math.hypot(a, c), math.hypot(b, d)
     if not (across and down):
         return None
-    angle = math.degrees(math.atan2(b / down, a / across)) % 360
-    if abs(angle - 90) < 1:
-        return _Steps((("transpose", "cclock_flip" if c > 0 else "clock"),), True)
-    if abs(angle - 270) < 1:
-        return _Steps((("transpose", "clock_flip" if c < 0 else "cclock"),), True)
-    if abs(angle - 180) < 1:
-        mirrored = [("hflip", None)] if a < 0 else []
-        mirrored += [("vflip", None)] if d < 0 else []
-        return _Steps(tuple(mirrored), False)
-    if min(angle, 360 - angle) < 1 and d < 0:
-        return _Steps((("vflip", None),), False)
-    return None
+    scaled = a / across, b / down, c / across, d / down
+    matrix = tuple(round(value) for value in scaled)
+    is_near = all(abs(value - whole) <= _ANGLE_SINE for value, whole in zip(scaled, matrix, strict=True))
+    return Turn(matrix) if is_near and matrix in _FILTERS else None
+
+
+def turn_of_file(path: str, stream_index: int) -> Turn | None:
+    """The same of a file's first picture, for which it is opened once more: only decoded pictures have it."""
+    try:
+        with opened("file:" + path) as container:
+            stream: Any = container.streams[stream_index]
+            stream.codec_context.thread_count = 1
+            return next((turn_of(frame) for frame in container.decode(stream)), None)
+    except OPEN_ERRORS:
+        return None  # who reads the file says what is wrong with it

@@ -60,10 +60,11 @@ class Colours(NamedTuple):
 
 
 _MATRICES = {"bt601": 6, "bt709": 1, "bt2020": 9}
-# Primaries and transfer that belong to each.
 _USUAL = {"bt601": (6, 6), "bt709": (1, 1), "bt2020": (9, 14)}
+"""Primaries and transfer that belong to each."""
 _SRGB = (1, 13)
-_UNKNOWN = (0, 2, 3)  # H.273: reserved, unspecified
+UNKNOWN = (0, 2, 3)
+"""H.273: reserved, unspecified."""
 
 
 def usual_space(lines: int) -> str:
@@ -77,8 +78,8 @@ def colours(space: str, primaries: int = 0, transfer: int = 0) -> Colours:
     usual = _USUAL[space]
     return Colours(
         space,
-        usual[0] if primaries in _UNKNOWN else primaries,
-        usual[1] if transfer in _UNKNOWN else transfer,
+        usual[0] if primaries in UNKNOWN else primaries,
+        usual[1] if transfer in UNKNOWN else transfer,
     )
 
 

@@ -1,0 +1,95 @@
+"""What sources with a thread of their own share."""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+
+from ..common.limits import SOURCE_CLOSE_NS, S
+from ..errors import NotReadableError, RecorderError
+from .delivery import Delivery
+from .live import Direct
+from .source import Sink, TrackInfo
+
+log = logging.getLogger("recsvc")
+
+
+class RunningSource:
+    """A thread reads (``_read``) and a delivery decides when and with which capture time frames go on. That thread also
+    frees the input (``_free``), so nothing is freed under a read. See ``source.Source``."""
+
+    pace_max = False
+
+    def __init__(self, what: str, tracks: list[TrackInfo], delivery: Delivery) -> None:
+        self.tracks = tracks
+        self._what = what
+        self._delivery = delivery
+        self._is_started = False
+        self._thread = threading.Thread(target=self._run, name=f"capture {what}", daemon=True)
+
+    def start(self, sinks: Mapping[str, Sink]) -> None:
+        """May be called once."""
+        if self._is_started:
+            raise RuntimeError(f"{self._what} was started before")
+        self._is_started = True
+        self._delivery.begin(sinks)
+
+    def flush(self, until_ns: int) -> None:
+        """Blocks as the delivery does."""
+        if self._is_started:
+            self._delivery.flush(until_ns)
+
+    def close(self) -> None:
+        """Blocks for the frame being delivered, at most ``SOURCE_CLOSE_NS``; a blocked reader frees the input when its
+        read returns."""
+        self._delivery.close()
+        self._interrupt()
+        if self._thread.ident is None:
+            self._free()
+        elif self._thread is not threading.current_thread():
+            self._thread.join(SOURCE_CLOSE_NS / S)
+
+    def _run(self) -> None:
+        error: Exception | None = None
+        try:
+            self._read()
+        except Exception as failure:
+            if not isinstance(failure, RecorderError):
+                log.exception("capture of %s stopped", self._what)
+            error = failure
+        try:
+            self._delivery.end(error)
+        finally:
+            self._free()
+
+    def _read(self) -> None:
+        """Until the end or until the delivery is closed."""
+        raise NotImplementedError
+
+    def _interrupt(self) -> None:
+        """Ends a read that waits, where that is possible."""
+
+    def _free(self) -> None:
+        """Frees the input."""
+
+
+class Device(RunningSource):
+    """A device that runs from the moment it is open, so that nothing stale waits in a driver's queue when ``start`` is
+    called. Another thread ends the track when frames stop coming, for a driver's calls cannot be interrupted."""
+
+    _delivery: Direct
+
+    def __init__(self, what: str, track: TrackInfo, *, flush_limit_ns: int, stall_ns: int) -> None:
+        super().__init__(what, [track], Direct([track], flush_limit_ns=flush_limit_ns))
+        self._stall_ns = stall_ns
+        self._alive_ns = time.monotonic_ns()
+        """When a frame came last."""
+        self._watchdog = threading.Thread(target=self._watch, name=f"capture watch {what}", daemon=True)
+
+    def _watch(self) -> None:
+        while (left_ns := self._alive_ns + self._stall_ns - time.monotonic_ns()) > 0:
+            if self._delivery.closing.wait(left_ns / S):
+                return
+        stall_s = self._stall_ns / S
+        self._delivery.end(NotReadableError(f"{self._what}: nothing came for {stall_s:g} s; was it unplugged?"))
+        self._interrupt()

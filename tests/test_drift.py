@@ -11,7 +11,8 @@ import pytest
 from recsvc.common.limits import AUDIO_DRIFT_NS, MS, S
 from recsvc.encode.drift import DriftEstimator
 from recsvc.encode.timeline import AudioTimeline
-from recsvc.encode.tracks import AudioTrack, MuxPacket
+from recsvc.encode.tracks import AudioTrack
+from recsvc.mux.packets import AudioPacket, Packet
 from recsvc.wire.messages import AudioFrame, RecordedTrack, RecordingOptions
 
 RATE = 48_000
@@ -269,9 +270,11 @@ def frame(captured_ns: int, sample_rate: int, channel_count: int, sample_format:
     )
 
 
-def output_samples(packets: list[MuxPacket], track: AudioTrack) -> int:
+def output_samples(packets: list[Packet], track: AudioTrack) -> int:
     """What a player hears: all packets, less the pre-skip and the padding of the last."""
-    assert [packet.opus_pts for packet in packets] == [960 * index for index in range(len(packets))]
+    assert [packet.start_samples for packet in packets if isinstance(packet, AudioPacket)] == [
+        960 * index for index in range(len(packets))
+    ]
     return 960 * len(packets) - track.pre_skip_samples - packets[-1].padding_samples
 
 
@@ -288,7 +291,7 @@ def test_a_track_follows_its_clock(ppm: int, sample_rate: int) -> None:
     for index in range(total):
         header = frame(round(S + index * 10 * MS * slow), sample_rate, 1, "s16", count)
         packets += track.encode(header, payload)
-    packets += track.drain(0)
+    packets += track.drain()
     heard = output_samples(packets, track)
     assert track.first_ns is not None and track.end_ns is not None
     assert abs((track.end_ns - track.first_ns) * 48_000 / S - heard) <= 1
@@ -313,7 +316,7 @@ def test_a_track_whose_format_changes_loses_nothing() -> None:
         packets += track.encode(frame(at_ns + round(seconds * S), rate, channels, form, count), payload)
         seconds += count / rate
         count_all += count
-    packets += track.drain(0)
+    packets += track.drain()
     assert track.output_channel_count == 1
     assert abs(output_samples(packets, track) - seconds * 48_000) <= 0.501
     assert track.end_ns == pytest.approx(S + seconds * S, abs=1000)

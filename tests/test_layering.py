@@ -40,6 +40,8 @@ PURE = (
     "wire.flow",
     "wire.messages",
     "encode.scheduler",
+    "mux.ebml",
+    "mux.packets",
     "encode.clock",
     "encode.drift",
     "encode.timeline",

@@ -24,7 +24,9 @@ import numpy as np
 import pytest
 
 from recsvc import errors
-from recsvc.mux.muxer import AudioTrack, Muxer, VideoTrack
+from recsvc.mux.muxer import Muxer
+from recsvc.mux.packets import AudioPacket, VideoPacket
+from recsvc.mux.spool import AudioEntry, VideoEntry
 
 PRE_SKIP = 312
 SIZE = (64, 48)
@@ -33,14 +35,14 @@ FRAME_NS = 33_333_333
 
 
 class Call(NamedTuple):
-    """One packet for the muxer: when it is given (recording time), and its arguments."""
+    """One packet for the muxer, and when it is given (recording time)."""
 
     at_ns: int
     kind: str
-    arguments: tuple[object, ...]
+    packet: VideoPacket | AudioPacket
 
     def write(self, muxer: Muxer) -> None:
-        (muxer.write_video if self.kind == "video" else muxer.write_audio)(*self.arguments)  # type: ignore[operator]
+        muxer.write(self.packet)
 
 
 @pytest.fixture
@@ -92,12 +94,12 @@ def video_packets(count: int, codec: str = "vp8") -> list[tuple[bytes, bool]]:
 def audio_calls(sample_count: int, *, start_samples: int = 0, channels: int = 2) -> list[Call]:
     packets = opus_packets(sample_count, channels)
     padding = len(packets) * 960 - PRE_SKIP - sample_count
-    first, last = start_samples - PRE_SKIP, len(packets) - 1
+    last = len(packets) - 1
     return [
         Call(
             (start_samples + number * 960) * 10**9 // 48_000,
             "audio",
-            (data, first + number * 960, 960, padding if number == last else 0),
+            AudioPacket(data, start_samples + number * 960, 960, padding if number == last else 0),
         )
         for number, data in enumerate(packets)
     ]
@@ -107,7 +109,7 @@ def video_calls(count: int, *, start_ns: int = 0, delay_ns: int = 0, codec: str 
     calls = []
     for number, (data, is_key) in enumerate(video_packets(count, codec)):
         pts_ns = start_ns + number * FRAME_NS
-        calls.append(Call(pts_ns + delay_ns, "video", (data, pts_ns, FRAME_NS, is_key)))
+        calls.append(Call(pts_ns + delay_ns, "video", VideoPacket(data, pts_ns, FRAME_NS, is_key)))
     return calls
 
 
@@ -120,8 +122,8 @@ def muxer_for(path: Path, container: str, calls: list[Call], *, codec: str = "vp
     return Muxer(
         path,
         container,  # type: ignore[arg-type]
-        video=VideoTrack(codec, *SIZE) if "video" in kinds else None,  # type: ignore[arg-type]
-        audio=AudioTrack(channels, PRE_SKIP, 44_100) if "audio" in kinds else None,
+        video=VideoEntry(codec, *SIZE) if "video" in kinds else None,  # type: ignore[arg-type]
+        audio=AudioEntry(channels, PRE_SKIP, 44_100) if "audio" in kinds else None,
     )
 
 
@@ -181,13 +183,13 @@ def check(file: ebml.File, calls: list[Call], duration_ns: int) -> None:
     assert all(0 <= block.ms - base < 400 for base, blocks in file.clusters for block in blocks)
     assert all(not (block.track == 1 and block.is_key_frame) for _, blocks in file.clusters for block in blocks[1:])
     for kind, number in (("video", 1), ("audio", 2)):
-        blocks, given = file.of(number), [call.arguments for call in calls if call.kind == kind]
-        assert [block.data for block in blocks] == [arguments[0] for arguments in given]
+        blocks, given = file.of(number), [call.packet for call in calls if call.kind == kind]
+        assert [block.data for block in blocks] == [packet.data for packet in given]
         assert all(a.ms < b.ms for a, b in zip(blocks, blocks[1:], strict=False)), "times do not rise strictly"
-        for block, arguments in zip(blocks, given, strict=True):
-            pts = arguments[1] / 1e6 if kind == "video" else (arguments[1] + PRE_SKIP) / 48  # type: ignore[operator]
-            assert block.ms == pytest.approx(pts, abs=0.5001)
-            assert block.is_key_frame == (arguments[3] if kind == "video" else True)
+        for block, packet in zip(blocks, given, strict=True):
+            is_video = isinstance(packet, VideoPacket)
+            assert block.ms == pytest.approx(packet.at_ns / 1e6 if is_video else packet.start_samples / 48, abs=0.5001)
+            assert block.is_key_frame == (packet.is_key_frame if is_video else True)
     keys = [block for block in file.of(1) if block.is_key_frame]
     if keys:
         assert [(cue.ms, cue.cluster_at, cue.block_at) for cue in file.cues] == [
@@ -303,9 +305,9 @@ def test_one_track_begins_later(tmp_path: Path, late: str, rng: random.Random) -
 
 def test_two_frames_in_one_millisecond(tmp_path: Path) -> None:
     (key, _), *others = video_packets(5)
-    muxer = Muxer(tmp_path / "a", "webm", video=VideoTrack("vp8", *SIZE), audio=None)
+    muxer = Muxer(tmp_path / "a", "webm", video=VideoEntry("vp8", *SIZE), audio=None)
     for data, pts_ns in zip((key, *(data for data, _ in others)), (0, 1, 499_999, 30_000_000, 30_400_000), strict=True):
-        muxer.write_video(data, pts_ns, 1_000_000, data is key)
+        muxer.write(VideoPacket(data, pts_ns, 1_000_000, data is key))
     muxer.finish(31_000_000)
     assert [block.ms for block in ebml.read((tmp_path / "a").read_bytes()).blocks] == [0, 1, 2, 30, 31]
 
@@ -330,10 +332,10 @@ def test_packets_later_than_the_interleaving_waits_are_kept(tmp_path: Path) -> N
 
 
 def test_a_still_picture_says_how_long_it_lasts(tmp_path: Path) -> None:
-    muxer = Muxer(tmp_path / "a", "webm", video=VideoTrack("vp8", *SIZE), audio=None)
+    muxer = Muxer(tmp_path / "a", "webm", video=VideoEntry("vp8", *SIZE), audio=None)
     packets = video_packets(3)
     for number, duration_ns in enumerate((33_000_000, 4_967_000_000, 2_000_000_000)):
-        muxer.write_video(packets[number][0], (0, 33_000_000, 5 * 10**9)[number], duration_ns, number == 0)
+        muxer.write(VideoPacket(packets[number][0], (0, 33_000_000, 5 * 10**9)[number], duration_ns, number == 0))
     muxer.finish(7 * 10**9)
     blocks = ebml.read((tmp_path / "a").read_bytes()).blocks
     assert [(block.ms, block.duration_ms, block.is_key_frame) for block in blocks] == [
@@ -447,9 +449,9 @@ def test_abort_leaves_what_a_crash_would(tmp_path: Path) -> None:
 
 
 def test_clusters_are_bounded_at_any_bitrate(tmp_path: Path) -> None:
-    muxer = Muxer(tmp_path / "a", "webm", video=VideoTrack("vp8", *SIZE), audio=None)
+    muxer = Muxer(tmp_path / "a", "webm", video=VideoEntry("vp8", *SIZE), audio=None)
     for number in range(12):
-        muxer.write_video(bytes(1_000_000), number * 10_000_000, 10_000_000, number == 0)
+        muxer.write(VideoPacket(bytes(1_000_000), number * 10_000_000, 10_000_000, number == 0))
     assert muxer.bytes_written > 10_000_000
     muxer.finish(120_000_000)
     assert [len(blocks) for _, blocks in ebml.read((tmp_path / "a").read_bytes()).clusters] == [5, 5, 2]
@@ -457,17 +459,17 @@ def test_clusters_are_bounded_at_any_bitrate(tmp_path: Path) -> None:
 
 def test_flush_leaves_nothing_behind(tmp_path: Path) -> None:
     (data, _), (other, _) = video_packets(2)
-    muxer = Muxer(tmp_path / "a", "webm", video=VideoTrack("vp8", *SIZE), audio=AudioTrack(2, PRE_SKIP, 48_000))
+    muxer = Muxer(tmp_path / "a", "webm", video=VideoEntry("vp8", *SIZE), audio=AudioEntry(2, PRE_SKIP, 48_000))
     sound = audio_calls(9600)
     muxer.flush()
-    muxer.write_video(data, 0, FRAME_NS, True)
+    muxer.write(VideoPacket(data, 0, FRAME_NS, True))
     for call in sound[:5]:
         call.write(muxer)
     muxer.flush()
     assert muxer.written_until_ns == 80_000_000
     file = ebml.read((tmp_path / "a").read_bytes())
     assert [(block.ms, block.track) for block in file.blocks] == [(0, 1)] + [(20 * n, 2) for n in range(5)]
-    muxer.write_video(other, 33_000_000, FRAME_NS, False)  # earlier than what was flushed
+    muxer.write(VideoPacket(other, 33_000_000, FRAME_NS, False))  # earlier than what was flushed
     for call in sound[5:]:
         call.write(muxer)
     muxer.finish(200_000_000)
@@ -485,8 +487,8 @@ def test_no_packets(tmp_path: Path, container: str, tracks: str) -> None:
     if container == "ogg" and tracks != "audio":
         pytest.skip("not for Ogg")
     path = tmp_path / "a"
-    audio = AudioTrack(1, PRE_SKIP, 16_000) if tracks != "video" else None
-    muxer = Muxer(path, container, video=VideoTrack("vp9", *SIZE) if tracks != "audio" else None, audio=audio)  # type: ignore[arg-type]
+    audio = AudioEntry(1, PRE_SKIP, 16_000) if tracks != "video" else None
+    muxer = Muxer(path, container, video=VideoEntry("vp9", *SIZE) if tracks != "audio" else None, audio=audio)  # type: ignore[arg-type]
     muxer.finish(1_500_000_000)
     with av.open(str(path)) as opened:
         assert [frame for frame in opened.decode() if not isinstance(frame, av.AudioFrame) or frame.samples] == []
@@ -507,11 +509,11 @@ def test_finish_does_not_depend_on_the_length(tmp_path: Path) -> None:
     """Ten minutes of pictures and sound: what finish adds is what was held and the Cues."""
     (key, _), (other, _), *_ = video_packets(2)
     sound = opus_packets(960)[0]
-    muxer = Muxer(tmp_path / "a", "webm", video=VideoTrack("vp8", *SIZE), audio=AudioTrack(2, PRE_SKIP, 48_000))
+    muxer = Muxer(tmp_path / "a", "webm", video=VideoEntry("vp8", *SIZE), audio=AudioEntry(2, PRE_SKIP, 48_000))
     for tick in range(30_000):
         if tick % 2 == 0:
-            muxer.write_video(key if tick % 400 == 0 else other, tick * 20_000_000, 40_000_000, tick % 400 == 0)
-        muxer.write_audio(sound, tick * 960 - PRE_SKIP)
+            muxer.write(VideoPacket(key if tick % 400 == 0 else other, tick * 20_000_000, 40_000_000, tick % 400 == 0))
+        muxer.write(AudioPacket(sound, tick * 960))
     before, started = muxer.bytes_written, time.perf_counter()
     muxer.finish(600 * 10**9)
     seconds = time.perf_counter() - started
@@ -523,7 +525,7 @@ def test_finish_does_not_depend_on_the_length(tmp_path: Path) -> None:
 
 def test_full_disk(tmp_path: Path) -> None:
     with pytest.raises(errors.QuotaExceededError, match="/dev/full: No space left"):
-        Muxer("/dev/full", "webm", video=None, audio=AudioTrack(2, PRE_SKIP, 48_000))
+        Muxer("/dev/full", "webm", video=None, audio=AudioEntry(2, PRE_SKIP, 48_000))
 
 
 @pytest.fixture
@@ -566,7 +568,7 @@ def test_disk_full_in_finish(tmp_path: Path) -> None:
 
 
 def test_other_errors(tmp_path: Path) -> None:
-    audio, video = AudioTrack(2, PRE_SKIP, 48_000), VideoTrack("vp8", *SIZE)
+    audio, video = AudioEntry(2, PRE_SKIP, 48_000), VideoEntry("vp8", *SIZE)
     with pytest.raises(errors.UnknownError, match=f"{tmp_path}/none/a: No such file"):
         Muxer(tmp_path / "none" / "a", "webm", video=None, audio=audio)
     with pytest.raises(errors.UnknownError, match="Is a directory"):
@@ -579,12 +581,12 @@ def test_other_errors(tmp_path: Path) -> None:
         Muxer(tmp_path / "a", "mp4", video=video, audio=audio)  # type: ignore[arg-type]
     muxer = Muxer(tmp_path / "a", "webm", video=None, audio=audio)
     with pytest.raises(errors.InvalidStateError, match="no video track"):
-        muxer.write_video(b"x", 0, 0, True)
-    for arguments in ((b"", 0), (b"x", -PRE_SKIP - 1), (b"x", 0, 960, 960), (b"x", 0, 960, -1)):
+        muxer.write(VideoPacket(b"x", 0, 0, True))
+    for arguments in ((b"", 0), (b"x", -1), (b"x", 0, 960, 960), (b"x", 0, 960, -1)):
         with pytest.raises(ValueError, match="no audio packet"):
-            muxer.write_audio(*arguments)
+            muxer.write(AudioPacket(*arguments))
     muxer.finish(0)
-    for call in (lambda: muxer.finish(0), lambda: muxer.write_audio(b"x", 0)):
+    for call in (lambda: muxer.finish(0), lambda: muxer.write(AudioPacket(b"x", 0))):
         with pytest.raises(errors.InvalidStateError, match="closed"):
             call()
     muxer.abort()

@@ -31,6 +31,8 @@ import recsvc
 from recsvc import aio, errors
 from recsvc.cli.commands import app
 from recsvc.mux import recover as recovering
+from recsvc.mux import repair
+from recsvc.mux.packets import VideoPacket
 from recsvc.mux.recover import complete
 
 SUFFIXES = {"webm": ".webm", "matroska": ".mkv", "ogg": ".ogg"}
@@ -102,13 +104,14 @@ def interesting_cuts(whole: Original, rng: random.Random) -> list[int]:
 
 
 def expected_end_ms(file: ebml.File) -> float:
-    """Where the last block ends: sound by its packet's length, pictures by the distance of the last two."""
+    """Where the last block ends: sound by its packet's length, pictures by what the last says, or by the distance of
+    the last two."""
     sound, pictures = file.of(2), file.of(1)
     ends = [0.0]
     if sound:
         ends.append(sound[-1].ms + (sound[-1].duration_ms or 20) - DELAY_MS)
     if pictures:
-        ends.append(pictures[-1].ms + 1000 / 30)
+        ends.append(pictures[-1].ms + (pictures[-1].duration_ms or 1000 / 30))
     return max(ends)
 
 
@@ -218,7 +221,7 @@ def test_a_kill_while_the_file_was_finished_changes_nothing(container: str, trac
 # --- killed in the middle ---------------------------------------------------------------------------------
 
 
-class Recorded(recovering.File):
+class Recorded(repair.File):
     """Notes every change in its order."""
 
     log: list[tuple[str, int, bytes]] = []
@@ -320,7 +323,7 @@ def test_the_write_that_makes_a_file_finished_is_the_last_and_stands_between_two
     for torn in (0, 7):
         path.write_bytes(whole.unfinished[: whole.ends[2] + torn])
         calls = SystemCalls()
-        monkeypatch.setattr(recovering, "os", calls)
+        monkeypatch.setattr(repair, "os", calls)
         assert recovering.complete(path).changed
         kinds = [kind for kind, _ in calls.made]
         if container == "ogg":  # its one write changes a flag and a checksum, which a page may have half of
@@ -481,7 +484,7 @@ def test_a_last_cluster_with_other_content_is_cut_off(container: str, tracks: st
 
 
 def test_only_headers_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Counted(recovering.File):
+    class Counted(repair.File):
         count = 0
 
         def read(self, at: int, size: int) -> bytes:
@@ -493,7 +496,7 @@ def test_only_headers_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     path = tmp_path / "a"
     muxer = muxer_for(path, "webm", video_calls(1))
     for number in range(3000):
-        muxer.write_video(bytes(5000), number * 33_333_333, 33_333_333, number % 100 == 0)
+        muxer.write(VideoPacket(bytes(5000), number * 33_333_333, 33_333_333, number % 100 == 0))
     muxer.abort()
     size = path.stat().st_size
     assert complete(path).duration == pytest.approx(99.6, abs=0.6)

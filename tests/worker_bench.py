@@ -50,11 +50,11 @@ class Bench:
             recording.close()
         os.close(worker._wake)
 
-    def open(self, name: str, *kinds: str, clock: str = "monotonic", **options: Any) -> None:
+    def open(self, name: str, *kinds: str, clock: str = "monotonic", captured: bool = False, **options: Any) -> None:
         """Opens a recording with a track of each kind: the routes are ``name/audio`` and ``name/video``."""
         settings = {"audio": {**SOUND, "clock": clock}, "video": {"width": 160, "height": 120, "clock": clock}}
         tracks = tuple(
-            messages.RecordedTrack(track=kind, kind=kind, captured=False, settings=settings[kind]) for kind in kinds
+            messages.RecordedTrack(track=kind, kind=kind, captured=captured, settings=settings[kind]) for kind in kinds
         )
         path = self._directory / f"{name}.webm"
         self.worker._do(

@@ -12,12 +12,12 @@ from typing import Any
 
 from ..common import mime
 from ..common.limits import FIRST_FRAME_WAIT_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S, drain_deadline_ns
-from ..common.media import OPUS_RATE
 from ..errors import InvalidStateError, name_of
-from ..mux import muxer as mux
+from ..mux.muxer import Muxer
+from ..mux.spool import AudioEntry, video_entry
 from ..wire import messages
 from ..wire.messages import AudioFrame, BlobDescription, End, Mark, OpenRecording, RecordingStatistics, VideoFrame
-from .tracks import AudioTrack, MuxPacket, VideoTrack
+from .tracks import AudioTrack, VideoTrack
 
 _Ready = tuple[str, tuple[VideoFrame | AudioFrame, Any]]
 """A route, and a frame of it that is to be encoded."""
@@ -61,31 +61,32 @@ class Recording:
         self.stages: dict[str, int] = {}
         self._paused_ns: dict[str, int] = {}  # before the newest frame of each route that its source cuts
         self._until_ns: int | None = None
-        self._origin_ns: int | None = None
+        self._left_out_ns = 0  # of paused time: after these pauses what came too late was left out
         self._first_ns = 0  # when the first frame came, on our clock
-        self._held: list[MuxPacket] = []  # until the origin is known
-        self._first_pts = 0  # of sound in the file: its first packet's
         self._duration_ns = 0
-        self._last_picture: MuxPacket | None = None
         self._active_ns = time.monotonic_ns()
         self._flushed = True
         video = audio = None
+        hold_ns = 0
         for track, route in zip(request.tracks, request.routes, strict=True):
             if track.kind == "video":
                 assert self.format.video_codec is not None
                 self.tracks[route] = self._pictures = VideoTrack(
                     self.format.video_codec, track, request.options, self.started_ns
                 )
-                video = mux.video_track(self.format.video_codec, track.settings)
+                video = video_entry(self.format.video_codec, track.settings)
+                hold_ns = VIDEO_HOLD_NS if track.captured else 0
             else:
                 self.tracks[route] = self._sound = sound = AudioTrack(track, request.options, self.started_ns)
-                audio = mux.AudioTrack(sound.output_channel_count, sound.pre_skip_samples, sound.sample_rate)
+                audio = AudioEntry(sound.output_channel_count, sound.pre_skip_samples, sound.sample_rate)
         clocks = [track.clock for track in self.tracks.values()]
         for clock in clocks:
             clock.share(clocks)
         is_ours = _create(self.path)
         try:
-            self._muxer = mux.Muxer(self.path, self.format.container, video=video, audio=audio)
+            self._muxer = Muxer(
+                self.path, self.format.container, video=video, audio=audio, hold_ns=hold_ns, origin_ns=None
+            )
         except BaseException:
             if is_ours:
                 self.path.unlink()
@@ -130,13 +131,16 @@ class Recording:
         ``waiting``: how many more of this route pile up.
         """
         track = self.tracks[route]
-        pictures = self._pictures
-        if track is pictures:
+        if isinstance(track, VideoTrack):
             track.keep_up(waiting)
+            if header.paused_ns != self._left_out_ns:
+                self._left_out_ns = header.paused_ns
+                if header.since_ns:
+                    self._leave_out(track, header.since_ns - header.paused_ns)
         packets = track.encode(header, payload)  # type: ignore[arg-type]
-        if pictures is not None and track is not pictures:  # sound tells how far a picture without successor lies back
-            packets += pictures.release((track.end_ns or 0) - 2 * VIDEO_HOLD_NS)
-        self._write(packets)
+        self._begin()
+        for packet in packets:
+            self._muxer.write(packet)
         self._active_ns, self._flushed = time.monotonic_ns(), False
         return not track.unfinished
 
@@ -150,10 +154,8 @@ class Recording:
             self._flush()
 
     def _flush(self) -> None:
-        if self._pictures is not None:
-            self._write(self._pictures.release(None))
         # By time that goes by nothing is to be said of media that has a clock of its own.
-        self._release_held(all_of_it=not any(track.clock.is_media for track in self.tracks.values()))
+        self._begin(now=not any(track.clock.is_media for track in self.tracks.values()))
         self._muxer.flush()
         self._flushed = True
 
@@ -167,9 +169,13 @@ class Recording:
         if track.clock.is_media:
             until_ns = track.media_end_ns or 0
         if message.exact and isinstance(track, VideoTrack):
-            track.leave_out(until_ns)
+            self._leave_out(track, until_ns)
         self._until_ns = until_ns if self._until_ns is None else max(self._until_ns, until_ns)
-        self._release_held()
+        self._begin()
+
+    def _leave_out(self, track: VideoTrack, until_ns: int) -> None:
+        """Pictures captured after this recorded time (a pause, a stop) were not asked for."""
+        track.left_out(*self._muxer.waiting.leave_out(until_ns))
 
     @property
     def ended(self) -> bool:
@@ -181,57 +187,24 @@ class Recording:
         """Whether nothing more is to come: no frames, and no request for data made before they ended."""
         return self.ended and self.cuts_done >= self.cuts
 
-    def _write(self, packets: list[MuxPacket]) -> None:
-        if self._origin_ns is None:
-            self._held += packets
-            self._release_held()
-        else:
-            for packet in packets:
-                self._mux(packet, self._origin_ns)
-
-    def _release_held(self, *, all_of_it: bool = False) -> None:
-        if self._origin_ns is None:
-            self._origin_ns = origin_ns = self._find_origin(all_of_it)
-            if origin_ns is None:
-                return
-            held, self._held = self._held, []
-            for packet in held:
-                self._mux(packet, origin_ns)
-
-    def _find_origin(self, now: bool) -> int | None:
-        """Recorded time of the first frame of any track, once no track can have an earlier one."""
+    def _begin(self, *, now: bool = False) -> None:
+        """Time 0 is the first frame of any track, once no track can have an earlier one; ``now``: or where the first
+        one that has come is."""
+        if self._muxer.waiting.origin_ns is not None:
+            return
         firsts = [track.first_ns for track in self.tracks.values() if track.first_ns is not None]
         if not firsts:
-            return None
+            return
         waiting = [track for track in self.tracks.values() if track.first_ns is None and not track.ended]
-        newest_ns = max((track.end_ns or 0) for track in self.tracks.values())
         if waiting and not now:
+            newest_ns = max((track.end_ns or 0) for track in self.tracks.values())
             if newest_ns - min(firsts) < FIRST_FRAME_WAIT_NS:
-                return None
+                return
             # Media is written faster than it plays: that much of it tells nothing of what is under way.
             is_media = any(track.clock.is_media for track in waiting)
             if is_media and time.monotonic_ns() - self._first_ns < FIRST_FRAME_WAIT_NS:
-                return None
-        return min(firsts)
-
-    def _mux(self, packet: MuxPacket, origin_ns: int) -> None:
-        at_ns = max(packet.recorded_ns - origin_ns, 0)
-        if packet.kind == "video":
-            self._muxer.write_video(packet.data, at_ns, packet.duration_ns, packet.is_key_frame, packet.is_last)
-            self._duration_ns = max(self._duration_ns, at_ns)
-            self._last_picture = packet
-        else:
-            track = self._sound
-            assert track is not None and track.first_ns is not None
-            if not packet.opus_pts:
-                self._first_pts = (max(track.first_ns - origin_ns, 0) * OPUS_RATE + S // 2) // S
-            self._muxer.write_audio(
-                packet.data,
-                self._first_pts - track.pre_skip_samples + packet.opus_pts,
-                packet.duration_ns * OPUS_RATE // S,
-                packet.padding_samples,
-            )
-            self._duration_ns = max(self._duration_ns, at_ns)
+                return
+        self._muxer.waiting.begin(min(firsts))
 
     # --- pieces -----------------------------------------------------------------------------------
 
@@ -264,11 +237,10 @@ class Recording:
             if not marked and self._asked_until_ns[0] > now_ns:
                 break
             self._asked_until_ns.popleft()
-            if self._pictures is not None:
-                self._write(self._pictures.release(None if self._pictures.ended else self._pictures_until_ns))
             # Where nothing was there to be asked for, it is too early to say where the recording begins.
-            self._release_held(all_of_it=self._is_asked or not marked or any(track.ended for track in tracks))
-            self._muxer.flush()
+            self._begin(now=self._is_asked or not marked or any(track.ended for track in tracks))
+            is_whole = self._pictures is None or self._pictures.ended
+            self._muxer.flush(None if is_whole else self._pictures_until_ns)
             pieces.append(self.cut(asked=True))
         return pieces
 
@@ -298,12 +270,14 @@ class Recording:
                 is_fixed = self.format.container == "ogg" or self._pieces.handed_out > 0
                 if isinstance(track, AudioTrack) and not is_fixed and track.skip_whole_packet():
                     self._muxer.set_pre_skip(track.pre_skip_samples)
-                self._write(track.drain(self._until_ns or 0))
+                for packet in track.drain():
+                    self._muxer.waiting.add(packet)
         self.reached("encoders_drained")
         with _noted(problems):
-            self._release_held(all_of_it=True)
+            self._begin(now=True)
         with _noted(problems):
-            self._muxer.finish(self._length_ns(), self._pieces.handed_out)
+            self._duration_ns = self._length_ns()
+            self._muxer.finish(self._duration_ns if self.ended else None, self._pieces.handed_out)
         self.reached("muxed")
         written = self._muxer.written
         if problems or error or not self.ended:
@@ -340,18 +314,18 @@ class Recording:
             text=text,
         )
 
-    def _length_ns(self) -> int | None:
-        """How long the recording is; ``None``: as long as what the file holds, where it did not come to its end."""
-        if not self.ended:
-            return None
-        if self._origin_ns is not None:
-            until_ns = self._until_ns or 0
-            ends = [track.end_ns for track in self.tracks.values() if track.end_ns is not None]
-            last = self._last_picture
-            if last is not None and last.recorded_ns >= until_ns:  # stamps that run ahead of time
-                ends.append(last.recorded_ns + last.duration_ns)
-            self._duration_ns = max([self._duration_ns, *(end - self._origin_ns for end in [*ends, until_ns])])
-        return self._duration_ns
+    def _length_ns(self) -> int:
+        """How long the recording is, up to the last end of a track."""
+        origin_ns = self._muxer.waiting.origin_ns
+        if origin_ns is None:
+            return 0
+        ends = [track.end_ns - origin_ns for track in self.tracks.values() if track.end_ns is not None]
+        if self._until_ns is not None:
+            ends.append(self._until_ns - origin_ns)
+            last = self._muxer.waiting.last_picture
+            if last is not None and last.at_ns >= ends[-1]:  # stamps that run ahead of time
+                ends.append(last.at_ns + last.duration_ns)
+        return max(0, *ends)
 
     def close(self) -> None:
         """Frees the encoders, which takes a while: behind the report, nobody waits for it."""
@@ -366,7 +340,7 @@ class Recording:
     def statistics(self, state: str = "recording") -> RecordingStatistics:
         return RecordingStatistics(
             state=state,
-            duration=self._duration_ns / S,
+            duration=(self._duration_ns or self._length_ns()) / S,
             size_bytes=self._muxer.bytes_written,
             tracks=tuple(track.statistics() for track in self.tracks.values()),
             stop_stages_ns=dict(self.stages),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, deque
-from typing import Any, NamedTuple
+from collections import Counter
+from typing import Any
 
 import msgspec
 
-from ..common.limits import AUDIO_MESSAGE_NS, AUDIO_TURN_NS, VIDEO_HOLD_NS, S
+from ..common.limits import AUDIO_MESSAGE_NS, AUDIO_TURN_NS, S
 from ..common.media import OPUS_PACKET_SAMPLES, OPUS_RATE, colours_of
 from ..common.mime import VideoCodec
+from ..mux.packets import AudioPacket, Packet, VideoPacket
 from ..mux.spool import Written
 from ..wire.messages import AudioFrame, RecordedTrack, RecordingOptions, TrackStatistics, VideoFrame
 from . import native
@@ -22,19 +23,6 @@ _KEY_FRAME_DISTANCE_MAX = 30_000  # ours to decide (timeline.KeyFrames); some de
 _SPEEDS: dict[VideoCodec, tuple[int, ...]] = {"vp8": (-6, -9, -12, -16), "vp9": (8, 9)}  # normal, then hurried
 _SILENCE_DBFS = -120.0
 _LEVEL_VALUES = 960  # of the newest block that the level meter looks at, when somebody asks
-
-
-class MuxPacket(NamedTuple):
-    """A packet on its way to the file. ``recorded_ns`` is where the packet's first sample or picture stands."""
-
-    kind: str
-    data: bytes
-    recorded_ns: int
-    duration_ns: int
-    is_key_frame: bool
-    opus_pts: int = 0
-    padding_samples: int = 0
-    is_last: bool = False
 
 
 def units_of(header: VideoFrame | AudioFrame) -> int:
@@ -98,9 +86,7 @@ def _clock_of(track: RecordedTrack, started_ns: int) -> FrameClock[Any]:
 
 
 class VideoTrack:
-    """Pictures to packets. A packet is held until the next picture tells how long it lasts; where the source cuts by
-    capture time a while longer, since a pause or stop whose command is still on its way may show that it was captured
-    too late."""
+    """Pictures to packets, one for each."""
 
     kind = "video"
     unfinished = False
@@ -116,16 +102,10 @@ class VideoTrack:
         self._keys = KeyFrames(options.key_frame_interval_ms, options.key_frame_interval_count)
         self._speed = SpeedControl(len(_SPEEDS[codec]) - 1)
         self._encoder: native.VideoEncoder | None = None
-        self._held: deque[MuxPacket] = deque()
-        self._paused_ns = 0
         self._pts_us = -1
         self.first_ns: int | None = None
 
-    def encode(self, header: VideoFrame, picture: Any) -> list[MuxPacket]:
-        if header.paused_ns != self._paused_ns:
-            self._paused_ns = header.paused_ns
-            if header.since_ns:
-                self.leave_out(header.since_ns - header.paused_ns)
+    def encode(self, header: VideoFrame, picture: Any) -> list[Packet]:
         recorded_ns, expected_ns = self._timeline.place(header.captured_ns, header.paused_ns)
         if self.first_ns is None:
             self.first_ns = recorded_ns
@@ -149,31 +129,26 @@ class VideoTrack:
             force_key_frame=key,
         )
         self.account.encoded += 1
-        for packet in packets:
-            if packet.is_key_frame:
-                self._keys.made(recorded_ns)
-            self._held.append(MuxPacket("video", packet.data, recorded_ns, expected_ns, packet.is_key_frame))
-        return self.release(recorded_ns - (VIDEO_HOLD_NS if header.since_ns else 1))
+        if any(packet.is_key_frame for packet in packets):
+            self._keys.made(recorded_ns)
+        return [VideoPacket(packet.data, recorded_ns, expected_ns, packet.is_key_frame) for packet in packets]
 
     def keep_up(self, waiting: int) -> None:
         """Works faster while ``waiting`` pictures pile up, and takes its time again when they don't."""
         if self._speed.update(waiting, time.monotonic_ns()) and self._encoder is not None:
             self._encoder.set_speed(_SPEEDS[self._codec][self._speed.step])
 
-    def drain(self, until_ns: int) -> list[MuxPacket]:
-        """What is held; the last picture lasts until ``until_ns`` (recorded time) where that is later."""
-        done = self.release(None)
-        if done and until_ns > done[-1].recorded_ns:
-            done[-1] = done[-1]._replace(duration_ns=until_ns - done[-1].recorded_ns)
-        return [*done[:-1], done[-1]._replace(is_last=True)] if done else done
+    def drain(self) -> list[Packet]:
+        """Each picture has given its packet."""
+        return []
 
-    def leave_out(self, until_ns: int) -> None:
-        """Pictures captured after this recorded time (a pause, a stop) were not asked for."""
-        while self._held and self._held[-1].recorded_ns > until_ns:
-            self._held.pop()
-            self.account.received -= 1
-            self.account.encoded -= 1
-            self._timeline.last_ns = self._held[-1].recorded_ns if self._held else until_ns
+    def left_out(self, count: int, last_ns: int) -> None:
+        """So many of the newest pictures shall not be in the file; the last of the others stands at ``last_ns``, or
+        earlier (recorded time)."""
+        if count:
+            self.account.received -= count
+            self.account.encoded -= count
+            self._timeline.last_ns = last_ns
 
     def settle(self, written: Written, cause: str) -> None:
         """After a failure: what is not in the file does not count as encoded."""
@@ -184,16 +159,6 @@ class VideoTrack:
         assert self.first_ns is not None
         self._pts_us = max((recorded_ns - self.first_ns) // 1000, self._pts_us + 1)
         return self._pts_us
-
-    def release(self, until_ns: int | None) -> list[MuxPacket]:
-        """Packets of pictures up to this recorded time (``None``: all), each lasting to the next if there is one."""
-        done = []
-        while self._held and (until_ns is None or self._held[0].recorded_ns <= until_ns):
-            packet = self._held.popleft()
-            if self._held:
-                packet = packet._replace(duration_ns=self._held[0].recorded_ns - packet.recorded_ns)
-            done.append(packet)
-        return done
 
     @property
     def end_ns(self) -> int | None:
@@ -268,7 +233,7 @@ class AudioTrack:
         self._encoder.set_pre_skip(OPUS_PACKET_SAMPLES)
         return True
 
-    def encode(self, header: AudioFrame, samples: Any) -> list[MuxPacket]:
+    def encode(self, header: AudioFrame, samples: Any) -> list[Packet]:
         """A block, with the silence of the gap before it; or, where that is long, ``AUDIO_TURN_NS`` of it."""
         packets = [] if self.unfinished else self._begin(header)
         room = self._left
@@ -314,7 +279,7 @@ class AudioTrack:
             self._encoder.set_stretch(self._stretch_ppm or 0.0)
         return packets
 
-    def drain(self, until_ns: int) -> list[MuxPacket]:
+    def drain(self) -> list[Packet]:
         """What is still inside the encoder, the last packet with its padding. Sound ends with its last sample."""
         self._hurry()
         packets = [self._placed(packet) for packet in self._encoder.drain()]
@@ -339,11 +304,9 @@ class AudioTrack:
         if self._stretch_ppm is not None:
             self._timeline.wrote(self._encoder.output_samples * S // OPUS_RATE)
 
-    def _placed(self, packet: native.Packet) -> MuxPacket:
+    def _placed(self, packet: native.Packet) -> Packet:
         assert self.first_ns is not None
-        recorded_ns = self.first_ns + (packet.pts - self.pre_skip_samples) * S // OPUS_RATE
-        duration_ns = packet.duration * S // OPUS_RATE
-        return MuxPacket("audio", packet.data, recorded_ns, duration_ns, True, packet.pts, packet.padding_samples)
+        return AudioPacket(packet.data, packet.pts, packet.duration, packet.padding_samples, self.first_ns)
 
     def _level_dbfs(self) -> float | None:
         if self._newest is None or not self._newest[0].sample_count:

@@ -8,7 +8,7 @@ The spool file of WebM and Matroska consists of
 - the Cues, at the end.
 An Ogg file is pages in a row; nothing in it is ever patched.
 
-A kill loses the packets that wait for another track's (``matroska.INTERLEAVE_MAX_MS``) and the open cluster
+A kill loses the packets that wait for others (``packets.INTERLEAVE_MAX_MS``) and the open cluster
 (``matroska.CLUSTER_MAX_MS``) or page (``ogg.PAGE_MS``): less than one second.
 
 Why not libavformat: its interleaving waits for a silent VP8 or VP9 track without end
@@ -21,15 +21,14 @@ import contextlib
 import errno
 import logging
 import os
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 from .. import errors
-from ..common.media import OPUS_PACKET_SAMPLES
 from .matroska import MatroskaWriter
 from .ogg import OggWriter
-from .spool import AudioTrack, SpoolFile, VideoTrack, Written, video_track
-
-__all__ = ["AudioTrack", "Muxer", "VideoTrack", "video_track"]
+from .packets import Interleaver, Packet, VideoPacket
+from .spool import AudioEntry, SpoolFile, VideoEntry, Written
 
 log = logging.getLogger("recsvc.encode")
 
@@ -39,10 +38,10 @@ _QUOTA_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 class Muxer:
     """Writes the packets of one recording. Not thread-safe; every call may block on the disk.
 
-    Times are recording time: 0 is the first recorded frame of any track. Packets of one track come in their
-    order; those of different tracks should come within ``matroska.INTERLEAVE_MAX_MS`` of each other: later ones stand
-    in the file after younger ones, which seeking and some players stumble over. ``data`` is kept without a
-    copy until it is written: do not change it.
+    Packets of one track come in their order, the first picture is a key frame; those of different tracks should come
+    within ``packets.INTERLEAVE_MAX_MS`` of each other: later ones stand in the file after younger ones, which seeking
+    and some players stumble over. A picture in the same millisecond as the one before is moved to the next. ``data`` is
+    kept without a copy until it is written: do not change it.
 
     A full disk or a file-size limit raises ``QuotaExceededError``, any other failure ``UnknownError``, with
     path and reason; further calls raise the same, and ``finish()`` remains to be called: it completes the file as far
@@ -53,16 +52,23 @@ class Muxer:
     """Of what is written, only the file's first ``header_size`` bytes may change (none in an Ogg file)."""
     media_at: int
     """Where media begins in the file."""
+    waiting: Interleaver
+    """The packets that are not in the file yet; the last ones may be added here, for ``finish()``."""
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         container: Literal["webm", "matroska", "ogg"],
         *,
-        video: VideoTrack | None,
-        audio: AudioTrack | None,
+        video: VideoEntry | None,
+        audio: AudioEntry | None,
+        hold_ns: int = 0,
+        origin_ns: int | None = 0,
     ) -> None:
         """Creates (or empties) the file and writes its header.
+
+        ``hold_ns``: pictures wait so long, in media time, to be left out. ``origin_ns``: recorded time at which the
+        file's begins; ``None``: packets wait until ``waiting.begin()`` says it.
 
         Raises ``NotSupportedError`` for tracks that the container cannot hold, ``ValueError`` for none.
         """
@@ -76,6 +82,9 @@ class Muxer:
         self._failure: errors.RecorderError | None = None
         self._closed = False
         self._has_video, self._audio = video is not None, audio
+        self.waiting = Interleaver(
+            video=video is not None, audio=audio is not None, hold_ns=hold_ns, origin_ns=origin_ns
+        )
         try:
             self._spool = SpoolFile(self._path)
             self._writer: MatroskaWriter | OggWriter
@@ -94,60 +103,37 @@ class Muxer:
         """Another pre-skip than the one announced; only before the first sound was written, and not for Ogg."""
         if not isinstance(self._writer, MatroskaWriter) or self._audio is None:
             raise errors.InvalidStateError(f"{self._path}: the pre-skip of this recording is fixed")
-        self._check()
         self._audio = self._audio._replace(pre_skip_samples=pre_skip_samples)
+        self._do(self._writer.replace_audio, self._audio)
+
+    def write(self, packet: Packet) -> None:
+        """Takes one packet, which goes to the file in its turn. ``ValueError``: there can be no such packet."""
+        kind = "video" if isinstance(packet, VideoPacket) else "audio"
+        if not (self._has_video if kind == "video" else self._audio):
+            raise errors.InvalidStateError(f"{self._path}: this recording has no {kind} track")
+        self._check()
+        self.waiting.add(packet)
+        self._put(self.waiting.ready())
+
+    def flush(self, pictures_until_ns: int | None = None) -> None:
+        """Puts what has come so far into the file, but for pictures that begin after ``pictures_until_ns`` (recorded
+        time): for when no packet is to be expected soon, so that a crash loses nothing, or when it is to be handed
+        out. Packets of another track may still come with an earlier time."""
+        self._check()
+        self._put(self.waiting.rest(pictures_until_ns))
+        self._do(self._writer.flush)
+
+    def _put(self, packets: Iterable[tuple[int, Packet]]) -> None:
         try:
-            self._writer.replace_audio(self._audio)
+            for ms, packet in packets:
+                self._writer.put(ms, packet)
         except OSError as error:
             raise self._failed(error) from error
 
-    def write_video(
-        self, data: bytes, pts_ns: int, duration_ns: int, is_key_frame: bool, is_last: bool = False
-    ) -> None:
-        """Takes one VP8 or VP9 frame, shown from ``pts_ns`` on; the first must be a key frame.
-
-        ``duration_ns`` may be an estimate: a picture lasts until the next or the recording's end, so do not
-        hold a frame back for it; but that of the one that ``is_last`` is in the file. A frame in the same
-        millisecond as the one before is moved to the next.
-        """
-        if not self._has_video or not isinstance(self._writer, MatroskaWriter):
-            raise errors.InvalidStateError(f"{self._path}: this recording has no video track")
-        if not data or pts_ns < 0 or duration_ns < 0:
-            raise ValueError(f"no video packet: {len(data)} bytes at {pts_ns} ns for {duration_ns} ns")
+    def _do(self, call: Callable[..., None], *arguments: Any) -> None:
         self._check()
         try:
-            self._writer.add_video(data, pts_ns, duration_ns, is_key_frame, is_last)
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def write_audio(
-        self, data: bytes, pts_samples: int, duration_samples: int = OPUS_PACKET_SAMPLES, padding_samples: int = 0
-    ) -> None:
-        """Takes one Opus packet. All numbers are 48 kHz samples.
-
-        ``pts_samples``: when the packet's first decoded sample would be heard if nothing were skipped. The
-        first packet of a track whose first captured sample is at recording time T has T - pre-skip (so -336,
-        say, for T = 0), each further one ``duration_samples`` more. ``padding_samples``: how many of its last
-        samples are not part of the recording (less than ``duration_samples``; only the last packet has any).
-        """
-        if self._audio is None:
-            raise errors.InvalidStateError(f"{self._path}: this recording has no audio track")
-        start = pts_samples + self._audio.pre_skip_samples
-        if not data or start < 0 or not 0 <= padding_samples < duration_samples:
-            lengths = f"{duration_samples} - {padding_samples} samples"
-            raise ValueError(f"no audio packet: {len(data)} bytes at {pts_samples} for {lengths}")
-        self._check()
-        try:
-            self._writer.add_audio(data, start, duration_samples, padding_samples)
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def flush(self) -> None:
-        """Puts what was written so far into the file: for when no packet is to be expected soon, so that a crash loses
-        nothing, or when it is to be handed out. Packets of another track may still come with an earlier time."""
-        self._check()
-        try:
-            self._writer.flush()
+            call(*arguments)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -155,7 +141,8 @@ class Muxer:
         """Completes and closes the file; all of it is with the operating system when this returns.
 
         ``duration_ns``, the length up to the stop, becomes the Duration element, whatever the packets' own
-        ends (an Ogg file's length is the end of its last packet); ``None``: up to the end of the last packet. It takes
+        ends (an Ogg file's length is the end of its last packet), and the last picture lasts until then; ``None``: up
+        to the end of the last packet. It takes
         the time for less than a second of media and the Cues, which are ready: whatever the length of the recording.
 
         Where the disk fails, or has failed before, what is torn is cut off and the rest is completed: ``written``
@@ -165,6 +152,7 @@ class Muxer:
             raise ValueError(f"duration_ns must not be negative: {duration_ns}")
         try:
             self._check()
+            self._put(self.waiting.finish(duration_ns))
             self._writer.finish(duration_ns)
             self._spool.close()
         except OSError as error:

@@ -4,13 +4,18 @@ import os
 import struct
 import zlib
 
+from ..common.limits import S
 from ..common.media import OPUS_RATE
-from .spool import AudioTrack, SpoolFile, Written, opus_head
+from .packets import Packet, VideoPacket
+from .spool import AudioEntry, SpoolFile, Written, opus_head
 
 PAGE_MS = 400
 """Length of an Ogg page; players seek to pages, and each costs some 50 bytes."""
 
-_SEGMENTS_MAX, _FIRST_PAGE, _LAST_PAGE = 255, 2, 4
+FIRST_PAGE, LAST_PAGE = 2, 4
+"""Flags of a page."""
+
+_SEGMENTS_MAX = 255
 _HEADER_PAGES = 2
 
 
@@ -20,7 +25,7 @@ class OggWriter:
     header = b""
     """Nothing of the file ever changes but, after a failure, the last page's flag."""
 
-    def __init__(self, spool: SpoolFile, track: AudioTrack) -> None:
+    def __init__(self, spool: SpoolFile, track: AudioEntry) -> None:
         self.written_until_ns = 0
         self.written = Written(0)
         self._last_page: tuple[int, bytearray] | None = None  # of sound: where it is, and its bytes
@@ -34,14 +39,17 @@ class OggWriter:
         self._page_samples = 0
         self._granule = 0
         for header, flags in (
-            (opus_head(track), _FIRST_PAGE),
+            (opus_head(track), FIRST_PAGE),
             (b"OpusTags" + struct.pack("<I6sI", 6, b"recsvc", 0), 0),
         ):
             self._lacing.append(len(header))
             self._packets.append(header)
             self._close_page(flags)
 
-    def add_audio(self, data: bytes, start: int, duration: int, padding: int) -> None:
+    def put(self, ms: int, packet: Packet) -> None:
+        """Takes the next packet."""
+        assert not isinstance(packet, VideoPacket)
+        data = packet.data
         lacing = b"\xff" * (len(data) // 255) + bytes([len(data) % 255])
         if len(lacing) > _SEGMENTS_MAX:
             raise ValueError(f"no Opus packet has {len(data)} bytes")
@@ -50,10 +58,10 @@ class OggWriter:
             self._close_page(0)
         self._lacing += lacing
         self._packets.append(data)
-        self._page_samples += duration
+        self._page_samples += packet.duration_samples
         # Counts the skipped samples too; without the padding it is the recording's end, by which players trim
         # (RFC 7845 sections 4.2 and 4.4).
-        self._granule = start + duration - padding
+        self._granule = packet.start_samples + packet.duration_samples - packet.padding_samples
 
     def flush(self) -> None:
         """There is always one more packet in an encoder, so that ``finish()`` has one to mark as the last."""
@@ -63,7 +71,7 @@ class OggWriter:
     def finish(self, duration_ns: int | None) -> None:
         if not self._packets and self._last_page is None:  # a recording without sound ends with an empty packet
             self._lacing += b"\0"
-        self._close_page(_LAST_PAGE)
+        self._close_page(LAST_PAGE)
 
     def salvage(self, least: int) -> None:
         """After a write that failed: cuts off what is torn, and marks the last page as such, unless it belongs to the
@@ -72,12 +80,11 @@ class OggWriter:
         self._spool.cut(self.written.size)
         if self._last_page is None:
             self._lacing[:], self._packets[:], self._granule = b"\0", [], 0
-            self._close_page(_LAST_PAGE)
+            self._close_page(LAST_PAGE)
         elif self._last_page[0] >= least:
             at, page = self._last_page
-            page[5] |= _LAST_PAGE
-            page[22:26] = bytes(4)
-            page[22:26] = _ogg_crc(page).to_bytes(4, "little")
+            page[5] |= LAST_PAGE
+            sign(page)
             self._spool.patch(at, bytes(page[:26]))
 
     def _close_page(self, flags: int) -> None:
@@ -87,7 +94,7 @@ class OggWriter:
                         len(self._lacing))
         )  # fmt: skip
         page += self._lacing + b"".join(self._packets)
-        page[22:26] = _ogg_crc(page).to_bytes(4, "little")
+        sign(page)
         self._spool.write(page)
         if self._packets and self._page_number >= _HEADER_PAGES:
             self._last_page = self.written.size, page
@@ -95,14 +102,16 @@ class OggWriter:
         self._lacing.clear()
         self._packets.clear()
         self._page_samples = 0
-        self.written_until_ns = max(self._granule - self._pre_skip, 0) * 10**9 // OPUS_RATE
+        self.written_until_ns = max(self._granule - self._pre_skip, 0) * S // OPUS_RATE
         self.written = Written(self._spool.size, 0, self._granule, self.written_until_ns)
 
 
 _BITS_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _ogg_crc(page: bytes | bytearray) -> int:
-    """Ogg's CRC-32 is zlib's with every bit order reversed, and without its inversions."""
+def sign(page: bytearray) -> None:
+    """Writes a page's checksum into it: Ogg's CRC-32 is zlib's with every bit order reversed, and without its
+    inversions."""
+    page[22:26] = bytes(4)
     crc = zlib.crc32(page.translate(_BITS_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int(f"{crc:032b}"[::-1], 2)
+    page[22:26] = int(f"{crc:032b}"[::-1], 2).to_bytes(4, "little")

@@ -1,6 +1,6 @@
 """recover: completes, in place, the file that a killed worker left behind.
 
-The muxer only appends, a whole cluster or page at a time, and patches its header at the end (``mux.py``). So what is
+The muxer only appends, a whole cluster or page at a time, and patches its header at the end (``muxer.py``). So what is
 left is a header, complete clusters, and perhaps a torn one. Completing it means: cut the torn one off, write what
 ``finish()`` would have written. That may itself be killed at any point, by a power failure too:
 ``complete()`` again completes it then. Hence the order of the writes, and a sync wherever one must not
@@ -21,6 +21,7 @@ from typing import NamedTuple
 from .. import errors
 from .recover_matroska import Matroska
 from .recover_ogg import Ogg
+from .repair import File
 from .spool import lock
 
 _READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -34,34 +35,6 @@ class Completed(NamedTuple):
     mime_type: str
     duration: float
     changed: bool
-
-
-class File:
-    """The file under repair: every access to it goes through here."""
-
-    def __init__(self, descriptor: int, path: str) -> None:
-        self.path = path
-        self._descriptor = descriptor
-        self.size = os.fstat(descriptor).st_size
-
-    def read(self, at: int, size: int) -> bytes:
-        """What is there of these bytes."""
-        return os.pread(self._descriptor, size, at)
-
-    def write(self, at: int, data: bytes) -> None:
-        done = 0
-        while done < len(data):
-            done += os.pwrite(self._descriptor, memoryview(data)[done:], at + done)
-        self.size = max(self.size, at + len(data))
-
-    def cut(self, size: int) -> None:
-        if size != self.size:
-            os.ftruncate(self._descriptor, size)
-            self.size = size
-
-    def sync(self) -> None:
-        """What was written before this call is on the disk before anything that is written after it."""
-        os.fdatasync(self._descriptor)
 
 
 def complete(path: str | os.PathLike[str]) -> Completed:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from ..common.limits import MS
 from ..errors import NotReadableError
-from . import matroska
-
-if TYPE_CHECKING:
-    from .recover import File
+from . import ebml, matroska
+from .packets import VIDEO
+from .repair import File
 
 _HEADER_MAX = 1024  # ours are below 500 bytes
 _LOOK = 48  # bytes read of a cluster: its head, Timestamp, and the head of its first block
@@ -20,19 +20,9 @@ _LAST_CLUSTERS = 8  # in which the end of the last block of any track is looked 
 _PACKET_MS = 20  # of Opus, always
 _PICTURE_MS, _PICTURE_MAX_MS = 33, matroska.EXPLICIT_DURATION_MS  # a last picture lasts as long as the one before
 
-_CLUSTER, _CUES = b"\x1f\x43\xb6\x75", 0x1C53BB6B
-_UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
-_NO_DURATION, _NO_SEEK = matroska._void(11), matroska._void(matroska._SEEK_SIZE)
+_EBML, _CLUSTER, _CUES = b"\x1a\x45\xdf\xa3", b"\x1f\x43\xb6\x75", 0x1C53BB6B
+_NO_DURATION, _NO_SEEK = ebml.void(11), ebml.void(matroska.SEEK_SIZE)
 _MIME_CODECS = {b"V_VP8": "vp8", b"V_VP9": "vp9", b"A_OPUS": "opus"}
-
-
-class _Element(NamedTuple):
-    """``begin`` and ``end`` are those of its content."""
-
-    identifier: int
-    at: int
-    begin: int
-    end: int
 
 
 class _Cluster(NamedTuple):
@@ -70,42 +60,40 @@ class Matroska:
                 reason = f"{file.path} is no recording of recsvc"
             raise NotReadableError(reason) from None
         size = self._size_field
-        self._size_is_wrong = (
-            size != _UNKNOWN_SIZE and int.from_bytes(size, "big") - (1 << 56) != file.size - self._base
-        )
-        self.finished = size != _UNKNOWN_SIZE and not self._size_is_wrong and self._duration_ms is not None
+        self._size_is_wrong = size not in (ebml.UNKNOWN_SIZE, ebml.long_size(file.size - self._base))
+        self.finished = size == ebml.long_size(file.size - self._base) and self._duration_ms is not None
         self.duration = (self._duration_ms or 0.0) / 1000
 
     def _read_header(self, data: bytes) -> None:
         """IndexError: the file ends too early. Everything stands where the muxer puts it."""
-        head = _element(data, 0)
-        doc_type = _content(data, _children(data, head.begin, head.end), 0x4282)
+        head = ebml.read(data, 0)
+        doc_type = ebml.content(data, ebml.children(data, head.begin, head.end), 0x4282)
         self._base = head.end + 12
         if data[head.end : head.end + 4] != b"\x18\x53\x80\x67"[: max(len(data) - head.end, 0)]:
             raise ValueError("no Segment")
-        seek_head = _element(data, self._base)
-        info = _element(data, seek_head.end)
-        tracks = _element(data, info.end)
+        seek_head = ebml.read(data, self._base)
+        info = ebml.read(data, seek_head.end)
+        tracks = ebml.read(data, info.end)
         if [seek_head.identifier, info.identifier, tracks.identifier] != [0x114D9B74, 0x1549A966, 0x1654AE6B]:
             raise ValueError("not our order of elements")
         self._size_field = data[self._base - 8 : self._base]
-        self._cues_seek_at = seek_head.end - matroska._SEEK_SIZE
+        self._cues_seek_at = seek_head.end - matroska.SEEK_SIZE
         self._duration_at = info.end - len(_NO_DURATION)
         self._seek_field = data[self._cues_seek_at : seek_head.end]
         self._duration_field = data[self._duration_at : info.end]
         self._first_at = tracks.end
-        if _content(data, _children(data, info.begin, self._duration_at), 0x4D80) != b"recsvc":
+        if ebml.content(data, ebml.children(data, info.begin, self._duration_at), 0x4D80) != b"recsvc":
             raise ValueError("written by another program")
         self._kinds: dict[int, int] = {}  # track number -> 1 video, 2 audio
         self._codec_delay_ms = 0.0
         codecs = []
-        for entry in _children(data, tracks.begin, tracks.end):
-            inside = _children(data, entry.begin, entry.end)
-            kind = _content(data, inside, 0x83)[0]
-            self._kinds[_content(data, inside, 0xD7)[0]] = kind
-            codecs.append(_MIME_CODECS[_content(data, inside, 0x86)])
+        for entry in ebml.children(data, tracks.begin, tracks.end):
+            inside = ebml.children(data, entry.begin, entry.end)
+            kind = ebml.content(data, inside, 0x83)[0]
+            self._kinds[ebml.content(data, inside, 0xD7)[0]] = kind
+            codecs.append(_MIME_CODECS[ebml.content(data, inside, 0x86)])
             if kind == 2:
-                self._codec_delay_ms = int.from_bytes(_content(data, inside, 0x56AA), "big") / 1e6
+                self._codec_delay_ms = int.from_bytes(ebml.content(data, inside, 0x56AA), "big") / MS
         self._has_video = 1 in self._kinds.values()
         essence = "video/x-matroska" if doc_type == b"matroska" else "video/webm" if self._has_video else "audio/webm"
         self.mime_type = f"{essence};codecs={','.join(codecs)}"
@@ -122,9 +110,9 @@ class Matroska:
         clusters, blocks = self._walk()
         end = clusters[-1].end if clusters else self._first_at
         cues = self._cues(clusters)
-        tail = matroska._element(_CUES, cues) if cues else b""
+        tail = ebml.element(_CUES, cues) if cues else b""
         if not clusters:  # readers take a file without any cluster for broken
-            tail = matroska._element(0x1F43B675, matroska._uint(0xE7, 0))
+            tail = ebml.element(0x1F43B675, ebml.uint(0xE7, 0))
         all_there = not self._size_is_wrong and file.size - end == len(tail) and file.read(end, len(tail)) == tail
         if not all_there:
             self._check_torn(end)
@@ -135,10 +123,10 @@ class Matroska:
         if not all_there or self._duration_ms is None or self._duration_ms < last_ms:
             self._duration_ms = self._end_ms(blocks)  # else it was killed while it was finished, and says it
         if cues:
-            file.write(self._cues_seek_at, matroska._seek(_CUES, end - base))
-        file.write(self._duration_at, matroska._element(0x4489, struct.pack(">d", self._duration_ms)))
+            file.write(self._cues_seek_at, matroska.seek(_CUES, end - base))
+        file.write(self._duration_at, ebml.element(0x4489, struct.pack(">d", self._duration_ms)))
         file.sync()  # what is written in the header is written in one sector, so it is there or it is not
-        file.write(base - 8, (file.size - base | 1 << 56).to_bytes(8, "big"))
+        file.write(base - 8, ebml.long_size(file.size - base))
         file.sync()
         self.duration = self._duration_ms / 1000
 
@@ -149,8 +137,8 @@ class Matroska:
             self._file.write(self._duration_at, _NO_DURATION)
             self._file.write(self._cues_seek_at, _NO_SEEK)
             self._file.sync()
-        if self._size_field != _UNKNOWN_SIZE:
-            self._file.write(self._base - 8, _UNKNOWN_SIZE)
+        if self._size_field != ebml.UNKNOWN_SIZE:
+            self._file.write(self._base - 8, ebml.UNKNOWN_SIZE)
             self._file.sync()
 
     def _check_torn(self, end: int) -> None:
@@ -193,7 +181,7 @@ class Matroska:
         if head[:4] != _CLUSTER:
             return None
         try:
-            size, begin = _number(head, 4)
+            size, begin = ebml.read_size(head, 4)
             if at + begin + size > self._file.size or head[begin] != 0xE7:
                 return None
             ms, first = self._timestamp(head, begin)
@@ -205,16 +193,16 @@ class Matroska:
 
     @staticmethod
     def _timestamp(head: bytes, at: int) -> tuple[int, int]:
-        length, at = _number(head, at + 1)
+        length, at = ebml.read_size(head, at + 1)
         return int.from_bytes(head[at : at + length], "big"), at + length
 
     def _key_frame_ms(self, head: bytes, at: int, cluster_at: int) -> int | None:
         """The time in the cluster of the block there if it is a picture's key frame: such begin a cluster."""
         is_group = head[at] == 0xA0
-        group_size, content_at = _number(head, at + 1)
+        group_size, content_at = ebml.read_size(head, at + 1)
         group_end = content_at + group_size
         if is_group:
-            block_size, content_at = _number(head, content_at + 1)
+            block_size, content_at = ebml.read_size(head, content_at + 1)
             block_end = content_at + block_size
         track, ms, flags = struct.unpack(">BhB", head[content_at : content_at + 4].ljust(4, b"\0"))
         if self._kinds.get(track & 0x7F) != 1:
@@ -222,7 +210,7 @@ class Matroska:
         if not is_group:
             return ms if flags & 0x80 else None
         rest = self._file.read(cluster_at + block_end, min(group_end - block_end, _LOOK))
-        refers = any(one.identifier == 0xFB for one in _children(rest, 0, len(rest)))
+        refers = any(one.identifier == 0xFB for one in ebml.children(rest, 0, len(rest)))
         return None if refers else ms
 
     def _blocks(self, cluster: _Cluster) -> list[_Block] | None:
@@ -230,10 +218,10 @@ class Matroska:
         data = self._file.read(cluster.begin, cluster.end - cluster.begin)
         found = []
         try:
-            for one in _children(data, 0, len(data))[1:]:
+            for one in ebml.children(data, 0, len(data))[1:]:
                 block, duration_ms = one, None
                 if one.identifier == 0xA0:
-                    parts = {part.identifier: part for part in _children(data, one.begin, one.end)}
+                    parts = {part.identifier: part for part in ebml.children(data, one.begin, one.end)}
                     block = parts[0xA1]
                     if 0x9B in parts:
                         duration_ms = int.from_bytes(data[parts[0x9B].begin : parts[0x9B].end], "big")
@@ -254,11 +242,11 @@ class Matroska:
         for cluster in clusters:
             position = cluster.at - self._base
             if cluster.key_at is not None:
-                cues += matroska._cue(cluster.key_ms, matroska._VIDEO, position, cluster.key_at)
+                cues += matroska.cue(cluster.key_ms, VIDEO, position, cluster.key_at)
             elif not self._has_video and cluster.ms + matroska.CLUSTER_MAX_MS > next_ms:
                 for block in self._blocks(cluster) or []:
                     if block.ms >= next_ms:
-                        cues += matroska._cue(block.ms, block.track, position, block.at)
+                        cues += matroska.cue(block.ms, block.track, position, block.at)
                         next_ms = block.ms + matroska.AUDIO_CUE_MS
         return bytes(cues)
 
@@ -278,44 +266,3 @@ class Matroska:
             before[block.track] = block.ms
             end_ms = max(end_ms, block.ms + length_ms)
         return end_ms
-
-
-_EBML = b"\x1a\x45\xdf\xa3"
-
-
-def _number(data: bytes, at: int) -> tuple[int, int]:
-    """An element's size, and where its content begins (RFC 8794 section 4). IndexError: the data end before."""
-    length = 9 - data[at].bit_length()
-    if length > 8:
-        raise ValueError(f"no size at {at}")
-    data[at + length - 1]
-    return int.from_bytes(data[at : at + length], "big") - (1 << 7 * length), at + length
-
-
-def _element(data: bytes, at: int) -> _Element:
-    """The element there, which must be complete: IndexError where the data end before it does."""
-    length = 9 - data[at].bit_length()
-    if length > 4:
-        raise ValueError(f"no element at {at}")
-    size, begin = _number(data, at + length)
-    if begin + size > len(data):
-        raise IndexError(f"the element at {at} is not complete")
-    return _Element(int.from_bytes(data[at : at + length], "big"), at, begin, begin + size)
-
-
-def _children(data: bytes, at: int, end: int) -> list[_Element]:
-    """The elements that fill this range exactly."""
-    found = []
-    while at < end:
-        found.append(_element(data, at))
-        at = found[-1].end
-    if at != end:
-        raise ValueError("an element is longer than its parent")
-    return found
-
-
-def _content(data: bytes, elements: list[_Element], identifier: int) -> bytes:
-    one = next((one for one in elements if one.identifier == identifier), None)
-    if one is None:
-        raise ValueError(f"no element {identifier:x}")
-    return data[one.begin : one.end]

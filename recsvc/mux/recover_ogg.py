@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..common.media import OPUS_RATE
 from ..errors import NotReadableError
-from .ogg import _FIRST_PAGE, _LAST_PAGE, _ogg_crc
-
-if TYPE_CHECKING:
-    from .recover import File
+from .ogg import FIRST_PAGE, LAST_PAGE, sign
+from .repair import File
 
 _PAGE_MAX = 27 + 255 + 255 * 255  # RFC 3533 section 6
 
@@ -45,14 +43,14 @@ class Ogg:
             pages.append(page)
             at = page.end
         head = file.read(pages[0].begin, 12)
-        if not pages[0].flags & _FIRST_PAGE or len(head) < 12:
+        if not pages[0].flags & FIRST_PAGE or len(head) < 12:
             raise NotReadableError(f"{file.path} is no recording of recsvc")
         self._pre_skip = int.from_bytes(head[10:12], "little")
         self._headers = pages
         self.duration = 0.0
         last = self._last_page()
         self.finished = False
-        if last is not None and last.flags & _LAST_PAGE:
+        if last is not None and last.flags & LAST_PAGE:
             stored, (_, right) = self._crcs(last)
             self.finished = stored == right
             self._set_duration(last)
@@ -72,9 +70,8 @@ class Ogg:
         else:  # a recording without sound ends with an empty packet
             last = _Page(end, end + 28, end + 28, 0, 0, self._headers[0].serial, 2)
             page = bytearray(struct.pack("<4sBBqIIIBB", b"OggS", 0, 0, 0, last.serial, last.number, 0, 1, 0))
-        page[5] |= _LAST_PAGE
-        page[22:26] = bytes(4)
-        page[22:26] = _ogg_crc(page).to_bytes(4, "little")
+        page[5] |= LAST_PAGE
+        sign(page)
         # The flag and the checksum. Should a part of them reach the disk, _is_intact() takes the page all the same.
         file.write(last.at, bytes(page[:28] if not pages else page[:26]))
         file.sync()
@@ -125,11 +122,11 @@ class Ogg:
         """The stored checksum; those of the page as it would be in the middle and at the end of a file."""
         data = bytearray(self._file.read(page.at, page.end - page.at))
         stored = bytes(data[22:26])
-        data[22:26] = bytes(4)
         right = []
-        for flags in (page.flags & ~_LAST_PAGE, page.flags | _LAST_PAGE):
+        for flags in (page.flags & ~LAST_PAGE, page.flags | LAST_PAGE):
             data[5] = flags
-            right.append(_ogg_crc(data).to_bytes(4, "little"))
+            sign(data)
+            right.append(bytes(data[22:26]))
         return stored, right
 
     def _is_intact(self, page: _Page) -> bool:

@@ -1,4 +1,4 @@
-"""What the writers of both containers share: the spool file and what the tracks are."""
+"""What the writers of both containers share: the spool file, and what its header says of the tracks."""
 
 import errno
 import fcntl
@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from ..common.media import BT601, FRAME_SIDE_MAX, Colours, colours_of
 
 
-class VideoTrack(NamedTuple):
+class VideoEntry(NamedTuple):
     """The video track as its header tells it: the size is that of the first frame, in pixels; ``display``: the size at
     which it is to be shown, where its pixels are no squares."""
 
@@ -22,15 +22,15 @@ class VideoTrack(NamedTuple):
     display: tuple[int, int] | None = None
 
 
-def video_track(codec: Literal["vp8", "vp9"], settings: Mapping[str, Any]) -> VideoTrack:
+def video_entry(codec: Literal["vp8", "vp9"], settings: Mapping[str, Any]) -> VideoEntry:
     """The track that has these settings."""
     size = int(settings["width"]), int(settings["height"])
     display = int(settings.get("display_width", size[0])), int(settings.get("display_height", size[1]))
     is_sane = display != size and min(display) > 0 and max(display) <= FRAME_SIDE_MAX
-    return VideoTrack(codec, *size, colours_of(settings).coded_as(codec), display if is_sane else None)
+    return VideoEntry(codec, *size, colours_of(settings).coded_as(codec), display if is_sane else None)
 
 
-class AudioTrack(NamedTuple):
+class AudioEntry(NamedTuple):
     """The Opus track: ``pre_skip_samples`` is in 48 kHz samples (RFC 7845); the input's rate
     (Hz) is for information only (RFC 7845 section 5.1)."""
 
@@ -97,6 +97,6 @@ class SpoolFile(io.FileIO):
         self.size = size
 
 
-def opus_head(track: AudioTrack) -> bytes:
+def opus_head(track: AudioEntry) -> bytes:
     """The identification header (RFC 7845 section 5.1): version 1, no gain, mono or stereo."""
     return struct.pack("<8sBBHIhB", b"OpusHead", 1, *track, 0, 0)

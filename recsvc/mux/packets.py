@@ -1,0 +1,168 @@
+"""Encoded packets on their way to the file, and the order in which they go there. Pure logic.
+
+Packets come with recorded time (see ``encode.timeline``), which begins anywhere, and leave with the file's, which
+begins at the recording's first frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..common.limits import MS, S
+from ..common.media import OPUS_PACKET_SAMPLES, OPUS_RATE
+
+INTERLEAVE_MAX_MS = 300
+"""How long a packet waits for those of another track, and a picture for the next one, which says how long it lasts.
+Packets that come later still are kept, in a new cluster."""
+
+VIDEO, AUDIO = 1, 2
+"""Track numbers; where times are equal, video comes first."""
+
+
+class VideoPacket(NamedTuple):
+    """A picture of VP8 or VP9, shown from ``at_ns`` on until the next one; ``duration_ns`` is for the last."""
+
+    data: bytes
+    at_ns: int
+    duration_ns: int
+    is_key_frame: bool
+    is_last: bool = False
+
+    def in_file(self, origin_ns: int) -> VideoPacket:
+        """With the file's time, whose 0 is ``origin_ns``. ``ValueError``: there can be no such packet."""
+        at_ns = max(self.at_ns - origin_ns, 0)
+        if not self.data or self.duration_ns < 0:
+            raise ValueError(f"no video packet: {len(self.data)} bytes at {at_ns} ns for {self.duration_ns} ns")
+        return VideoPacket(self.data, at_ns, self.duration_ns, self.is_key_frame, self.is_last)
+
+    @property
+    def ms(self) -> int:
+        return (self.at_ns + MS // 2) // MS
+
+
+class AudioPacket(NamedTuple):
+    """A packet of Opus, in samples at 48 kHz. ``start_samples`` counts from the track's first decoded sample; the first
+    ones are skipped (the pre-skip), and what is heard begins at ``begin_ns``. So a block's time is later by the
+    pre-skip than what is heard of it (RFC 9559, CodecDelay). The ``padding_samples`` at the end of the last packet are
+    no part of the recording."""
+
+    data: bytes
+    start_samples: int
+    duration_samples: int = OPUS_PACKET_SAMPLES
+    padding_samples: int = 0
+    begin_ns: int = 0
+
+    def in_file(self, origin_ns: int) -> AudioPacket:
+        """With the file's time, whose 0 is ``origin_ns``. ``ValueError``: there can be no such packet."""
+        start = self.start_samples + (max(self.begin_ns - origin_ns, 0) * OPUS_RATE + S // 2) // S
+        duration, padding = self.duration_samples, self.padding_samples
+        if not self.data or start < 0 or not 0 <= padding < duration:
+            raise ValueError(f"no audio packet: {len(self.data)} bytes at {start} for {duration} - {padding} samples")
+        return AudioPacket(self.data, start, duration, padding)
+
+    @property
+    def ms(self) -> int:
+        return to_ms(self.start_samples)
+
+
+Packet = VideoPacket | AudioPacket
+
+
+def to_ms(samples: int) -> int:
+    return (samples * 1000 + OPUS_RATE // 2) // OPUS_RATE
+
+
+class Interleaver:
+    """The packets of all tracks that wait: for time 0, for each other, pictures for the next one or to be left out.
+
+    A packet goes to the file once nothing earlier can come and it will not change any more, at the latest when another
+    is ``INTERLEAVE_MAX_MS`` ahead of it.
+    """
+
+    def __init__(self, *, video: bool, audio: bool, hold_ns: int, origin_ns: int | None) -> None:
+        """``hold_ns``: for how long pictures may still be left out. ``origin_ns``: see ``begin``."""
+        self._pictures: deque[VideoPacket] = deque()
+        self._sound: deque[AudioPacket] = deque()
+        self._hold_ms = max(hold_ns // MS, 1)  # the newest picture may last longer than it says
+        # Up to where each track's packets are what they will be.
+        self._settled_ms = {VIDEO: -1} if video else {}
+        self._settled_ms |= {AUDIO: -1} if audio else {}
+        self._written_ms = {VIDEO: -1, AUDIO: -1}
+        self.origin_ns = origin_ns
+
+    def begin(self, origin_ns: int) -> None:
+        """Recorded time at which the file's begins, once it is known. Until then all packets wait."""
+        self.origin_ns = origin_ns
+        early: list[Packet] = [*self._pictures, *self._sound]
+        self._pictures.clear()
+        self._sound.clear()
+        for packet in early:
+            self.add(packet)
+
+    def add(self, packet: Packet) -> None:
+        """A packet has come; those of a track come in their order. ``ValueError``: there can be no such packet."""
+        origin_ns = self.origin_ns
+        if isinstance(packet, VideoPacket):
+            if origin_ns is not None:
+                packet = packet.in_file(origin_ns)
+                self._settled_ms[VIDEO] = packet.ms - self._hold_ms
+            self._pictures.append(packet)
+        else:
+            if origin_ns is not None:
+                packet = packet.in_file(origin_ns)
+                self._settled_ms[AUDIO] = packet.ms
+            self._sound.append(packet)
+
+    def leave_out(self, after_ns: int) -> tuple[int, int]:
+        """Pictures that begin after this recorded time shall not be in the file, unless they are there already: how
+        many, and where (recorded time) the last of the others stands that wait; ``after_ns``: none waits."""
+        count, origin_ns = 0, self.origin_ns or 0
+        while self._pictures and self._pictures[-1].at_ns + origin_ns > after_ns:
+            self._pictures.pop()
+            count += 1
+        return count, self._pictures[-1].at_ns + origin_ns if self._pictures else after_ns
+
+    @property
+    def last_picture(self) -> VideoPacket | None:
+        """The newest one, with the file's time, as long as it waits."""
+        return self._pictures[-1] if self._pictures and self.origin_ns is not None else None
+
+    def ready(self) -> Iterator[tuple[int, Packet]]:
+        """What goes to the file now, in order, each packet with the time of its block (ms)."""
+        settled = self._settled_ms.values()
+        return self._take(max(min(settled), max(settled) - INTERLEAVE_MAX_MS))
+
+    def rest(self, pictures_until_ns: int | None = None) -> Iterator[tuple[int, Packet]]:
+        """All that waits, and has a time in the file; of pictures those that begin up to this recorded time."""
+        if pictures_until_ns is not None and self.origin_ns is not None:
+            return self._take(1 << 62, (pictures_until_ns - self.origin_ns + MS // 2) // MS)
+        return self._take(1 << 62)
+
+    def finish(self, duration_ns: int | None) -> Iterator[tuple[int, Packet]]:
+        """All of it, at the end: the last picture lasts to the recording's."""
+        if (last := self.last_picture) is not None:
+            end_ns = max(duration_ns or 0, last.at_ns)
+            self._pictures[-1] = last._replace(duration_ns=(end_ns - last.at_ns) or last.duration_ns, is_last=True)
+        return self.rest()
+
+    def _take(self, until_ms: int, pictures_until_ms: int = 1 << 62) -> Iterator[tuple[int, Packet]]:
+        if self.origin_ns is None:
+            return
+        pictures, sound, written_ms = self._pictures, self._sound, self._written_ms
+        pictures_until_ms = min(until_ms, pictures_until_ms)
+        while True:
+            picture_ms = pictures[0].ms if pictures else until_ms + 1
+            sound_ms = sound[0].ms if sound else until_ms + 1
+            if picture_ms <= min(pictures_until_ms, sound_ms):
+                picture = pictures.popleft()
+                if pictures:
+                    picture = picture._replace(duration_ns=pictures[0].at_ns - picture.at_ns)
+                ms = written_ms[VIDEO] = max(picture_ms, written_ms[VIDEO] + 1)
+                yield ms, picture
+            elif sound_ms <= until_ms:
+                ms = written_ms[AUDIO] = max(sound_ms, written_ms[AUDIO] + 1)
+                yield ms, sound.popleft()
+            else:
+                return

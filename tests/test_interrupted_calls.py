@@ -105,12 +105,11 @@ def test_an_interrupted_start_leaves_nothing(recorder: recsvc.MediaRecorder, sou
             assert recorder.state == "inactive"
             assert not source._sender._routes and not source.track._routes
             assert not source.write(BLOCK)
-        else:
-            finished(recorder)
+        else:  # the one before may have been interrupted so late that it has events, which are still to come
+            recorder.stop()
 
     assert everywhere(FILES, interrupt, act) > 8
     no_file_is_left(recorder)
-    wait_until(lambda: recorder._dispatcher is None, "the end of the thread", DEADLINE_S)
     assert events.count("start") == events.count("dataavailable") == events.count("stop") and "error" not in events
     assert_clean(recorder, source)
     wait_until(lambda: not calls._under_way, "the end of all calls", DEADLINE_S)
@@ -290,11 +289,17 @@ def test_an_interrupted_first_start_leaves_no_controller(own_controller: None) -
     recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
     try:
         for delay_s in (0.001, 0.01, 0.05):
-            signal.setitimer(signal.ITIMER_REAL, delay_s)
-            with pytest.raises(Interruption):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay_s)
                 recorder.start()
-            assert recorder.state == "inactive"
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interruption:
+                assert recorder.state == "inactive"
+            else:  # on a fast machine
+                finished(recorder)
+                client.close_all()
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     client.close_all()  # on a slow machine the last one may have been connected before
     wait_until(lambda: not role_processes(), "the end of all roles", DEADLINE_S)

@@ -21,8 +21,9 @@ from ..caller import user_media as _user_media
 from ..caller.blob import Blob
 from ..caller.events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
 from ..caller.listeners import EventTarget, Registry, checked_timeout, checked_type
+from ..caller.push import Buffer
 from ..caller.stream import MediaStream, MediaStreamTrack
-from ..caller.user_media import MediaDeviceInfo
+from ..caller.user_media import MediaDeviceInfo, Wish
 from ..wire.messages import RecordingStatistics, TrackStatistics
 from .loops import Room
 
@@ -72,7 +73,7 @@ async def _done(work: asyncio.Future[Any]) -> None:
             await asyncio.wait([work])
 
 
-async def get_user_media(audio: Any = False, video: Any = False, *, service: str | None = None) -> MediaStream:
+async def get_user_media(audio: Wish = False, video: Wish = False, *, service: str | None = None) -> MediaStream:
     """As ``recsvc.get_user_media``; cancelled, it leaves nothing open."""
     return await _in_thread(
         lambda: _user_media.get_user_media(audio, video, service=service), lambda opened: opened.close()
@@ -107,7 +108,7 @@ class _Push:
     def muted(self, value: bool) -> None:
         self._source.muted = value
 
-    async def write(self, buffer: Any, timestamp_ns: int | None = None) -> bool:
+    async def write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:
         """As the synchronous ``write``."""
         if self._waits:
             return await asyncio.to_thread(self._source.write, buffer, timestamp_ns)

@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from ..errors import InvalidStateError
 from ..wire.lending import lend
@@ -31,10 +31,10 @@ class GivenUp(BaseException):
     """Raised inside a helper: the caller of this call was interrupted, and it is to be undone."""
 
 
-class _Call:
+class _Call(Generic[Result]):
     """One call of the main thread, on its way through a helper."""
 
-    def __init__(self, body: Callable[[], Any], *, may_end: bool) -> None:
+    def __init__(self, body: Callable[[], Result], *, may_end: bool) -> None:
         """``may_end``: interrupted, it is given up; else it is completed."""
         self._body = body
         self._may_end = may_end
@@ -43,7 +43,8 @@ class _Call:
         self._over.acquire()
         self.over = False
         self.interruption: BaseException | None = None
-        self.result: Any = None
+        self.result: Result
+        """Once it is over, without an error."""
         self.error: BaseException | None = None
 
     @property
@@ -75,10 +76,10 @@ class _Call:
 
 
 _here = threading.local()
-_calls: SimpleQueue[_Call | None] = SimpleQueue()
+_calls: SimpleQueue[_Call[Any] | None] = SimpleQueue()
 _helpers: list[threading.Thread] = []
 _starting: list[None] = []
-_under_way: list[_Call] = []  # the main thread's: one inside the other, by signal handlers
+_under_way: list[_Call[Any]] = []  # the main thread's: one inside the other, by signal handlers
 
 
 def _start_helper() -> None:
@@ -97,7 +98,7 @@ def _help() -> None:
         del call
 
 
-def _carry(call: _Call) -> None:
+def _carry(call: _Call[Any]) -> None:
     """Until the call is over, whatever happens meanwhile."""
     while not call.over:
         try:
@@ -121,7 +122,7 @@ def whole(body: Callable[[], Result], undo: Callable[[Result], Any] | None = Non
     if threading.current_thread() is not threading.main_thread():
         return body()
     call = _Call(body, may_end=undo is not None)
-    undoing: _Call | None = None
+    undoing: _Call[Any] | None = None
     while True:
         try:
             _carry(call)
@@ -185,7 +186,7 @@ def public(method: Callable[Concatenate[S, P], Result]) -> Callable[Concatenate[
     """A method that happens as a whole, or not at all."""
 
     @functools.wraps(method)
-    def call(self: S, *given: P.args, **named: P.kwargs) -> Result:
+    def call(self: S, /, *given: P.args, **named: P.kwargs) -> Result:
         self._check_process()
         return whole(lambda: method(self, *given, **named))
 

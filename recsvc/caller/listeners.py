@@ -21,7 +21,7 @@ Listener = Callable[[Any], object]
 E = TypeVar("E", bound=Event)
 
 
-def checked_type(type: Any) -> str:
+def checked_type(type: object) -> str:
     """``type`` if it is one of a recorder's events, else ``TypeError`` or ``ValueError``."""
     if not isinstance(type, str):
         raise TypeError(f"an event type is a string, got {type!r}")
@@ -30,7 +30,7 @@ def checked_type(type: Any) -> str:
     return type
 
 
-def checked_timeout(timeout: Any) -> float | None:
+def checked_timeout(timeout: object) -> float | None:
     """``timeout`` if it is a number of seconds or ``None``, else ``TypeError``."""
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float))):
         raise TypeError(f"timeout must be seconds or None, got {timeout!r}")

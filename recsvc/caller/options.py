@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any, NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 from .. import errors
 from ..common.media import AUDIO_BITS_MAX, AUDIO_BITS_MIN, VIDEO_BITS_MAX, VIDEO_BITS_MIN
@@ -48,21 +48,23 @@ def possible(audio: int, video: int) -> Bitrates:
     )
 
 
-def uint32(name: str, value: Any) -> int | None:
-    if value is None:
-        return None
+def integer(name: str, value: object, low: int, high: int) -> int:
     try:
-        if isinstance(value, bool):
+        if isinstance(value, bool) or not isinstance(value, SupportsIndex):
             raise TypeError
-        value = int(operator.index(value))
+        found = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer or None, got {value!r}") from None
-    if not 0 <= value <= _UINT32_MAX:
-        raise ValueError(f"{name} must be 0 to {_UINT32_MAX}, got {value}")
-    return value
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if not low <= found <= high:
+        raise ValueError(f"{name} must be {low} to {high}, got {found}")
+    return int(found)
 
 
-def milliseconds(name: str, value: Any) -> float | None:
+def uint32(name: str, value: object) -> int | None:
+    return None if value is None else integer(name, value, 0, _UINT32_MAX)
+
+
+def milliseconds(name: str, value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -72,7 +74,7 @@ def milliseconds(name: str, value: Any) -> float | None:
     return float(value)
 
 
-def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+def choice(name: str, value: object, allowed: tuple[str, ...]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, got {value!r}")
     if value not in allowed:

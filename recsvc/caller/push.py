@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from typing import Any
+from typing import Any, TypeAlias
 
 from .. import errors
 from ..common import media
@@ -11,9 +10,13 @@ from ..common.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, S
 from ..wire.sender import Block, FrameSender, Picture
 from . import calls
 from .calls import OfProcess, public
+from .options import integer
 from .origin import PushedOrigin, Track
 from .stamps import Stamps
 from .stream import MediaStreamTrack
+
+Buffer: TypeAlias = Any
+"""Anything with the buffer protocol. Python names that from 3.12 on; before, numpy's arrays show it to no checker."""
 
 
 class _PushSource(OfProcess):
@@ -61,7 +64,7 @@ class _PushSource(OfProcess):
             raise errors.InvalidStateError("write() after end(): this source is over")
 
 
-def _view(buffer: Any, formats: tuple[str, ...], what: str) -> memoryview:
+def _view(buffer: Buffer, formats: tuple[str, ...], what: str) -> memoryview:
     """A caller's buffer, checked, as contiguous bytes: the buffer itself where it is contiguous, else a copy."""
     try:
         view = memoryview(buffer)
@@ -74,18 +77,6 @@ def _view(buffer: Any, formats: tuple[str, ...], what: str) -> memoryview:
     if view.c_contiguous and view.nbytes and len(view.format) == 1:
         return view.cast("B")
     return memoryview(view.tobytes())
-
-
-def _integer(name: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be {low} to {high}, got {value}")
-    return int(value)
 
 
 class AudioSource(_PushSource):
@@ -109,8 +100,8 @@ class AudioSource(_PushSource):
         when_full: str = "drop",
         clock: str = "monotonic",
     ) -> None:
-        sample_rate = _integer("sample_rate", sample_rate, media.SAMPLE_RATE_MIN, media.SAMPLE_RATE_MAX)
-        channel_count = _integer("channel_count", channel_count, 1, media.CHANNEL_COUNT_MAX)
+        sample_rate = integer("sample_rate", sample_rate, media.SAMPLE_RATE_MIN, media.SAMPLE_RATE_MAX)
+        channel_count = integer("channel_count", channel_count, 1, media.CHANNEL_COUNT_MAX)
         if sample_format not in media.BYTES_PER_SAMPLE:
             raise ValueError(f'sample_format must be "s16" or "f32", got {sample_format!r}')
         settings = {
@@ -127,7 +118,7 @@ class AudioSource(_PushSource):
         self._sample_format = sample_format
         self._what = f"{sample_format} samples"
 
-    def write(self, buffer: Any, timestamp_ns: int | None = None) -> bool:
+    def write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:
         """Gives a block of samples to every recording of the track; whether it was taken.
 
         ``buffer`` is copied. ``timestamp_ns``: when its first sample was captured, on the source's ``clock``;
@@ -167,14 +158,14 @@ class VideoSource(_PushSource):
         clock: str = "monotonic",
         color_space: str = "bt601",
     ) -> None:
-        width = _integer("width", width, 1, media.FRAME_SIDE_MAX)
-        height = _integer("height", height, 1, media.FRAME_SIDE_MAX)
+        width = integer("width", width, 1, media.FRAME_SIDE_MAX)
+        height = integer("height", height, 1, media.FRAME_SIDE_MAX)
         settings = media.picture_settings(width, height, pixel_format, color_space)
         self._bytes = media.picture_bytes(pixel_format, width, height)
         super().__init__("video", settings, when_full, clock)
         self._form = (pixel_format, width, height)
 
-    def write(self, buffer: Any, timestamp_ns: int | None = None) -> bool:
+    def write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:
         """Gives a picture to every recording of the track; whether it was taken. As ``AudioSource.write``."""
         self._check_open()
         payload = _view(buffer, ("B", "b", "c"), "8-bit pixels")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import threading
 import time
-from typing import Any
+from typing import SupportsIndex
 
 from ..common.limits import VIDEO_DURATION_DEFAULT_NS, S
 
@@ -17,7 +17,7 @@ class Stamps:
     which is 0 for the first. Sound lasts as long as its samples, a picture as long as the one before it. Thread-safe.
     """
 
-    def __init__(self, clock: Any, sample_rate: int | None = None) -> None:
+    def __init__(self, clock: object, sample_rate: int | None = None) -> None:
         """``sample_rate``: ``None`` for pictures."""
         if clock not in ("monotonic", "media"):
             raise ValueError(f'clock must be "monotonic" or "media", got {clock!r}')
@@ -30,7 +30,7 @@ class Stamps:
         self._last_ns: int | None = None
         self._interval_ns = VIDEO_DURATION_DEFAULT_NS
 
-    def stamp(self, timestamp_ns: Any, sample_count: int = 0) -> int:
+    def stamp(self, timestamp_ns: SupportsIndex | None, sample_count: int = 0) -> int:
         """That of the next frame. ``TypeError``, ``ValueError``."""
         given_ns = None if timestamp_ns is None else _checked(timestamp_ns)
         if not self.is_media:
@@ -49,7 +49,7 @@ class Stamps:
             return at_ns
 
 
-def _checked(timestamp_ns: Any) -> int:
+def _checked(timestamp_ns: SupportsIndex) -> int:
     if isinstance(timestamp_ns, bool):
         raise TypeError(f"timestamp_ns must be an integer or None, got {timestamp_ns!r}")
     try:

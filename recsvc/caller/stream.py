@@ -174,7 +174,7 @@ class MediaStream(OfProcess):
         return f"<MediaStream {list(self._tracks.values())!r}>"
 
 
-def _checked_track(track: Any) -> MediaStreamTrack:
+def _checked_track(track: object) -> MediaStreamTrack:
     if not isinstance(track, MediaStreamTrack):
         raise TypeError(f"expected a MediaStreamTrack, got {track!r}")
     track._check_process()

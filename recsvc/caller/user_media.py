@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from .. import errors
 from ..common.constraints import checked_audio, checked_video, plain
@@ -20,6 +20,9 @@ from .client import connect
 from .devices import enumerate_in_helper
 from .origin import CapturedOrigin, Track
 from .stream import MediaStream, MediaStreamTrack
+
+Wish: TypeAlias = bool | str | Mapping[str, object] | None
+"""What ``get_user_media`` is asked for, of one kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ def enumerate_devices() -> list[MediaDeviceInfo]:
     ]
 
 
-def _constraints(kind: str, wish: Any) -> dict[str, Any] | None:
+def _constraints(kind: str, wish: object) -> dict[str, Any] | None:
     """What was given for audio or video as a dictionary with ``source``; ``None`` for ``False``."""
     if wish is None or wish is False:
         return None
@@ -85,7 +88,7 @@ def _default_source(kind: str) -> str:
     raise errors.NotFoundError(f'there is no {what} here; name a source, such as {kind}="test:"')
 
 
-def get_user_media(audio: Any = False, video: Any = False, *, service: str | None = None) -> MediaStream:
+def get_user_media(audio: Wish = False, video: Wish = False, *, service: str | None = None) -> MediaStream:
     """Opens capture and returns a stream of its tracks (Media Capture and Streams, "getUserMedia()").
 
     ``audio``, ``video``: ``False``, ``True`` (the default device), a source string, or a dict of constraints:

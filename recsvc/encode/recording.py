@@ -12,11 +12,12 @@ from typing import Any
 
 from ..common import mime
 from ..common.limits import FIRST_FRAME_WAIT_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S, drain_deadline_ns
+from ..common.pieces import HandedOut
 from ..errors import InvalidStateError, name_of
 from ..mux.muxer import Muxer
 from ..mux.spool import AudioEntry, video_entry
 from ..wire import messages
-from ..wire.messages import AudioFrame, BlobDescription, End, Mark, OpenRecording, RecordingStatistics, VideoFrame
+from ..wire.messages import AudioFrame, End, Mark, OpenRecording, RecordingStatistics, VideoFrame
 from .tracks import AudioTrack, VideoTrack
 
 _Ready = tuple[str, tuple[VideoFrame | AudioFrame, Any]]
@@ -91,7 +92,7 @@ class Recording:
             if is_ours:
                 self.path.unlink()
             raise
-        self._pieces = _Pieces(self.path)
+        self._pieces = HandedOut()
 
     # --- frames -----------------------------------------------------------------------------------
 
@@ -213,7 +214,7 @@ class Recording:
         timeslice_ms = self.options.timeslice_ms
         if timeslice_ms is None:
             return None
-        if not self._pieces.ready(timeslice_ms, self._muxer.bytes_written, self._muxer.written_until_ns):
+        if not self._pieces.is_due(timeslice_ms, self._muxer.bytes_written, self._muxer.written_until_ns):
             return None
         return self.cut(asked=False)
 
@@ -250,7 +251,7 @@ class Recording:
         size, until_ns = self._muxer.bytes_written, self._muxer.written_until_ns
         if size <= self._muxer.media_at:
             size = 0
-        blob, timecode_ms = self._pieces.cut(self.format.mime_type, size, until_ns, self._muxer.header)
+        blob, timecode_ms = self._pieces.next(str(self.path), self.format.mime_type, size, until_ns, self._muxer.header)
         return messages.DataReady(recording=self.name, blob=blob, timecode_ms=timecode_ms, asked=asked)
 
     # --- the end ----------------------------------------------------------------------------------
@@ -267,7 +268,7 @@ class Recording:
         for track in self.tracks.values():
             with _noted(problems):
                 # A header that was handed out, or cannot be changed, has said already how much is to be skipped.
-                is_fixed = self.format.container == "ogg" or self._pieces.handed_out > 0
+                is_fixed = self.format.container == "ogg" or self._pieces.end > 0
                 if isinstance(track, AudioTrack) and not is_fixed and track.skip_whole_packet():
                     self._muxer.set_pre_skip(track.pre_skip_samples)
                 for packet in track.drain():
@@ -277,7 +278,7 @@ class Recording:
             self._begin(now=True)
         with _noted(problems):
             self._duration_ns = self._length_ns()
-            self._muxer.finish(self._duration_ns if self.ended else None, self._pieces.handed_out)
+            self._muxer.finish(self._duration_ns if self.ended else None, self._pieces.end)
         self.reached("muxed")
         written = self._muxer.written
         if problems or error or not self.ended:
@@ -290,15 +291,7 @@ class Recording:
         size = self._muxer.bytes_written
         duration = self._duration_ns / S
         pieces = self._pieces.count
-        blob, timecode_ms = self._pieces.last(self.format.mime_type, size, duration)
-        whole = BlobDescription(
-            path=str(self.path),
-            start=0,
-            end=size,
-            mime_type=self.format.mime_type,
-            duration=duration,
-            whole=True,
-        )
+        blob, whole, timecode_ms = self._pieces.rest(str(self.path), self.format.mime_type, size, duration)
         return messages.RecordingFinished(
             recording=self.name,
             recorder=self.recorder,
@@ -325,7 +318,7 @@ class Recording:
             last = self._muxer.waiting.last_picture
             if last is not None and last.at_ns >= ends[-1]:  # stamps that run ahead of time
                 ends.append(last.at_ns + last.duration_ns)
-        return max(0, *ends)
+        return max([0, *ends])
 
     def close(self) -> None:
         """Frees the encoders, which takes a while: behind the report, nobody waits for it."""
@@ -354,52 +347,3 @@ def _noted(problems: list[Exception]) -> Iterator[None]:
         yield
     except Exception as problem:
         problems.append(problem)
-
-
-class _Pieces:
-    """Which range of the spool file was handed out already, and how much media stands in the rest.
-
-    The first piece keeps its own copy of the header, because the file's is patched at the end.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.handed_out = 0
-        """Bytes of the file that others have."""
-        self._handed_out_ns = 0
-        self.count = 0
-        self._timecode_ms = -1.0
-
-    def ready(self, timeslice_ms: float, size: int, until_ns: int) -> bool:
-        """The file has ``size`` bytes, which hold the media up to ``until_ns``: whether that is enough for a piece."""
-        grown_ns = until_ns - self._handed_out_ns
-        return size > self.handed_out and grown_ns > 0 and grown_ns >= timeslice_ms * 1_000_000
-
-    def cut(self, mime_type: str, size: int, until_ns: int, header: bytes) -> tuple[BlobDescription, float]:
-        return self._hand_out(mime_type, size, until_ns, header[:size])
-
-    def last(self, mime_type: str, size: int, duration: float) -> tuple[BlobDescription, float]:
-        if self.count == 0:
-            whole = BlobDescription(
-                path=str(self._path), start=0, end=size, mime_type=mime_type, duration=duration, whole=True
-            )
-            return whole, 0.0
-        end_ns = max(round(duration * S), self._handed_out_ns)
-        return self._hand_out(mime_type, max(size, self.handed_out), end_ns, b"")
-
-    def _hand_out(self, mime_type: str, end: int, end_ns: int, header: bytes) -> tuple[BlobDescription, float]:
-        start, start_ns = self.handed_out, self._handed_out_ns
-        head = b"" if start else header
-        start += len(head)
-        blob = BlobDescription(
-            path=str(self._path),
-            start=start,
-            end=end,
-            head=head,
-            mime_type=mime_type,
-            duration=(end_ns - start_ns) / S,
-        )
-        self.handed_out, self._handed_out_ns = end, end_ns
-        self.count += 1
-        self._timecode_ms = max(start_ns / 1_000_000, self._timecode_ms + 0.001) if self._timecode_ms >= 0 else 0.0
-        return blob, self._timecode_ms

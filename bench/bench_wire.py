@@ -21,9 +21,12 @@ import workloads
 from workloads import FULL
 
 from recsvc.common.limits import QUEUE_BYTES_MAX, VIDEO_CREDIT_FRAMES
+from recsvc.common.media import AudioFormat
 from recsvc.wire import messages, sockets
+from recsvc.wire.frames import Block, Picture
+from recsvc.wire.pictures import PictureSender
 from recsvc.wire.ring import RingView
-from recsvc.wire.sender import Block, FrameSender, Picture
+from recsvc.wire.sound import SoundSender
 
 SIZES = {
     "sound 10 ms": (480, 0),
@@ -101,8 +104,7 @@ def test_wire(benchmark: Any, size: str) -> None:
     benchmark.group = "wire: sender to worker's socket"
     width, height = SIZES[size]
     frame = model(width, height)
-    sender = FrameSender("video" if height else "audio", when_full="wait")
-    sender.audio_format = ("s16", 48_000, 2)
+    sender = PictureSender("wait") if height else SoundSender(AudioFormat(48_000, 2, "s16"), "wait")
 
     def run(endpoint: str, route: str, count: int, interval_s: float) -> float:
         """CPU seconds that sending took here."""

@@ -159,11 +159,10 @@ def test_a_file_is_as_long_as_its_media_however_long_it_takes(own_controller, tm
 class Sender:
     """Takes frames while it has a route; ``False`` where nobody records the track."""
 
-    closed = False
+    closed = recorded = False
 
     def __init__(self) -> None:
         self.taken: list[int] = []
-        self.recorded = False
 
     def send(self, frame) -> bool:
         if self.recorded:
@@ -173,7 +172,8 @@ class Sender:
 
 def giving(sender: Sender, demand: Demand, count: int) -> threading.Thread:
     info = TrackInfo("video", "", VideoFormat.of((16, 16), "i420", None, BT601))
-    sink = HoldingSink("track", info, sender, demand, lambda name, error: None)  # type: ignore[arg-type]
+    sink = HoldingSink("track", info, demand, lambda name, error: None)
+    sink.sender = sender
     thread = threading.Thread(
         target=lambda: [sink.video(n * S, b"", "i420", 16, 16) for n in range(count)], daemon=True
     )

@@ -36,6 +36,8 @@ FILES = (
     "caller/event_log.py",
     "caller/listeners.py",
     "wire/sender.py",
+    "wire/lending.py",
+    "wire/sound.py",
 )
 
 
@@ -354,7 +356,7 @@ def test_a_handler_may_stop_and_wait_anywhere_in_a_write(
         [track] = recorder.statistics().tracks
         assert track.frames_accepted == track.frames_encoded and track.frames_encoded in (160, 320)
 
-    files = ("wire/sender.py", "wire/route.py", "caller/push.py")
+    files = ("wire/sender.py", "wire/lending.py", "wire/route.py", "wire/sound.py", "caller/push.py")
     assert everywhere(files, handler, act) > 15
     assert max(held) < 5
     assert_clean(recorder, source)
@@ -385,8 +387,8 @@ def test_a_write_has_its_lock_again_after_a_handler_that_was_interrupted_itself(
         def __exit__(self, *_: object) -> None:
             self._lock.release()
 
-    sender = source._sender
-    lock = sender._lock = Lock(sender._lock)  # type: ignore[assignment]
+    writes = source._sender._writes
+    lock = writes.lock = Lock(writes.lock)  # type: ignore[assignment]
 
     def interrupted_as_it_waits() -> bool:
         with pytest.raises(Interruption), lend():
@@ -400,11 +402,11 @@ def test_a_write_has_its_lock_again_after_a_handler_that_was_interrupted_itself(
 
     recorder.start()
     try:
-        assert sender._write(interrupted_as_it_waits)
-        assert sender._write(interrupted_before)
+        assert writes.step(interrupted_as_it_waits)
+        assert writes.step(interrupted_before)
         assert not lock._is_owned()
     finally:
-        sender._lock = lock._lock
+        writes.lock = lock._lock
     assert source.write(BLOCK, 0)
     assert finished(recorder).size
     assert_clean(recorder, source)

@@ -16,8 +16,10 @@ from media import DEADLINE_S, assert_accounted, counter_picture, decode, finishe
 
 import recsvc
 from recsvc.common.limits import RING_BYTES_MAX
-from recsvc.wire import messages, sender, sockets
+from recsvc.wire import messages, sockets
+from recsvc.wire.frames import Picture
 from recsvc.wire.messages import MessageError
+from recsvc.wire.pictures import PictureSender
 from recsvc.wire.ring import FrameRing, RingView
 
 
@@ -210,7 +212,7 @@ def test_a_size_that_grows_gets_another_ring(counted: Counted) -> None:
     for number in range(30):
         assert source.write(counter_picture(number, 320, 240), number * 20_000_000)
     for number in range(30, 60):
-        picture = sender.Picture(number * 20_000_000, counter_picture(number, 640, 480).tobytes(), "i420", 640, 480)
+        picture = Picture(number * 20_000_000, counter_picture(number, 640, 480).tobytes(), "i420", 640, 480)
         assert source._sender.send(picture)
     assert decode(finished(recorder)).counters == list(range(60))
     assert counted.rings == 2
@@ -302,12 +304,12 @@ class SlowWorker:
 
 def test_a_worker_that_is_behind_at_the_end_still_finds_its_pictures(tmp_path: Path) -> None:
     worker = SlowWorker(tmp_path)
-    frames = sender.FrameSender("video")
+    frames = PictureSender()
     sent = 0
 
     def send() -> None:
         nonlocal sent
-        assert frames.send(sender.Picture(sent, bytes([sent % 251]) * 96, "i420", 8, 8))
+        assert frames.send(Picture(sent, bytes([sent % 251]) * 96, "i420", 8, 8))
         sent += 1
 
     def pictures(route: str) -> list[memoryview]:
@@ -322,7 +324,7 @@ def test_a_worker_that_is_behind_at_the_end_still_finds_its_pictures(tmp_path: P
         )
     send()
     worker.take(lambda: len(pictures("one")) == len(pictures("other")) == 1)
-    wait_until(lambda: send() or frames._routes["one"].in_ring and frames._routes["other"].in_ring, "the ring", 10)
+    wait_until(lambda: send() or all(route.unread for route in frames.store.readers), "the ring", 10)
     for _ in range(5):
         send()
     first = sent

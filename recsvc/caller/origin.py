@@ -139,7 +139,7 @@ class CapturedOrigin(Origin):
 class PushedOrigin(Origin):
     """Frames that this program writes."""
 
-    def __init__(self, sender: FrameSender) -> None:
+    def __init__(self, sender: FrameSender[Any]) -> None:
         super().__init__()
         self.sender = sender
 

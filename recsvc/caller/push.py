@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from dataclasses import asdict
+from typing import Any, Generic, TypeAlias
 
 from .. import errors
 from ..common import media
 from ..common.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, S
-from ..wire.sender import Block, FrameSender, Picture
+from ..wire.frames import Block, F, Picture
+from ..wire.pictures import PictureSender
+from ..wire.sender import FrameSender
+from ..wire.sound import SoundSender
 from . import calls
 from .calls import OfProcess, public
 from .options import integer
@@ -19,18 +23,18 @@ Buffer: TypeAlias = Any
 """Anything with the buffer protocol. Python names that from 3.12 on; before, numpy's arrays show it to no checker."""
 
 
-class _PushSource(OfProcess):
+class _PushSource(OfProcess, Generic[F]):
     """What sound and pictures have in common."""
 
-    def __init__(self, kind: str, settings: dict[str, Any], when_full: str, clock: str) -> None:
+    def __init__(self, sender: FrameSender[F], kind: str, settings: dict[str, Any], when_full: str, clock: str) -> None:
         self._stamps = Stamps(clock, settings.get("sample_rate"))
         if self._stamps.is_media:
             settings["clock"] = clock
         if when_full not in ("drop", "wait"):
             raise ValueError(f'when_full must be "drop" or "wait", got {when_full!r}')
         super().__init__()
-        self._sender = FrameSender(kind, when_full=when_full)
-        self._origin = PushedOrigin(self._sender)
+        self._sender = sender
+        self._origin = PushedOrigin(sender)
         self._track = MediaStreamTrack(Track(self._origin, kind, "pushed frames", settings))
         self._ended = False
 
@@ -49,7 +53,8 @@ class _PushSource(OfProcess):
         if not isinstance(value, bool):
             raise TypeError(f"muted must be True or False, got {value!r}")
         self._check_process()
-        self._origin.muted = self._sender.muted = value
+        self._origin.muted = value
+        self._sender.mute(value)
 
     @public
     def end(self) -> None:
@@ -79,7 +84,7 @@ def _view(buffer: Buffer, formats: tuple[str, ...], what: str) -> memoryview:
     return memoryview(view.tobytes())
 
 
-class AudioSource(_PushSource):
+class AudioSource(_PushSource[Block]):
     """Sound that the program brings itself: interleaved samples, ``s16`` or ``f32``, native byte order.
 
     ``sample_rate`` in Hz (8000–192000), ``channel_count`` 1–8. ``when_full``: what ``write`` does when the encoder
@@ -104,14 +109,9 @@ class AudioSource(_PushSource):
         channel_count = integer("channel_count", channel_count, 1, media.CHANNEL_COUNT_MAX)
         if sample_format not in media.BYTES_PER_SAMPLE:
             raise ValueError(f'sample_format must be "s16" or "f32", got {sample_format!r}')
-        settings = {
-            "sample_rate": sample_rate,
-            "channel_count": channel_count,
-            "sample_format": sample_format,
-        }
-        super().__init__("audio", settings, when_full, clock)
-        self._sender.audio_format = (sample_format, sample_rate, channel_count)
-        self._frame_bytes = media.BYTES_PER_SAMPLE[sample_format] * channel_count
+        form = media.AudioFormat(sample_rate, channel_count, sample_format)
+        super().__init__(SoundSender(form, when_full), "audio", asdict(form), when_full, clock)
+        self._frame_bytes = form.frame_bytes
         # Half of what a message may have: blocks that follow each other are joined.
         self._bytes_max = min(FRAME_BYTES_MAX, BLOCK_NS_MAX // S * sample_rate * self._frame_bytes) // 2
         self._formats = ("B", "b", "c", "h" if sample_format == "s16" else "f")
@@ -140,7 +140,7 @@ class AudioSource(_PushSource):
         return self._sender.send(Block(self._stamps.stamp(timestamp_ns, sample_count), payload, sample_count))
 
 
-class VideoSource(_PushSource):
+class VideoSource(_PushSource[Picture]):
     """Pictures that the program brings itself, tightly packed, of ``width`` x ``height`` pixels.
 
     ``pixel_format``: ``i420 nv12 rgb24 bgr24 rgba bgra``. ``when_full``, ``clock`` as for ``AudioSource``.
@@ -162,7 +162,7 @@ class VideoSource(_PushSource):
         height = integer("height", height, 1, media.FRAME_SIDE_MAX)
         settings = media.picture_settings(width, height, pixel_format, color_space)
         self._bytes = media.picture_bytes(pixel_format, width, height)
-        super().__init__("video", settings, when_full, clock)
+        super().__init__(PictureSender(when_full), "video", settings, when_full, clock)
         self._form = (pixel_format, width, height)
 
     def write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:

@@ -16,9 +16,8 @@ from ..process.role import Lifeline, arguments, started
 from ..process.runtime import join_at
 from ..wire import messages, sockets
 from ..wire.answers import complaints, take_requests
-from ..wire.sender import FrameSender
 from .opening import open_source
-from .sinks import Demand, HoldingSender, HoldingSink, TrackSink
+from .sinks import Demand, HoldingSink, TrackSink
 from .source import Source
 
 log = logging.getLogger("recsvc.capture")
@@ -115,10 +114,8 @@ class CaptureProcess:
             settings = info.settings
             if source.pace_max:  # how fast it is read, and encoded, says nothing of how long it lasts
                 settings["clock"] = "media"
-                self._sinks[name] = HoldingSink(name, info, HoldingSender(info.kind), self._demand, self._on_ended)
-            else:
-                sender = FrameSender(info.kind, by_capture_time=True)
-                self._sinks[name] = TrackSink(name, info, sender, self._demand, self._on_ended)
+            sink = HoldingSink if source.pace_max else TrackSink
+            self._sinks[name] = sink(name, info, self._demand, self._on_ended)
             descriptions.append(
                 messages.TrackDescription(
                     id=name,
@@ -168,7 +165,7 @@ class CaptureProcess:
 
     def _tell_demand(self) -> None:
         """Whether the source may go on, where it is one that stands still while nobody wants its frames."""
-        self._demand.set(any(sink.sender.wants for sink in self._sinks.values() if isinstance(sink, HoldingSink)))
+        self._demand.set(any(sink.sender.wants for sink in self._sinks.values()))
 
     def _take_commands(self) -> None:
         while sockets.readable(self._commands):

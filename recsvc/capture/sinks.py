@@ -9,10 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
-from ..wire import messages
-from ..wire.sender import Block, FrameSender, Picture
-from .source import AudioFormat, TrackInfo
+from ..wire.captured import CapturedPictureSender, CapturedSoundSender
+from ..wire.frames import Block, Picture
+from ..wire.pictures import PictureSender
+from ..wire.sender import FrameSender
+from ..wire.sound import SoundSender
+from .source import AudioFormat, TrackInfo, VideoFormat
 
 
 class Demand:
@@ -20,117 +24,50 @@ class Demand:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._count = 0
-        self._wanted = self._closed = False
-
-    @property
-    def number(self) -> int:
-        """0 while nobody wants frames, else which time it is that somebody does."""
-        return self._count if self._wanted else 0
+        self.changes = 0
+        self.wanted = self._closed = False
 
     def set(self, wanted: bool) -> None:
+        """To be called after each change of a recording, too."""
         with self._changed:
-            self._count += wanted and not self._wanted
-            self._wanted = wanted
+            self.changes += 1
+            self.wanted = wanted
             self._changed.notify_all()
 
     def close(self) -> None:
         """Nobody will want any more."""
         with self._changed:
-            self._wanted, self._closed = False, True
+            self.wanted, self._closed = False, True
             self._changed.notify_all()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Until somebody wants frames; whether somebody does. ``False``: closed, or it took too long."""
         with self._changed:
-            self._changed.wait_for(lambda: self._wanted or self._closed, timeout_s)
-            return self._wanted
+            self._changed.wait_for(lambda: self.wanted or self._closed, timeout_s)
+            return self.wanted
 
-
-class HoldingSender(FrameSender):
-    """Sends the frames of a source that can stand still: ``send`` blocks while the track's recordings are all paused,
-    and none of the media's time passes meanwhile. Frames are stamped with their positions in the media, so that what
-    goes by for one recording while another is paused is cut out of that one.
-    """
-
-    def __init__(self, kind: str) -> None:
-        super().__init__(kind, when_full="wait")
-        self._changed = threading.Condition(self._lock)
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
-    @property
-    def wants(self) -> bool:
-        """Whether a recording of the track is not paused."""
-        with self._lock:
-            return any(route.window.current.until_ns is None for route in self._routes.values())
-
-    def send(self, frame: Picture | Block) -> bool:
-        """``False``: no recording of the track took it, and there is none now."""
-        while True:
-            with self._lock:
-                if not self._routes:
-                    return False
-                currents = [(route, route.window.current) for route in self._routes.values()]
-                wanting = [(route, interval) for route, interval in currents if interval.until_ns is None]
-                if not wanting:
-                    self._changed.wait()
-                    continue
-            taken = [self._offer_part(route, frame, interval, wait=True) for route, interval in wanting]
-            self._write(self._forget_stored)
-            if any(taken):
-                return True
-
-    def begin(self, description: messages.RouteDescription, from_ns: int, enabled: bool = True) -> None:
-        with self._lock:
-            super().begin(description, from_ns, enabled)
-            self._changed.notify_all()
-
-    def pause(self, route: str, at_ns: int) -> None:
-        with self._lock:
-            super().pause(route, at_ns)
-            if route in self._routes:
-                self._send_joined(self._routes[route])  # nothing will follow it for long
-
-    def resume(self, route: str, at_ns: int) -> None:
-        with self._lock:
-            super().resume(route, at_ns)
-            self._changed.notify_all()
-
-    def end(self, route: str, at_ns: int) -> None:
-        with self._lock:
-            super().end(route, at_ns)
-            self._changed.notify_all()
-
-    def drop(self, route: str) -> None:
-        with self._lock:
-            super().drop(route)
-            self._changed.notify_all()
+    def wait_change(self, changes: int) -> bool:
+        """Until there have been more changes than these; ``False``: closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.changes != changes or self._closed)
+            return not self._closed
 
 
 class TrackSink:
     """Takes a source's frames for one track. See ``capture.source.Sink``."""
 
     def __init__(
-        self,
-        name: str,
-        info: TrackInfo,
-        sender: FrameSender,
-        demand: Demand,
-        on_ended: Callable[[str, Exception | None], None],
+        self, name: str, info: TrackInfo, demand: Demand, on_ended: Callable[[str, Exception | None], None]
     ) -> None:
         self.name = name
         self.info = info
-        self.sender = sender
+        self.sender = self._make_sender(info.format)
         self._demand = demand
         self._on_ended = on_ended
-        self._frame_bytes = 1
-        if isinstance(info.format, AudioFormat):
-            form = info.format
-            sender.audio_format = (form.sample_format, form.sample_rate, form.channel_count)
-            self._frame_bytes = form.frame_bytes
+        self._frame_bytes = info.format.frame_bytes if isinstance(info.format, AudioFormat) else 0
+
+    def _make_sender(self, form: AudioFormat | VideoFormat) -> FrameSender[Any]:
+        return CapturedSoundSender(form) if isinstance(form, AudioFormat) else CapturedPictureSender()
 
     def audio(self, captured_ns: int, samples: bytes | bytearray | memoryview) -> None:
         self._give(Block(captured_ns, samples, len(samples) // self._frame_bytes))
@@ -160,18 +97,22 @@ class TrackSink:
 
 
 class HoldingSink(TrackSink):
-    """That of a source that stands still while nobody wants its frames."""
+    """That of a source that stands still while nobody wants its frames: a call waits while the track's recordings are
+    all paused, and none of the media's time passes meanwhile. Frames are stamped with their positions in the media, so
+    that what goes by for one recording while another is paused is cut out of that one.
+    """
 
-    sender: HoldingSender
+    def _make_sender(self, form: AudioFormat | VideoFormat) -> FrameSender[Any]:
+        return SoundSender(form, "wait") if isinstance(form, AudioFormat) else PictureSender("wait")
 
     def _give(self, frame: Picture | Block) -> None:
         while True:
-            number = self._demand.number
+            changes = self._demand.changes
             if self.sender.send(frame) or self.sender.closed:
                 return
-            # No recording of this track took it. While others go on without this track, it goes by; a recording
-            # that began or ended meanwhile makes it a frame for the next one.
-            if number and number == self._demand.number:
+            # No recording of this track took it. While others go on without this track, it goes by; where one is
+            # paused, or nobody records, it is a frame for what comes next.
+            if self._demand.wanted and not self.sender.recorded:
                 return
-            if not self._demand.wait():
+            if not self._demand.wait_change(changes):
                 return

@@ -10,27 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Protocol, Self
 
 from ..common.constraints import VideoWish
-from ..common.limits import FRAME_BYTES_MAX, S
-from ..common.media import BYTES_PER_SAMPLE, FRAME_SIDE_MAX, Colours, picture_bytes
+from ..common.limits import FRAME_BYTES_MAX
+from ..common.media import FRAME_SIDE_MAX, Colours, picture_bytes
+from ..common.media import AudioFormat as AudioFormat
 from ..errors import OverconstrainedError
-
-
-@dataclass(frozen=True)
-class AudioFormat:
-    """Interleaved samples, in one of ``media.BYTES_PER_SAMPLE``."""
-
-    sample_rate: int
-    channel_count: int
-    sample_format: str
-
-    @property
-    def frame_bytes(self) -> int:
-        """Bytes of one sample of every channel."""
-        return self.channel_count * BYTES_PER_SAMPLE[self.sample_format]
-
-    def duration_ns(self, count: int) -> int:
-        """How long so many samples last."""
-        return count * S // self.sample_rate
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .limits import FRAME_BYTES_MAX
+from .limits import FRAME_BYTES_MAX, S
 
 FRAME_SIDE_MAX = 16383
 """VP8 has 14 bits for width and height."""
@@ -39,6 +40,24 @@ COLOR_SPACES = ("bt601", "bt709", "bt2020")
 
 HD_LINES = 720
 """From so many lines on pictures are BT.709 where nobody says what they are: what players suppose, too."""
+
+
+@dataclass(frozen=True)
+class AudioFormat:
+    """Interleaved samples of a format of ``BYTES_PER_SAMPLE``."""
+
+    sample_rate: int
+    channel_count: int
+    sample_format: str
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one sample of every channel."""
+        return self.channel_count * BYTES_PER_SAMPLE[self.sample_format]
+
+    def duration_ns(self, count: int) -> int:
+        """How long so many samples last."""
+        return count * S // self.sample_rate
 
 
 class Colours(NamedTuple):

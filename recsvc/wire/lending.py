@@ -1,16 +1,70 @@
-"""The locks of writes that a signal handler has halted in their thread, for calls that the handler makes."""
+"""Writes that a signal handler may halt in their thread, and the lending of their locks to those the handler waits for.
+
+Python runs a handler in the main thread, between any two steps of whatever that does. A handler that stops a recording
+waits for other threads, and these want the lock that the halted write holds.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import partial
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from .sender import FrameSender
+T = TypeVar("T")
 
-recorded: set[FrameSender] = set()
-"""Senders with routes; none else ever holds its lock in a write."""
+
+class Busy(Enum):
+    """Why a step of a write was not taken."""
+
+    NESTED = 1  # a signal handler wrote inside a write of the same thread
+    HALTED = 2  # another thread's write is halted by a signal handler
+
+
+class Writes:
+    """The writes of one sender: they share ``lock`` with its other calls, and are taken in steps, one at a time."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.torn = False
+        """A step was left by an exception; who has put in order what that may have left resets it."""
+        self._is_owned: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
+        self._writer = 0  # the thread that is taking a step; it holds the lock, or has lent it
+        self._due: list[Callable[[], object]] = []
+
+    def step(self, call: Callable[..., T], *given: Any) -> T | Busy:
+        """Calls it under the lock. While a step is halted nobody else takes one, though the lock may be lent."""
+        me = threading.get_ident()
+        with self.lock:
+            if self._writer:
+                return Busy.NESTED if self._writer == me else Busy.HALTED
+            try:
+                self._writer = me  # no handler has run since the lock was taken
+                return call(*given)
+            except BaseException:
+                self.torn = True
+                raise
+            finally:
+                try:
+                    if not self._is_owned():
+                        _take_back([self])  # who had it lent was interrupted in the midst
+                finally:
+                    try:
+                        while self._due:
+                            self._due.pop(0)()
+                    finally:
+                        self._writer = 0
+
+    def soon(self, call: Callable[..., object], *given: Any) -> None:
+        """A step; while one is halted it is taken at the end of that one."""
+        with self.lock:
+            if isinstance(self.step(call, *given), Busy):
+                self._due.append(partial(call, *given))
+
+
+recorded: set[Writes] = set()
+"""Those of senders with routes; no other ever holds its lock in a step."""
 
 
 class lend:
@@ -23,22 +77,22 @@ class lend:
 
     def __enter__(self) -> None:
         me = threading.get_ident()
-        self._senders = [one for one in recorded.copy() if one._writer == me and one._lock._is_owned()]  # type: ignore[attr-defined]
-        for sender in self._senders:
-            sender._lock.release()
+        self._lent = [writes for writes in recorded.copy() if writes._writer == me and writes._is_owned()]
+        for writes in self._lent:
+            writes.lock.release()
 
     def __exit__(self, *_: object) -> None:
-        take_back(self._senders)
+        _take_back(self._lent)
 
 
-def take_back(lent: Sequence[FrameSender]) -> None:
+def _take_back(lent: Sequence[Writes]) -> None:
     """Waits for their locks, whatever interrupts that; then raises it."""
     interruption: BaseException | None = None
     while True:
         try:
-            for sender in lent:
-                if not sender._lock._is_owned():  # type: ignore[attr-defined]
-                    sender._lock.acquire()
+            for writes in lent:
+                if not writes._is_owned():
+                    writes.lock.acquire()
             break
         except BaseException as error:
             interruption = error

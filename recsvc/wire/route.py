@@ -9,60 +9,64 @@ of such a message, and leaves out a number that it has had.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict, deque
-from collections.abc import Callable
-from typing import Any
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any, Generic
 
 from ..common.complaints import Complaints
 from . import messages, sockets
 from .flow import CaptureWindow, CreditBalance, Interval
-from .ring import FrameRing
+from .frames import F
 
 complaints = Complaints(logging.getLogger("recsvc"))
 
 _COPY_BYTES_MAX = 65536  # up to here a copy costs less than telling ZeroMQ whose memory it is
+_EVER_NS = 2**63
 
 
-class Joined:
-    """Sound that has been taken and waits for more, to go in one message. ``payloads`` is what counts: the totals are
-    for decisions only, and may be behind it where a write was interrupted."""
+class Answer(Enum):
+    """What became of a frame for one recording."""
 
-    __slots__ = ("captured_ns", "interval", "muted", "payloads", "sample_count", "size")
-
-    def __init__(
-        self, captured_ns: int, interval: Interval, muted: bool, payload: Any, sample_count: int, size: int
-    ) -> None:
-        self.captured_ns = captured_ns
-        self.interval = interval
-        self.muted = muted
-        self.payloads: list[Any] = [payload]
-        self.sample_count = sample_count
-        self.size = size
-
-    def payload(self) -> Any:
-        return self.payloads[0] if len(self.payloads) == 1 else b"".join(self.payloads)
+    TAKEN = 1
+    UNWANTED = 2  # the recording is over
+    FULL = 3  # no credit
 
 
-class Route:
-    """Guarded by the sender's lock."""
+class Shared:
+    """What the routes of one sender have in common."""
 
-    def __init__(self, name: str, from_ns: int, frames: int, size: int) -> None:
+    def __init__(self) -> None:
+        self.muted = False
+        self.counted: defaultdict[str, int] = defaultdict(int)  # running totals that every header carries
+
+
+class Route(Generic[F]):
+    """Guarded by the sender's lock. A kind of frame says in ``_take`` how one is sent."""
+
+    exact = False
+    """It gets what was captured in its window, whenever it comes; else what is written while it is not paused."""
+
+    def __init__(self, shared: Shared, name: str, from_ns: int, frames: int, size: int) -> None:
+        """``frames``, ``size``: the first credit."""
         self.name = name
         self.window = CaptureWindow(from_ns)
         self.balance = CreditBalance(frames, size)
         self.socket: Any = None
-        self._send: Callable[..., Any] | None = None
         self.sequence = 0
         self.commands = self.cuts = 0
         self.last = False  # what is sent now is followed by the end of stream
         self.over = False  # the end of stream has been sent, or waits for the route to be opened
         self.dead = False  # its encoder is gone
         self.enabled = True
-        self.dropped: defaultdict[str, int] = defaultdict(int)
-        self.joined: Joined | None = None
-        self.given: list[tuple[Any, int]] = []  # blocks that the sender holds, and how many of their samples went
-        self.ring_told = self.ring_ready = 0  # the ring it was told of, the ring it has mapped
-        self.in_ring: deque[tuple[int, FrameRing, int]] = deque()  # sequence and place of pictures not yet released
+        self._shared = shared
+        self._dropped: defaultdict[str, int] = defaultdict(int)
+        # Each route fills in one header again and again: making one takes as long as sending it.
+        self._common: dict[str, Any] = dict(
+            route=name, sequence=0, captured_ns=0, dropped=self._dropped, counted=shared.counted
+        )
+        self._send: Callable[..., Any] | None = None
         self._sending: tuple[bytes, Any, int, int, int] | None = None  # a message, and the totals once it has gone
         self._backlog: list[tuple[Any, ...]] = []  # until the route is open; bounded by the first credit
 
@@ -79,6 +83,12 @@ class Route:
         self.socket, self._send = socket, send
         self._backlog = []
 
+    def close(self) -> None:
+        self.over = True
+        if self.socket is not None:
+            self.socket.close(0 if self.dead else None)
+            self.socket = self._send = None
+
     def take_credits(self) -> None:
         while self.socket is not None and sockets.readable(self.socket):
             try:
@@ -86,18 +96,95 @@ class Route:
             except messages.MessageError as error:
                 complaints.about(self.name, f"route {self.name}: {error}")
                 continue
-            if isinstance(message, messages.Credit):
-                self.balance.grant(message.frames, message.bytes)
-                while self.in_ring and self.in_ring[0][0] < message.released:
-                    self._release_first()
-            elif isinstance(message, messages.RingReady):
-                self.ring_ready = message.ring
-            else:
+            if isinstance(message, messages.Refused):
                 complaints.about(self.name, f"route {self.name}: the encoder refused a message: {message.reason}")
+            else:
+                self._granted(message)
 
-    def _release_first(self) -> None:
-        _, ring, offset = self.in_ring.popleft()
-        ring.release(offset)
+    def _granted(self, message: messages.Credit | messages.RingReady) -> None:
+        if isinstance(message, messages.Credit):
+            self.balance.grant(message.frames, message.bytes)
+
+    # --- frames -----------------------------------------------------------------------------------
+
+    def wanted(self, frame: F) -> Sequence[tuple[F, Interval]]:
+        """What this recording is to get now that the frame has come, each with the interval that it belongs to."""
+        interval = self.window.current
+        return ((frame, interval),) if interval.until_ns is None else ()
+
+    def take(self, frame: F, interval: Interval) -> Answer:
+        """Sends a frame, or keeps it to be sent with others."""
+        if self._sending is not None:
+            self.settle()
+        if self.over:
+            return Answer.UNWANTED
+        muted = self._shared.muted or not self.enabled
+        return self._take(frame, interval, muted, 0 if muted else len(frame.payload))
+
+    def _take(self, frame: F, interval: Interval, muted: bool, size: int) -> Answer:
+        raise NotImplementedError
+
+    def _send_frame(
+        self, header: messages.FrameHeader, captured_ns: int, interval: Interval, muted: bool, payload: Any, size: int
+    ) -> bool:
+        """Fills in what every kind of header has, and sends it with the payload; see ``send``."""
+        header.sequence = self.sequence
+        header.captured_ns = captured_ns
+        header.paused_ns = interval.paused_ns
+        header.since_ns = interval.from_ns if self.exact else 0
+        header.muted = muted
+        return self.send(messages.encode(header), payload, size)
+
+    def drop(self, cause: str, frame: F) -> None:
+        """Counts a frame that is not sent."""
+        self._dropped[cause] += frame.units
+
+    def flush(self, until_ns: int = _EVER_NS) -> None:
+        """Sends what was taken and waits for more; of what may still be cut that which was captured up to then."""
+        self.settle()
+        self._flush(until_ns)
+
+    def _flush(self, until_ns: int) -> None:
+        pass
+
+    def mark(self, at_ns: int, cuts: int) -> None:
+        """Sends what was captured up to ``at_ns``, or written by now, and the ``Mark`` after it."""
+        self.flush(at_ns)
+        interval = self.window.current
+        until_ns = at_ns if interval.until_ns is None else min(at_ns, interval.until_ns)
+        recorded_ns = until_ns - interval.paused_ns
+        word = messages.encode(messages.Mark(route=self.name, cuts=cuts, recorded_ns=recorded_ns, exact=self.exact))
+        send = self._send
+        if send is None:
+            if not self.over:
+                self._backlog.append((word,))
+        elif not self.over:
+            send(word)
+
+    def end(self, at_ns: int) -> None:
+        """Sends what is left, and the end of stream: nothing follows it."""
+        self.settle()
+        until_ns, paused_ns = self.window.end(at_ns)
+        self.last = True
+        self._flush(_EVER_NS)
+        end = messages.End(
+            route=self.name,
+            count=self.sequence,
+            until_ns=until_ns,
+            paused_ns=paused_ns,
+            dropped=self._dropped,
+            counted=self._shared.counted,
+            at_ns=at_ns,
+            sent_ns=time.monotonic_ns(),
+            exact=self.exact,
+            commands=self.commands,
+            cuts=self.cuts,
+        )
+        self.over = True
+        if self._send is None:
+            self._backlog.append((messages.encode(end),))
+        else:
+            self._send(messages.encode(end))
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -110,7 +197,7 @@ class Route:
         copied = len(payload) < _COPY_BYTES_MAX
         self._sending = sending
         in_time = not self.over  # from here on the end would have it sent
-        # Handlers run in calls and behind them: between a look at ``over`` and the call that follows there is none.
+        # Handlers run in calls and after them: between a look at ``over`` and the call that follows there is none.
         send = self._send
         if send is None:
             if not self.over:
@@ -125,7 +212,6 @@ class Route:
 
     def _sent(self, sending: tuple[bytes, Any, int, int, int]) -> None:
         _, _, self.sequence, self.balance.frames_used, self.balance.bytes_used = sending
-        self.joined = None
         self._sending = None
 
     def settle(self) -> None:
@@ -144,31 +230,3 @@ class Route:
     def _put(send: Callable[..., Any], header: bytes, payload: Any) -> None:
         send(header, sockets.SNDMORE)
         send(payload, 0, len(payload) < _COPY_BYTES_MAX)
-
-    def tell(self, word: bytes) -> None:
-        """A message without a frame, behind those that were sent."""
-        send = self._send
-        if send is None:
-            if not self.over:
-                self._backlog.append((word,))
-        elif not self.over:
-            send(word)
-
-    def finish(self, message: messages.End) -> None:
-        """The end of stream: nothing follows it."""
-        self.over = True
-        if self._send is None:
-            self._backlog.append((messages.encode(message),))
-        else:
-            self._send(messages.encode(message))
-
-    def count_drop(self, cause: str, amount: int) -> None:
-        self.dropped[cause] += amount
-
-    def close(self, linger_ms: int | None = None) -> None:
-        self.over = True
-        while self.in_ring:
-            self._release_first()
-        if self.socket is not None:
-            self.socket.close(linger_ms)
-            self.socket = self._send = None

@@ -1,0 +1,116 @@
+"""The sending end of a device's frames: a recording gets what was captured in its window, whenever that comes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from ..common.limits import AUDIO_HOLD_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
+from . import messages
+from .flow import Interval
+from .frames import Block, F, Picture
+from .pictures import PictureRoute, PictureSender
+from .route import Answer
+from .sender import FrameSender
+from .sound import SoundRoute, SoundSender
+
+
+class _CapturedPictureRoute(PictureRoute):
+    exact = True
+
+    def wanted(self, picture: Picture) -> Sequence[tuple[Picture, Interval]]:
+        interval = self.window.interval_of(picture.captured_ns)
+        return () if interval is None else ((picture, interval),)
+
+
+class _CapturedSoundRoute(SoundRoute):
+    """Blocks wait until they are old enough to be cut no more."""
+
+    exact = True
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._held: deque[tuple[Block, int]] = deque()  # each with how many of its samples have gone already
+
+    def wanted(self, block: Block) -> Sequence[tuple[Block, Interval]]:
+        held = self._held
+        held.append((block, 0))
+        old_ns = self._end_ns(block) - AUDIO_HOLD_NS
+        parts: list[tuple[Block, Interval]] = []
+        while held and self._end_ns(held[0][0]) <= old_ns:
+            oldest, begin = held.popleft()
+            parts += self._parts(oldest, begin, oldest.sample_count)
+        return parts
+
+    def _flush(self, until_ns: int = 0) -> None:
+        while self._held:
+            block, begin = self._held[0]
+            until = (until_ns - block.captured_ns) * self._form.sample_rate // S + 1
+            end = max(begin, min(until, block.sample_count))
+            for part, interval in self._parts(block, begin, end):
+                if self.take(part, interval) is Answer.FULL:
+                    self.drop("queue_full", part)
+            if end < block.sample_count:
+                self._held[0] = block, end
+                break  # by their order, not by their stamps: these may overlap
+            self._held.popleft()
+        super()._flush()
+
+    def _end_ns(self, block: Block) -> int:
+        return block.captured_ns + self._form.duration_ns(block.sample_count)
+
+    def _parts(self, block: Block, begin: int, end: int) -> list[tuple[Block, Interval]]:
+        """What the recording wants of these samples of a block, each part with its interval."""
+        parts = []
+        wanted = self.window.cut(block.captured_ns, end, self._form.sample_rate, begin)
+        for first, last, at_ns, interval in wanted:
+            payload = block.payload
+            if (first, last) != (0, block.sample_count):
+                payload = bytes(memoryview(payload)[first * self._frame_bytes : last * self._frame_bytes])
+            parts.append((Block(at_ns, payload, last - first), interval))
+        return parts
+
+
+class _Captured(FrameSender[F]):
+    """Keeps what came lately, for recordings whose beginning is still on its way here."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._preroll: deque[F] = deque()
+        self._preroll_bytes = 0
+
+    def begin(self, description: messages.RouteDescription, from_ns: int, enabled: bool = True) -> None:
+        with self._writes.lock:
+            super().begin(description, from_ns, enabled)
+            begun = [route for route in self._routes.values() if route.name == description.route]
+            for frame in self._preroll:
+                self._give(begun, frame)
+
+    def send(self, frame: F) -> bool:
+        with self._writes.lock:
+            self._preroll.append(frame)
+            self._preroll_bytes += len(frame.payload)
+            oldest_ns = frame.captured_ns - PREROLL_NS
+            while self._preroll_bytes > PREROLL_BYTES_MAX or self._preroll[0].captured_ns < oldest_ns:
+                self._preroll_bytes -= len(self._preroll.popleft().payload)
+            return super().send(frame)
+
+    def _clean(self) -> None:
+        super()._clean()
+        if self.closed:
+            self._preroll.clear()
+
+
+class CapturedSoundSender(_Captured[Block], SoundSender):
+    """Sends the sound of a device."""
+
+    def _make_route(self, *given: Any) -> SoundRoute:
+        return _CapturedSoundRoute(self._form, *given)
+
+
+class CapturedPictureSender(_Captured[Picture], PictureSender):
+    """Sends the pictures of a device."""
+
+    def _make_route(self, *given: Any) -> PictureRoute:
+        return _CapturedPictureRoute(self.store, *given)

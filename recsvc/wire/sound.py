@@ -1,0 +1,96 @@
+"""Sound at the sending end: blocks that follow each other go in one message."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ..common.limits import AUDIO_MESSAGE_NS, S
+from ..common.media import AudioFormat
+from . import messages
+from .flow import Interval
+from .frames import Block
+from .route import Answer, Route
+from .sender import FrameSender
+
+_JOINT_NS = 2_000_000  # blocks whose stamps are this near to where the last one ended follow it; see AUDIO_GAP_NS
+
+
+class _Joined:
+    """Sound that has been taken and waits for more, to go in one message. ``payloads`` is what counts: the totals are
+    for decisions only, and may lag where a write was interrupted."""
+
+    __slots__ = ("captured_ns", "interval", "muted", "payloads", "sample_count", "size")
+
+    def __init__(self, block: Block, interval: Interval, muted: bool, size: int) -> None:
+        self.captured_ns = block.captured_ns
+        self.interval = interval
+        self.muted = muted
+        self.payloads: list[Any] = [block.payload]
+        self.sample_count = block.sample_count
+        self.size = size
+
+
+class SoundRoute(Route[Block]):
+    """One recording of a track of sound."""
+
+    def __init__(self, form: AudioFormat, *given: Any) -> None:
+        super().__init__(*given)
+        self._form = form
+        self._frame_bytes = form.frame_bytes
+        self._message_samples = -(-AUDIO_MESSAGE_NS * form.sample_rate // S)
+        self._header = messages.AudioFrame(**self._common, **asdict(form), sample_count=0)
+        self._joined: _Joined | None = None
+
+    def _take(self, block: Block, interval: Interval, muted: bool, size: int) -> Answer:
+        joined = self._joined
+        if joined is not None:
+            off_ns = block.captured_ns - joined.captured_ns - joined.sample_count * S // self._form.sample_rate
+            follows = -_JOINT_NS <= off_ns <= _JOINT_NS and interval is joined.interval and muted == joined.muted
+            if follows and self.balance.allows(joined.size + size):
+                if self.over:  # looked at last, here and below: no handler runs between this and what follows
+                    return Answer.UNWANTED
+                joined.payloads.append(block.payload)  # added once it is as good as sent
+                joined.sample_count += block.sample_count
+                joined.size += size
+                if joined.sample_count >= self._message_samples:
+                    self._flush()
+                return Answer.TAKEN
+            self._flush()
+        if not self.balance.allows(size):
+            self.take_credits()
+            if not self.balance.allows(size):
+                return Answer.FULL
+        joined = _Joined(block, interval, muted, size)
+        if self.over:
+            return Answer.UNWANTED
+        self._joined = joined
+        if joined.sample_count >= self._message_samples:
+            self._flush()
+        return Answer.TAKEN
+
+    def _flush(self, until_ns: int = 0) -> None:
+        joined = self._joined
+        if joined is None:
+            return
+        payload = joined.payloads[0] if len(joined.payloads) == 1 else b"".join(joined.payloads)
+        header, muted = self._header, joined.muted
+        header.sample_count = len(payload) // self._frame_bytes
+        header.last = self.last
+        size = 0 if muted else len(payload)
+        self._send_frame(header, joined.captured_ns, joined.interval, muted, payload if size else b"", size)
+
+    def _sent(self, sending: tuple[bytes, Any, int, int, int]) -> None:
+        self._joined = None
+        super()._sent(sending)
+
+
+class SoundSender(FrameSender[Block]):
+    """Sends the sound of one track to all its recordings."""
+
+    def __init__(self, form: AudioFormat, when_full: str = "drop") -> None:
+        super().__init__(when_full)
+        self._form = form
+
+    def _make_route(self, *given: Any) -> SoundRoute:
+        return SoundRoute(self._form, *given)

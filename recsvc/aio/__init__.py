@@ -7,12 +7,13 @@ functions or coroutine functions; one recorder's events come one at a time.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from ..caller import push as _push
 from ..caller import recorder as _recorder
@@ -48,6 +49,7 @@ __all__ = [
 log = logging.getLogger("recsvc")
 
 Result = TypeVar("Result")
+P = ParamSpec("P")
 
 
 async def _in_thread(call: Callable[[], Result], undo: Callable[[Result], Any]) -> Result:
@@ -90,6 +92,17 @@ async def recover(path: str | os.PathLike[str]) -> Blob:
     return await asyncio.to_thread(_recovery.recover, path)
 
 
+def _constructed_like(
+    other: Callable[Concatenate[Any, P], None],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, P], None]]:
+    """A constructor that takes what another takes, for whoever reads, asks or checks its signature."""
+
+    def give(own: Callable[..., None]) -> Callable[Concatenate[Any, P], None]:
+        return functools.wraps(other)(own)
+
+    return give
+
+
 class _Push:
     """``write`` of both push sources: awaited where it may have to wait."""
 
@@ -121,36 +134,19 @@ class _Push:
 class AudioSource(_Push):
     """As ``recsvc.AudioSource``; ``write`` is awaited."""
 
-    def __init__(
-        self,
-        sample_rate: int,
-        channel_count: int,
-        sample_format: str = "s16",
-        *,
-        when_full: str = "drop",
-        clock: str = "monotonic",
-    ) -> None:
-        self._source = _push.AudioSource(sample_rate, channel_count, sample_format, when_full=when_full, clock=clock)
-        self._waits = when_full == "wait"
+    @_constructed_like(_push.AudioSource.__init__)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        self._source = _push.AudioSource(*given, **named)
+        self._waits = named.get("when_full") == "wait"
 
 
 class VideoSource(_Push):
     """As ``recsvc.VideoSource``; ``write`` is awaited."""
 
-    def __init__(
-        self,
-        width: int,
-        height: int,
-        pixel_format: str = "i420",
-        *,
-        when_full: str = "drop",
-        clock: str = "monotonic",
-        color_space: str = "bt601",
-    ) -> None:
-        self._source = _push.VideoSource(
-            width, height, pixel_format, when_full=when_full, clock=clock, color_space=color_space
-        )
-        self._waits = when_full == "wait"
+    @_constructed_like(_push.VideoSource.__init__)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        self._source = _push.VideoSource(*given, **named)
+        self._waits = named.get("when_full") == "wait"
 
 
 class MediaRecorder(EventTarget):
@@ -160,34 +156,9 @@ class MediaRecorder(EventTarget):
     of the recorder goes on; if that is another ``start()``, what the old loop did not take is dropped.
     """
 
-    def __init__(
-        self,
-        stream: MediaStream,
-        *,
-        mime_type: str = "",
-        audio_bits_per_second: int | None = None,
-        video_bits_per_second: int | None = None,
-        bits_per_second: int | None = None,
-        audio_bitrate_mode: str = "variable",
-        video_key_frame_interval_duration: float | None = None,
-        video_key_frame_interval_count: int | None = None,
-        strict_stop: bool = True,
-        overload: str = "drop",
-        service: str | None = None,
-    ) -> None:
-        self._recorder = _recorder.MediaRecorder(
-            stream,
-            mime_type=mime_type,
-            audio_bits_per_second=audio_bits_per_second,
-            video_bits_per_second=video_bits_per_second,
-            bits_per_second=bits_per_second,
-            audio_bitrate_mode=audio_bitrate_mode,
-            video_key_frame_interval_duration=video_key_frame_interval_duration,
-            video_key_frame_interval_count=video_key_frame_interval_count,
-            strict_stop=strict_stop,
-            overload=overload,
-            service=service,
-        )
+    @_constructed_like(_recorder.MediaRecorder.__init__)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        self._recorder = _recorder.MediaRecorder(*given, **named)
         self._listeners = self._recorder._audience = Registry()
         self._room: Room | None = None  # the present loop's
         self._rooms: deque[Room] = deque()  # of each recording whose stop event is still to come

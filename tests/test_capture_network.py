@@ -10,7 +10,7 @@ import pytest
 from fixtures_media import KeepingSink, make_file, mpegts_server, wait_until
 from pattern import tone_frequency
 
-from recsvc.capture import av_frames, running
+from recsvc.capture import ffmpeg, running
 from recsvc.capture.opening import open_source
 from recsvc.errors import NotFoundError, NotReadableError
 
@@ -25,7 +25,7 @@ def start(source):
 
 
 def test_a_live_stream_is_captured_now_and_flushed_to_the_end(monkeypatch):
-    monkeypatch.setattr(av_frames, "SOURCE_READ_NS", S)
+    monkeypatch.setattr(ffmpeg, "SOURCE_READ_NS", S)
     with mpegts_server() as (url, server):
         source = open_source(url, {}, {})
         assert [track.kind for track in source.tracks] == ["audio", "video"]
@@ -112,7 +112,7 @@ def test_a_playlist_from_the_network_opens_no_local_file(web_server):
 
 
 def test_an_address_that_is_silent_is_given_up_in_time(monkeypatch):
-    monkeypatch.setattr(av_frames, "SOURCE_OPEN_NS", S // 2)
+    monkeypatch.setattr(ffmpeg, "SOURCE_OPEN_NS", S // 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         before_s = time.monotonic()
         with pytest.raises(NotReadableError, match=r"within 0\.5 s"):
@@ -122,7 +122,7 @@ def test_an_address_that_is_silent_is_given_up_in_time(monkeypatch):
 
 def test_closing_a_blocked_reader_is_bounded(monkeypatch):
     monkeypatch.setattr(running, "SOURCE_CLOSE_NS", S // 5)
-    monkeypatch.setattr(av_frames, "SOURCE_READ_NS", S)
+    monkeypatch.setattr(ffmpeg, "SOURCE_READ_NS", S)
     with mpegts_server() as (url, server):
         source = open_source(url, None, {})
         sinks, _ = start(source)

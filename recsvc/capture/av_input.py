@@ -10,20 +10,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import av.error
+from av.audio.resampler import AudioResampler
 from av.stream import Disposition
 
 from ..common.constraints import AudioWish, VideoWish
 from ..common.limits import AUDIO_GAP_NS, PROBE_NS, S
+from ..common.media import CHANNEL_COUNT_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
 from ..common.redact import redacted
 from ..common.sources import NETWORK_SCHEMES, ParsedSource
 from ..errors import NotFoundError, NotReadableError
-from .av_frames import OPEN_ERRORS, SampleConverter, closed_on_error, open_error, opened, reading, stream_rate
 from .delivery import Delivery, Playout, Unpaced
+from .ffmpeg import OPEN_ERRORS, closed_on_error, open_error, opened, reading, stream_rate
 from .live import Live
 from .packer import PicturePacker
-from .running import RunningSource
-from .source import Sink, TrackInfo
+from .running import Source
+from .source import AudioFormat, Sink, TrackInfo
 from .upright import Turn, turn_of_file
+
+LAYOUT_OF_COUNT = {
+    1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1",
+}  # fmt: skip
 
 LIVE_SCHEMES = ("rtmp", "rtmps", "rtmpt", "rtp", "rtsp", "rtsps", "srt", "udp")
 """Protocols that deliver at the pace of time, whatever the container says about its duration."""
@@ -60,7 +66,7 @@ def open_input(parsed: ParsedSource, audio: AudioWish | None, video: VideoWish |
         raise open_error(error, what) from None  # FFmpeg's own text has the whole address
 
 
-class InputSource(RunningSource):
+class InputSource(Source):
     """An opened file or stream.
 
     Its ``start`` begins at the input's beginning (a live stream: now). Its ``flush`` of a real-time file delivers at
@@ -73,13 +79,13 @@ class InputSource(RunningSource):
         is_file = parsed.scheme == "file"
         self.pace_max = parsed.parameters.get("pace") == "max"
         self._container = container
-        readers: list[_Reader] = []
+        readers: list[_PictureReader | _SoundReader] = []
         if audio is not None:
-            readers.append(_AudioReader(_best(container, "audio", what), audio))
+            readers.append(_SoundReader(_best(container, "audio", what), audio))
         if video is not None:
             stream = _best(container, "video", what)
             turn = turn_of_file(what, stream.index) if is_file and os.path.isfile(what) else None
-            readers.append(_VideoReader(stream, video, turn))
+            readers.append(_PictureReader(stream, video, turn))
         self._readers = {reader.stream.index: reader for reader in readers}
         self._streams = [reader.stream for reader in readers]
         self._start_ns = _first_time_ns(self._streams, container)
@@ -122,77 +128,70 @@ class InputSource(RunningSource):
                     if self._delivery.closing.is_set():
                         return
                 if packet.size == 0:
-                    reader.finish(self._delivery)
+                    reader.take(None, self._start_ns, self._delivery)
 
 
-class _Reader:
-    """One stream's way from decoded frames to the delivery."""
+class _PictureReader:
+    """One stream's way from decoded pictures to the delivery."""
 
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
-        self.format: Any = None
-
-    def take(self, frame: Any, start_ns: int, delivery: Delivery) -> None:
-        raise NotImplementedError
-
-    def finish(self, delivery: Delivery) -> None:
-        """The stream is over: gives what a converter still holds."""
-
-
-class _VideoReader(_Reader):
     def __init__(self, stream: Any, wish: VideoWish, turn: Turn | None) -> None:
-        super().__init__(stream)
         codec = stream.codec_context
         if codec.format is None or not codec.width:
             raise NotReadableError(f"the size of the pictures did not show within {PROBE_NS / S:g} s")
         rate = stream_rate(stream)
+        self.stream = stream
         self._packer = PicturePacker(stream, rate, wish, turn)
         self.format = self._packer.format
         self._next_ns = 0  # where a picture without a time stamp belongs
         self._interval_ns = int(S / (rate or 30))
 
-    def take(self, frame: Any, start_ns: int, delivery: Delivery) -> None:
+    def take(self, frame: Any | None, start_ns: int, delivery: Delivery) -> None:
+        """``None``: the stream is over."""
+        if frame is None:
+            return
         media_ns = self._next_ns if frame.pts is None else _ns(frame.pts, frame) - start_ns
         self._next_ns = media_ns + self._interval_ns
         if self._packer.wanted(media_ns):
             delivery.video(media_ns, self._packer.pack(frame))
 
 
-class _AudioReader(_Reader):
-    """Counts samples from an anchor; a time stamp that differs by more than ``AUDIO_GAP_NS`` sets a new one: less is a
-    container's coarse clock."""
+class _SoundReader:
+    """The same of sound, interleaved in one format. Counts samples from an anchor; a time stamp that differs by more
+    than ``AUDIO_GAP_NS`` sets a new one: less is a container's coarse clock."""
 
     def __init__(self, stream: Any, wish: AudioWish) -> None:
-        super().__init__(stream)
         codec = stream.codec_context
         if not codec.sample_rate or not codec.channels:
             raise NotReadableError(f"the format of the sound did not show within {PROBE_NS / S:g} s")
+        self.stream = stream
         self._in_rate = codec.sample_rate
-        self._converter = SampleConverter(codec.sample_rate, codec.channels, codec.layout.name, wish)
-        self.format = self._converter.format
+        rate = wish.sample_rate or min(max(codec.sample_rate, SAMPLE_RATE_MIN), SAMPLE_RATE_MAX)
+        count = wish.channel_count or min(codec.channels, CHANNEL_COUNT_MAX)
+        self.format = AudioFormat(rate, count, wish.sample_format or "s16")
+        self._resampler = AudioResampler(
+            format={"s16": "s16", "f32": "flt"}[self.format.sample_format],
+            layout=codec.layout.name if count == codec.channels else LAYOUT_OF_COUNT[count],
+            rate=rate,
+        )
         self._anchor_ns = 0
         self._in_count: int | None = None  # since the anchor; None: no anchor yet
         self._out_count = 0
 
-    def take(self, frame: Any, start_ns: int, delivery: Delivery) -> None:
-        if frame.pts is not None:
-            media_ns = _ns(frame.pts, frame) - start_ns
-            if self._in_count is None:
-                self._anchor_ns, self._in_count = media_ns, 0
-            off_ns = media_ns - self._anchor_ns - self._in_count * S // self._in_rate
-            if abs(off_ns) > AUDIO_GAP_NS:
-                self._anchor_ns += off_ns
-        self._in_count = (self._in_count or 0) + frame.samples
-        self._give(self._converter.convert(frame), delivery)
-
-    def finish(self, delivery: Delivery) -> None:
-        self._give(self._converter.convert(None), delivery)
-
-    def _give(self, samples: bytes, delivery: Delivery) -> None:
-        if samples:
+    def take(self, frame: Any | None, start_ns: int, delivery: Delivery) -> None:
+        if frame is not None:
+            if frame.pts is not None:
+                media_ns = _ns(frame.pts, frame) - start_ns
+                if self._in_count is None:
+                    self._anchor_ns, self._in_count = media_ns, 0
+                off_ns = media_ns - self._anchor_ns - self._in_count * S // self._in_rate
+                if abs(off_ns) > AUDIO_GAP_NS:
+                    self._anchor_ns += off_ns
+            self._in_count = (self._in_count or 0) + frame.samples
+        size = self.format.frame_bytes
+        for block in self._resampler.resample(frame):
             media_ns = self._anchor_ns + self.format.duration_ns(self._out_count)
-            self._out_count += len(samples) // self.format.frame_bytes
-            delivery.audio(media_ns, samples)
+            self._out_count += block.samples
+            delivery.audio(media_ns, bytes(memoryview(block.planes[0])[: block.samples * size]))
 
 
 def _best(container: Any, kind: str, what: str) -> Any:

@@ -2,15 +2,18 @@
 
 import math
 
-# Points of one figure, with the space to its right and below.
 FIGURE_WIDTH, FIGURE_HEIGHT = 6, 8
-# Two lines of figures, the space below the second left out; the clock is as high.
-HEIGHT = 2 * FIGURE_HEIGHT - 1
+"""Points of one figure, with the space to its right and below."""
+
 LINE_FIGURES = 9
-# Hand positions of one turn, which takes a second: enough for the usual frame rates.
-POSITIONS = 60
-# What the band needs across: two points left and right, the lines, a space, the clock.
+HEIGHT = 2 * FIGURE_HEIGHT - 1
+"""Two lines of figures, the space below the second left out; the clock is as high."""
+
 WIDTH = 2 + LINE_FIGURES * FIGURE_WIDTH + 2 + HEIGHT + 2
+"""What the band needs across: two points left and right, the lines, a space, the clock."""
+
+POSITIONS = 60
+"""Hand positions of one turn, which takes a second: enough for the usual frame rates."""
 
 _FIGURES = {
     "0": " ###  #   # #  ## # # # ##  # #   #  ### ",

@@ -15,7 +15,7 @@ import av.error
 from ..common.constraints import VideoWish
 from ..common.limits import DEVICE_PROBE_NS, GRAB_FLUSH_MAX_NS, SOURCE_READ_NS, S
 from ..errors import NotFoundError, NotReadableError, OverconstrainedError, RecorderError
-from .av_frames import OPEN_ERRORS, closed_on_error, open_error, opened, reading, stream_rate
+from .ffmpeg import OPEN_ERRORS, closed_on_error, open_error, opened, reading, stream_rate
 from .packer import PicturePacker
 from .running import Device
 from .source import TrackInfo

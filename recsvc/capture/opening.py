@@ -6,7 +6,7 @@ from ..common.constraints import checked_audio, checked_video
 from ..common.redact import redacted
 from ..common.sources import parse_source
 from ..errors import NotFoundError
-from .source import Source
+from .running import Source
 
 
 def open_source(source: str, audio: Mapping[str, object] | None, video: Mapping[str, object] | None) -> Source:

@@ -13,7 +13,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from ..common.constraints import VideoWish
 from ..common.limits import S
-from ..common.media import FRAME_SIDE_MAX, UNKNOWN, Colours, colours, colours_of_rgb, usual_space
+from ..common.media import BYTES_PER_PIXEL, FRAME_SIDE_MAX, UNKNOWN, Colours, colours, colours_of_rgb, usual_space
 from ..errors import OverconstrainedError
 from .source import VideoFormat
 from .upright import Turn
@@ -72,7 +72,7 @@ class PicturePacker:
         )
         self._unturned = size[::-1] if is_quarter else size
         self._av_format = {"i420": "yuv420p"}.get(self.format.pixel_format, self.format.pixel_format)
-        self._is_rgb = self._av_format.startswith(("rgb", "bgr"))
+        self._is_rgb = self.format.pixel_format in BYTES_PER_PIXEL
         self._unsaid = usual_space(size[1])  # the matrix of pictures that do not say it
         self._reformatter = VideoReformatter()
         self._interval_ns = 0 if wish.frame_rate is None else int(S / wish.frame_rate)
@@ -150,7 +150,7 @@ def _packed(frame: Any, form: VideoFormat) -> bytes | memoryview:
     elif form.pixel_format == "nv12":
         shapes = [(form.width, form.height), (chroma[0] * 2, chroma[1])]
     else:
-        shapes = [(form.width * (3 if form.pixel_format.endswith("24") else 4), form.height)]
+        shapes = [(form.width * BYTES_PER_PIXEL[form.pixel_format], form.height)]
     pieces: list[memoryview] = []
     for plane, (row_bytes, rows) in zip(frame.planes, shapes, strict=False):
         view = memoryview(plane)

@@ -15,29 +15,34 @@ from typing import NamedTuple
 from .figures import HEIGHT, WIDTH, Band
 
 COLUMNS, ROWS = 8, 3
-# 16 and 235 are black and white of the limited range that video codecs are made for.
-BLACK, WHITE = 16, 235
-GREY = 128
-# Below this size cells get smaller than 8x8 (what a codec transforms at once): no number, pattern only.
-COUNTER_WIDTH_MIN, COUNTER_HEIGHT_MIN = 64, 48
 COUNTER_PERIOD = 1 << 16
+
+BLACK, WHITE = 16, 235
+"""Of the limited range that video codecs are made for."""
+GREY = 128
+
+COUNTER_WIDTH_MIN, COUNTER_HEIGHT_MIN = 64, 48
+"""Below this size cells get smaller than 8x8 (what a codec transforms at once): no number, pattern only."""
 
 PATTERNS = ("counter", "solid", "noise")
 
-# Rows per frame: fast enough to see motion, slow enough for any codec's motion search.
 TEXTURE_STEP_ROWS = 2
-# Even, and more than a macroblock: a soft texture that compresses well.
+"""Rows per frame: fast enough to see motion, slow enough for any codec's motion search."""
+
 TEXTURE_PERIOD = 64
+"""Even, and more than a macroblock: a soft texture that compresses well."""
 
+NOISE_STEP, NOISE_OFFSETS = 7919, 65_521
+"""Primes, so that each offset is reached before one comes again."""
 
-# 75 % bars in BT.601, limited range: white, yellow, cyan, green, magenta, red, blue.
 BARS = (
     (180, 128, 128), (162, 44, 142), (131, 156, 44), (112, 72, 58), (84, 184, 198), (65, 100, 212), (35, 212, 114),
 )  # fmt: skip
+"""75 % bars in BT.601, limited range: white, yellow, cyan, green, magenta, red, blue."""
 
 
 class Cells(NamedTuple):
-    """Where the cells are: from the upper left corner, each ``width`` x ``height`` pixels."""
+    """The size of each cell in pixels; they begin in the upper left corner."""
 
     width: int
     height: int
@@ -126,27 +131,20 @@ class _Window:
     """A view that moves over a texture of twice its height."""
 
     def __init__(self, name: str, width: int, height: int, source: random.Random, low: int, high: int) -> None:
-        self._name = name
         self._size = width * height
-        self._width = width
+        self._step, self._period = 0, 1
         if name == "solid":
             self._texture = bytes([GREY]) * self._size
         elif name == "noise":
             self._texture = source.randbytes(self._size + NOISE_OFFSETS)
+            self._step, self._period = NOISE_STEP, NOISE_OFFSETS
         else:
             self._texture = _texture(width, height, source, low, high)
+            self._step, self._period = TEXTURE_STEP_ROWS * width, TEXTURE_PERIOD * width
 
     def at(self, number: int) -> bytes:
-        offset = 0
-        if self._name == "noise":
-            offset = number * 7919 % NOISE_OFFSETS
-        elif self._name == "counter":
-            offset = number * TEXTURE_STEP_ROWS % TEXTURE_PERIOD * self._width
+        offset = number * self._step % self._period
         return self._texture[offset : offset + self._size]
-
-
-# A prime, so that steps of another prime reach each offset before one comes again.
-NOISE_OFFSETS = 65_521
 
 
 def _texture(width: int, height: int, source: random.Random, low: int, high: int) -> bytes:

@@ -17,8 +17,8 @@ from ..process.runtime import join_at
 from ..wire import messages, sockets
 from ..wire.answers import complaints, take_requests
 from .opening import open_source
+from .running import Source
 from .sinks import Demand, HoldingSink, TrackSink
-from .source import Source
 
 log = logging.getLogger("recsvc.capture")
 

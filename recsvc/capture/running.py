@@ -1,4 +1,8 @@
-"""What sources with a thread of their own share."""
+"""A source: one opened device or input, delivering the frames of up to one audio and one video track.
+
+``opening.open_source`` opens one by its source string; ``start`` hands it one ``Sink`` per track. From then on its
+threads deliver frames until the input ends or ``close`` is called. ``flush`` is what makes a stop complete.
+"""
 
 import logging
 import threading
@@ -14,11 +18,16 @@ from .source import Sink, TrackInfo
 log = logging.getLogger("recsvc")
 
 
-class RunningSource:
+class Source:
     """A thread reads (``_read``) and a delivery decides when and with which capture time frames go on. That thread also
-    frees the input (``_free``), so nothing is freed under a read. See ``source.Source``."""
+    frees the input (``_free``), so nothing is freed under a read.
+
+    Methods may be called from any thread, but never while holding a lock that a sink takes: the source calls its sinks
+    while it holds its own.
+    """
 
     pace_max = False
+    """Delivers as fast as the sinks take it (their calls block), from ``wait_wanted`` on; else real time."""
 
     def __init__(self, what: str, tracks: list[TrackInfo], delivery: Delivery) -> None:
         self.tracks = tracks
@@ -28,20 +37,25 @@ class RunningSource:
         self._thread = threading.Thread(target=self._run, name=f"capture {what}", daemon=True)
 
     def start(self, sinks: Mapping[str, Sink]) -> None:
-        """May be called once."""
+        """Begins to deliver to ``sinks`` (by track kind; without one a track is discarded); returns at once. May be
+        called once."""
         if self._is_started:
             raise RuntimeError(f"{self._what} was started before")
         self._is_started = True
         self._delivery.begin(sinks)
 
     def flush(self, until_ns: int) -> None:
-        """Blocks as the delivery does."""
+        """Returns when every frame and sample captured at or before ``until_ns`` was given to its sink.
+
+        ``until_ns`` is ``time.monotonic_ns()`` time; a time in the future counts as now. Blocks for a
+        bounded time, stated by each kind of source. Capture continues afterwards without a seam.
+        """
         if self._is_started:
             self._delivery.flush(until_ns)
 
     def close(self) -> None:
-        """Blocks for the frame being delivered, at most ``SOURCE_CLOSE_NS``; a blocked reader frees the input when its
-        read returns."""
+        """Stops and frees everything; idempotent; no sink is called once it has returned. Blocks for the frame being
+        delivered, at most ``SOURCE_CLOSE_NS``; a blocked reader frees the input when its read returns."""
         self._delivery.close()
         self._interrupt()
         if self._thread.ident is None:
@@ -73,7 +87,7 @@ class RunningSource:
         """Frees the input."""
 
 
-class Device(RunningSource):
+class Device(Source):
     """A device that runs from the moment it is open, so that nothing stale waits in a driver's queue when ``start`` is
     called. Another thread ends the track when frames stop coming, for a driver's calls cannot be interrupted."""
 

@@ -1,11 +1,5 @@
-"""A source: one opened device or input, delivering the frames of up to one audio and one video track.
+"""What a source delivers, and where to: tracks with their formats, and one sink per track."""
 
-``opening.open_source`` turns a source string into an opened ``Source``; ``start`` hands it one ``Sink`` per track.
-From then on the source's own threads deliver frames until the input ends or ``close`` is called. ``flush``
-is what makes a stop complete: it returns once everything captured so far has been delivered.
-"""
-
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Protocol, Self
 
@@ -95,26 +89,3 @@ class Sink(Protocol):
 
     def wait_wanted(self, timeout_s: float) -> bool:
         """Blocks at most ``timeout_s`` until a recording wants frames; whether one does."""
-
-
-class Source(Protocol):
-    """An opened input. Its methods may be called from any thread, but never while holding a lock that a sink
-    takes: the source calls its sinks while it holds its own.
-    """
-
-    tracks: list[TrackInfo]
-    pace_max: bool
-    """Delivers as fast as the sinks take it (their calls block), from ``wait_wanted`` on; else real time."""
-
-    def start(self, sinks: Mapping[str, Sink]) -> None:
-        """Begins to deliver to ``sinks`` (by track kind; without a sink it is discarded); returns at once."""
-
-    def flush(self, until_ns: int) -> None:
-        """Returns when every frame and sample captured at or before ``until_ns`` was given to its sink.
-
-        ``until_ns`` is ``time.monotonic_ns()`` time; a time in the future counts as now. Blocks for a
-        bounded time, stated by each kind of source. Capture continues afterwards without a seam.
-        """
-
-    def close(self) -> None:
-        """Stops and frees everything; idempotent; no sink is called once it has returned. Bounded."""

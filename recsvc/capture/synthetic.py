@@ -30,7 +30,7 @@ from ..common.media import (
 )
 from .delivery import Delivery
 from .pattern import PATTERNS, Pattern
-from .running import RunningSource
+from .running import Source
 from .source import AudioFormat, Sink, TrackInfo, VideoFormat
 
 N = TypeVar("N", int, float)
@@ -41,8 +41,8 @@ PARAMETERS = (
 )  # fmt: skip
 
 
-class SyntheticSource(RunningSource):
-    """``test:`` opened.
+class SyntheticSource(Source):
+    """``test:`` opened. Its first frame and sample are captured when it is started.
 
     Parameters (all optional): ``pattern`` (counter, solid, noise), ``seed`` (whole number), ``frequency``
     (whole Hz, 440), ``amplitude`` (0 to 1, 0.5), ``width`` 640, ``height`` 480, ``frame_rate`` 30,
@@ -66,7 +66,6 @@ class SyntheticSource(RunningSource):
         self._flushing = threading.Lock()  # the thread makes way for a flush
 
     def start(self, sinks: Mapping[str, Sink]) -> None:
-        """Frame 0 and sample 0 are captured now. May be called once."""
         super().start(sinks)
         start_ns = time.monotonic_ns()
         for track in self._made:

@@ -10,7 +10,7 @@ from typing import Any
 
 import av.filter
 
-from .av_frames import OPEN_ERRORS, opened
+from .ffmpeg import OPEN_ERRORS, opened
 
 _FILTERS: dict[tuple[int, ...], tuple[tuple[str, str | None], ...]] = {
     (0, 1, -1, 0): (("transpose", "clock"),),

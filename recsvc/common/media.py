@@ -35,7 +35,9 @@ AUDIO_BITS_MIN, AUDIO_BITS_MAX = 6_000, 510_000
 VIDEO_BITS_MIN, VIDEO_BITS_MAX = 75_000, 1_000_000_000
 """Below the one a VGA picture is no picture any more; libvpx counts in what holds little more than the other."""
 
-PIXEL_FORMATS = ("i420", "nv12", "rgb24", "bgr24", "rgba", "bgra")
+BYTES_PER_PIXEL = {"rgb24": 3, "bgr24": 3, "rgba": 4, "bgra": 4}
+YUV_FORMATS = ("i420", "nv12")
+PIXEL_FORMATS = (*YUV_FORMATS, *BYTES_PER_PIXEL)
 COLOR_SPACES = ("bt601", "bt709", "bt2020")
 
 HD_LINES = 720
@@ -113,7 +115,7 @@ def colours_of_rgb(lines: int) -> Colours:
 def colours_of(settings: Mapping[str, Any]) -> Colours:
     """What a track's settings say; what they leave out is supposed."""
     if "color_space" not in settings:
-        if str(settings.get("pixel_format", "i420")) in ("i420", "nv12"):
+        if str(settings.get("pixel_format", "i420")) in YUV_FORMATS:
             return colours("bt601")
         return colours_of_rgb(int(settings["height"]))
     space = str(settings["color_space"])
@@ -123,13 +125,11 @@ def colours_of(settings: Mapping[str, Any]) -> Colours:
 
 def picture_bytes(pixel_format: str, width: int, height: int) -> int:
     """Bytes of a tightly packed picture; ``ValueError`` for an unknown format. Sides in pixels."""
-    if pixel_format in ("i420", "nv12"):
+    if pixel_format in YUV_FORMATS:
         return width * height + 2 * ((width + 1) // 2) * ((height + 1) // 2)
-    if pixel_format in ("rgb24", "bgr24"):
-        return 3 * width * height
-    if pixel_format in ("rgba", "bgra"):
-        return 4 * width * height
-    raise ValueError(f"unknown pixel format {pixel_format!r}: expected {', '.join(PIXEL_FORMATS)}")
+    if pixel_format not in BYTES_PER_PIXEL:
+        raise ValueError(f"unknown pixel format {pixel_format!r}: expected {', '.join(PIXEL_FORMATS)}")
+    return width * height * BYTES_PER_PIXEL[pixel_format]
 
 
 def picture_settings(width: int, height: int, pixel_format: str, color_space: str) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def picture_settings(width: int, height: int, pixel_format: str, color_space: st
         raise ValueError(
             f"pictures of {width}x{height} {pixel_format} have {size} bytes; at most {FRAME_BYTES_MAX} are recorded"
         )
-    known = colours(color_space) if pixel_format in ("i420", "nv12") else colours_of_rgb(height)
+    known = colours(color_space) if pixel_format in YUV_FORMATS else colours_of_rgb(height)
     return {
         "width": width,
         "height": height,

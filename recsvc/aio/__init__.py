@@ -25,7 +25,7 @@ from ..caller.listeners import EventTarget, Registry, checked_timeout, checked_t
 from ..caller.push import Buffer
 from ..caller.stream import MediaStream, MediaStreamTrack
 from ..caller.user_media import MediaDeviceInfo, Wish
-from ..wire.messages import RecordingStatistics, TrackStatistics
+from ..common.descriptions import RecordingStatistics, TrackStatistics
 from .loops import Room
 
 __all__ = [

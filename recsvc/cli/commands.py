@@ -88,6 +88,7 @@ def record(
     With neither --audio nor --video: the default microphone and camera, where there are any.
     """
     from . import console, terminal
+    from .target import Failed, UsageError
 
     with terminal.in_background_too(), terminal.lasting_output():
         try:
@@ -105,9 +106,9 @@ def record(
                 audio_bits_per_second=audio_bitrate,
                 video_bits_per_second=video_bitrate,
             )
-        except (console.UsageError, TypeError, ValueError) as error:
+        except (UsageError, TypeError, ValueError) as error:
             _fail(str(error), EXIT_USAGE)
-        except console.Failed as error:
+        except Failed as error:
             _fail(str(error))
         out = sys.stderr if str(output) == "-" else sys.stdout
         if as_json:
@@ -148,8 +149,8 @@ def recover(
     Exit code 1 when one of them cannot be completed; a recording that is still going on is no reason for it.
     """
     from ..caller import recovery
-    from ..caller.client import spool_directory
     from ..errors import RecorderError
+    from ..process.runtime import spool_directory
     from . import target
 
     if output is not None and len(files or ()) != 1:

@@ -15,9 +15,9 @@ from ..caller.recorder import MediaRecorder
 from ..caller.stream import MediaStream
 from ..caller.user_media import enumerate_devices, get_user_media
 from ..common import mime
+from ..common.descriptions import RecordingStatistics
 from ..common.limits import DRAIN_DEADLINE_NS, MS, S
 from ..common.sources import parse_source
-from ..wire.messages import RecordingStatistics
 from . import target, terminal
 from .target import Failed, UsageError
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from ..caller import saving
 from ..caller.blob import Blob, content_of
-from ..caller.client import spool_directory
 from ..common import mime
 from ..errors import RecorderError
+from ..process.runtime import spool_directory
 
 STANDARD_OUTPUT = Path("-")
 

@@ -14,7 +14,7 @@ import tty
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from ..wire.messages import RecordingStatistics
+from ..common.descriptions import RecordingStatistics
 
 _PLAIN_EVERY_S = 1.0  # a line for logs and pipes
 _LEVEL_FLOOR_DB = -60.0

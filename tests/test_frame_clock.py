@@ -21,6 +21,7 @@ from recsvc.common.limits import (
     S,
 )
 from recsvc.encode.clock import FrameClock
+from recsvc.encode.media_clock import MediaClock
 from recsvc.encode.timeline import TICK_NS, AudioTimeline, VideoTimeline
 
 UP_NS = 2100 * S
@@ -34,7 +35,7 @@ class Feed:
     """Gives a clock frames, numbered, and keeps what comes out. ``now_ns`` stands still unless told."""
 
     def __init__(self, kind: str = "video", *, is_media: bool = False, frame_rate: float | None = 25) -> None:
-        self.clock: FrameClock[int] = FrameClock(kind, UP_NS, is_media=is_media, frame_rate=frame_rate)
+        self.clock: FrameClock[int] = (MediaClock if is_media else FrameClock)(kind, UP_NS, frame_rate=frame_rate)
         self.length_ns = BLOCK_NS if kind == "audio" else 0
         self.now_ns = UP_NS
         self.count = 0
@@ -558,7 +559,7 @@ def test_a_pause_cuts_nothing_out_between_pictures_of_a_low_rate(
 ) -> None:
     """Sound that comes after pictures, as fast as a program can write them, is in step with them."""
     pair = Pair()
-    pair.video.clock = FrameClock("video", UP_NS, is_media=True)
+    pair.video.clock = MediaClock("video", UP_NS)
     clocks = [pair.video.clock, pair.audio.clock][: len(kinds)]
     for clock in clocks:
         clock.share(clocks)
@@ -594,7 +595,7 @@ def test_where_frames_stand_does_not_hang_on_which_track_comes_first(
         ]
     for seed in range(20):
         pair = Pair()
-        pair.video.clock = FrameClock("video", UP_NS, is_media=True)
+        pair.video.clock = MediaClock("video", UP_NS)
         for feed in (pair.video, pair.audio):
             feed.clock.share([pair.video.clock, pair.audio.clock])
         chance = random.Random(seed)
@@ -705,7 +706,7 @@ def test_pauses_one_after_the_other_are_all_cut() -> None:
 def test_any_stamps_lose_no_frame_and_make_a_file_of_the_medias_length(
     given_frames: list[tuple[int, int, int, int]], kind: str, is_media: bool, rng: random.Random
 ) -> None:
-    clock: FrameClock[int] = FrameClock(kind, UP_NS, is_media=is_media)
+    clock: FrameClock[int] = (MediaClock if is_media else FrameClock)(kind, UP_NS)
     sound, film = AudioTimeline(given_frames[0][3]), VideoTimeline(None)
     now_ns, out = UP_NS, []
     for number, (captured_ns, paused_ns, count, rate) in enumerate(given_frames):
@@ -743,7 +744,7 @@ def test_any_stamps_of_two_tracks_lose_no_frame(
     """Pauses that both have, frames that come in any turn, blocks of no length at all."""
     kinds = ("audio", "video")
     clocks: list[FrameClock[int]] = [
-        FrameClock(kind, UP_NS, is_media=is_media) for kind, is_media in zip(kinds, are_media, strict=True)
+        (MediaClock if is_media else FrameClock)(kind, UP_NS) for kind, is_media in zip(kinds, are_media, strict=True)
     ]
     for clock in clocks:
         clock.share(clocks)

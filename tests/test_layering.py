@@ -43,6 +43,7 @@ PURE = (
     "mux.ebml",
     "mux.packets",
     "encode.clock",
+    "encode.media_clock",
     "encode.drift",
     "encode.timeline",
 )

@@ -9,12 +9,11 @@ ended.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..common.limits import (
-    FIRST_FRAME_WAIT_NS,
     GAP_MAX_NS,
     IDLE_FLUSH_NS,
     JUMP_ALONE_NS,
@@ -31,12 +30,9 @@ Item = TypeVar("Item")
 _SHARED_CLOCK_NS = 10 * S
 """A track's first frame may lie this long before ``start()`` by the clock of another track, to be said to share it."""
 
-_CUT_FRAMES = 10
-"""So many frames after a pause wait for one of the other track, or ``FIRST_FRAME_WAIT_NS`` of media."""
-
 
 @dataclass(slots=True)
-class _Claim(Generic[Item]):
+class Claim(Generic[Item]):
     """A frame and what its stamp says. Times are less what was paused before it, by the stamps' clock or ours."""
 
     item: Item
@@ -46,55 +42,27 @@ class _Claim(Generic[Item]):
     come_ns: int
 
 
-class MediaCuts:
-    """What pauses cut out of the media of one recording, where frames stand by their positions: from the last frame
-    before a pause to the first after it. Its tracks are cut alike, so that they stay together: by the least that one
-    of them would need."""
-
-    def __init__(self) -> None:
-        self.done: dict[int, int] = {}
-        """By how long was paused until then: what was cut, all together."""
-        self.proposed: dict[int, dict[int, int]] = {}
-        """The same, for the pauses that are not decided yet: what each track would need."""
-
-    def decide(self, paused_ns: int) -> None:
-        self.done[paused_ns] = min(self.proposed.pop(paused_ns).values())
-
-    def before(self, paused_ns: int) -> int:
-        """What was cut, all together, before a frame with so much paused before it."""
-        return self.done.get(max((paused for paused in self.done if paused <= paused_ns), default=0), 0)
-
-
 class FrameClock(Generic[Item]):
     """Of one track: from its stamps to recorded time. Frames leave in the order in which they came, each once.
 
     A first stamp long before ``start()`` or long after now belongs to a clock of its own, which is moved as a whole, to
     ``start()``, or to now where another track was there before; tracks that share such a clock move alike. Should
-    the next frames be on our clock, that frame alone was wrong. Positions in the media begin at ``start()``, for all
-    tracks that have such from the same origin.
+    the next frames be on our clock, that frame alone was wrong.
     """
 
+    is_media = False
+    """Whether stamps are positions in the media, which have nothing to do with the time that goes by."""
+
     def __init__(
-        self,
-        kind: str,
-        started_ns: int,
-        *,
-        is_media: bool = False,
-        is_captured: bool = False,
-        frame_rate: float | None = None,
+        self, kind: str, started_ns: int, *, is_captured: bool = False, frame_rate: float | None = None
     ) -> None:
-        """``is_media``: its stamps are positions in the media, which have nothing to do with the time that goes by.
-        ``is_captured``: they are our own; where they go back a little, those before were wrong."""
+        """``is_captured``: its stamps are our own; where they go back a little, those before were wrong."""
         self._is_captured = is_captured
         self._is_sound = kind == "audio"
-        self.is_media = is_media
         self._started_ns = started_ns
         self._interval_ns = round(S / frame_rate) if frame_rate else VIDEO_DURATION_DEFAULT_NS
         self._is_assumed = not frame_rate  # the interval, until there are two pictures
         self._others: list[FrameClock[Item]] = []
-        self._cuts = MediaCuts()
-        self._paused_ns = 0  # of positions in the media: until the last frame, and what was cut for it
-        self._cut_ns = 0
         self._offset_ns: int | None = None  # from stamps to our clock
         self._is_first = True
         self._last_ns = 0  # where the last frame stands, how long it lasts, when it came
@@ -102,16 +70,15 @@ class FrameClock(Generic[Item]):
         self._come_ns = 0
         self._distance_ns = 0  # of the last two frames that were believed
         self._moved: tuple[str, int] | None = None  # frames of a clock that seems to be the track's own, not counted
-        self._held: deque[_Claim[Item]] = deque()
+        self._held: deque[Claim[Item]] = deque()
         self._doubted: deque[int] = deque(maxlen=JUMP_CONFIRM_FRAMES)  # the newest stamps, if they were not believed
-        self.corrected: dict[str, int] = {}
+        self.corrected: Counter[str] = Counter()
         """How many stamps were not believed, by kind; a clock that starts again counts once, as does the first frame of
         one that lies before ``start()``."""
 
     def share(self, clocks: list[FrameClock[Item]]) -> None:
         """All the clocks of the recording's tracks, which may count alike."""
         self._others = [other for other in clocks if other is not self]
-        self._cuts = clocks[0]._cuts
 
     @property
     def holds(self) -> int:
@@ -121,18 +88,14 @@ class FrameClock(Generic[Item]):
     def take(self, item: Item, stamp_ns: int, paused_ns: int, length_ns: int, now_ns: int) -> list[tuple[Item, int]]:
         """A frame has come at ``now_ns``; sound lasts ``length_ns``, that of a picture does not matter. The frames
         that are not to wait any more, each with its capture time on our clock."""
-        come_ns = now_ns - paused_ns
-        stamp_ns -= 0 if self.is_media else paused_ns
-        is_cut = self.is_media and paused_ns != self._paused_ns
-        if not self._held and self._offset_ns is not None and not is_cut and self._fits(stamp_ns + self._offset_ns):
+        return self._take(item, stamp_ns - paused_ns, paused_ns, length_ns, now_ns - paused_ns)
+
+    def _take(self, item: Item, stamp_ns: int, paused_ns: int, length_ns: int, come_ns: int) -> list[tuple[Item, int]]:
+        if not self._held and self._offset_ns is not None and self._fits(stamp_ns + self._offset_ns):
             at_ns = self._believed(stamp_ns + self._offset_ns)  # the short way of nearly all frames
             self._passed(at_ns, length_ns, come_ns)
             return [(item, at_ns + paused_ns)]
-        self._held.append(_Claim(item, stamp_ns, paused_ns, length_ns, come_ns))
-        return self._settle(final=False)
-
-    def again(self) -> list[tuple[Item, int]]:
-        """What does not have to wait any more since another track has a frame after a pause."""
+        self._held.append(Claim(item, stamp_ns, paused_ns, length_ns, come_ns))
         return self._settle(final=False)
 
     def release(self) -> list[tuple[Item, int]]:
@@ -144,15 +107,15 @@ class FrameClock(Generic[Item]):
         the next one stands there or later."""
         self._last_ns = min(self._last_ns, until_ns)
 
+    def again(self) -> list[tuple[Item, int]]:
+        """What does not have to wait any more since another track has gone on."""
+        return self._settle(final=False)
+
     def overdue(self, now_ns: int) -> list[tuple[Item, int]]:
         """All that waits, once nothing has come for a while."""
-        if (
-            self._held
-            and not self.is_media
-            and now_ns - self._held[-1].paused_ns - self._held[-1].come_ns >= IDLE_FLUSH_NS
-        ):
-            return self._settle(final=True)
-        return []
+        if not self._held or now_ns - self._held[-1].paused_ns - self._held[-1].come_ns < IDLE_FLUSH_NS:
+            return []
+        return self._settle(final=True)
 
     # --- inside -----------------------------------------------------------------------------------
 
@@ -174,20 +137,15 @@ class FrameClock(Generic[Item]):
         if self._moved is not None:
             self._moved = self._moved[0], self._moved[1] + 1
 
-    def _place(self, claim: _Claim[Item], final: bool) -> int | None:
+    def _place(self, claim: Claim[Item], final: bool) -> int | None:
         """Recorded time of the frame; ``None``: it has to wait."""
-        if self._offset_ns is None:
-            self._begin(claim)
-        assert self._offset_ns is not None
-        if self.is_media and claim.paused_ns != self._paused_ns and not self._cut(claim, final):
-            return None
-        at_ns = claim.stamp_ns + self._offset_ns
+        at_ns = claim.stamp_ns + self._locate(claim)
         if self._fits(at_ns) or self._time_went_by(claim, at_ns):
             return self._believed(at_ns)
         if self._offset_ns and self._is_ours(claim):
             self._offset_ns = 0
             if self._moved is not None:
-                self._count(*self._moved)  # it was no clock, but so many wrong stamps
+                self.corrected[self._moved[0]] += self._moved[1]  # it was no clock, but so many wrong stamps
                 self._moved = None
             return self._believed(claim.stamp_ns)
         confirmed = self._confirmed(claim, at_ns, final)
@@ -199,84 +157,36 @@ class FrameClock(Generic[Item]):
             return self._believed(at_ns)
         if self._is_captured and at_ns < self._last_ns and self._is_ours(claim):
             return self._believed(claim.stamp_ns)
-        self._count("restart" if at_ns < self._last_ns else "absurd")
+        self.corrected["restart" if at_ns < self._last_ns else "absurd"] += 1
         at_ns = self._restart_ns(claim)
         self._offset_ns = at_ns - claim.stamp_ns
         return self._believed(at_ns)
 
-    def _begin(self, claim: _Claim[Item]) -> None:
-        """The first frame: which clock its stamp may be of, and where it is expected on that."""
+    def _locate(self, claim: Claim[Item]) -> int:
+        """From stamps to our clock, found with the first frame."""
+        if self._offset_ns is None:
+            self._come_ns = claim.come_ns
+            self._offset_ns = self._begin(claim, [other for other in self._others if other._offset_ns is not None])
+        return self._offset_ns
+
+    def _begin(self, claim: Claim[Item], begun: list[FrameClock[Item]]) -> int:
+        """The first frame: which clock its stamp may be of, and where it is expected on that. Its offset from ours."""
         stamp_ns, now_ns = claim.stamp_ns, claim.come_ns
-        begun = [other for other in self._others if other._offset_ns is not None]
-        self._come_ns, self._length_ns = now_ns, 0
-        if self.is_media:
-            self._paused_ns = claim.paused_ns
-            self._begin_media(claim, [other for other in begun if other.is_media])
-            return
-        shared = {other._offset_ns for other in begun if other._offset_ns and not other.is_media}
         if self._started_ns - STAMP_EARLY_NS <= stamp_ns <= now_ns + GAP_MAX_NS:
-            self._offset_ns, self._last_ns = 0, stamp_ns if stamp_ns <= now_ns + S else now_ns
-            return
+            self._last_ns = stamp_ns if stamp_ns <= now_ns + S else now_ns
+            return 0
         self._moved = ("absurd", 0)
         if stamp_ns < now_ns:
             self._moved = ("before_start", -1)
-            self._count("before_start")
-        for offset_ns in shared:
-            if self._started_ns - _SHARED_CLOCK_NS <= stamp_ns + offset_ns <= now_ns + GAP_MAX_NS:
-                self._offset_ns, self._last_ns = offset_ns, stamp_ns + offset_ns
-                return
-        self._last_ns = now_ns if begun else self._started_ns
-        self._offset_ns = self._last_ns - stamp_ns
-
-    def _begin_media(self, claim: _Claim[Item], begun: list[FrameClock[Item]]) -> None:
-        stamp_ns = claim.stamp_ns
-        self._last_ns = self._started_ns
+            self.corrected["before_start"] += 1
         for other in begun:
-            assert other._offset_ns is not None
-            # The other may be further already, behind pauses that this frame came before.
-            self._paused_ns = min(claim.paused_ns, other._paused_ns)
-            self._cut_ns = self._cuts.before(self._paused_ns)
-            shared_ns = stamp_ns + other._offset_ns + other._cut_ns - self._cut_ns
-            is_near = abs(shared_ns - other._last_ns) <= GAP_MAX_NS
-            self._last_ns = shared_ns if is_near else other._last_ns  # else it counts from elsewhere
-        self._offset_ns = self._last_ns - stamp_ns
-
-    def _cut(self, claim: _Claim[Item], final: bool) -> bool:
-        """Before the first frame after a pause: whether it is known by now what the pause cuts out."""
-        assert self._offset_ns is not None
-        if claim.paused_ns not in self._cuts.done:
-            proposed = self._cuts.proposed.setdefault(claim.paused_ns, {})
-            waited_ns = self._held[-1].stamp_ns - claim.stamp_ns
-            is_late = final or len(self._held) > _CUT_FRAMES or waited_ns >= FIRST_FRAME_WAIT_NS
-            if is_late or not self._is_first:  # else it had no frame before the pause
-                left_out_ns = self._left_out_ns(claim.stamp_ns + self._offset_ns, final)
-                if left_out_ns is None:
-                    return False
-                proposed[id(self)] = self._cut_ns + left_out_ns
-            awaited = [other for other in self._others if other.is_media and not other._is_first]
-            if not proposed or not is_late and not all(id(other) in proposed for other in awaited):
-                return False
-            self._cuts.decide(claim.paused_ns)
-        cut_ns = self._cuts.done[claim.paused_ns]
-        self._offset_ns -= cut_ns - self._cut_ns
-        self._cut_ns, self._paused_ns = cut_ns, claim.paused_ns
-        return True
-
-    def _left_out_ns(self, at_ns: int, final: bool) -> int | None:
-        """How much lies between the last frame before a pause and this one, the first after it; ``None``: that cannot
-        be told yet. Pictures may be far apart: the last lasted as long as the one before it, or, where that was none or
-        longer than usual, as the first of these if that is less."""
-        if self._is_sound or self._is_first:
-            return at_ns - self._expected_ns
-        lasted_ns = self._interval_ns
-        if len(self._held) > 1 and (next_ns := self._held[1].stamp_ns - self._held[0].stamp_ns) > 0:
-            lasted_ns = min(self._distance_ns, next_ns) or next_ns
-        elif (self._is_assumed or self._distance_ns > self._interval_ns) and not final:
-            return None
-        elif self._is_assumed and 0 < at_ns - self._last_ns <= S:
-            return 0
-        left_out_ns = at_ns - self._last_ns - lasted_ns
-        return left_out_ns if at_ns <= self._last_ns else max(left_out_ns, 0)
+            shared_ns = stamp_ns + (other._offset_ns or 0)
+            is_near = self._started_ns - _SHARED_CLOCK_NS <= shared_ns <= now_ns + GAP_MAX_NS
+            if other._offset_ns and not other.is_media and is_near:
+                self._last_ns = shared_ns
+                return other._offset_ns
+        self._last_ns = now_ns if begun else self._started_ns
+        return self._last_ns - stamp_ns
 
     @property
     def _expected_ns(self) -> int:
@@ -288,19 +198,19 @@ class FrameClock(Generic[Item]):
             return self._last_ns - STAMP_JITTER_NS <= at_ns <= self._expected_ns + STAMP_JITTER_NS
         return self._last_ns <= at_ns <= self._expected_ns + self._length_ns
 
-    def _time_went_by(self, claim: _Claim[Item], at_ns: int) -> bool:
+    def _time_went_by(self, claim: Claim[Item], at_ns: int) -> bool:
         """Whether the frame came about as long after the one before as their stamps say: the source had stalled."""
         jump_ns = at_ns - self._last_ns
-        if jump_ns <= 0 or self.is_media or self._is_sound and jump_ns > GAP_MAX_NS:
+        if jump_ns <= 0 or self._is_sound and jump_ns > GAP_MAX_NS:
             return False
         return 4 * (claim.come_ns - self._come_ns) >= 3 * jump_ns
 
-    def _is_ours(self, claim: _Claim[Item]) -> bool:
+    def _is_ours(self, claim: Claim[Item]) -> bool:
         """Whether a track that was moved is on our clock by now: what came before it was old, or had wrong stamps."""
         earliest_ns = max(self._last_ns, self._started_ns) - S
-        return not self.is_media and earliest_ns <= claim.stamp_ns <= claim.come_ns + S
+        return earliest_ns <= claim.stamp_ns <= claim.come_ns + S
 
-    def _confirmed(self, claim: _Claim[Item], at_ns: int, final: bool) -> bool | None:
+    def _confirmed(self, claim: Claim[Item], at_ns: int, final: bool) -> bool | None:
         """Whether the frames after it go on from its stamp, or from those before; ``None``: too few have come."""
         assert self._offset_ns is not None
         followers = sum(
@@ -330,7 +240,7 @@ class FrameClock(Generic[Item]):
     def _follows(self, later_ns: int, earlier_ns: int) -> bool:
         return later_ns >= earlier_ns - (STAMP_JITTER_NS if self._is_sound else 0)
 
-    def _restart_ns(self, claim: _Claim[Item]) -> int:
+    def _restart_ns(self, claim: Claim[Item]) -> int:
         """Where a clock that starts again begins: with another track's that started again before, else where the old
         one ended. Unless the source kept pace with time and then was silent: then so much later."""
         expected_ns = self._expected_ns
@@ -340,9 +250,8 @@ class FrameClock(Generic[Item]):
                 if -min(self._length_ns // 2, 20 * MS) <= shared_ns - expected_ns <= S:
                     return shared_ns
         waited_ns = claim.come_ns - self._come_ns
-        if not self.is_media and abs(self._come_ns - self._last_ns) <= 2 * S and waited_ns > self._length_ns + S:
-            return self._last_ns + waited_ns
-        return expected_ns
+        kept_pace = abs(self._come_ns - self._last_ns) <= 2 * S
+        return self._last_ns + waited_ns if kept_pace and waited_ns > self._length_ns + S else expected_ns
 
     def _believed(self, at_ns: int) -> int:
         if self._doubted:
@@ -355,10 +264,10 @@ class FrameClock(Generic[Item]):
             self._is_assumed = False
         return at_ns
 
-    def _corrected_place(self, claim: _Claim[Item], at_ns: int) -> int:
+    def _corrected_place(self, claim: Claim[Item], at_ns: int) -> int:
         """Where a frame goes whose stamp is wrong: behind the one before, and not beyond the next that is right."""
         ahead_ns = at_ns - self._expected_ns
-        self._count("backward" if at_ns < self._last_ns else "absurd" if ahead_ns > GAP_MAX_NS else "ahead")
+        self.corrected["backward" if at_ns < self._last_ns else "absurd" if ahead_ns > GAP_MAX_NS else "ahead"] += 1
         self._doubted.append(claim.stamp_ns)
         step_ns = self._length_ns
         for index in range(1, 0 if self._is_sound else len(self._held)):
@@ -367,6 +276,3 @@ class FrameClock(Generic[Item]):
                 step_ns = min(step_ns, room_ns // (index + 1))
                 break
         return self._last_ns + step_ns
-
-    def _count(self, kind: str, amount: int = 1) -> None:
-        self.corrected[kind] = self.corrected.get(kind, 0) + amount

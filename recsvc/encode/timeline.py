@@ -6,6 +6,8 @@ the recorded time of the first frame of any track.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ..common.limits import (
     AUDIO_CATCH_UP_NS,
     AUDIO_DRIFT_NS,
@@ -66,17 +68,15 @@ class VideoTimeline:
         self._interval_ns = self._rated_ns or VIDEO_DURATION_DEFAULT_NS
         self._step_ns = self._interval_ns  # between the last two frames, however far apart
         self.last_ns: int | None = None
-        self.corrected: dict[str, int] = {}
+        self.corrected: Counter[str] = Counter()
 
     def place(self, captured_ns: int, paused_ns: int) -> tuple[int, int]:
         """``(recorded_ns, expected duration in ns)`` of the next frame."""
         recorded_ns = captured_ns - paused_ns
         if self.last_ns is not None:
             if recorded_ns < self.last_ns + TICK_NS:
-                kind = (
-                    "repeated" if recorded_ns == self.last_ns else "backward" if recorded_ns < self.last_ns else "close"
-                )
-                self._count(kind)
+                is_back = recorded_ns < self.last_ns
+                self.corrected["backward" if is_back else "close" if recorded_ns > self.last_ns else "repeated"] += 1
                 recorded_ns = self.last_ns + TICK_NS
             self._step_ns = recorded_ns - self.last_ns
             self._interval_ns = min(max(self._step_ns, TICK_NS), S)
@@ -88,9 +88,6 @@ class VideoTimeline:
         """Recorded time at which the last frame ends: by its source's frame rate, else after as long as the one before
         it lasted."""
         return None if self.last_ns is None else self.last_ns + (self._rated_ns or self._step_ns)
-
-    def _count(self, kind: str) -> None:
-        self.corrected[kind] = self.corrected.get(kind, 0) + 1
 
 
 class SpeedControl:
@@ -138,7 +135,7 @@ class AudioTimeline:
         self.sample_rate = sample_rate
         self._is_media = is_media
         self.first_ns: int | None = None
-        self.corrected: dict[str, int] = {}
+        self.corrected: Counter[str] = Counter()
         self.stretch_ppm: float | None = None
         """By how much sound is to be longer from the present block on; ``None`` as long as it must stay as it is."""
         self._samples = 0  # at this sample rate
@@ -181,7 +178,7 @@ class AudioTimeline:
             apart_ns = self._drift.offset_ns(begin_ns) - self._stretched_ns
             silence = max(round(gap_ns + apart_ns) * self.sample_rate // S, 0)
             if silence:
-                self._count("gap")
+                self.corrected["gap"] += 1
             self._samples += silence
             sound_ns = self._nominal_ns
             late_ns += begin_ns - sound_ns
@@ -210,7 +207,7 @@ class AudioTimeline:
             return 0
         if self._is_media:
             if excess_ns < 0:
-                self._count("early")
+                self.corrected["early"] += 1
             return max(excess_ns, 0) if excess_ns <= GAP_MAX_NS else 0
         low, high = drift.jitter
         margin_ns = AUDIO_GAP_NS + min((high - low) / 4, AUDIO_GAP_NS / 4)  # the bounds are not known to the last
@@ -220,10 +217,10 @@ class AudioTimeline:
             margin_ns += AUDIO_GAP_NS  # the first stamp may be early by as much as this one is late
         middle_ns = round(low + high) // 2
         if excess_ns - min(middle_ns, 0) < -margin_ns:
-            self._count("early")
+            self.corrected["early"] += 1
         excess_ns -= max(middle_ns, 0)
         if excess_ns > GAP_MAX_NS:
-            self._count("absurd")
+            self.corrected["absurd"] += 1
         elif excess_ns > margin_ns:
             return excess_ns
         return 0
@@ -236,6 +233,3 @@ class AudioTimeline:
             return
         ppm = (drift.slope + apart_ns / AUDIO_CATCH_UP_NS) * 1e6
         self.stretch_ppm = min(max(ppm, -AUDIO_STRETCH_PPM_MAX), AUDIO_STRETCH_PPM_MAX)
-
-    def _count(self, kind: str) -> None:
-        self.corrected[kind] = self.corrected.get(kind, 0) + 1

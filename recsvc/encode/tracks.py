@@ -17,6 +17,7 @@ from ..mux.spool import Written
 from ..wire.messages import AudioFrame, RecordedTrack, RecordingOptions, TrackStatistics, VideoFrame
 from . import native
 from .clock import FrameClock
+from .media_clock import MediaClock
 from .timeline import AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
 
 _KEY_FRAME_DISTANCE_MAX = 30_000  # ours to decide (timeline.KeyFrames); some decoders fail beyond so many others
@@ -38,7 +39,7 @@ class Account:
         self.encoded = 0
         self.sender_dropped: dict[str, int] = {}
         self.sender_counted: dict[str, int] = {}
-        self.dropped: dict[str, int] = {}
+        self.dropped: Counter[str] = Counter()
 
     def heard(self, dropped: dict[str, int], counted: dict[str, int]) -> None:
         """The sender's running totals, from any of its messages."""
@@ -46,11 +47,11 @@ class Account:
 
     def drop(self, cause: str, amount: int) -> None:
         if amount > 0:
-            self.dropped[cause] = self.dropped.get(cause, 0) + amount
+            self.dropped[cause] += amount
 
     def settle(self, cause: str) -> None:
         """What came and is neither encoded nor dropped was dropped for this cause."""
-        dropped_here = sum(amount for why, amount in self.dropped.items() if why != "lost")
+        dropped_here = self.dropped.total() - self.dropped["lost"]
         self.drop(cause, self.received - self.encoded - dropped_here)
 
     def take_back(self, amount: int, cause: str) -> None:
@@ -60,10 +61,8 @@ class Account:
         self.drop(cause, amount)
 
     def statistics(self, kind: str, corrected: tuple[dict[str, int], ...], level: float | None) -> TrackStatistics:
-        causes = dict(self.sender_dropped)
-        for cause, amount in self.dropped.items():
-            causes[cause] = causes.get(cause, 0) + amount
-        lost_before = sum(self.sender_dropped.values()) + self.dropped.get("lost", 0)
+        causes = dict(Counter(self.sender_dropped) + self.dropped)
+        lost_before = sum(self.sender_dropped.values()) + self.dropped["lost"]
         return TrackStatistics(
             kind=kind,
             frames_accepted=self.received + lost_before,
@@ -76,13 +75,10 @@ class Account:
 
 
 def _clock_of(track: RecordedTrack, started_ns: int) -> FrameClock[Any]:
-    return FrameClock(
-        track.kind,
-        started_ns,
-        is_media=track.settings.get("clock") == "media",
-        is_captured=track.captured,
-        frame_rate=track.settings.get("frame_rate"),
-    )
+    frame_rate = track.settings.get("frame_rate")
+    if track.settings.get("clock") == "media":
+        return MediaClock(track.kind, started_ns, frame_rate=frame_rate)
+    return FrameClock(track.kind, started_ns, is_captured=track.captured, frame_rate=frame_rate)
 
 
 class VideoTrack:

@@ -10,7 +10,7 @@ import pytest
 
 pytest.register_assert_rewrite("behaviour")
 
-from behaviour import Behaviour, Studio  # noqa: E402
+from behaviour import Behaviour, Captured, Studio  # noqa: E402
 from listening import ALL_IN_ORDER, types_of  # noqa: E402
 from media import DEADLINE_S, decode  # noqa: E402
 
@@ -80,6 +80,10 @@ class Synchronous:
 
 
 class TestSynchronous(Behaviour):
+    face = Synchronous()
+
+
+class TestCaptured(Captured):
     face = Synchronous()
 
 

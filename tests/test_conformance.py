@@ -1,6 +1,7 @@
 """docs/conformance.md and docs/reliability.md against the tests: what they name exists, what is said is shown."""
 
 import ast
+import functools
 import inspect
 import re
 from pathlib import Path
@@ -13,7 +14,7 @@ import recsvc.aio
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "conformance.md"
-TEST = re.compile(r"`(tests/\w+\.py)::(\w+)`")
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 class Clause(NamedTuple):
@@ -35,6 +36,7 @@ def clauses() -> list[Clause]:
     return found
 
 
+@functools.cache
 def names_of_tests(path: Path) -> set[str]:
     """The test functions of a file, also those in its classes."""
     nodes = ast.walk(ast.parse(path.read_text()))
@@ -80,7 +82,7 @@ def test_each_row_on_reliability_names_its_tests_and_they_exist() -> None:
     assert {cells[3].strip() for cells in counted} <= {"test", "left that matter", "0"}, counted
     assert len(shown) > 100
     for cells in shown:
-        named = re.findall(r"`((?:native/)?tests/\w+\.(?:py|c))(?:::(\w+))?`", cells[3])
+        named = re.findall(r"`((?:native/)?tests/[\w/]+\.(?:py|c))(?:::(\w+))?`", cells[3])
         assert named and all(cell.strip() for cell in cells), cells
         for path, name in named:
             assert (ROOT / path).exists(), path

@@ -5,6 +5,7 @@ file, at most a second short; the same recorder starts again; nothing stays behi
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -36,7 +37,7 @@ from services import roles, worker_of
 from traces import role_processes, runtime_directories
 
 import recsvc
-from recsvc.errors import NotReadableError, ServiceError, UnknownError
+from recsvc.errors import NotReadableError, NotSupportedError, ServiceError, UnknownError
 
 LOST_MAX_S = 1.0
 PHASES = ("right after start", "while recording", "during stop")
@@ -212,6 +213,11 @@ def test_a_recorder_of_pushed_frames_goes_on_with_another_controller(tmp_path: P
     wait_until(lambda: recorder.statistics().tracks[0].frames_encoded == 60, "the encoder", DEADLINE_S)
     [controller] = roles("controller")
     os.kill(controller, signal.SIGKILL)
+    numbers = itertools.count(60)
+    wait_until(
+        lambda: not source.write(counter_picture(next(numbers))), "a write() that says that nobody records", DEADLINE_S
+    )
+    taken = next(numbers) - 1
     recorder.wait("error", DEADLINE_S)
     # The new recording begins while the old one's file may still be on its way; its events come behind.
     recorder.start()
@@ -221,7 +227,7 @@ def test_a_recorder_of_pushed_frames_goes_on_with_another_controller(tmp_path: P
     types = types_of(events)
     assert types == ["start", "error", "dataavailable", "stop", "start", "dataavailable", "stop"]
     decoded = check_finished(events[2].data, tmp_path / "a.webm", 2.0, 0.04)
-    assert decoded is not None and decoded.counters == list(range(60))
+    assert decoded is not None and decoded.counters == list(range(taken))
     assert decode(recorder.recording).counters == list(range(5))
 
 
@@ -236,6 +242,9 @@ def test_a_killed_capture_process(phase: str, tmp_path: Path) -> None:
         decoded = check_finished(recorder.recording, tmp_path / "a.webm", recorded_s)
         if decoded is not None:
             assert_accounted(recorder.statistics(), decoded, dropped=None)
+        wait_until(lambda: not stream.active, "the end of the tracks", DEADLINE_S)
+        with pytest.raises(NotSupportedError, match="no live track"):
+            recorder.start()
     with recsvc.get_user_media(video=SMALL_TEST) as stream:
         assert_consecutive(decode(record_for(recsvc.MediaRecorder(stream), 0.2)).counters)
 

@@ -276,16 +276,18 @@ class TheRecorder(RuleBasedStateMachine):
             return
         source = self.sources[which % len(self.sources)]
         session = self.session
-        wanted = session is not None and self.state == "recording" and not session.over and source in session.tracks
+        wanted = session is not None and self.state == "recording" and source in session.tracks
         for _ in range(count):
             video = source.track.kind == "video"
             frame = counter_picture(self.number, 64, 48) if video else tone(480)
             try:
-                assert source.write(frame) is wanted
+                taken = source.write(frame)
             except InvalidStateError:
                 assert source.track.ready_state == "ended", "it was not ended"
                 return
-            if wanted and session is not None:
+            # After a change of the stream frames are taken until somebody has looked at it.
+            assert taken is wanted or (wanted and session is not None and session.over)
+            if taken and session is not None:
                 session.numbers += [self.number] if video else []
                 session.samples += 0 if video else 480
             self.number += 1

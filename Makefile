@@ -76,10 +76,10 @@ bench: setup-test ## measure everything in full size (about 25 minutes, best alo
 	@RECSVC_BENCH_ROUNDS=60 RECSVC_BENCH_SECONDS=10 RECSVC_BENCH_HOURS=10 $(BIN)/python -m pytest bench --ignore=bench/peers --timeout=1800 \
 		--benchmark-json=build/bench.json --benchmark-sort=name --benchmark-columns=min,median,max,rounds
 
-bench-peers: setup-test ## record the same with recsvc and seven others, side by side (an hour or more)
+bench-peers: setup-test ## stop recsvc and eight other recorders in turn, 30 times each (10 minutes; with CPU=yes CPU time too, 45)
 	@tools/setup_peers.sh
 	@mkdir -p build
-	@RECSVC_BENCH_ROUNDS=$${RECSVC_BENCH_ROUNDS:-60} $(BIN)/python -m pytest bench/peers --timeout=7200 \
+	@RECSVC_BENCH_ROUNDS=$${RECSVC_BENCH_ROUNDS:-30} $(BIN)/python -m pytest bench/peers $(if $(CPU),,-k stop_to_data) --timeout=7200 \
 		--benchmark-json=build/peers.json --benchmark-sort=name --benchmark-columns=min,median,max,rounds
 	@$(BIN)/python bench/peers/report.py build/peers.json
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import ebml
 import pytest
 import recorded
 import sources
@@ -20,33 +21,6 @@ from workloads import A1, SECONDS, W1, Workload
 import recsvc
 
 POLL_S = 0.001
-_CLUSTER, _TIMESTAMP, _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK = 0x1F43B675, 0xE7, 0xA3, 0xA0, 0xA1
-_SEGMENT = 0x18538067
-
-
-def element(data: bytes, at: int) -> tuple[int, int, int]:
-    """Identifier of the EBML element at ``at``, and where its content begins and ends (RFC 8794)."""
-    width = 9 - data[at].bit_length()
-    identifier = int.from_bytes(data[at : at + width], "big")
-    at += width
-    width = 9 - data[at].bit_length()
-    size = int.from_bytes(data[at : at + width], "big") & (1 << 7 * width) - 1
-    return identifier, at + width, at + width + size
-
-
-def times_ms(cluster: bytes) -> list[int]:
-    """The times of the blocks in a cluster's content."""
-    at, base, found = 0, 0, []
-    while at < len(cluster):
-        identifier, begin, end = element(cluster, at)
-        if identifier == _TIMESTAMP:
-            base = int.from_bytes(cluster[begin:end], "big")
-        if identifier == _BLOCK_GROUP:
-            _, begin, _ = element(cluster, begin)
-        if identifier in (_SIMPLE_BLOCK, _BLOCK_GROUP):
-            found.append(base + int.from_bytes(cluster[begin + 1 : begin + 3], "big", signed=True))
-        at = end
-    return found
 
 
 class Watched:
@@ -54,18 +28,17 @@ class Watched:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._at = 0
+        self._size = self._clusters = 0
 
     def grown(self) -> list[list[int]]:
         """The block times of each new cluster; their writer appends each as a whole."""
-        data = self._path.read_bytes() if self._path.stat().st_size > self._at else b""
-        clusters = []
-        while self._at < len(data):
-            identifier, begin, end = element(data, self._at)
-            if identifier == _CLUSTER:
-                clusters.append(times_ms(data[begin:end]))
-            self._at = begin if identifier == _SEGMENT else end
-        return clusters
+        if self._path.stat().st_size == self._size:
+            return []
+        data = self._path.read_bytes()
+        clusters = ebml.read(data).clusters if data else []
+        new = clusters[self._clusters :]
+        self._size, self._clusters = len(data), len(clusters)
+        return [[block.ms for block in blocks] for _, blocks in new]
 
 
 @pytest.mark.parametrize("work", [A1, W1], ids=lambda work: work.name)

@@ -12,8 +12,10 @@ worker, or by the controller), `blob_ready`, `listener_called`, `read` (its byte
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import load
@@ -30,6 +32,8 @@ RECORD_S = (0.4, 0.8) if workloads.FULL else (0.08, 0.2)
 """A recording is stopped at a random moment of this interval: many frames long, so that every phase is as likely."""
 NEIGHBOURS = (1, 8, 32) if workloads.FULL else (8,)
 TIMESLICE_MS = 100
+BLOB_S = 2.2 if workloads.FULL else 0.3
+"""W2 has 700 kB by then."""
 ENCODED_FRAMES_MIN = 200
 """A 99th percentile of fewer is little more than the maximum."""
 
@@ -120,3 +124,28 @@ def test_stop_beside_others(benchmark: Any, work: Workload, neighbours: int) -> 
         measure(benchmark, sources.new_recorder(work, stream))
     assert outcome[0]["accepted"] == outcome[0]["encoded"] > 0 and not outcome[0]["dropped"], outcome
     benchmark.extra_info["neighbours"] = neighbours
+
+
+def test_read_of_a_blob(benchmark: Any) -> None:
+    """All bytes of a recording at once: one read of one file."""
+    benchmark.group = "stop: reading the Blob"
+    with sources.capture(W2) as stream, sources.new_recorder(W2, stream) as recorder:
+        recorder.start()
+        time.sleep(BLOB_S)
+        recorder.stop()
+        recorder.wait("stop", workloads.WAIT_S)
+        blob = recorder.recording
+    assert blob is not None
+    begin = _reads()
+    overhead = _reads() - begin
+    begin = _reads()
+    assert len(blob.bytes()) == blob.size
+    assert _reads() - begin - overhead == 1
+    benchmark.pedantic(blob.bytes, rounds=ROUNDS, iterations=1)
+    benchmark.extra_info.update(bytes=blob.size, reads=1)
+
+
+def _reads() -> int:
+    """How often this thread has read from a file (proc(5))."""
+    lines = Path("/proc/thread-self/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("syscr:"))

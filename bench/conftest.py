@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ import workloads
 from recsvc.caller import client
 
 GONE_LIMIT_S = 20.0
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))  # for headless.py, which drives browsers
 
 
 @pytest.hookimpl(tryfirst=True)  # before those are left out that `-m` does not want

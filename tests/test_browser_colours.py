@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import BROWSERS, Browser, check_in_browser, find_program
+from browser import check_in_browser
+from headless import BROWSERS, Browser, find_program
 from media import finished
 from patches import PATCHES, colours_of_patches, i420, striped
 from test_colours import written

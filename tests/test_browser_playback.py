@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import BROWSERS, Browser, BrowserFailed, check_in_browser, find_program, processes_of
+from browser import check_in_browser
+from headless import BROWSERS, Browser, BrowserFailed, find_program, processes_of
 from media import DEADLINE_S, TICK_S, decode
 from pattern import read_counter
 

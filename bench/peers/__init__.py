@@ -18,8 +18,11 @@ aiortc     As pyav; its MediaRecorder has no encoder settings, so they are set t
 ffmpeg     The system's libraries. Rate control buffer as pyav. Its own process, fed through two pipes; the stop is
            the end of both. One process per recording, so starting it is part of its CPU time.
 gstreamer  The system's libraries. ``appsrc`` in a Python program, as its users would; the stop is the end of stream.
-chromium   Its own libvpx and libopus; speed, threads and quantizers are its choice, bit rates are given. Pictures by
-           ``MediaStreamTrackGenerator``, as I420; sound by an AudioContext, whose clock runs by itself.
-firefox    As chromium, but pictures are drawn on a canvas (converted to RGB and back) and requested one by one.
+chromium-  Its own libvpx and libopus; speed, threads and quantizers are its choice, bit rates are given. Its fake
+camera     camera and microphone play the same content from files by themselves, as I420; they are opened for each
+           recording, and what of the content comes before the stop is not known.
+chromium-  The same, but pictures are drawn on a canvas (converted to RGB and back) and requested one by one; sound
+canvas     comes by an AudioContext, whose clock runs by itself.
+firefox    As chromium-canvas.
 ========== =========================================================================================================
 """

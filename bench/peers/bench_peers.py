@@ -6,7 +6,7 @@ skipped by name.
 
 ``RECSVC_BENCH_ROUNDS`` says how many recordings are stopped; from 10 on all workloads are measured and CPU time has
 recordings of its own, else only one workload, briefly. ``RECSVC_BENCH_PEERS`` names the recorders, with commas between.
-Asserted is what recsvc and the floor promise, never a time.
+Only what the chosen tests need is measured. Asserted is what recsvc and the floor promise, never a time.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from __future__ import annotations
 import math
 import os
 import random
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import content
-import numpy as np
 import pytest
-from workloads import WORKLOADS, Workload
+from workloads import FULL, ROUNDS, WORKLOADS, Workload, percentile, seeded, spread
 
 from . import inspection, recorders
 from .host import Failed, Host, hosts
 from .inspection import Found
 from .recorder import Taken
 
-ROUNDS = int(os.environ.get("RECSVC_BENCH_ROUNDS") or "2")
-FULL = ROUNDS >= 10
 NAMES = (os.environ.get("RECSVC_BENCH_PEERS") or ",".join(recorders.NAMES)).split(",")
-STOP_S = (0.7, 1.4) if FULL else (0.5, 0.6)
+STOP_S = (0.5, 0.7)
 MEASURE_S = 0.3  # when CPU time begins to count in the recordings that are stopped
+INSPECT_EVERY = 3 if FULL else 1
+"""Of others than recsvc only each third file is examined, to save time."""
 COST_ROUNDS = max(3, ROUNDS // 10) if FULL else 0
 COST_S = 6.0
 COST_FROM_S = 1.0
 FLAT_OUT_S = 8.0 if FULL else 1.0
-SETTLE_S = 10.0 if FULL else 0.0
+WARM_S = 1.0
+"""The length of the first recording, which does not count: libraries are loaded, encoders found."""
+SETTLE_S = 5.0 if FULL else 0.0
 """Browsers are busy with themselves after their start."""
 OWN = ("recsvc", "floor")
 
@@ -65,6 +65,9 @@ CLOCK = Clock()
 
 @dataclass
 class Measured:
+    """Of one recorder."""
+
+    name: str
     version: str = ""
     stops: list[Taken] = field(default_factory=list)
     files: list[Found] = field(default_factory=list)
@@ -73,74 +76,91 @@ class Measured:
     failure: str = ""
 
 
+class Peers:
+    """All recorders of a workload, each in its program; ``found`` is what was measured of each."""
+
+    def __init__(self, work: Workload, running: dict[str, Host], rng: random.Random) -> None:
+        self.work = work
+        self.found = {name: Measured(name) for name in running}
+        self._running = running
+        self._random = rng
+        self._reference = inspection.reference_sound()
+        if FULL:
+            self._all(lambda host, result: _record(host, WARM_S))
+            time.sleep(SETTLE_S)
+
+    def stop_all(self) -> None:
+        for number in range(ROUNDS):
+            stop_s = self._random.uniform(*STOP_S)  # at any phase, and the same for all of a round
+            self._all(lambda host, result: self._stop(host, result, stop_s, number))  # noqa: B023
+
+    def cost_all(self) -> None:
+        for _ in range(COST_ROUNDS):
+            self._all(lambda host, result: result.costs.append(_record(host, COST_S, measure_s=COST_FROM_S)))
+
+    def flat_out_all(self) -> None:
+        for _ in range(COST_ROUNDS or 1):
+            self._all(
+                lambda host, result: (
+                    recorders.find(host.name).flat_out
+                    and result.flat_out.append(_record(host, FLAT_OUT_S, real_time=False))
+                )
+            )
+
+    def _all(self, what: Callable[[Host, Measured], object]) -> None:
+        """In another order each time; without time to settle the browsers, which start slowly, come last. One that
+        fails takes no further part; its tests say why."""
+        names = list(self._running)
+        for name in self._random.sample(names, len(names)) if FULL else names:
+            try:
+                what(self._running[name], self.found[name])
+                self.found[name].version = self._running[name].version
+            except Failed as error:
+                self.found[name].failure = str(error)
+                self._running.pop(name).close()
+
+    def _stop(self, host: Host, result: Measured, stop_s: float, number: int) -> None:
+        taken, path = host.record(stop_s, measure_s=MEASURE_S)
+        result.stops.append(taken)
+        if recorders.find(host.name).writes_file:
+            if host.name in OWN or number % INSPECT_EVERY == 0:
+                result.files.append(inspection.inspect(path, taken, self._reference))
+            path.unlink()
+
+
+def _record(host: Host, stop_s: float, **how: Any) -> Taken:
+    taken, path = host.record(stop_s, **how)
+    path.unlink(missing_ok=True)
+    return taken
+
+
 @pytest.fixture(scope="module", params=["A1", "W1", "W2"] if FULL else ["W1"])
-def measured(request: pytest.FixtureRequest) -> Iterator[dict[str, Measured]]:
+def peers(request: pytest.FixtureRequest) -> Iterator[Peers]:
     work = WORKLOADS[request.param]
     names = [name for name in NAMES if recorders.find(name).missing() is None]
-    found = {name: Measured() for name in names}
-    seed = random.randrange(2**32)
-    print("seed", seed)
+    _, rng = seeded()
     with tempfile.TemporaryDirectory(prefix="rsp-", ignore_cleanup_errors=True) as base:
         content.make(work, Path(base))
         with hosts(names, work, Path(base), Path(base)) as running:
-            _measure(running, found, work, random.Random(seed))
-    yield found
+            yield Peers(work, running, rng)
 
 
-def _measure(running: dict[str, Host], found: dict[str, Measured], work: Workload, rng: random.Random) -> None:
-    reference = inspection.reference_sound()
-    if FULL:
-        for name in list(running):
-            _attempt(running, found, name, lambda host, result: host.ready())
-        time.sleep(SETTLE_S)
-    for _ in range(ROUNDS):
-        stop_s = rng.uniform(*STOP_S)  # at any phase, and the same for all of a round
-        for name in _order(running, rng):
-            _attempt(running, found, name, lambda host, result: _stop_once(host, result, stop_s, reference))  # noqa: B023
-    for _ in range(COST_ROUNDS):
-        for name in _order(running, rng):
-            _attempt(running, found, name, _cost_once)
-    for _ in range(COST_ROUNDS or 1):
-        for name in _order(running, rng):
-            if recorders.find(name).flat_out:
-                _attempt(running, found, name, _flat_out_once)
+@pytest.fixture(scope="module")
+def stopped(peers: Peers) -> Peers:
+    peers.stop_all()
+    return peers
 
 
-def _order(running: dict[str, Host], rng: random.Random) -> list[str]:
-    """Another one each round; without time to settle the browsers, which start slowly, come last."""
-    return rng.sample(sorted(running), len(running)) if FULL else list(running)
+@pytest.fixture(scope="module")
+def cost(peers: Peers, stopped: Peers) -> Peers:
+    peers.cost_all()
+    return peers
 
 
-def _attempt(
-    running: dict[str, Host], found: dict[str, Measured], name: str, what: Callable[[Host, Measured], None]
-) -> None:
-    """One that fails takes no further part; its tests say why."""
-    try:
-        what(running[name], found[name])
-        found[name].version = running[name].version
-    except Failed as error:
-        found[name].failure = str(error)
-        running.pop(name).close()
-
-
-def _stop_once(host: Host, result: Measured, stop_s: float, reference: np.ndarray) -> None:
-    taken, path = host.record(stop_s, measure_s=MEASURE_S)
-    result.stops.append(taken)
-    if recorders.find(host.name).writes_file:
-        result.files.append(inspection.inspect(path, taken, reference))
-        path.unlink()
-
-
-def _cost_once(host: Host, result: Measured) -> None:
-    taken, path = host.record(COST_S, measure_s=COST_FROM_S)
-    result.costs.append(taken)
-    path.unlink(missing_ok=True)
-
-
-def _flat_out_once(host: Host, result: Measured) -> None:
-    taken, path = host.record(FLAT_OUT_S, real_time=False)
-    result.flat_out.append(taken)
-    path.unlink(missing_ok=True)
+@pytest.fixture(scope="module")
+def flat_out(peers: Peers) -> Peers:
+    peers.flat_out_all()
+    return peers
 
 
 # --- the benchmarks ---------------------------------------------------------------------------------
@@ -148,51 +168,46 @@ def _flat_out_once(host: Host, result: Measured) -> None:
 
 @pytest.mark.benchmark(timer=CLOCK)
 @pytest.mark.parametrize("name", NAMES)
-def test_stop_to_data(benchmark: Any, measured: dict[str, Measured], name: str, request: Any) -> None:
+def test_stop_to_data(benchmark: Any, stopped: Peers, name: str) -> None:
     """From the instant of the stop until the bytes of the finished file were read."""
-    result = _result(measured, name)
+    result = _result(stopped, name)
     _check(name, result)
-    benchmark.group = f"peers: stop to data, {request.node.callspec.params['measured']}"
     stops_ms = [taken.stop_ms for taken in result.stops]
-    _report(benchmark, [value / 1e3 for value in stops_ms])
-    benchmark.extra_info.update(name=name, version=result.version, late_ms_p50=_p50(t.late_ms for t in result.stops))
-    benchmark.extra_info.update({f"{word}_ms": value for word, value in _spread(stops_ms).items()})
+    _report(benchmark, f"peers: stop to data, {stopped.work.name}", result, [value / 1e3 for value in stops_ms])
+    benchmark.extra_info.update(late_ms_p50=_p50(taken.late_ms for taken in result.stops), **spread(stops_ms, "ms"))
     if result.files:
         benchmark.extra_info.update(_lacks(result.files))
 
 
 @pytest.mark.benchmark(timer=CLOCK)
 @pytest.mark.parametrize("name", NAMES)
-def test_cpu_in_real_time(benchmark: Any, measured: dict[str, Measured], name: str, request: Any) -> None:
+def test_cpu_in_real_time(benchmark: Any, cost: Peers, name: str) -> None:
     """CPU seconds of all its processes for a second of media, once it runs."""
-    result = _result(measured, name)
-    benchmark.group = f"peers: CPU seconds per second, real time, {request.node.callspec.params['measured']}"
-    costs = [_cpu_share(taken) for taken in result.costs or result.stops]
-    _report(benchmark, costs)
-    floor = [_cpu_share(taken) for taken in measured["floor"].costs] if "floor" in measured else []
-    benchmark.extra_info.update(name=name, version=result.version, cpu_s_per_s=_p50(costs))
-    if floor:
-        benchmark.extra_info["times_floor"] = _p50(costs) / _p50(floor)
+    result = _result(cost, name)
+    shares = [_cpu_share(taken) for taken in result.costs or result.stops]
+    _report(benchmark, f"peers: CPU seconds per second, real time, {cost.work.name}", result, shares)
+    benchmark.extra_info["cpu_s_per_s"] = _p50(shares)
+    if floor := [_cpu_share(taken) for taken in cost.found["floor"].costs] if "floor" in cost.found else []:
+        benchmark.extra_info["times_floor"] = _p50(shares) / _p50(floor)
 
 
 @pytest.mark.benchmark(timer=CLOCK)
 @pytest.mark.parametrize("name", [name for name in NAMES if recorders.find(name).flat_out])
-def test_cpu_flat_out(benchmark: Any, measured: dict[str, Measured], name: str, request: Any) -> None:
+def test_cpu_flat_out(benchmark: Any, flat_out: Peers, name: str) -> None:
     """The same when fed as fast as it takes. recsvc raises its encoder's speed when pictures pile up, as they do here:
     where ``speed_raised`` is not 0 it did less work than the others."""
-    result = _result(measured, name)
-    benchmark.group = f"peers: CPU seconds per second, flat out, {request.node.callspec.params['measured']}"
-    costs = [_cpu_share(taken) for taken in result.flat_out]
-    _report(benchmark, costs)
+    result = _result(flat_out, name)
+    shares = [_cpu_share(taken) for taken in result.flat_out]
+    _report(benchmark, f"peers: CPU seconds per second, flat out, {flat_out.work.name}", result, shares)
     walls = [taken.wall_s / FLAT_OUT_S for taken in result.flat_out]
-    benchmark.extra_info.update(name=name, version=result.version, cpu_s_per_s=_p50(costs), wall_s_per_s=_p50(walls))
-    benchmark.extra_info["speed_raised"] = max(taken.speed_raised for taken in result.flat_out)
+    raised = max(taken.speed_raised for taken in result.flat_out)
+    benchmark.extra_info.update(cpu_s_per_s=_p50(shares), wall_s_per_s=_p50(walls), speed_raised=raised)
 
 
-def _result(measured: dict[str, Measured], name: str) -> Measured:
-    if name not in measured:
+def _result(peers: Peers, name: str) -> Measured:
+    if name not in peers.found:
         pytest.skip(f"{name}: {recorders.find(name).missing()}")
-    result = measured[name]
+    result = peers.found[name]
     if result.failure and name not in OWN:
         pytest.skip(f"{name} failed: {result.failure}")
     assert not result.failure, result.failure
@@ -211,13 +226,15 @@ def _check(name: str, result: Measured) -> None:
             assert file.has_duration and file.has_cues, file
 
 
-def _report(benchmark: Any, values_s: Sequence[float]) -> None:
+def _report(benchmark: Any, group: str, result: Measured, values_s: Sequence[float]) -> None:
     """Gives pytest-benchmark what was measured before."""
     waiting = iter(values_s)
 
     def play() -> None:
         CLOCK.now_s += next(waiting)
 
+    benchmark.group = group
+    benchmark.extra_info.update(name=result.name, version=result.version)
     benchmark.pedantic(play, rounds=len(values_s), iterations=1)
 
 
@@ -226,26 +243,22 @@ def _cpu_share(taken: Taken) -> float:
 
 
 def _lacks(files: Sequence[Found]) -> dict[str, Any]:
-    tails_ms = [file.lost_tail_ms for file in files]
-    known_ms = [value for value in tails_ms if not math.isnan(value)]
+    def known(values_ms: Iterable[float]) -> list[float]:
+        return [value for value in values_ms if not math.isnan(value)]
+
+    tails_ms = known(file.lost_tail_ms for file in files)
     return {
-        "lost_tail_ms": _spread(known_ms) if known_ms else None,
-        "lost_sound_ms_p50": _p50(file.lost_sound_ms for file in files if not math.isnan(file.lost_sound_ms)),
-        "lost_picture_ms_p50": _p50(file.lost_picture_ms for file in files if not math.isnan(file.lost_picture_ms)),
-        "unreadable_ends": len(tails_ms) - len(known_ms),
+        "lost_tail_ms": spread(tails_ms, "ms") if tails_ms else None,
+        "lost_sound_ms_p50": _p50(known(file.lost_sound_ms for file in files)),
+        "lost_picture_ms_p50": _p50(known(file.lost_picture_ms for file in files)),
+        "unknown_ends": len(files) - len(tails_ms),
+        "pictures": sum(file.pictures for file in files),
         "missing_pictures": sum(file.missing_pictures for file in files),
         "has_duration": all(file.has_duration for file in files),
         "has_cues": all(file.has_cues for file in files),
     }
 
 
-def _p50(values: Any) -> float:
+def _p50(values: Iterable[float]) -> float:
     found = list(values)
-    return statistics.median(found) if found else math.nan
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    """By nearest rank."""
-    ordered = sorted(values)
-    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
-    return {word: ordered[max(0, math.ceil(share * len(ordered)) - 1)] for word, share in shares.items()}
+    return percentile(found, 0.5) if found else math.nan

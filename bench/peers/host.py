@@ -19,6 +19,8 @@ from . import recorders
 from .recorder import Order, Taken
 
 _BENCH = Path(__file__).resolve().parent.parent
+_TESTS = _BENCH.parent / "tests"
+"""Where ``headless.py`` is, which drives browsers."""
 _READY_S = 60.0
 _ANSWER_S = 60.0
 _END_S = 20.0
@@ -41,11 +43,12 @@ class Host:
         runtime = directory / "run"
         runtime.mkdir(mode=0o700)
         own = {"RECSVC_SPOOL": str(directory / "spool"), "XDG_RUNTIME_DIR": str(runtime), "TMPDIR": str(directory)}
+        own |= {"PEERS_DIRECTORY": str(directory), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(_TESTS)}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 words,
                 cwd=_BENCH,
-                env=os.environ | own | {"PEERS_DIRECTORY": str(directory), "PYTHONDONTWRITEBYTECODE": "1"},
+                env=os.environ | own,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -19,18 +20,21 @@ from .recorder import Taken
 _SEGMENT, _INFO, _DURATION, _CLUSTER, _CUES = 0x18538067, 0x1549A966, 0x4489, 0x1F43B675, 0x1C53BB6B
 _WINDOW = 240  # samples that are looked at together when the end of the sound is looked for
 _LIKENESS_MIN = 0.6
+_NAN = float("nan")
 _DOUBT = 30  # a cell this near to grey is not read
 
 
 @dataclass(frozen=True)
 class Found:
-    """``lost_..._ms``: what is missing at the end, ``nan`` where that cannot be read; ``missing_pictures``: anywhere
-    (of recordings so short that no number comes twice)."""
+    """``pictures`` are in the file; ``missing_pictures`` are not (of recordings so short that no number comes twice;
+    where it is not known what was delivered, between the first and the last); ``lost_..._ms``: what is missing at the
+    end, ``nan`` where that is not known."""
 
     has_duration: bool
     has_cues: bool
     lost_picture_ms: float
     lost_sound_ms: float
+    pictures: int
     missing_pictures: int
 
     @property
@@ -44,19 +48,24 @@ def inspect(path: Path, taken: Taken, reference: np.ndarray) -> Found:
         has_duration, has_cues = structure(data)
         pictures, sound = _decode(path)
     except (IndexError, struct.error, av.FFmpegError):  # browsers on a busy machine leave such files
-        return Found(False, False, float("nan"), float("nan"), taken.pictures)
+        return Found(False, False, _NAN, _NAN, 0, max(0, taken.pictures))
+    if taken.samples < 0:
+        known = [number for number in pictures if number is not None]
+        between = sum((after - before) % PICTURES - 1 for before, after in pairwise(known))
+        return Found(has_duration, has_cues, _NAN, _NAN, len(pictures), between)
     lost_picture_ms = 0.0
     if taken.pictures:
         # Lost pictures are few, so their number is clear though the numbers begin again.
         last = pictures[-1] if pictures else None
-        lost = float("nan") if last is None else (taken.pictures - 1 - last) % PICTURES
+        lost = _NAN if last is None else (taken.pictures - 1 - last) % PICTURES
         lost_picture_ms = lost * 1000 / FRAME_RATE
     end = end_of_sound(sound, reference)
     return Found(
         has_duration,
         has_cues,
         lost_picture_ms,
-        float("nan") if end is None else max(0.0, (taken.samples - end) * 1000 / SAMPLE_RATE),
+        _NAN if end is None else max(0.0, (taken.samples - end) * 1000 / SAMPLE_RATE),
+        len(pictures),
         len(set(range(taken.pictures)) - set(pictures)),
     )
 

@@ -13,7 +13,8 @@ _CLASSES = {
     "ffmpeg": ("ffmpeg_peer", "FFmpeg"),
     "gstreamer": ("gstreamer_peer", "GStreamer"),
     "aiortc": ("aiortc_peer", "Aiortc"),
-    "chromium": ("browser_peer", "Chromium"),
+    "chromium-camera": ("browser_peer", "ChromiumCamera"),
+    "chromium-canvas": ("browser_peer", "ChromiumCanvas"),
     "firefox": ("browser_peer", "Firefox"),
 }
 NAMES = tuple(_CLASSES)

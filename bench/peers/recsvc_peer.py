@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import recorded
+import sources
 from content import Content
-from workloads import AUDIO_BITS_PER_SECOND, CHANNEL_COUNT, SAMPLE_RATE, Workload
+from workloads import CHANNEL_COUNT, SAMPLE_RATE, Workload
 
 import recsvc
-from recsvc.caller import client
-from recsvc.encode import native
 
 from .pace import Pace
 from .recorder import Order, Recorder, Taken
@@ -29,8 +29,8 @@ class Recsvc(Recorder):
         self.record(Order(0.1, True, 0.0, str(directory / "warm.webm")))  # starts the controller
 
     def version(self) -> str:
-        found = native.versions()
-        return f"recsvc {recsvc.__version__}, libvpx {found['libvpx']}, {found['libopus']}"
+        found = recorded.versions()
+        return f"recsvc {found['commit']}, libvpx {found['libvpx']}, {found['libopus']}"
 
     def record(self, order: Order) -> Taken:
         work, content = self.work, self.content
@@ -41,12 +41,7 @@ class Recsvc(Recorder):
         if work.has_video:
             film = recsvc.VideoSource(work.width, work.height, "i420", when_full=when_full)
             tracks.append(film.track)
-        recorder = recsvc.MediaRecorder(
-            recsvc.MediaStream(tracks),
-            mime_type=work.mime_type,
-            audio_bits_per_second=AUDIO_BITS_PER_SECOND,
-            video_bits_per_second=work.video_bits_per_second or None,
-        )
+        recorder = sources.new_recorder(work, recsvc.MediaStream(tracks))
         available = threading.Event()
         ends_s: list[float] = []
 
@@ -55,7 +50,7 @@ class Recsvc(Recorder):
             ends_s.append(time.monotonic())
             available.set()
 
-        recorder.ondataavailable = on_data  # type: ignore[attr-defined]
+        recorder.add_event_listener("dataavailable", on_data)
         recorder.start()
         recorder.wait("start", _DEADLINE_S)
         pace = Pace(work, order, self.meter)
@@ -70,9 +65,6 @@ class Recsvc(Recorder):
         assert recorder.recording is not None
         recorder.recording.save(order.path)
         return _with_account(taken, recorder)
-
-    def close(self) -> None:
-        client.close_all()
 
 
 def _with_account(taken: Taken, recorder: recsvc.MediaRecorder) -> Taken:

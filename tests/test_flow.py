@@ -81,7 +81,7 @@ def test_every_sample_goes_exactly_where_its_capture_time_says() -> None:
     for _ in range(200):
         rate = rng.choice([8000, 44100, 48000])
         window = CaptureWindow(rng.randrange(S))
-        now = window.from_ns
+        now = window.current.from_ns
         for _ in range(rng.randrange(4)):
             now += rng.randrange(S // 5)
             window.pause(now)
@@ -96,7 +96,7 @@ def test_every_sample_goes_exactly_where_its_capture_time_says() -> None:
             assert first < end and first_ns == captured_ns + first * S // rate
             assert interval.until_ns is not None and interval.from_ns - 1 <= first_ns <= interval.until_ns
         # Nanoseconds do not divide evenly into samples: at each boundary one sample may fall either way.
-        assert len(set(wanted) ^ set(got)) <= 2 * len(window._intervals)
+        assert len(set(wanted) ^ set(got)) <= 2 * len(window.intervals)
         assert got == sorted(set(got))
 
 

@@ -96,11 +96,6 @@ class _Captured(FrameSender[F]):
                 self._preroll_bytes -= len(self._preroll.popleft().payload)
             return super().send(frame)
 
-    def _clean(self) -> None:
-        super()._clean()
-        if self.closed:
-            self._preroll.clear()
-
 
 class CapturedSoundSender(_Captured[Block], SoundSender):
     """Sends the sound of a device."""

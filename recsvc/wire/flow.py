@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..common.limits import S
 
@@ -44,48 +44,43 @@ class Interval:
     paused_ns: int
 
 
-@dataclass(slots=True)
 class CaptureWindow:
     """The intervals of capture time that a recording wants, and how much was paused before each.
 
     Both tracks of a recording are told the same instants, so both are cut at the same ones.
     """
 
-    from_ns: int
-    _intervals: list[Interval] = field(default_factory=list)
+    __slots__ = ("current", "intervals")
 
-    def __post_init__(self) -> None:
-        self._intervals.append(Interval(self.from_ns, None, 0))
-
-    @property
-    def current(self) -> Interval:
-        """The newest interval."""
-        return self._intervals[-1]
+    def __init__(self, from_ns: int) -> None:
+        self.current = Interval(from_ns, None, 0)
+        self.intervals = [self.current]
 
     def pause(self, at_ns: int) -> None:
         """Frames captured after ``at_ns`` are not wanted. A second pause changes nothing."""
-        last = self._intervals[-1]
+        last = self.current
         if last.until_ns is None:
             last.until_ns = max(at_ns, last.from_ns)
 
     def resume(self, at_ns: int) -> None:
         """Frames captured from ``at_ns`` on are wanted again. A second resume changes nothing."""
-        last = self._intervals[-1]
+        last = self.current
         if last.until_ns is not None:
             at_ns = max(at_ns, last.until_ns)
-            self._intervals.append(Interval(at_ns, None, last.paused_ns + at_ns - last.until_ns))
-            del self._intervals[:-_INTERVALS_KEPT]
+            self.current = Interval(at_ns, None, last.paused_ns + at_ns - last.until_ns)
+            self.intervals.append(self.current)
+            del self.intervals[:-_INTERVALS_KEPT]
 
     def end(self, at_ns: int) -> tuple[int, int]:
         """Closes the window; ``(until_ns, paused_ns)``: where the recording's time line ends."""
         self.pause(at_ns)
-        last = self._intervals[-1]
+        last = self.current
         assert last.until_ns is not None
         return last.until_ns, last.paused_ns
 
     def interval_of(self, captured_ns: int) -> Interval | None:
         """The interval that an instant belongs to, or ``None`` when that instant is not wanted."""
-        for interval in reversed(self._intervals):
+        for interval in reversed(self.intervals):
             if captured_ns >= interval.from_ns:
                 wanted = interval.until_ns is None or captured_ns <= interval.until_ns
                 return interval if wanted else None
@@ -101,7 +96,7 @@ class CaptureWindow:
         interval belongs to it.
         """
         parts = []
-        for interval in self._intervals:
+        for interval in self.intervals:
             first = max(begin, -((captured_ns - interval.from_ns) * sample_rate // S))
             end = sample_count
             if interval.until_ns is not None:

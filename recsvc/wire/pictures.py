@@ -31,9 +31,9 @@ class PictureStore:
 
     def ring(self, size: int) -> FrameRing | None:
         """The one for pictures of this size; ``None`` where they have to be part of the messages."""
-        if not FrameRing.holds(size):
-            return None
         if self._ring is None or self._ring.slot_bytes < size:
+            if not FrameRing.holds(size):
+                return None
             self.leave()
             self._number += 1
             try:
@@ -49,7 +49,8 @@ class PictureStore:
         """Where the picture lies in this ring, for one more reader; ``None`` where there is no room."""
         stored = self.stored
         if stored is None or stored[0] is not picture:
-            self.forget()
+            if stored is not None:
+                self.forget()
             offset = ring.put(memoryview(picture.payload).cast("B"))
             if offset is None:
                 return None
@@ -106,7 +107,7 @@ class PictureRoute(Route[Picture]):
 
     def _place(self, picture: Picture, size: int) -> tuple[int, int]:
         """Ring and offset, both 0 where the picture is part of the message."""
-        ring = self.store.ring(size) if self.socket is not None else None
+        ring = self.store.ring(size) if size and self.socket is not None else None
         if ring is None:
             return 0, 0
         if self.announced != ring.number:

@@ -76,10 +76,7 @@ class Route(Generic[F]):
         send = sockets.sending(socket)
         send(messages.encode(messages.Attach(route=self.name, waits=waits)))
         for kept in self._backlog:
-            if len(kept) == 1:
-                send(kept[0])
-            else:
-                self._put(send, kept[0], kept[1])
+            socket.send_multipart(kept[:2], copy=False)
         self.socket, self._send = socket, send
         self._backlog = []
 
@@ -153,13 +150,8 @@ class Route(Generic[F]):
         interval = self.window.current
         until_ns = at_ns if interval.until_ns is None else min(at_ns, interval.until_ns)
         recorded_ns = until_ns - interval.paused_ns
-        word = messages.encode(messages.Mark(route=self.name, cuts=cuts, recorded_ns=recorded_ns, exact=self.exact))
-        send = self._send
-        if send is None:
-            if not self.over:
-                self._backlog.append((word,))
-        elif not self.over:
-            send(word)
+        mark = messages.Mark(route=self.name, cuts=cuts, recorded_ns=recorded_ns, exact=self.exact)
+        self._tell(messages.encode(mark))
 
     def end(self, at_ns: int) -> None:
         """Sends what is left, and the end of stream: nothing follows it."""
@@ -180,11 +172,8 @@ class Route(Generic[F]):
             commands=self.commands,
             cuts=self.cuts,
         )
+        self._tell(messages.encode(end))
         self.over = True
-        if self._send is None:
-            self._backlog.append((messages.encode(end),))
-        else:
-            self._send(messages.encode(end))
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -193,40 +182,37 @@ class Route(Generic[F]):
         lie. The payload is copied unless it is bytes."""
         payload = payload if isinstance(payload, bytes) else bytes(payload)
         balance = self.balance
-        sending = (header, payload, self.sequence + 1, balance.frames_used + 1, balance.bytes_used + size)
-        copied = len(payload) < _COPY_BYTES_MAX
-        self._sending = sending
+        self._sending = header, payload, self.sequence + 1, balance.frames_used + 1, balance.bytes_used + size
         in_time = not self.over  # from here on the end would have it sent
+        self.settle()
+        return in_time
+
+    def settle(self) -> None:
+        """Completes what ``send`` began, there or after an interruption."""
+        sending, send = self._sending, self._send
+        if sending is None:
+            return
+        header, payload = sending[:2]
+        copied = len(payload) < _COPY_BYTES_MAX
         # Handlers run in calls and after them: between a look at ``over`` and the call that follows there is none.
-        send = self._send
-        if send is None:
-            if not self.over:
-                self._backlog.append(sending)
-        else:
+        if send is not None:
             if not self.over:
                 send(header, sockets.SNDMORE)
             if not self.over:
                 send(payload, 0, copied)
+        elif not self.over and sending not in self._backlog[-1:]:
+            self._backlog.append(sending)
         self._sent(sending)
-        return in_time
 
     def _sent(self, sending: tuple[bytes, Any, int, int, int]) -> None:
         _, _, self.sequence, self.balance.frames_used, self.balance.bytes_used = sending
         self._sending = None
 
-    def settle(self) -> None:
-        """Completes what an interrupted ``send`` began."""
-        sending = self._sending
-        if sending is None:
-            return
-        if not self.over:
-            if self._send is not None:
-                self._put(self._send, sending[0], sending[1])
-            elif not any(kept is sending for kept in self._backlog):
-                self._backlog.append(sending)
-        self._sent(sending)
-
-    @staticmethod
-    def _put(send: Callable[..., Any], header: bytes, payload: Any) -> None:
-        send(header, sockets.SNDMORE)
-        send(payload, 0, len(payload) < _COPY_BYTES_MAX)
+    def _tell(self, word: bytes) -> None:
+        """A message without a frame, after those that were sent."""
+        send = self._send
+        if send is None:
+            if not self.over:
+                self._backlog.append((word,))
+        elif not self.over:
+            send(word)

@@ -57,15 +57,15 @@ class NotReadableError(RecorderError):
 
 
 class OverconstrainedError(RecorderError):
-    """The source cannot deliver what the constraints ask for. The text begins with the constraint, if it is one."""
+    """The source cannot deliver what the constraints ask for. The text begins with the constraint's name, if any."""
 
     name = "OverconstrainedError"
 
     @property
     def constraint(self) -> str:
-        """The name of the constraint that cannot be met; ``""`` where it is the media itself."""
-        word = str(self).partition(":")[0]
-        return word if word in CONSTRAINTS else ""
+        """The name of the constraint that cannot be met; ``""`` where it is the media that cannot be had."""
+        name = str(self).partition(":")[0]
+        return name if name in CONSTRAINTS else ""
 
 
 class EncodingError(RecorderError):
@@ -86,26 +86,11 @@ class ServiceError(RecorderError):
     name = "ServiceError"
 
 
-BY_NAME: dict[str, type[RecorderError]] = {
-    cls.name: cls
-    for cls in (
-        InvalidStateError,
-        NotSupportedError,
-        SecurityError,
-        InvalidModificationError,
-        UnknownError,
-        NotFoundError,
-        NotReadableError,
-        OverconstrainedError,
-        EncodingError,
-        QuotaExceededError,
-        ServiceError,
-    )
-}
+BY_NAME = {cls.name: cls for cls in RecorderError.__subclasses__()}
 
 
 def from_name(name: str, text: str) -> Exception:
-    """The exception that a message of another process names; ``UnknownError`` when it is none of ours."""
+    """The exception that another process sent by its name; ``UnknownError`` where the name is not known."""
     if name == "TypeError":
         return TypeError(text)
     if name == "ValueError":
@@ -114,7 +99,7 @@ def from_name(name: str, text: str) -> Exception:
 
 
 def event_error(name: str, text: str) -> RecorderError:
-    """What an error event bears: an exception of this module, whatever it was that failed."""
+    """The exception of an error event. It is one of this module, whatever has failed."""
     cls = BY_NAME.get(name)
     return cls(text) if cls is not None else UnknownError(f"{name}: {text}")
 

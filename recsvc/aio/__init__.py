@@ -1,7 +1,7 @@
 """recsvc for asyncio: the same names, awaited. Nothing here blocks the loop.
 
-There may be several loops, at once or one after the other; a recorder is used by one at a time. Listeners may be
-functions or coroutine functions; one recorder's events come one at a time.
+There may be several loops, at once or one after another; one loop at a time uses a recorder. Listeners are functions or
+coroutine functions, and a recorder's events come one at a time.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ P = ParamSpec("P")
 
 
 async def _in_thread(call: Callable[[], Result], undo: Callable[[Result], Any]) -> Result:
-    """Runs a blocking call beside the loop. Cancelled, it still ends first, and what it did is undone."""
+    """Runs a blocking call beside the loop. When it is cancelled, the call still ends, and is undone."""
     loop = asyncio.get_running_loop()
-    work = loop.run_in_executor(None, call)  # no task: the end of a loop cancels all of those
+    work = loop.run_in_executor(None, call)  # not a task, all of which are cancelled when a loop ends
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -69,14 +69,14 @@ async def _in_thread(call: Callable[[], Result], undo: Callable[[Result], Any]) 
 
 
 async def _done(work: asyncio.Future[Any]) -> None:
-    """Waits for it through every cancellation."""
+    """Waits until it is done, whatever is cancelled meanwhile."""
     while not work.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([work])
 
 
 async def get_user_media(audio: Wish = False, video: Wish = False, *, service: str | None = None) -> MediaStream:
-    """As ``recsvc.get_user_media``; cancelled, it leaves nothing open."""
+    """As ``recsvc.get_user_media``. When it is cancelled, it leaves nothing open."""
     return await _in_thread(
         lambda: _user_media.get_user_media(audio, video, service=service), lambda opened: opened.close()
     )
@@ -88,14 +88,14 @@ async def enumerate_devices() -> list[MediaDeviceInfo]:
 
 
 async def recover(path: str | os.PathLike[str]) -> Blob:
-    """As ``recsvc.recover``. Cancelled, it still completes the file."""
+    """As ``recsvc.recover``. When it is cancelled, it still completes the file."""
     return await asyncio.to_thread(_recovery.recover, path)
 
 
 def _constructed_like(
     other: Callable[Concatenate[Any, P], None],
 ) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, P], None]]:
-    """A constructor that takes what another takes, for whoever reads, asks or checks its signature."""
+    """Gives a constructor the arguments of another one, for ``inspect`` and for type checkers."""
 
     def give(own: Callable[..., None]) -> Callable[Concatenate[Any, P], None]:
         return functools.wraps(other)(own)
@@ -104,7 +104,7 @@ def _constructed_like(
 
 
 class _Push:
-    """``write`` of both push sources: awaited where it may have to wait."""
+    """What both push sources have in common."""
 
     _source: _push.AudioSource | _push.VideoSource
     _waits: bool
@@ -122,7 +122,7 @@ class _Push:
         self._source.muted = value
 
     async def write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:
-        """As the synchronous ``write``."""
+        """As the synchronous ``write``. Only a source with ``when_full="wait"`` waits."""
         if self._waits:
             return await asyncio.to_thread(self._source.write, buffer, timestamp_ns)
         return self._source.write(buffer, timestamp_ns)
@@ -150,10 +150,10 @@ class VideoSource(_Push):
 
 
 class MediaRecorder(EventTarget):
-    """As ``recsvc.MediaRecorder``; ``start``, ``stop`` and what else may take time are awaited.
+    """As ``recsvc.MediaRecorder``, with ``start``, ``stop`` and all else that may take time awaited.
 
-    Its events come on the loop that awaits ``start()``. Where that loop has ended, the next one that awaits something
-    of the recorder goes on; if that is another ``start()``, what the old loop did not take is dropped.
+    Its events come on the loop that awaits ``start()``. When that loop has ended, the next one that awaits something of
+    the recorder goes on. If that is another ``start()``, the events that the old loop did not take are dropped.
     """
 
     @_constructed_like(_recorder.MediaRecorder.__init__)
@@ -161,7 +161,7 @@ class MediaRecorder(EventTarget):
         self._recorder = _recorder.MediaRecorder(*given, **named)
         self._listeners = self._recorder._audience = Registry()
         self._room: Room | None = None  # the present loop's
-        self._rooms: deque[Room] = deque()  # of each recording whose stop event is still to come
+        self._rooms: deque[Room] = deque()  # one for each recording whose stop event has not come yet
         for type in EVENT_TYPES:
             self._recorder.add_event_listener(type, self._from_thread)
 
@@ -199,7 +199,7 @@ class MediaRecorder(EventTarget):
         return _recorder.MediaRecorder.is_type_supported(type)
 
     async def start(self, timeslice: float | None = None) -> None:
-        """As the synchronous ``start``. Cancelled, it leaves the recorder inactive again."""
+        """As the synchronous ``start``. When it is cancelled, the recorder is inactive again."""
         loop = asyncio.get_running_loop()
         if self._recorder.state == "inactive":
             if self._room is None or self._room.loop is not loop:
@@ -221,7 +221,7 @@ class MediaRecorder(EventTarget):
         await _in_thread(begin, lambda _: self._recorder.stop())
 
     async def stop(self) -> None:
-        """As the synchronous ``stop``: returns when the state has changed; the events follow."""
+        """As the synchronous ``stop``. Returns when the state has changed; the events follow."""
         await self._quick(self._recorder.stop)
 
     async def pause(self) -> None:
@@ -237,7 +237,7 @@ class MediaRecorder(EventTarget):
         await self._quick(self._recorder.request_data)
 
     async def _quick(self, call: Callable[[], None]) -> None:
-        """These only send; but a ``start()`` under way in a thread holds the recorder's lock for some ms."""
+        """Makes a call that only sends; on a thread while another one, in ``start()``, has the recorder's lock."""
         self._here()
         if self._recorder._starting:
             await asyncio.to_thread(call)
@@ -249,7 +249,7 @@ class MediaRecorder(EventTarget):
         return await asyncio.to_thread(self._recorder.statistics)
 
     async def close(self) -> None:
-        """Stops an active recording and waits until its events were delivered; idempotent. A closed recorder cannot
+        """Stops an active recording and waits until its events are delivered. Idempotent. A closed recorder cannot
         start again."""
         await self._end(self._recorder.close)
 
@@ -290,7 +290,7 @@ class MediaRecorder(EventTarget):
     # --- inside -----------------------------------------------------------------------------------
 
     def _here(self) -> Room:
-        """Where events are delivered: on this loop from now on, if the one so far runs no more."""
+        """Where events are delivered. From now on that is this loop, if the one before has ended."""
         self._recorder._check_process()
         loop = asyncio.get_running_loop()
         if self._room is None:
@@ -300,6 +300,6 @@ class MediaRecorder(EventTarget):
         return self._room
 
     def _from_thread(self, event: Event) -> None:
-        """On the recorder's thread: to the room of the recording whose turn it is."""
+        """Passes an event on to the room of its recording. Called on the recorder's thread."""
         room = self._rooms.popleft() if event.type == "stop" else self._rooms[0]
         room.put(event)

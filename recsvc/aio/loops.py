@@ -18,33 +18,33 @@ log = logging.getLogger("recsvc")
 
 
 class Room:
-    """Where a recorder's events are delivered, one at a time: on one event loop, or on one after another."""
+    """Delivers a recorder's events, one at a time, on one event loop, or on another one after that has ended."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, listeners: Registry) -> None:
         self.loop = loop
-        self.begun = 0  # recordings whose stop event was not delivered yet
+        self.begun = 0  # recordings whose stop event has not been delivered yet
         self.log = EventLog()
         self._listeners = listeners
-        self._coming: deque[Event] = deque()  # appended to by the recorder's thread
-        self._turn: Iterator[Listener] | None = None  # of the first of these: who has not heard of it yet
-        self.delivery: asyncio.Task[None] | None = None  # while there is something to deliver
-        self._changed = asyncio.Event()  # a new one after each change
+        self._coming: deque[Event] = deque()  # events to deliver; the recorder's thread appends to it
+        self._turn: Iterator[Listener] | None = None  # the listeners that have not had the first of these yet
+        self.delivery: asyncio.Task[None] | None = None  # exists while there is something to deliver
+        self._changed = asyncio.Event()  # is set at the next change, then replaced
 
     def move(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The loop so far has ended: this one goes on, with the first listener that was not called yet."""
+        """Goes on, on another loop, with the first listener that was not called yet."""
         self.loop, self.delivery, self._changed = loop, None, asyncio.Event()
         self._wake()
 
     def put(self, event: Event) -> None:
-        """On the recorder's thread: the loop takes over. Appended first, so that a loop that comes now finds it."""
+        """Hands an event over to the loop. Called on the recorder's thread."""
         # Until somebody could have it, a recording stays in the spool.
         kept = content_of(event.data).owe() if isinstance(event, BlobEvent) else []
-        self._coming.append(event)
+        self._coming.append(event)  # first, so that a loop that takes over at this moment finds it
         try:
             self.loop.call_soon_threadsafe(self._wake)
         except RuntimeError:
             log.warning(
-                "the event loop of this recorder has ended: nobody is told of %r unless another one goes on%s",
+                "the event loop of this recorder has ended: %r is not delivered unless another loop goes on%s",
                 event.type,
                 "".join(f"; the recording stays in {path}" for path in kept),
             )
@@ -55,13 +55,13 @@ class Room:
             self.delivery.add_done_callback(self._go_on)
 
     def _go_on(self, ended: asyncio.Task[None]) -> None:
-        """A delivery that was cancelled, by a program that cancels all tasks perhaps, has a successor."""
+        """Starts another delivery after one that was cancelled, as by a program that cancels all of its tasks."""
         if self.delivery is ended:
             self.delivery = None
             self._wake()
 
     async def _deliver(self) -> None:
-        """One event after the other, until none is left."""
+        """Delivers one event after the other, until none is left."""
         while self._coming:
             event = self._coming[0]
             if self._turn is None:
@@ -88,10 +88,10 @@ class Room:
             log_failure(event)
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # it was not for the listener alone
+                raise  # the delivery itself was cancelled, not a task of the listener
 
     def one_less(self) -> None:
-        """A recording is over, or never began."""
+        """One recording fewer: it is over, or it never began."""
         self.begun -= 1
         self.log.over = self.begun == 0
         self._notify()
@@ -113,7 +113,7 @@ class Room:
         await self._changed.wait()
 
     async def wait(self, type: str) -> Event:
-        """The oldest event of this type not yet waited for."""
+        """Returns the oldest event of this type that was not waited for yet."""
         call = f"wait({type!r})"
         self._check_here(call)
         while self.inside_a_listener() or (event := self.log.take(type)) is None:
@@ -121,7 +121,7 @@ class Room:
         return event
 
     async def iterate(self) -> AsyncIterator[Event]:
-        """Events since the last start, then new ones as they come, until no recording is left."""
+        """Yields the events since the last start, then new ones as they come, until no recording is left."""
         self._check_here("events()")
         for event in self.log.walk():
             if event is None:
@@ -130,6 +130,6 @@ class Room:
                 yield event
 
     async def delivered(self) -> None:
-        """Waits until nothing is left to deliver; not inside a listener, which is what is being delivered."""
+        """Waits until nothing is left to deliver. Inside a listener it does not wait, since that is the delivery."""
         while self.delivery is not None and not self.inside_a_listener() and asyncio.get_running_loop() is self.loop:
             await asyncio.wait([self.delivery])

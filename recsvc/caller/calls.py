@@ -1,11 +1,11 @@
-"""Where public calls run: beside the main thread, in which a signal handler may raise, or call again, after any step.
+"""How public calls are safe against signal handlers, which may raise or call recsvc after any step of the main thread.
 
-A call of the main thread is done as a whole by a helper thread, where no handler ever runs; the main thread waits. What
-an exception interrupts is only the waiting: the call is then completed, or given up and undone, before the exception
-goes on. A handler that calls recsvc in the midst of a call gets another helper. Other threads call as they are.
+A helper thread makes each call of the main thread, as no handler ever runs there, and the main thread waits. An
+exception interrupts only this waiting: the call is then completed, or given up and undone, before the exception goes
+on. A call that a handler makes meanwhile gets another helper. Other threads make their calls themselves.
 
-What a handler has halted in the main thread holds no lock that a helper needs: outside the helpers the main thread has
-recsvc's locks in ``write()`` alone, which lends them (``wire.lending``).
+A call that a handler has halted in the main thread holds no lock that a helper needs: outside the helpers the main
+thread takes recsvc's locks in ``write()`` alone, which lends them (``wire.lending``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from ..errors import InvalidStateError
 from ..wire.lending import lend
 
-_END_LIMIT_S = 1.0  # they wait for nothing, unless a call hangs
+_END_LIMIT_S = 1.0  # helpers end at once, unless a call hangs
 
 Result = TypeVar("Result")
 P = ParamSpec("P")
@@ -28,14 +28,14 @@ S = TypeVar("S", bound="OfProcess")
 
 
 class GivenUp(BaseException):
-    """Raised inside a helper: the caller of this call was interrupted, and it is to be undone."""
+    """Raised inside a helper when the caller of its call was interrupted and the call is to be undone."""
 
 
 class _Call(Generic[Result]):
-    """One call of the main thread, on its way through a helper."""
+    """One call of the main thread, which a helper makes."""
 
     def __init__(self, body: Callable[[], Result], *, may_end: bool) -> None:
-        """``may_end``: interrupted, it is given up; else it is completed."""
+        """``may_end``: when it is interrupted, it is given up; otherwise it is completed."""
         self._body = body
         self._may_end = may_end
         self._taken = threading.Lock()
@@ -52,7 +52,7 @@ class _Call(Generic[Result]):
         return self.interruption is not None and self._may_end
 
     def run(self) -> None:
-        """In a helper; once, however often it is handed over."""
+        """Makes the call, in a helper. Only the first ``run`` does, however often the call was handed over."""
         if not self._taken.acquire(blocking=False):
             return
         _here.call = self
@@ -68,7 +68,7 @@ class _Call(Generic[Result]):
             self._over.release()
 
     def wait(self) -> None:
-        """In the main thread: hands it over, and waits for its end. It may be interrupted and called again."""
+        """Hands the call over and waits for its end, in the main thread. May be interrupted and called again."""
         if not self._taken.locked():
             _calls.put(self)
         while not self.over:
@@ -79,7 +79,7 @@ _here = threading.local()
 _calls: SimpleQueue[_Call[Any] | None] = SimpleQueue()
 _helpers: list[threading.Thread] = []
 _starting: list[None] = []
-_under_way: list[_Call[Any]] = []  # the main thread's: one inside the other, by signal handlers
+_under_way: list[_Call[Any]] = []  # of the main thread; each further one was made by a signal handler
 
 
 def _start_helper() -> None:
@@ -99,7 +99,7 @@ def _help() -> None:
 
 
 def _carry(call: _Call[Any]) -> None:
-    """Until the call is over, whatever happens meanwhile."""
+    """Waits until the call is over, whatever happens meanwhile."""
     while not call.over:
         try:
             if call not in _under_way:
@@ -117,8 +117,8 @@ def _carry(call: _Call[Any]) -> None:
 
 
 def whole(body: Callable[[], Result], undo: Callable[[Result], Any] | None = None) -> Result:
-    """Runs ``body`` so that no signal handler runs inside of it. Interrupted, it is completed first; with ``undo`` it
-    is given up (see ``look``), or undone if it was too late for that."""
+    """Runs ``body`` so that no signal handler runs inside of it. When it is interrupted, it is completed first. With
+    ``undo`` it is given up (see ``look``), or undone if it was too late to give it up."""
     if threading.current_thread() is not threading.main_thread():
         return body()
     call = _Call(body, may_end=undo is not None)
@@ -135,7 +135,7 @@ def whole(body: Callable[[], Result], undo: Callable[[Result], Any] | None = Non
         except BaseException as error:
             call.interruption = error
     failure = call.interruption or call.error
-    call.interruption = call.error = None  # no circles: what frames hold is freed at once
+    call.interruption = call.error = None  # no circles, so that what the frames hold is freed at once
     assert failure is not None
     try:
         raise failure
@@ -144,14 +144,14 @@ def whole(body: Callable[[], Result], undo: Callable[[Result], Any] | None = Non
 
 
 def look() -> None:
-    """What waits for long inside a ``whole`` looks now and then whether it is still wanted; raises ``GivenUp``."""
+    """Raises ``GivenUp`` where the call is no longer wanted. A long wait inside a ``whole`` calls this now and then."""
     call = getattr(_here, "call", None)
     if call is not None and call.given_up:
         raise GivenUp
 
 
 def end_helpers() -> None:
-    """They go; the next call starts new ones."""
+    """Ends the helpers. The next call starts new ones."""
     ending, _helpers[:] = list(_helpers), []
     for _ in ending:
         _calls.put(None)
@@ -161,11 +161,11 @@ def end_helpers() -> None:
 
 # --- forks ----------------------------------------------------------------------------------------
 
-_process = object()  # a forked child has another one
+_process = object()  # a forked child has a different one
 
 
 class OfProcess:
-    """What belongs to the process that made it: in a forked child there are neither its threads nor its connections."""
+    """An object that works in the process that made it. A forked child has neither its threads nor its connections."""
 
     def __init__(self) -> None:
         self._process = _process
@@ -183,7 +183,7 @@ class OfProcess:
 
 
 def public(method: Callable[Concatenate[S, P], Result]) -> Callable[Concatenate[S, P], Result]:
-    """A method that happens as a whole, or not at all."""
+    """A method that is done as a whole, whatever interrupts its caller, and raises in a forked child."""
 
     @functools.wraps(method)
     def call(self: S, /, *given: P.args, **named: P.kwargs) -> Result:

@@ -22,7 +22,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class BlobEvent(Event):
-    """``dataavailable``: ``data`` is the Blob, ``timecode`` (ms) the time of its first media since that of the
+    """``dataavailable``: ``data`` is the Blob, ``timecode`` the time of its first media, in ms after that of the
     recording's first Blob (MediaStream Recording, "BlobEvent")."""
 
     data: Blob = field(kw_only=True)

@@ -1,4 +1,4 @@
-"""Who hears of a recorder's events: handlers, listeners, waiters and iterators."""
+"""A recorder's handlers and listeners, and how a synchronous recorder calls them and lets threads wait for events."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def checked_timeout(timeout: object) -> float | None:
 
 
 def log_failure(event: Event) -> None:
-    """What every listener's exception comes to: ``SystemExit`` and ``CancelledError`` as well as an ``Exception``. The
-    data that it was to have are kept."""
+    """Logs what a listener raised, ``SystemExit`` and ``CancelledError`` as well as an ``Exception``. The files of a
+    ``dataavailable`` event stay in the spool then."""
     kept = event.data._content.owe() if isinstance(event, BlobEvent) else []
     where = f"; what was recorded is kept in {', '.join(kept)}" if kept else ""
     log.exception("a listener of %r failed; the recording goes on%s", event.type, where)
 
 
 class Registry:
-    """The handlers and listeners of one recorder. Thread-safe: tuples are replaced, never changed."""
+    """The handlers and listeners of one recorder. Thread-safe, since its tuples are replaced and never changed."""
 
     def __init__(self) -> None:
         self.handlers: dict[str, Listener | None] = dict.fromkeys(EVENT_TYPES)
         self._listeners: dict[str, tuple[Listener, ...]] = dict.fromkeys(EVENT_TYPES, ())
-        self._changing = threading.RLock()  # a signal handler may add a listener while one is being added
+        self._changing = threading.RLock()  # reentrant: a signal handler may add a listener while one is being added
 
     def set_handler(self, type: str, handler: Listener | None) -> None:
         if handler is not None and not callable(handler):
@@ -72,7 +72,7 @@ class Registry:
             self._listeners[type] = tuple(one for one in self._listeners[type] if one != listener)
 
     def turn(self, type: str) -> Iterator[Listener]:
-        """The handler, then the listeners that are there now and still there at their turn."""
+        """The handler, then each listener that is there now and is still there at its turn."""
         handler = self.handlers[type]
         if handler is not None:
             yield handler
@@ -82,11 +82,11 @@ class Registry:
 
 
 class Handler(Generic[E]):
-    """The attribute ``on<type>`` of a recorder: a function, or ``None``."""
+    """The attribute ``on<type>`` of a recorder, which is a function or ``None``."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._type = name.removeprefix("on")
-        self.__doc__ = f"Called with each {self._type!r} event, before the listeners; ``None``: nothing."
+        self.__doc__ = f"Called with each {self._type!r} event, before the listeners. ``None``: no handler."
 
     @overload
     def __get__(self, recorder: None, owner: type) -> Handler[E]: ...
@@ -100,7 +100,7 @@ class Handler(Generic[E]):
 
 
 class EventTarget:
-    """What the recorders of both faces have in common. Those of ``recsvc.aio`` take coroutine functions, too."""
+    """The handlers and listeners of a recorder. Those of a ``recsvc.aio`` recorder may be coroutine functions, too."""
 
     _listeners: Registry
 
@@ -118,38 +118,38 @@ class EventTarget:
     @overload
     def add_event_listener(self, type: str, listener: Callable[[Event], object]) -> None: ...
     def add_event_listener(self, type: str, listener: Listener) -> None:
-        """``listener(event)`` is called for each event of this type; added twice it is called once."""
+        """Calls ``listener(event)`` for each event of this type. A listener that is added twice is called once."""
         self._listeners.add(type, listener)
 
     def remove_event_listener(self, type: str, listener: Listener) -> None:
-        """Undoes ``add_event_listener``; one that is not there changes nothing."""
+        """Undoes ``add_event_listener``. Does nothing for a listener that was not added."""
         self._listeners.remove(type, listener)
 
 
 class Listeners(Registry):
-    """Those of a synchronous recorder. Events are fired one at a time, by one thread.
+    """The registry of a synchronous recorder, which fires events one at a time, on one thread.
 
-    No lock: whoever waits may be halted or interrupted by a signal handler after any step, and nobody else must wait
-    for that.
+    There is no lock, because a signal handler may halt or interrupt a waiting thread after any step, and no other
+    thread may have to wait for that.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._log = EventLog()
-        self._waiting: dict[SimpleQueue[None], str] = {}  # what wakes one who waits, and for which type ("": any)
-        self._firing: int | None = None
+        self._waiting: dict[SimpleQueue[None], str] = {}  # each wakes one waiter, for events of this type ("": any)
+        self._firing: int | None = None  # the thread that is calling listeners
 
     def forget(self) -> None:
-        """A new recording begins: what was fired before counts no more for ``wait`` and ``iterate``."""
+        """A new recording begins. ``wait`` and ``iterate`` no longer see what was fired before."""
         self._log.forget()
 
     def end(self) -> None:
-        """Nothing more will be fired for now: iterators end."""
+        """Nothing more will be fired for now, and iterators end."""
         self._log.over = True
         self._wake("")
 
     def fire(self, event: Event) -> None:
-        """Calls the handler, then the listeners that are there now and still there at their turn; then waiters wake."""
+        """Calls the handler and the listeners, then wakes the waiters."""
         self._firing = threading.get_ident()
         try:
             for listener in self.turn(event.type):
@@ -171,14 +171,15 @@ class Listeners(Registry):
                 change.put(None)
 
     def _await(self, change: SimpleQueue[None], until_s: float, call: str) -> None:
-        """``Empty`` where there is none until then."""
+        """Blocks until there is a change. ``Empty`` where there is none until then."""
         if self._firing == threading.get_ident():
             raise InvalidStateError(f"{call} inside a listener would wait for itself")
         with lend():
             change.get(timeout=min(max(until_s - time.monotonic(), 0), threading.TIMEOUT_MAX))
 
     def wait(self, type: str, timeout: float | None) -> Event:
-        """The oldest event of this type not yet waited for; blocks until there is one. ``TimeoutError``."""
+        """Returns the oldest event of this type that was not waited for yet, and blocks until there is one.
+        ``TimeoutError``."""
         checked_type(type)
         limit_s = checked_timeout(timeout)
         until_s = math.inf if limit_s is None else time.monotonic() + limit_s
@@ -194,7 +195,7 @@ class Listeners(Registry):
             del self._waiting[change]
 
     def iterate(self) -> Iterator[Event]:
-        """Events since the last start, then new ones as they come, until the recording is over."""
+        """Yields the events since the last start, then new ones as they come, until the recording is over."""
         change: SimpleQueue[None] = SimpleQueue()
         self._waiting[change] = ""
         try:

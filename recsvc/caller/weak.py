@@ -1,4 +1,4 @@
-"""Who wants to hear of something, as long as they live: a set of weak references that any thread may look through."""
+"""A set of weak references that any thread may look through while others change it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Living(Generic[T]):
-    """Holds nobody. (A ``WeakSet`` cannot be looked through while another thread adds to it: that raises.)"""
+    """Members that live. (A ``WeakSet`` raises when it is looked through while another thread adds to it.)"""
 
     def __init__(self) -> None:
         self._members: weakref.WeakKeyDictionary[T, None] = weakref.WeakKeyDictionary()
@@ -21,5 +21,5 @@ class Living(Generic[T]):
         self._members = weakref.WeakKeyDictionary()
 
     def all(self) -> list[T]:
-        """Those that live now."""
+        """The members that live now."""
         return [member for reference in self._members.keyrefs() if (member := reference()) is not None]

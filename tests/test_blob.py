@@ -270,7 +270,7 @@ def test_a_notebook_gets_a_player_only_for_media_that_are_not_too_large(lying):
     assert blob._repr_html_() == '<video controls src="data:video/webm;base64,YWJj"></video>'
     with open(lying / "a.webm", "r+b") as file:
         file.truncate(50_000_001)
-    large = Blob._of_file(content_of(blob).parts[0].file, b"", 0, 50_000_001, "video/webm", 1.0)
+    large = Blob._of_file(content_of(blob).parts[0].source, b"", 0, 50_000_001, "video/webm", 1.0)
     assert large._repr_html_() is None
     assert len(large.slice(0, 50_000, "audio/webm")._repr_html_()) > 50_000
     for type in ("text/plain", "", "video", "image/png"):

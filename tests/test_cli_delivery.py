@@ -152,7 +152,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_duration_holds_with_a_stuck_work
 
 def test_saving_takes_as_long_as_it_takes_and_shows_it(tmp_path):
     """A pipe that is read late stands for a slow disk; the limit of the stop is made short."""
-    program = "from recsvc.cli import commands, console; console._STOP_WAIT_S = 0.2; commands.main()"
+    program = "from recsvc.cli import commands, console; console.STOP_WAIT_NS = 200_000_000; commands.main()"
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     command = [sys.executable, "-c", program, "record", "--video", SMALL_TEST, "--duration", "0.3", "-o", str(pipe)]

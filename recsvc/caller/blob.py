@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..common.limits import HTML_BYTES_MAX
-from .content import Content, Memory, Part, Reader
+from .content import Content, Part, Reader
 from .storage import SpoolFile
 
 _BUFFER_BYTES = 65_536  # of a file object: one reading of the spool file for many small ones
@@ -48,7 +48,7 @@ class Blob:
                     data = bytes(memoryview(part))
                 except TypeError:
                     raise TypeError(f"a part must be a Blob or bytes-like, got {part!r:.80}") from None
-                joined.append(Part(Memory(data), 0, len(data)))
+                joined.append(Part(data, 0, len(data)))
         self._content = Content(joined)
 
     @classmethod

@@ -16,25 +16,10 @@ from . import saving
 from .storage import Descriptor, SpoolFile
 
 
-class Memory:
-    """Bytes of the program, read as a file is."""
-
-    __slots__ = ("_data",)
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def open(self) -> Memory:
-        return self
-
-    def read(self, start: int, size: int) -> bytes:
-        return self._data[start : start + size]
-
-
 class Part(NamedTuple):
-    """The bytes ``[start, end)`` of a file or of memory."""
+    """The bytes ``[start, end)`` of a file, or of memory."""
 
-    file: SpoolFile | Memory
+    source: SpoolFile | bytes
     start: int
     end: int
 
@@ -42,27 +27,19 @@ class Part(NamedTuple):
 class Content:
     """Parts, joined in order. Immutable."""
 
-    __slots__ = ("_ends", "parts", "size")
+    __slots__ = ("ends", "parts", "size")
 
     def __init__(self, parts: Iterable[Part] = ()) -> None:
         self.parts = tuple(part for part in parts if part.start < part.end)
-        self._ends = list(accumulate(part.end - part.start for part in self.parts))
-        self.size = self._ends[-1] if self._ends else 0
-
-    def at(self, position: int) -> tuple[Part, int] | None:
-        """The part that has this byte, and where in its file the byte is; ``None`` after the end."""
-        if position >= self.size:
-            return None
-        number = bisect_right(self._ends, position)
-        part = self.parts[number]
-        return part, part.end - (self._ends[number] - position)
+        self.ends = list(accumulate(part.end - part.start for part in self.parts))
+        self.size = self.ends[-1] if self.ends else 0
 
     def slice(self, begin: int, end: int) -> Content:
         """The bytes ``[begin, end)``."""
         parts = []
-        for part, last in zip(self.parts, self._ends, strict=True):
+        for part, last in zip(self.parts, self.ends, strict=True):
             first = last - (part.end - part.start)
-            parts.append(Part(part.file, part.start + max(begin - first, 0), part.end - max(last - end, 0)))
+            parts.append(Part(part.source, part.start + max(begin - first, 0), part.end - max(last - end, 0)))
         return Content(parts)
 
     def chunks(self, size: int) -> Iterator[bytes]:
@@ -74,13 +51,11 @@ class Content:
 
     def write(self, descriptor: int, progress: saving.Progress) -> None:
         """Writes all bytes there, inside the kernel where it can. Blocks."""
-        for part in self.parts:
-            opened = part.file.open()
-            if isinstance(opened, Descriptor):
-                saving.copy(opened, part.start, part.end, descriptor, progress)
+        for source, start, end in self.parts:
+            if isinstance(source, SpoolFile):
+                saving.copy(source.open(), start, end, descriptor, progress)
             else:
-                saving.write_all(descriptor, opened.read(part.start, part.end - part.start))
-                progress(part.end - part.start)
+                progress(saving.write_all(descriptor, source[start:end]))
 
     def save(self, path: str | os.PathLike[str], move: bool, progress: saving.Progress) -> Path:
         """See ``Blob.save``."""
@@ -95,8 +70,8 @@ class Content:
         return saved
 
     def _put(self, path: str | os.PathLike[str], move: bool, progress: saving.Progress) -> None:
-        target, special = saving.final_path(path)
-        if special:
+        target = saving.final_path(path)
+        if saving.is_special(target):
             with os.fdopen(os.open(target, os.O_WRONLY | os.O_CLOEXEC), "wb", 0) as device:
                 self.write(device.fileno(), progress)
             return
@@ -124,7 +99,7 @@ class Content:
     # --- who still needs the files ----------------------------------------------------------------
 
     def _ranges(self) -> list[tuple[SpoolFile, int, int]]:
-        return [(file, start, end) for file, start, end in self.parts if isinstance(file, SpoolFile)]
+        return [(source, start, end) for source, start, end in self.parts if isinstance(source, SpoolFile)]
 
     @property
     def is_owed(self) -> bool:
@@ -161,20 +136,26 @@ class Reader(io.RawIOBase):
     def __init__(self, content: Content) -> None:
         self._content = content
         self._position = 0
-        self._opened: tuple[SpoolFile | Memory, Descriptor | Memory] | None = None
+        self._opened: tuple[SpoolFile, Descriptor] | None = None
 
     def next(self, size: int) -> bytes:
         """At most ``size`` bytes, of one part; none at the end."""
         self._check_open()
-        found, opened = self._content.at(self._position), self._opened
-        if found is None or not size:
+        if self._position >= self._content.size or not size:
             return b""
-        part, start = found
-        if opened is None or opened[0] is not part.file:
-            self._opened = opened = part.file, part.file.open()
-        data = opened[1].read(start, min(size, part.end - start))
+        number = bisect_right(self._content.ends, self._position)
+        source, _, end = self._content.parts[number]
+        start = end - (self._content.ends[number] - self._position)
+        size = min(size, end - start)
+        data = source[start : start + size] if isinstance(source, bytes) else self._open(source).read(start, size)
         self._position += len(data)
         return data
+
+    def _open(self, file: SpoolFile) -> Descriptor:
+        opened = self._opened
+        if opened is None or opened[0] is not file:
+            self._opened = opened = file, file.open()
+        return opened[1]
 
     def readable(self) -> bool:
         self._check_open()

@@ -1,23 +1,15 @@
-"""The caller's side of recovery: ``recover(path)``, what lies in the spool, and the file of a lost service."""
+"""The caller's side of recovery: ``recover(path)``, and the file of a lost service."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
-from ..cli.target import STANDARD_OUTPUT
+from ..common.limits import LOOK_NS, S
 from ..errors import InvalidStateError, RecorderError
 from ..mux.recover import Completed, complete
 from .blob import Blob
 from .storage import SpoolFile
-
-_SUFFIXES = frozenset({".webm", ".mkv", ".ogg"})
-_LOOK_S = 0.01  # how often a file that is still being finished is looked at
 
 
 def recover(path: str | os.PathLike[str]) -> Blob:
@@ -36,8 +28,8 @@ def recover(path: str | os.PathLike[str]) -> Blob:
 
 
 def wait_completed(path: str, limit_s: float) -> Completed | None:
-    """For a file whose controller died: its worker finishes it by itself, else it is completed here. ``None`` when
-    that cannot be, or is not done within the limit. Blocks at most so long, but for the disk."""
+    """Completes a file whose controller died, unless its worker finishes it by itself. ``None`` when that is
+    impossible, or not done within the limit. Blocks no longer than that, but for the disk."""
     deadline_s = time.monotonic() + limit_s
     while True:
         try:
@@ -45,84 +37,6 @@ def wait_completed(path: str, limit_s: float) -> Completed | None:
         except InvalidStateError:
             if time.monotonic() >= deadline_s:
                 return None
-            time.sleep(_LOOK_S)
+            time.sleep(LOOK_NS / S)
         except RecorderError:
             return None
-
-
-class Found(NamedTuple):
-    """A file in the spool.
-
-    ``state``: ``finished``, ``recovered`` (just now), ``recording`` (somebody writes it), ``empty`` (nothing was
-    recorded in it yet) or ``unreadable`` (``reason`` says why). ``duration`` (s) is ``None`` where it is not known;
-    ``age`` (s) is the time since it was last written.
-    """
-
-    path: Path
-    state: str
-    size: int
-    age: float
-    duration: float | None = None
-    mime_type: str = ""
-    reason: str = ""
-
-
-def recover_all(directory: Path) -> Iterator[Found]:
-    """Completes what is unfinished in a spool, and tells of every recording there, the oldest first."""
-    files = []
-    for path in directory.iterdir() if directory.is_dir() else ():
-        with contextlib.suppress(FileNotFoundError):  # it went, with its Blob
-            if path.suffix in _SUFFIXES and path.is_file():
-                files.append((path.stat().st_mtime, path))
-    for _, path in sorted(files):
-        found = _complete(path)
-        if path.exists():
-            yield found
-
-
-def recover_named(path: Path, output: Path | None, spool: Path) -> Found:
-    """Completes one file, or the one of this name in the spool; saves it to ``output``, if that is given. What lay
-    in the spool is moved out of it then, but not to standard output (``-``), a device or a pipe."""
-    if not path.exists() and path.name == str(path):
-        path = spool / path if (spool / path).exists() else path
-    path = path.absolute()
-    found = _complete(path)
-    if output is None or found.reason:
-        return found
-    try:
-        blob = recover(path)
-        if output == STANDARD_OUTPUT:
-            blob._content.write(sys.stdout.fileno(), lambda _: None)
-            return found
-        saved = blob.save(output, move=path.parent == spool)
-    except OSError as error:
-        return found._replace(reason=f"cannot write {output}: {error.strerror}")
-    except RecorderError as error:  # somebody took the file away meanwhile
-        return found._replace(reason=str(error))
-    return found._replace(path=saved)
-
-
-def _complete(path: Path) -> Found:
-    size, age = 0, 0.0
-    with contextlib.suppress(OSError):
-        status = path.stat()
-        size, age = status.st_size, max(time.time() - status.st_mtime, 0.0)
-    try:
-        done = complete(path)
-    except InvalidStateError as error:
-        return Found(path, "recording", size, age, reason=str(error))
-    except RecorderError as error:
-        return Found(path, "unreadable" if size else "empty", size, age, reason=str(error))
-    state = "recovered" if done.changed else "finished"
-    return Found(path, state, done.size, age, done.duration, done.mime_type)
-
-
-def line(found: Found) -> str:
-    """For people: one line of a list."""
-    duration = "" if found.duration is None else f"{found.duration:.1f} s"
-    age = next((f"{found.age / unit:.0f} {name}" for unit, name in _UNITS if found.age >= unit), "0 s")
-    size = f"{found.size / 1000:.0f} kB"
-    return f"{found.state:<10} {duration:>10} {size:>12} {age:>6} old  {found.path}"
-
-
-_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))

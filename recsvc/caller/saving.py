@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import stat
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,15 +27,15 @@ _NOT_THIS_WAY = frozenset(
 _CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EROFS})
 
 
-def final_path(path: str | os.PathLike[str]) -> tuple[str, bool]:
-    """Where a file of this name belongs: the absolute path, links followed as ``open`` does; and whether a device, a
-    pipe or the like is there, which is written to and never replaced."""
+def final_path(path: str | os.PathLike[str]) -> str:
+    """Where a file of this name belongs: the absolute path, links followed as ``open`` does."""
     name = os.path.abspath(os.fspath(path))
-    with suppress(FileNotFoundError):
-        status = os.stat(name)
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            return name, True
-    return (os.path.realpath(name) if os.path.islink(name) else name), False
+    return os.path.realpath(name) if os.path.islink(name) else name
+
+
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Whether a device, a pipe or the like is there, which is written to and never replaced."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 @contextmanager

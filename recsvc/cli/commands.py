@@ -1,36 +1,54 @@
-"""The command line: ``recsvc record``, ``recover``, ``devices``, ``types``.
+"""The command line: ``recsvc record``, ``recover``, ``devices``, ``types``, ``controller``.
 
-Each command imports the heavy modules it needs.
+Each command imports the heavy modules that it needs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
-
-if TYPE_CHECKING:
-    from ..caller.recovery import Found
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Records microphones, cameras, screens, files, network streams and test pictures to seekable WebM or Ogg.",
+    help="Record microphones, cameras, screens, files, network streams and test pictures as seekable WebM or Ogg.",
+    epilog="Exit codes: 0 done; 1 failed, and one line says why; 2 wrong usage; 130 left at once by a second Ctrl-C.",
 )
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def _fail(reason: str, code: int = EXIT_FAILED) -> NoReturn:
     print(f"recsvc: {' '.join(reason.splitlines())}", file=sys.stderr)
     raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """What goes wrong in the block is one line on standard error, and an exit code."""
+    from ..errors import OverconstrainedError, RecorderError
+    from .target import Failed
+
+    try:
+        yield
+    except (OverconstrainedError, TypeError, ValueError) as error:
+        _fail(str(error), EXIT_USAGE)
+    except (Failed, RecorderError) as error:
+        _fail(str(error))
+    except OSError as error:
+        place = error.filename or "the current directory"
+        _fail(f"{place} cannot be read: {error.strerror}" if error.strerror else str(error))
 
 
 def _version(asked: bool) -> None:
@@ -50,71 +68,72 @@ def _options(
 
 @app.command()
 def record(
-    audio: Annotated[str | None, typer.Option(metavar="SOURCE", help="mic: mic:NAME file:PATH test: or a URL")] = None,
+    audio: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="mic:, mic:NAME, file:PATH, test: or a URL.")
+    ] = None,
     video: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="camera:/dev/video0 screen: file:PATH test: or a URL")
+        str | None, typer.Option(metavar="SOURCE", help="camera:/dev/video0, screen:, file:PATH, test: or a URL.")
     ] = None,
     duration: Annotated[float | None, typer.Option(metavar="S", help="Stop after this many seconds.")] = None,
-    type: Annotated[str, typer.Option(metavar="MIME", help="One of `recsvc types`; default: by the tracks.")] = "",
-    audio_bitrate: Annotated[int | None, typer.Option(metavar="BITS/S", help="Default 128000.")] = None,
-    video_bitrate: Annotated[int | None, typer.Option(metavar="BITS/S", help="Default 2500000.")] = None,
-    width: Annotated[int | None, typer.Option(metavar="PIXELS")] = None,
-    height: Annotated[int | None, typer.Option(metavar="PIXELS")] = None,
-    frame_rate: Annotated[float | None, typer.Option(metavar="1/S")] = None,
-    sample_rate: Annotated[int | None, typer.Option(metavar="HZ")] = None,
-    channels: Annotated[int | None, typer.Option(metavar="N", help="Channels of sound to capture.")] = None,
+    type: Annotated[str, typer.Option(metavar="MIME", help="One of `recsvc types`; by default as FILE ends.")] = "",
+    audio_bitrate: Annotated[int | None, typer.Option(metavar="BITS/S", help="By default 128000.")] = None,
+    video_bitrate: Annotated[int | None, typer.Option(metavar="BITS/S", help="By default 2500000.")] = None,
+    width: Annotated[int | None, typer.Option(metavar="PIXELS", help="Width of the pictures.")] = None,
+    height: Annotated[int | None, typer.Option(metavar="PIXELS", help="Height of the pictures.")] = None,
+    frame_rate: Annotated[float | None, typer.Option(metavar="1/S", help="Pictures per second.")] = None,
+    sample_rate: Annotated[int | None, typer.Option(metavar="HZ", help="Sample rate of the sound.")] = None,
+    channels: Annotated[int | None, typer.Option(metavar="N", help="Channels of the sound.")] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
             metavar="FILE",
-            help="Its ending chooses the container; -: standard output. Default: recording-DATE-TIME with its ending.",
+            help="Save the recording there; its ending chooses the container. - is standard output. By default "
+            "recording-DATE-TIME in the current directory.",
         ),
     ] = None,
     service: Annotated[
         str | None,
         typer.Option(
             metavar="ENDPOINT",
-            help="A controller on this machine, such as ipc:///run/recsvc.sock; default: a private one.",
+            envvar="RECSVC_SERVICE",
+            help="Use this controller of the same machine, such as ipc:///run/user/1000/recsvc.sock. By default a "
+            "private one is started.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the final report as one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Record until --duration is over, the sources end, or `q` or Ctrl-C is pressed; `p` pauses and resumes.
+    """Record to a file, and print a report.
 
-    A second Ctrl-C leaves at once; what was not put into FILE stays where `recsvc recover` finds it.
+    The recording ends when --duration is over, when its sources end, or when you press q or Ctrl-C; p pauses and
+    resumes it. Without --audio and --video the default microphone and camera are recorded.
 
-    With neither --audio nor --video: the default microphone and camera, where there are any.
+    A second Ctrl-C leaves at once. What could not be saved to FILE stays in the spool: see `recsvc recover`.
     """
-    from . import console, terminal
-    from .target import Failed, UsageError
+    from . import console, report, terminal
 
-    with terminal.in_background_too(), terminal.lasting_output():
-        try:
-            wishes = {
+    terminal.go_on_in_background()
+    terminal.make_output_last()
+    with _one_line():
+        made = console.record(
+            {
                 "audio": _wish("--audio", audio, sample_rate=sample_rate, channels=channels),
                 "video": _wish("--video", video, width=width, height=height, frame_rate=frame_rate),
-            }
-            report = console.record(
-                wishes,
-                duration=duration,
-                output=output,
-                service=service,
-                quiet=as_json,
-                mime_type=type,
-                audio_bits_per_second=audio_bitrate,
-                video_bits_per_second=video_bitrate,
-            )
-        except (UsageError, TypeError, ValueError) as error:
-            _fail(str(error), EXIT_USAGE)
-        except Failed as error:
-            _fail(str(error))
+            },
+            duration=duration,
+            output=output,
+            service=service,
+            quiet=as_json,
+            mime_type=type,
+            audio_bits_per_second=audio_bitrate,
+            video_bits_per_second=video_bitrate,
+        )
         out = sys.stderr if str(output) == "-" else sys.stdout
         if as_json:
-            print(json.dumps(report), file=out)
+            print(json.dumps(made), file=out)
         else:
-            console.print_report(report, out)
+            report.show(made, out)
 
 
 _CONSTRAINTS = {"channels": "channel_count"}  # where an option has another name
@@ -130,71 +149,54 @@ def _wish(option: str, source: str | None, **constraints: Any) -> dict[str, Any]
 
 @app.command()
 def recover(
-    files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE", help="Files, or names of files in the spool.")
-    ] = None,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", hidden=True)] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
-            metavar="FILE",
-            help="Save it there; moved if it lies in the spool. -: to standard output.",
+            metavar="PLACE",
+            help="Save the one FILE there. A file of the spool is moved; - is standard output, which gets a copy.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Complete recordings that a crash left unfinished: the given files, else all in the spool, which are listed.
+    """Complete recordings that a crash left unfinished.
 
-    Exit code 1 when one of them cannot be completed; a recording that is still going on is no reason for it.
+    FILE is a path, or the name of a file in the spool. Without any, all recordings in the spool are completed and
+    listed. The spool is the directory RECSVC_SPOOL, else ~/.local/state/recsvc/spool.
+
+    The exit code is 1 when a recording cannot be completed; one that is still going on does not count.
     """
-    from ..caller import recovery
-    from ..errors import RecorderError
     from ..process.runtime import spool_directory
-    from . import target
+    from . import left, target
 
-    if output is not None and len(files or ()) != 1:
-        _fail("-o takes exactly one file to recover; name it", EXIT_USAGE)
-    out = sys.stdout
-    try:
+    with _one_line():
+        if output is not None and len(files or ()) != 1:
+            raise target.UsageError("-o takes exactly one file to recover; name it")
         if output == target.STANDARD_OUTPUT:
             target.check(output)
-            out = sys.stderr
+        out = sys.stderr if output == target.STANDARD_OUTPUT else sys.stdout
         spool = spool_directory()
-    except target.UsageError as error:
-        _fail(str(error), EXIT_USAGE)
-    except RecorderError as error:
-        _fail(str(error))
-    found = recovery.recover_all(spool) if not files else (recovery.recover_named(one, output, spool) for one in files)
-    failed = []
-    rows = []
-    for one in _until_unreadable(found):
-        if one.reason and (files or one.state == "unreadable"):
-            failed.append(one.reason)
+        rows, failed = [], []
+        for one in left.everything(spool) if not files else (left.named(file, output, spool) for file in files):
+            if one.reason and (files or one.state == "unreadable"):
+                failed.append(one.reason)
+            if as_json:
+                rows.append({**one._asdict(), "path": str(one.path)})
+            elif not (files and one.reason):
+                print(one.line(), file=out, flush=True)
         if as_json:
-            rows.append({**one._asdict(), "path": str(one.path)})
-        elif not (files and one.reason):
-            print(recovery.line(one), file=out, flush=True)
-    if as_json:
-        print(json.dumps(rows), file=out)
-    elif not files:
-        print(f"in {spool}")
-    if failed:
-        _fail("; ".join(failed))
-
-
-def _until_unreadable(found: Iterable[Found]) -> Iterator[Found]:
-    try:
-        yield from found
-    except OSError as error:
-        _fail(f"{error.filename or 'the current directory'} cannot be read: {error.strerror}")
+            print(json.dumps(rows), file=out)
+        elif not files:
+            print(f"in {spool}")
+        if failed:
+            _fail("; ".join(failed))
 
 
 @app.command()
-def devices(
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
-) -> None:
-    """List the microphones, cameras and screens of this machine, each with the string that opens it."""
+def devices(as_json: Json = False) -> None:
+    """List the microphones, cameras and screens of this machine, each with the source string that opens it."""
     from ..caller.user_media import enumerate_devices
 
     found = enumerate_devices()
@@ -213,8 +215,15 @@ def types() -> None:
     """List the MIME types that can be recorded."""
     from ..common.mime import SUPPORTED_TYPES
 
-    for one in SUPPORTED_TYPES:
-        print(one)
+    print("\n".join(SUPPORTED_TYPES))
+
+
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def controller() -> None:
+    """Run a service that several programs share (see recsvc controller --help)."""
+    from ..process.launch import run_role
+
+    run_role("controller")
 
 
 def main() -> None:

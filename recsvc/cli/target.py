@@ -1,7 +1,8 @@
-"""Where ``recsvc record`` puts a recording: looked at before anything is recorded, and never at another's cost."""
+"""Where ``recsvc record`` puts a recording: checked before anything is recorded, and nothing else is lost for it."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -28,9 +29,9 @@ class Failed(Exception):
 
 
 def choose_type(output: Path | None, mime_type: str, kinds: set[str]) -> str:
-    """The type to record: what is asked for, else by the ending of ``output``. ``UsageError`` where these do not go
-    together. ``kinds``: of the tracks that are asked for."""
-    if output is None or output == STANDARD_OUTPUT or not output.suffix or _is_special(output):
+    """The type to record: what is asked for, else by the ending of ``output``. ``kinds``: of the tracks that are asked
+    for. Raises ``UsageError`` where these do not go together."""
+    if output is None or output == STANDARD_OUTPUT or not output.suffix or saving.is_special(output):
         return mime_type
     container = mime.CONTAINER_OF_SUFFIX.get(output.suffix.lower())
     if container is None:
@@ -47,36 +48,27 @@ def choose_type(output: Path | None, mime_type: str, kinds: set[str]) -> str:
     return {"webm": "", "matroska": "video/x-matroska", "ogg": "audio/ogg"}[container]
 
 
-def _is_special(output: Path) -> bool:
-    try:
-        return saving.final_path(output)[1]
-    except OSError:  # ``check`` says what it is
-        return False
-
-
 def check(output: Path | None) -> None:
-    """Before anything is recorded: ``Failed`` for a place that cannot be written, ``UsageError`` for a terminal."""
+    """Raises ``Failed`` for a place that cannot be written, ``UsageError`` for a terminal; nothing stays there."""
     if output == STANDARD_OUTPUT:
         if sys.stdout is None:
             raise UsageError("-o -: standard output is closed")
         if sys.stdout.isatty():
             raise UsageError("-o -: standard output is a terminal; pipe it into something, or name a file")
         return
-    shown = output if output is not None else "to the current directory"
     try:
-        path, special = saving.final_path(output if output is not None else "recording")
-        if special:
+        path = saving.final_path(output or "recording")
+        if saving.is_special(path):
             if not os.access(path, os.W_OK):
-                raise PermissionError(0, "Permission denied")
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             return
-        if os.path.isdir(path) and output is not None:
+        if output is not None and os.path.isdir(path):
             raise Failed(f"cannot write {output}: it is a directory; name a file")
-        descriptor, name = tempfile.mkstemp(prefix=".recsvc-", dir=os.path.dirname(path))
-        os.close(descriptor)
-        os.unlink(name)
+        tempfile.TemporaryFile(dir=os.path.dirname(path)).close()  # it has no name
         if os.path.isfile(path):
-            os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+            open(path, "r+b").close()
     except OSError as error:
+        shown = output or "to the current directory"
         raise Failed(f"cannot write {shown}: {error.strerror}; choose another place with -o") from None
 
 
@@ -88,37 +80,37 @@ class Target:
         self.streams = output == STANDARD_OUTPUT
         self.saved: Path | None = None
         self.size = 0  # of what is saved
-        self.total = 0  # to be copied
+        self.total = 0  # of what is to be saved
         self.copied = 0
         self.problem = ""
         self.kept: list[str] = []
         self.abandoned = False
 
-    def take(self, data: Blob) -> bool:
-        """Blocks as long as it takes; whether it succeeded."""
+    def take(self, data: Blob, *, move: bool = True) -> bool:
+        """Blocks as long as it takes; returns whether it succeeded."""
+        content = content_of(data)
         if self.problem:
-            content_of(data).keep()
+            content.keep()
             return False
         self.total += data.size
         claimed: Path | None = None
         try:
             if self.streams:
-                content_of(data).write(1, self._progress)
+                content.write(sys.stdout.fileno(), self._progress)
                 self.saved = STANDARD_OUTPUT
-            elif self._output is None:
-                self._output = claimed = _claim(mime.suffix(data.type))
-            if not self.streams:
-                self.saved = content_of(data).save(self._output or "", True, self._progress)
+            else:
+                if self._output is None:
+                    self._output = claimed = _claim(mime.suffix(data.type))
+                self.saved = content.save(self._output, move, self._progress)
             self.size += data.size
         except (OSError, RecorderError) as error:
-            self.kept = content_of(data).keep()
+            self.kept = content.keep()
             if claimed is not None:
                 with suppress(OSError):
                     claimed.unlink()
             where = "to standard output" if self.streams else str(self._output)
             self.problem = f"cannot write {where}: {getattr(error, 'strerror', None) or error}"
-            return False
-        return True
+        return not self.problem
 
     def _progress(self, size: int) -> None:
         self.copied += size
@@ -127,10 +119,12 @@ class Target:
 
     def hint(self, paths: list[str]) -> str:
         """What to do about recordings that lie in the spool."""
+        if not paths:
+            return "what was recorded is in the spool, which `recsvc recover` lists"
         commands = []
         for path in map(Path, paths):
             name = path.name if path.parent == spool_directory() else str(path)
-            nowhere = self._output is None or self.streams or _is_special(self._output)
+            nowhere = self._output is None or self.streams or saving.is_special(self._output)
             place = f"recording{path.suffix}" if nowhere else str(self._output)
             commands.append(f"recsvc recover {shlex.quote(name)} -o {shlex.quote(place)}")
         return f"what was recorded is kept in {', '.join(paths)}; fetch it with: {'; '.join(commands)}"
@@ -141,8 +135,7 @@ def _claim(suffix: str) -> Path:
     stem, number = f"recording-{datetime.now():%Y%m%d-%H%M%S}", 1
     while True:
         path = Path(f"{stem}{'' if number == 1 else f'-{number}'}{suffix}")
-        try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        with suppress(FileExistsError):
+            path.touch(exist_ok=False)
             return path
-        except FileExistsError:
-            number += 1
+        number += 1

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from ..common.descriptions import RecordingStatistics
+from ..common.limits import PLAIN_LINE_NS, S
 
-_PLAIN_EVERY_S = 1.0  # a line for logs and pipes
 _LEVEL_FLOOR_DB = -60.0
 
 Show = Callable[[str, str], None]
@@ -36,18 +36,9 @@ class _Lasting(io.FileIO):
         return size if written is None else written  # ``None``: there is no room, and waiting is not wanted
 
 
-@contextlib.contextmanager
-def lasting_output() -> Iterator[None]:
-    """For the length of the block, printing never fails."""
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(_lasting, before)
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-        sys.stdout, sys.stderr = before
+def make_output_last() -> None:
+    """From now on printing never fails."""
+    sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
 
 
 def _lasting(stream: TextIO) -> TextIO:
@@ -72,16 +63,10 @@ def in_foreground(stream: TextIO | None) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def in_background_too() -> Iterator[None]:
+def go_on_in_background() -> None:
     """A shell's job that touches its terminal from the background would be stopped, and its recording with it."""
-    numbers = (signal.SIGTTOU, signal.SIGTTIN)
-    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+    for number in (signal.SIGTTOU, signal.SIGTTIN):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Keys:
@@ -136,7 +121,7 @@ def live_line(out: TextIO, quiet: bool) -> Iterator[Show]:
             nonlocal next_s
             now_s = time.monotonic()
             if now_s >= next_s:
-                next_s = now_s + _PLAIN_EVERY_S
+                next_s = now_s + PLAIN_LINE_NS / S
                 print(line, file=out, flush=True)
 
         yield plain

@@ -180,6 +180,9 @@ CONTROL_LINGER_MS = 1_000
 """A closed control socket tries to deliver its last messages for this long; a peer that has not read by then is
 gone."""
 
+LOOK_NS = 10 * MS
+"""What gives no notice of itself, such as a lock that somebody else holds, is looked at this often."""
+
 RECONNECT_MS = 5
 """ZeroMQ tries to connect again after this: peers on one machine appear within milliseconds."""
 
@@ -235,6 +238,28 @@ ones are left out and counted, as a camera's would be. It also bounds what a flu
 
 TEST_DURATION_MAX_S = 366 * 86_400
 """A run this long (a year) is as good as endless."""
+
+# --- the command line -----------------------------------------------------------------------------
+LIVE_LINE_NS = 250 * MS
+"""``recsvc record`` looks for keys and draws its line anew this often: soon enough for a hand, rarely enough for a
+CPU."""
+
+PLAIN_LINE_NS = S
+"""Where its output is no terminal, it prints a line this often."""
+
+STATISTICS_WAIT_NS = 200 * MS
+"""It waits this long for the figures of a line. A worker that takes longer is busy, and the last ones are shown
+again."""
+
+STOP_WAIT_NS = 2 * DRAIN_DEADLINE_NS
+"""It waits this long for the last data, then leaves the recording in the spool. Copying has no limit."""
+
+OUTPUT_PIECE_MS = 250.0
+"""Standard output gets pieces of this much media: whoever reads there plays the recording while it is made."""
+
+SECOND_CTRL_C_NS = 300 * MS
+"""A SIGINT that follows another sooner is the same Ctrl-C: it may come from the terminal and from whoever started the
+command."""
 
 # --- sizes and counts -----------------------------------------------------------------------------
 BACKLOG_FRAMES_SLOW = 8

@@ -22,8 +22,8 @@ from media import DEADLINE_S, SMALL_TEST, assert_consecutive, decode
 from traces import role_processes
 
 import recsvc
-from recsvc.caller.client import spool_directory
 from recsvc.cli import target
+from recsvc.process.runtime import spool_directory
 
 RECSVC = [sys.executable, "-m", "recsvc"]
 SOURCES = ["--audio", SMALL_TEST, "--video", SMALL_TEST]

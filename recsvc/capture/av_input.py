@@ -63,7 +63,7 @@ def open_input(parsed: ParsedSource, audio: AudioWish | None, video: VideoWish |
                 raise NotReadableError(f"{what} is text, not media")
             return InputSource(container, parsed, what, audio, video)
     except OPEN_ERRORS as error:
-        raise open_error(error, what) from None  # FFmpeg's own text has the whole address
+        raise open_error(error, what) from None  # FFmpeg's own text has the whole address.
 
 
 class InputSource(Source):
@@ -102,7 +102,7 @@ class InputSource(Source):
                 stream.thread_type = "AUTO"
             else:
                 stream.codec_context.thread_count = 1
-        if self._is_live:  # read from the beginning: what is buffered while connecting must not count as new
+        if self._is_live:  # It is read from now on: what is buffered while connecting must not count as new.
             self._thread.start()
 
     def start(self, sinks: Mapping[str, Sink]) -> None:
@@ -122,7 +122,7 @@ class InputSource(Source):
                 try:
                     frames = packet.decode()
                 except av.error.InvalidDataError:
-                    continue  # damaged packets are common on networks; the decoder goes on with the next
+                    continue  # Damaged packets are common on networks; the decoder goes on with the next.
                 for frame in frames:
                     reader.take(frame, self._start_ns, self._delivery)
                     if self._delivery.closing.is_set():
@@ -142,7 +142,8 @@ class _PictureReader:
         self.stream = stream
         self._packer = PicturePacker(stream, rate, wish, turn)
         self.format = self._packer.format
-        self._next_ns = 0  # where a picture without a time stamp belongs
+        self._next_ns = 0
+        """The time of a picture without a time stamp."""
         self._interval_ns = int(S / (rate or 30))
 
     def take(self, frame: Any | None, start_ns: int, delivery: Delivery) -> None:
@@ -174,7 +175,8 @@ class _SoundReader:
             rate=rate,
         )
         self._anchor_ns = 0
-        self._in_count: int | None = None  # since the anchor; None: no anchor yet
+        self._in_count: int | None = None
+        """Samples decoded since the anchor; ``None``: there is none yet."""
         self._out_count = 0
 
     def take(self, frame: Any | None, start_ns: int, delivery: Delivery) -> None:

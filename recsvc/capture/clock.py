@@ -1,10 +1,10 @@
-"""Capture times for media that only says how much of it there is: a clock fitted to its arrival.
+"""Capture times for media that carries media times alone: a clock fitted to its arrival.
 
 A device or a sender counts media time (samples, time stamps) with its own crystal; what arrives, arrives
 late, by a delay that varies. The earliest arrivals show the true relation of the two clocks: delays only
 ever add. So the least lateness within a window is followed, slowly; a single late arrival changes nothing.
 
-No threads, no reading of clocks: times are given in, so that tests can give any.
+No threads, no reading of clocks: all times are arguments, so that tests can choose them.
 """
 
 from ..common.limits import AUDIO_GAP_NS, MS, S
@@ -29,7 +29,8 @@ class ArrivalClock:
     def __init__(self, *, gap_ns: int, gap_window_ns: int, window_ns: int = WINDOW_NS) -> None:
         self._gap_ns, self._gap_window_ns, self._window_ns = gap_ns, gap_window_ns, window_ns
         self._offset_ns: int | None = None
-        self._least_ns: list[int | None] = [None, None]  # within the gap window, within the window
+        self._least_ns: list[int | None] = [None, None]
+        """The least lateness so far within the gap window and within the other."""
         self._ends_ns = [0, 0]
 
     def set(self, media_ns: int, captured_ns: int, now_ns: int) -> None:
@@ -57,7 +58,7 @@ class ArrivalClock:
         return self._offset_ns is not None
 
     def follow(self, media_ns: int, arrived_ns: int, now_ns: int) -> int:
-        """Takes note of an arrival; returns by how much the map jumped (0 nearly always)."""
+        """Notes an arrival; returns by how much the map jumped (0 nearly always)."""
         if self._offset_ns is None:
             self.set(media_ns, arrived_ns, now_ns)
             return 0
@@ -87,18 +88,18 @@ class Stamper:
         self._latency_ns = latency_ns
         self._count = 0
         self._clock = ArrivalClock(gap_ns=AUDIO_GAP_NS, gap_window_ns=GAP_WINDOW_NS)
-        # The fixed part of the delay: lateness is measured against the first block.
         self._delay_ns = 0
+        """The fixed part of the delay: lateness is measured against the first block."""
 
     def skip(self, count: int) -> None:
-        """So many samples are missing before the next block."""
+        """``count`` samples are missing before the next block."""
         self._count += count
 
     def stamp(self, count: int, called_ns: int, delay_ns: int, overflow: bool, *, settling: bool = False) -> int:
         """The capture time of a block of ``count`` samples.
 
-        ``called_ns``: when it came; ``delay_ns``: how long before its first sample was captured, as the device
-        says (0: not known); ``overflow``: samples before it were lost; ``settling``: it is not recorded.
+        ``called_ns``: when it came; ``delay_ns``: how long before that its first sample was captured, by the
+        device's report (0: not known); ``overflow``: samples before it were lost; ``settling``: it is not recorded.
         """
         media_ns = self._count * S // self._rate
         length_ns = count * S // self._rate

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..common.limits import MS, PLAYOUT_AHEAD_NS, PLAYOUT_FLUSH_NS, S
@@ -71,10 +71,15 @@ class Delivery:
         """As ``Source.flush``."""
 
     def close(self) -> None:
-        """Wakes whoever waits."""
+        """Wakes all threads that wait."""
         self.closing.set()
         with self.changed:
             self.changed.notify_all()
+
+    def wait(self, is_done: Callable[[], bool], until_ns: int) -> None:
+        """Waits, with ``changed`` held, until it is done, the delivery is closed or the time is over."""
+        while not (self.closing.is_set() or is_done()) and self.clock.wait(self.changed, until_ns):
+            pass
 
     def give_audio(self, captured_ns: int, samples: bytes | memoryview) -> None:
         if (sink := self.sinks.get("audio")) is not None:
@@ -111,7 +116,7 @@ class _Sound(NamedTuple):
 
 class Playout(Delivery):
     """Real time. ``flush`` delivers at once what is due, sound cut at the sample; it waits at most
-    ``PLAYOUT_FLUSH_NS``, and only when the reader is behind.
+    ``PLAYOUT_FLUSH_NS``, and only when the reader is late.
     """
 
     def __init__(self, tracks: list[TrackInfo], clock: Clock | None = None) -> None:
@@ -120,10 +125,12 @@ class Playout(Delivery):
         self._film: deque[tuple[int, bytes | memoryview]] = deque()
         self._start_ns = 0
         self._read_until_ns = 0
-        self._end_ns: dict[str, int] = {}  # when each kind that has not ended yet is over
+        self._end_ns: dict[str, int] = {}
+        """When each kind that has not ended yet is over."""
         self._error: Exception | None = None
         self._complete = False
-        self._failure: Exception | None = None  # of a sink: nothing is delivered any more
+        self._failure: Exception | None = None
+        """A sink failed with this: nothing is delivered any more."""
         self._thread: threading.Thread | None = None
 
     def begin(self, sinks: Mapping[str, Sink]) -> None:
@@ -152,28 +159,27 @@ class Playout(Delivery):
 
     def flush(self, until_ns: int) -> None:
         now_ns = self.clock.now_ns()
-        deadline_ns, until_ns = now_ns + PLAYOUT_FLUSH_NS, min(until_ns, now_ns)
+        until_ns = min(until_ns, now_ns)
         with self.changed:
-            while not (self._complete or self._failure or self.closing.is_set() or self._read_until_ns > until_ns):
-                if not self.clock.wait(self.changed, deadline_ns):
-                    break
+            self.wait(
+                lambda: self._complete or self._failure is not None or self._read_until_ns > until_ns,
+                now_ns + PLAYOUT_FLUSH_NS,
+            )
             if not (self._failure or self.closing.is_set()):
                 self._deliver(until_ns, partial=True)
 
     def close(self) -> None:
         super().close()
         if self._thread not in (None, threading.current_thread()):
-            self._thread.join()  # it waits on nothing but the condition, and for a sink's call
+            self._thread.join()  # The thread waits for nothing but the condition and the call of a sink.
 
     def _await_room(self, media_ns: int) -> int:
         """The capture time of media of this time, once it is near."""
         captured_ns = self._start_ns + media_ns
-        while not self.closing.is_set():
-            if self._failure is not None:
-                raise self._failure  # the reader need not go on
-            if captured_ns - PLAYOUT_AHEAD_NS <= self.clock.now_ns():
-                break
-            self.clock.wait(self.changed, captured_ns - PLAYOUT_AHEAD_NS)
+        room_ns = captured_ns - PLAYOUT_AHEAD_NS
+        self.wait(lambda: self._failure is not None or self.clock.now_ns() >= room_ns, room_ns)
+        if self._failure is not None:
+            raise self._failure  # The reader need not go on.
         return captured_ns
 
     def _came(self, kind: str, captured_ns: int, length_ns: int) -> None:

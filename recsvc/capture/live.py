@@ -62,11 +62,11 @@ class Direct(Delivery):
 
     def flush(self, until_ns: int) -> None:
         now_ns = self.clock.now_ns()
-        deadline_ns, until_ns = now_ns + self._flush_limit_ns, min(until_ns, now_ns)
+        until_ns = min(until_ns, now_ns)
         with self.changed:
-            while self.begin_ns is not None and not (self.is_over or self.closing.is_set()):
-                if min(self._given_until_ns.values()) > until_ns or not self.clock.wait(self.changed, deadline_ns):
-                    return
+            self.wait(
+                lambda: self.is_over or min(self._given_until_ns.values()) > until_ns, now_ns + self._flush_limit_ns
+            )
 
     def _is_wanted(self, captured_ns: int) -> bool:
         is_open = not (self.is_over or self.closing.is_set())
@@ -110,8 +110,8 @@ class Live(Direct):
         elif early_ns > JUMP_NS:
             self._arrivals.set(media_ns, arrived_ns, now_ns)
         else:
+            on_time_ns = now_ns + early_ns
             with self.changed:
-                while self.clock.now_ns() < now_ns + early_ns and not self.closing.is_set():
-                    self.clock.wait(self.changed, now_ns + early_ns)
+                self.wait(lambda: self.clock.now_ns() >= on_time_ns, on_time_ns)
             self._arrivals.follow(media_ns, arrived_ns, now_ns)
         return self._arrivals.captured_ns(media_ns)

@@ -109,8 +109,10 @@ class MicrophoneSource(Device):
         what = f"microphone {device['name']!r}"
         self._format = form
         self._queue: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
-        self._lost = 0  # samples that found the queue full since the last block in it; the callback's
-        self._came = threading.Event()  # a block, or the end
+        self._lost = 0
+        """Samples that found the queue full since the last block in it. Only the callback writes it."""
+        self._came = threading.Event()
+        """A block has come, or the end."""
         try:
             self._stream = sounddevice.RawInputStream(
                 samplerate=form.sample_rate,

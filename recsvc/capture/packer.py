@@ -73,7 +73,7 @@ class PicturePacker:
         self._unturned = size[::-1] if is_quarter else size
         self._av_format = {"i420": "yuv420p"}.get(self.format.pixel_format, self.format.pixel_format)
         self._is_rgb = self.format.pixel_format in BYTES_PER_PIXEL
-        self._unsaid = usual_space(size[1])  # the matrix of pictures that do not say it
+        self._usual_space = usual_space(size[1])
         self._reformatter = VideoReformatter()
         self._interval_ns = 0 if wish.frame_rate is None else int(S / wish.frame_rate)
         self._next_ns: int | None = None
@@ -107,7 +107,7 @@ class PicturePacker:
             source: dict[str, Any] = {}
         else:
             number = frame.colorspace
-            space = self._unsaid if number in UNKNOWN else SPACES.get(number)
+            space = self._usual_space if number in UNKNOWN else SPACES.get(number)
             is_limited = frame.color_range != ColorRange.JPEG and not frame.format.name.startswith("yuvj")
             if same_format and same_size and is_limited and space == form.color_space:
                 return frame
@@ -124,7 +124,7 @@ class PicturePacker:
 
 
 def _colours(codec: Any, lines: int) -> Colours:
-    """What the stream says of its colours, and what is usual of the rest."""
+    """The colours that the stream names; the others are as usual."""
     if codec.format.is_rgb:
         return colours_of_rgb(lines)
     space = SPACES.get(codec.colorspace, usual_space(lines))
@@ -159,7 +159,7 @@ def _packed(frame: Any, form: VideoFormat) -> bytes | memoryview:
             pieces.append(view[: row_bytes * rows])
         else:
             starts = range(0, abs(stride) * rows, abs(stride))
-            if stride < 0:  # stored bottom up; the view begins with what is in front, the last row
+            if stride < 0:  # The picture is stored bottom up: the view begins with its last row.
                 starts = starts[::-1]
             pieces += [view[start : start + row_bytes] for start in starts]
     return pieces[0].toreadonly() if len(pieces) == 1 else b"".join(pieces)

@@ -67,7 +67,7 @@ def check_byte(number: int) -> int:
 class Pattern:
     """Draws I420 pictures of one size. ``picture(n)`` depends on the arguments alone.
 
-    ``name``: ``counter`` (what the module says), ``solid`` (grey), ``noise`` (incompressible). ``frame_rate``: pictures
+    ``name``: ``counter`` (described above), ``solid`` (grey), ``noise`` (incompressible). ``frame_rate``: pictures
     per second, for the time that is shown.
     """
 

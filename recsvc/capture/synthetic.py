@@ -55,15 +55,17 @@ class SyntheticSource(Source):
         unknown = sorted(set(parameters) - set(PARAMETERS))
         if unknown:
             raise ValueError(f"test: unknown parameter {', '.join(unknown)}; known are {', '.join(PARAMETERS)}")
-        rate = (video and video.frame_rate) or _asked(parameters, "frame_rate", 30.0, 1e-6, FRAME_RATE_MAX)
+        rate = (video and video.frame_rate) or _parameter(parameters, "frame_rate", 30.0, 1e-6, FRAME_RATE_MAX)
         duration = _duration(parameters, rate)
         tone = None if audio is None else _Tone(parameters, audio, duration)
         film = None if video is None else _Film(parameters, video, rate, duration)
         self._made: list[_Track] = [track for track in (film, tone) if track is not None]
         tracks = [track.info for track in (tone, film) if track is not None]
         super().__init__("test:", tracks, Delivery(tracks))
-        self._lock = threading.Lock()  # what is delivered is delivered in order
-        self._flushing = threading.Lock()  # the thread makes way for a flush
+        self._lock = threading.Lock()
+        """Whoever delivers holds it."""
+        self._flushing = threading.Lock()
+        """A flush holds it, and the thread waits for it between two frames: so the flush comes next."""
 
     def start(self, sinks: Mapping[str, Sink]) -> None:
         super().start(sinks)
@@ -113,7 +115,8 @@ class _Track:
     def __init__(self, info: TrackInfo, rate: Fraction, duration: Fraction | None, block: int) -> None:
         self.info = info
         self.start_ns = 0
-        self._next = 0  # the first unit that was not delivered yet
+        self._next = 0
+        """The first unit that was not delivered yet."""
         self._rate = rate
         self._block = block
         self._end = None if duration is None else math.ceil(duration * rate)
@@ -162,14 +165,14 @@ class _Film(_Track):
     def __init__(
         self, parameters: Mapping[str, str], wish: VideoWish, frame_rate: float, duration: Fraction | None
     ) -> None:
-        width = wish.width or _asked(parameters, "width", 640, 1, FRAME_SIDE_MAX)
-        height = wish.height or _asked(parameters, "height", 480, 1, FRAME_SIDE_MAX)
+        width = wish.width or _parameter(parameters, "width", 640, 1, FRAME_SIDE_MAX)
+        height = wish.height or _parameter(parameters, "height", 480, 1, FRAME_SIDE_MAX)
         name = parameters.get("pattern", "counter")
         if name not in PATTERNS:
             raise ValueError(f"test: pattern is one of {', '.join(PATTERNS)}, not {name!r}")
         form = VideoFormat.of((width, height), "i420", frame_rate, BT601, wish=wish)
         super().__init__(TrackInfo("video", "Test pattern", form), _exact(frame_rate), duration, 1)
-        seed = _asked(parameters, "seed", 0, 0, 2**64 - 1)
+        seed = _parameter(parameters, "seed", 0, 0, 2**64 - 1)
         self._pattern = Pattern(name, width, height, seed, frame_rate)
 
     def deliver(self, to: Delivery, until_ns: int, partial: bool, give_way: Callable[[], bool]) -> int | None:
@@ -184,16 +187,16 @@ class _Film(_Track):
 
 class _Tone(_Track):
     def __init__(self, parameters: Mapping[str, str], wish: AudioWish, duration: Fraction | None) -> None:
-        rate = wish.sample_rate or _asked(parameters, "sample_rate", OPUS_RATE, SAMPLE_RATE_MIN, SAMPLE_RATE_MAX)
-        channels = wish.channel_count or _asked(parameters, "channel_count", 2, 1, CHANNEL_COUNT_MAX)
+        rate = wish.sample_rate or _parameter(parameters, "sample_rate", OPUS_RATE, SAMPLE_RATE_MIN, SAMPLE_RATE_MAX)
+        channels = wish.channel_count or _parameter(parameters, "channel_count", 2, 1, CHANNEL_COUNT_MAX)
         form = AudioFormat(rate, channels, wish.sample_format or "s16")
         # Blocks of one packet: finer wakes everybody more often, coarser makes an encoder wait for sound that is there.
         block = rate * OPUS_PACKET_SAMPLES // OPUS_RATE
         super().__init__(TrackInfo("audio", "Test tone", form), Fraction(rate), duration, block)
-        frequency = _asked(parameters, "frequency", 440, 0, rate // 2)
+        frequency = _parameter(parameters, "frequency", 440, 0, rate // 2)
         self._size = form.frame_bytes
         self._period = rate // math.gcd(frequency, rate)
-        amplitude = _asked(parameters, "amplitude", 0.5, 0.0, 1.0)
+        amplitude = _parameter(parameters, "amplitude", 0.5, 0.0, 1.0)
         self._wave = _wave(form, frequency, amplitude, self._period, self._period + block)
 
     def _give(self, to: Delivery, begin: int, end: int) -> None:
@@ -218,7 +221,7 @@ def _wave(form: AudioFormat, frequency: int, amplitude: float, period: int, leng
     return (once * (length // period + 1))[: length * form.frame_bytes]
 
 
-def _asked(parameters: Mapping[str, str], name: str, default: N, low: N, high: float) -> N:
+def _parameter(parameters: Mapping[str, str], name: str, default: N, low: N, high: float) -> N:
     """A parameter, of its default's type; ``ValueError`` with the value when it is nonsense."""
     number = type(default)
     try:
@@ -238,9 +241,9 @@ def _exact(frame_rate: float) -> Fraction:
 def _duration(parameters: Mapping[str, str], frame_rate: float) -> Fraction | None:
     """In seconds; ``None``: endless."""
     if "frames" in parameters and "duration" in parameters:
-        raise ValueError("test: frames and duration say the same thing; give one of them")
+        raise ValueError("test: frames and duration both set the length; give one of them")
     if "frames" in parameters:
-        return _asked(parameters, "frames", 0, 1, TEST_DURATION_MAX_S * frame_rate) / _exact(frame_rate)
+        return _parameter(parameters, "frames", 0, 1, TEST_DURATION_MAX_S * frame_rate) / _exact(frame_rate)
     if "duration" not in parameters:
         return None
-    return Fraction(_asked(parameters, "duration", 0.0, 1e-9, TEST_DURATION_MAX_S)).limit_denominator(S)
+    return Fraction(_parameter(parameters, "duration", 0.0, 1e-9, TEST_DURATION_MAX_S)).limit_denominator(S)

@@ -80,4 +80,4 @@ def turn_of_file(path: str, stream_index: int) -> Turn | None:
             stream.codec_context.thread_count = 1
             return next((turn_of(frame) for frame in container.decode(stream)), None)
     except OPEN_ERRORS:
-        return None  # who reads the file says what is wrong with it
+        return None  # Reading the file fails with the reason.

@@ -33,7 +33,7 @@ AUDIO_BITS_MIN, AUDIO_BITS_MAX = 6_000, 510_000
 """Opus' own range."""
 
 VIDEO_BITS_MIN, VIDEO_BITS_MAX = 75_000, 1_000_000_000
-"""Below the one a VGA picture is no picture any more; libvpx counts in what holds little more than the other."""
+"""Below the lower bound a VGA picture falls to pieces; libvpx cannot count much higher than the upper one."""
 
 BYTES_PER_PIXEL = {"rgb24": 3, "bgr24": 3, "rgba": 4, "bgra": 4}
 YUV_FORMATS = ("i420", "nv12")
@@ -41,7 +41,7 @@ PIXEL_FORMATS = (*YUV_FORMATS, *BYTES_PER_PIXEL)
 COLOR_SPACES = ("bt601", "bt709", "bt2020")
 
 HD_LINES = 720
-"""From so many lines on pictures are BT.709 where nobody says what they are: what players suppose, too."""
+"""Pictures of at least this many lines are BT.709 where their source names no matrix; players suppose the same."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class AudioFormat:
         return self.channel_count * BYTES_PER_SAMPLE[self.sample_format]
 
     def duration_ns(self, count: int) -> int:
-        """How long so many samples last."""
+        """How long ``count`` samples of every channel last."""
         return count * S // self.sample_rate
 
 
@@ -89,13 +89,13 @@ UNKNOWN = (0, 2, 3)
 
 
 def usual_space(lines: int) -> str:
-    """The matrix of pictures of which nobody says it, and by which RGB is converted."""
+    """The matrix of pictures whose source names none, and by which RGB is converted."""
     return "bt709" if lines >= HD_LINES else "bt601"
 
 
 def colours(space: str, primaries: int = 0, transfer: int = 0) -> Colours:
-    """``primaries`` and ``transfer`` that are not known are those that belong to the space. Chromium looks at none of
-    the three unless all are told."""
+    """``primaries`` and ``transfer`` that are not known are those that belong to the space. Chromium uses none of the
+    three unless the file has all."""
     usual = _USUAL[space]
     return Colours(
         space,
@@ -108,12 +108,12 @@ BT601 = colours("bt601")
 
 
 def colours_of_rgb(lines: int) -> Colours:
-    """Of pictures that come as RGB, which is sRGB."""
+    """The colours of pictures that come as RGB, which is sRGB."""
     return Colours(usual_space(lines), *_SRGB)
 
 
 def colours_of(settings: Mapping[str, Any]) -> Colours:
-    """What a track's settings say; what they leave out is supposed."""
+    """The colours that a track's settings describe; what they leave out is as usual."""
     if "color_space" not in settings:
         if str(settings.get("pixel_format", "i420")) in YUV_FORMATS:
             return colours("bt601")
@@ -133,7 +133,7 @@ def picture_bytes(pixel_format: str, width: int, height: int) -> int:
 
 
 def picture_settings(width: int, height: int, pixel_format: str, color_space: str) -> dict[str, Any]:
-    """The settings of a pushed track; ``color_space``: what its YUV means. ``ValueError``: can never be sent."""
+    """The settings of a pushed track; ``color_space``: the matrix of its YUV. ``ValueError``: it can never be sent."""
     if color_space not in ("bt601", "bt709"):
         raise ValueError(f'color_space must be "bt601" or "bt709", got {color_space!r}')
     size = picture_bytes(pixel_format, width, height)

@@ -59,7 +59,7 @@ def absolute(source: str, directory: str) -> str:
     try:
         parsed = parse_source(source)
     except (ValueError, NotFoundError):
-        return source  # whoever opens it says so
+        return source  # Opening it fails with the reason.
     if parsed.scheme != "file" or parsed.target.startswith("/"):
         return source
     scheme, _, target = source.partition(":")

@@ -12,7 +12,6 @@ from recsvc.encode._native import lib
 import recsvc
 from recsvc.caller.options import Bitrates, possible, split
 from recsvc.common import limits, media
-from recsvc.encode import native
 
 
 def test_the_bounds_are_those_of_the_core() -> None:
@@ -39,7 +38,9 @@ def test_the_formats_are_those_of_the_core(kind: str, names: Iterable[str]) -> N
 def test_frames_have_the_size_that_the_core_takes() -> None:
     for pixel_format in media.PIXEL_FORMATS:
         for width, height in ((1, 1), (3, 5), (640, 480), (16383, 16383)):
-            assert media.picture_bytes(pixel_format, width, height) == native.frame_bytes(pixel_format, width, height)
+            assert media.picture_bytes(pixel_format, width, height) == lib.recsvc_frame_bytes(
+                getattr(lib, f"RECSVC_PIXEL_{pixel_format.upper()}"), width, height
+            )
 
 
 @pytest.mark.parametrize("bits", [0, 1, 75_000, 999_999_999, 1_000_000_000, 1_000_000_001, 2**32 - 1])

@@ -18,9 +18,8 @@ used from any thread; calls on one encoder take turns.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Any, Final, NamedTuple, NoReturn, Self
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple, Self
 
 from ..common.media import BYTES_PER_SAMPLE, COLOR_SPACES, PIXEL_FORMATS
 from ..errors import EncodingError, InvalidStateError
@@ -38,13 +37,13 @@ _CODEC_VALUES: Final = _values("VIDEO", ("vp8", "vp9"))
 _COLOR_VALUES: Final = _values("COLOR", COLOR_SPACES)
 _MODE_VALUES: Final = _values("BITRATE", ("variable", "constant"))
 # Item types of a buffer that may hold such samples, as in `memoryview.format`; bytes may hold anything.
-_SAMPLE_ITEMS: Final[dict[str, frozenset[str]]] = {
-    "s16": frozenset({"B", "b", "c", "h", "=h", "@h", "<h"}),
-    "f32": frozenset({"B", "b", "c", "f", "=f", "@f", "<f"}),
-}
+_SAMPLE_ITEMS: Final = {"s16": frozenset("Bbch"), "f32": frozenset("Bbcf")}
 
-_OK: Final[int] = _lib.RECSVC_OK
-_KEY: Final[int] = _lib.RECSVC_PACKET_KEY
+_ERRORS: Final[dict[int, type[Exception]]] = {
+    _lib.RECSVC_ERROR_ARGUMENT: ValueError,
+    _lib.RECSVC_ERROR_STATE: InvalidStateError,
+    _lib.RECSVC_ERROR_MEMORY: MemoryError,
+}
 # Packets fetched by one C call: more than a block of sound usually gives.
 _TAKE_CAPACITY: Final[int] = 32
 
@@ -63,28 +62,12 @@ class Packet(NamedTuple):
     """Decoded samples to discard at the packet's end; not 0 only in the last packet of sound."""
 
 
-def frame_bytes(pixel_format: str, width: int, height: int) -> int:
-    """Bytes of one tightly packed frame. ``ValueError`` for an unknown format or a side not in 1 to 16383."""
-    value = _choose("pixel_format", pixel_format, _PIXEL_VALUES)
-    try:
-        count: int = _lib.recsvc_frame_bytes(value, width, height)
-    except OverflowError:
-        count = 0
-    if count == 0:
-        limit = _lib.RECSVC_FRAME_SIDE_MAX
-        raise ValueError(f"the frame is {width} x {height}, each side must be 1 to {limit}")
-    return count
-
-
 def versions() -> dict[str, str]:
     """Versions by name: ``recsvc`` (the core), ``libopus``, ``libvpx``, ``libsoxr``, ``libyuv``."""
-    return {
-        "recsvc": _text(_lib.recsvc_version()),
-        "libopus": _text(_lib.recsvc_opus_version()),
-        "libvpx": _text(_lib.recsvc_vpx_version()),
-        "libsoxr": _text(_lib.recsvc_soxr_version()),
-        "libyuv": _text(_lib.recsvc_yuv_version()),
+    libraries = {
+        f"lib{name}": _text(getattr(_lib, f"recsvc_{name}_version")()) for name in ("opus", "vpx", "soxr", "yuv")
     }
+    return {"recsvc": _text(_lib.recsvc_version()), **libraries}
 
 
 class _Encoder:
@@ -98,47 +81,43 @@ class _Encoder:
         self._count: Any = _ffi.new("size_t *")
         # One call at a time: the GIL is released inside, and close() frees what a call may be using.
         self._lock = threading.Lock()
-        self._closed = False
 
-    def _handle(self) -> Any:
-        """The C handle; the caller holds the lock."""
-        if self._closed:
+    def _open_handle(self) -> Any:
+        """For C, under the lock."""
+        if self._holder is None:
             raise InvalidStateError(f"{type(self).__name__} is closed")
         return self._holder[0]
 
-    def _collect(self, handle: Any) -> list[Packet]:
-        """Fetches all finished packets; the caller holds the lock."""
-        fetched: list[Packet] = []
-        packets, count, buffer = self._packets, self._count, _ffi.buffer
-        while self._take(handle, packets, _TAKE_CAPACITY, count) == _OK:
-            for index in range(count[0]):
-                packet = packets[index]
-                fetched.append(
-                    Packet(
-                        buffer(packet.data, packet.size)[:],
-                        packet.pts,
-                        packet.duration,
-                        packet.flags & _KEY != 0,
-                        packet.padding_samples,
-                    )
-                )
-            if count[0] < _TAKE_CAPACITY:
-                break
-        return fetched
+    def _do(self, function: Any, *arguments: Any) -> list[Packet]:
+        """Calls C with the handle before these arguments; fetches the packets that are finished then."""
+        found: list[Packet] = []
+        with self._lock:
+            handle, packets, count = self._open_handle(), self._packets, self._count
+            try:
+                status = function(handle, *arguments)
+            except OverflowError as error:
+                numbers = ", ".join(str(one) for one in arguments if isinstance(one, int))
+                raise ValueError(f"{numbers}: {error}") from None
+            _check(status)
+            while self._take(handle, packets, _TAKE_CAPACITY, count) == _lib.RECSVC_OK:
+                for one in packets[0 : count[0]]:
+                    data, is_key = _ffi.buffer(one.data, one.size)[:], one.flags & _lib.RECSVC_PACKET_KEY != 0
+                    found.append(Packet(data, one.pts, one.duration, is_key, one.padding_samples))
+                if count[0] < _TAKE_CAPACITY:
+                    break
+        return found
 
     def close(self) -> None:
         """Frees the encoder; waits for a call that runs in another thread. To close again does nothing."""
         with self._lock:
-            if not self._closed:
-                self._closed = True
+            if self._holder is not None:
                 _ffi.release(self._holder)
+            self._holder = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -149,7 +128,6 @@ class AudioEncoder(_Encoder):
     ``channel_count``: 1 to 8, in the order of WAVE files; more than 2 are mixed down to stereo.
     ``sample_format``: ``"s16"`` or ``"f32"``, interleaved, native byte order.
     ``bits_per_second``: 500 to 512000. ``bitrate_mode``: ``"variable"`` or ``"constant"``.
-    ``complexity``: 0 (fast) to 10 (good); ``None``: the core's default.
     """
 
     pre_skip_samples: int
@@ -165,17 +143,12 @@ class AudioEncoder(_Encoder):
         *,
         bits_per_second: int = 128_000,
         bitrate_mode: str = "variable",
-        complexity: int | None = None,
     ) -> None:
         settings = _ffi.new("recsvc_audio_settings *")
         _lib.recsvc_audio_default_settings(settings)
         settings.sample_format = _choose("sample_format", sample_format, _SAMPLE_VALUES)
         settings.bitrate_mode = _choose("bitrate_mode", bitrate_mode, _MODE_VALUES)
-        _set(settings, "sample_rate", sample_rate)
-        _set(settings, "channel_count", channel_count)
-        _set(settings, "bits_per_second", bits_per_second)
-        if complexity is not None:
-            _set(settings, "complexity", complexity)
+        _set(settings, sample_rate=sample_rate, channel_count=channel_count, bits_per_second=bits_per_second)
         super().__init__("recsvc_audio_encoder **", _lib.recsvc_audio_close, _lib.recsvc_audio_take)
         _check(_lib.recsvc_audio_open(self._holder, settings))
         self._set_format(sample_format, channel_count)
@@ -192,26 +165,15 @@ class AudioEncoder(_Encoder):
         Returns the packets that became ready: none, one or many.
         """
         view = memoryview(samples)
-        if view.format not in self._items:
+        if view.format.lstrip("=@<") not in self._items:
             raise TypeError(f"items of the buffer are {view.format!r}, not such samples")
         byte_count = view.nbytes
         with _contiguous(view) as data:
-            return self._push(data, byte_count, byte_count // self._frame_bytes)
+            return self._do(_lib.recsvc_audio_push, data, byte_count, byte_count // self._frame_bytes)
 
     def encode_silence(self, sample_count: int) -> list[Packet]:
         """Encodes silence of that many samples per channel, counted at the sample rate of the input."""
-        return self._push(_ffi.NULL, 0, sample_count)
-
-    def _push(self, data: Any, byte_count: int, sample_count: int) -> list[Packet]:
-        with self._lock:
-            handle = self._handle()
-            try:
-                status = _lib.recsvc_audio_push(handle, data, byte_count, sample_count)
-            except OverflowError as error:
-                raise ValueError(f"{sample_count} samples: {error}") from None
-            if status != _OK:
-                _raise(status)
-            return self._collect(handle)
+        return self._do(_lib.recsvc_audio_push, _ffi.NULL, 0, sample_count)
 
     def drain(self) -> list[Packet]:
         """Finishes and returns the last packets; nothing can be encoded afterwards.
@@ -220,10 +182,7 @@ class AudioEncoder(_Encoder):
         exactly ``output_samples``, which is ``round(samples * 48000 / sample_rate)`` where nothing was
         stretched; no samples give no packets. To drain again gives ``[]``.
         """
-        with self._lock:
-            handle = self._handle()
-            _check(_lib.recsvc_audio_drain(handle))
-            return self._collect(handle)
+        return self._do(_lib.recsvc_audio_drain)
 
     def set_input(self, sample_rate: int, channel_count: int, sample_format: str) -> list[Packet]:
         """From here on samples come in this format; ranges as at the beginning. The packets keep their channels.
@@ -232,47 +191,31 @@ class AudioEncoder(_Encoder):
         length stays exact: of the sum of all durations, rounded once.
         """
         value = _choose("sample_format", sample_format, _SAMPLE_VALUES)
-        with self._lock:
-            handle = self._handle()
-            try:
-                status = _lib.recsvc_audio_set_input(handle, sample_rate, channel_count, value)
-            except OverflowError:
-                raise ValueError(f"{sample_rate} Hz, {channel_count} channels: out of range") from None
-            _check(status)
-            self._set_format(sample_format, channel_count)
-            return self._collect(handle)
+        packets = self._do(_lib.recsvc_audio_set_input, sample_rate, channel_count, value)
+        self._set_format(sample_format, channel_count)
+        return packets
 
     def set_pre_skip(self, sample_count: int) -> None:
         """Makes ``pre_skip_samples`` 312 to 960, by silence in front. ``InvalidStateError`` once a packet was made."""
-        with self._lock:
-            handle = self._handle()
-            _check(_in_range(_lib.recsvc_audio_set_pre_skip, handle, sample_count))
-            self.pre_skip_samples = sample_count
+        self._do(_lib.recsvc_audio_set_pre_skip, sample_count)
+        self.pre_skip_samples = sample_count
 
     def set_stretch(self, ppm: float) -> None:
         """Makes sound longer by ``ppm`` millionths from here on; negative: shorter; -5000 to 5000.
 
         Up to the first value other than 0 samples at 48 kHz are encoded as they came.
         """
-        with self._lock:
-            _check(_lib.recsvc_audio_set_stretch(self._handle(), ppm))
+        self._do(_lib.recsvc_audio_set_stretch, ppm)
 
     @property
     def output_samples(self) -> int:
         """How long all sound is by now, in samples at 48 kHz: what is decoded if nothing more comes."""
         with self._lock:
-            count: int = _lib.recsvc_audio_output_samples(self._handle())
-            return count
-
-    def set_bits_per_second(self, bits_per_second: int) -> None:
-        """Changes the bit rate from the next packet on; 500 to 512000."""
-        with self._lock:
-            _check(_in_range(_lib.recsvc_audio_set_bits_per_second, self._handle(), bits_per_second))
+            return int(_lib.recsvc_audio_output_samples(self._open_handle()))
 
     def set_complexity(self, complexity: int) -> None:
         """Changes the complexity from the next packet on; 0 (fast) to 10 (good)."""
-        with self._lock:
-            _check(_in_range(_lib.recsvc_audio_set_complexity, self._handle(), complexity))
+        self._do(_lib.recsvc_audio_set_complexity, complexity)
 
 
 class VideoEncoder(_Encoder):
@@ -282,7 +225,6 @@ class VideoEncoder(_Encoder):
     ``bits_per_second``: 1000 to 1000000000.
     ``color_space``: the matrix of I420 and NV12, ``"bt601"``, ``"bt709"`` or ``"bt2020"``, limited range. VP9 keeps it,
     and RGB is converted by it; in VP8 all becomes BT.601.
-    ``speed``: libvpx's cpu-used, -16 to 16 for VP8, -9 to 9 for VP9; ``None``: the core's real-time default.
     ``key_frame_interval_max``: frames from one key frame to the next at most; there are no key frames but
     these, the first, forced ones, and the one after a change of size; VP9 makes one where everything changes, too.
     """
@@ -295,23 +237,15 @@ class VideoEncoder(_Encoder):
         *,
         bits_per_second: int,
         color_space: str = "bt601",
-        speed: int | None = None,
-        threads: int = 1,
         key_frame_interval_max: int = 100,
     ) -> None:
         settings = _ffi.new("recsvc_video_settings *")
         _lib.recsvc_video_default_settings(settings, _choose("codec", codec, _CODEC_VALUES))
-        _set(settings, "width", width)
-        _set(settings, "height", height)
-        _set(settings, "bits_per_second", bits_per_second)
         settings.color_space = _choose("color_space", color_space, _COLOR_VALUES)
-        _set(settings, "threads", threads)
-        _set(settings, "key_frame_interval_max", key_frame_interval_max)
-        if speed is not None:
-            _set(settings, "speed", speed)
+        _set(settings, width=width, height=height)
+        _set(settings, bits_per_second=bits_per_second, key_frame_interval_max=key_frame_interval_max)
         super().__init__("recsvc_video_encoder **", _lib.recsvc_video_close, _lib.recsvc_video_take)
         _check(_lib.recsvc_video_open(self._holder, settings))
-        self._picture: Any = _ffi.new("recsvc_picture *")
 
     def encode(
         self,
@@ -326,95 +260,47 @@ class VideoEncoder(_Encoder):
     ) -> list[Packet]:
         """Encodes one frame; returns its packet.
 
-        ``picture``: a buffer of exactly ``frame_bytes(pixel_format, width, height)`` bytes, or ``None`` for
+        ``picture``: a buffer of exactly the bytes that such a picture has, tightly packed, or ``None`` for
         black. Times are in microseconds: ``pts_us`` is 0 or more and rises from frame to frame,
         ``duration_us`` is 0 or more. Another size than the last frame's is legal and gives a key frame.
         After an ``EncodingError`` this frame is missing, and the next one will be a key frame.
         """
-        format_value = _choose("pixel_format", pixel_format, _PIXEL_VALUES)
+        request = _ffi.new("recsvc_picture *")
+        request.pixel_format = _choose("pixel_format", pixel_format, _PIXEL_VALUES)
+        request.flags = _lib.RECSVC_PICTURE_FORCE_KEY if force_key_frame else 0
+        _set(request, width=width, height=height, pts_us=pts_us, duration_us=duration_us)
         if picture is None:
-            return self._push(_ffi.NULL, 0, format_value, width, height, pts_us, duration_us, force_key_frame)
+            return self._do(_lib.recsvc_video_push, request)
         with memoryview(picture) as view:
             if view.itemsize != 1:
                 raise TypeError(f"items of the picture are {view.format!r}, not bytes")
-            with _contiguous(view) as data:
-                return self._push(data, view.nbytes, format_value, width, height, pts_us, duration_us, force_key_frame)
-
-    def _push(
-        self,
-        data: Any,
-        byte_count: int,
-        format_value: int,
-        width: int,
-        height: int,
-        pts_us: int,
-        duration_us: int,
-        force_key_frame: bool,
-    ) -> list[Packet]:
-        with self._lock:
-            handle = self._handle()
-            picture = self._picture
-            try:
-                picture.width = width
-                picture.height = height
-                picture.pts_us = pts_us
-                picture.duration_us = duration_us
-            except OverflowError as error:
-                raise ValueError(f"size {width} x {height}, pts {pts_us}, duration {duration_us}: {error}") from None
-            picture.data = data
-            picture.byte_count = byte_count
-            picture.pixel_format = format_value
-            picture.flags = _lib.RECSVC_PICTURE_FORCE_KEY if force_key_frame else 0
-            try:
-                _check(_lib.recsvc_video_push(handle, picture))
-            finally:
-                picture.data = _ffi.NULL
-            return self._collect(handle)
-
-    def set_bits_per_second(self, bits_per_second: int) -> None:
-        """Changes the bit rate from the next frame on; 1000 to 1000000000."""
-        with self._lock:
-            _check(_in_range(_lib.recsvc_video_set_bits_per_second, self._handle(), bits_per_second))
+            with _contiguous(view) as request.data:
+                request.byte_count = view.nbytes
+                return self._do(_lib.recsvc_video_push, request)
 
     def set_speed(self, speed: int) -> None:
         """Changes libvpx's cpu-used from the next frame on; the range is the codec's."""
-        with self._lock:
-            _check(_in_range(_lib.recsvc_video_set_speed, self._handle(), speed))
-
-    def drain(self) -> list[Packet]:
-        """Finishes; nothing can be encoded afterwards. Always ``[]``: each frame has given its packet."""
-        with self._lock:
-            handle = self._handle()
-            _check(_lib.recsvc_video_drain(handle))
-            return self._collect(handle)
+        self._do(_lib.recsvc_video_set_speed, speed)
 
 
 def _choose(name: str, value: str, values: dict[str, int]) -> int:
     """C's number for a word."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")
-    number = values.get(value)
-    if number is None:
+    if value not in values:
         raise ValueError(f"{name} is {value!r}, it must be one of: {' '.join(values)}")
-    return number
+    return values[value]
 
 
-def _set(settings: Any, name: str, value: int) -> None:
-    """Sets an integer field; the range that counts is checked by C, this is only about 32 bits."""
-    try:
-        setattr(settings, name, value)
-    except OverflowError:
-        raise ValueError(f"{name} is {value}, which is out of range") from None
-    except TypeError:
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}") from None
-
-
-def _in_range(function: Callable[..., int], *arguments: Any) -> int:
-    """Calls C; an integer that does not fit its C type is a ``ValueError``."""
-    try:
-        return function(*arguments)
-    except OverflowError as error:
-        raise ValueError(f"{arguments[-1]}: {error}") from None
+def _set(struct: Any, **values: int) -> None:
+    """Sets integer fields; the ranges that count are checked by C, this is only about what an integer of C holds."""
+    for name, value in values.items():
+        try:
+            setattr(struct, name, value)
+        except OverflowError:
+            raise ValueError(f"{name} is {value}, which is out of range") from None
+        except TypeError:
+            raise TypeError(f"{name} must be an int, not {type(value).__name__}") from None
 
 
 def _contiguous(view: memoryview) -> Any:
@@ -425,22 +311,10 @@ def _contiguous(view: memoryview) -> Any:
 
 
 def _check(status: int) -> None:
-    if status != _OK:
-        _raise(status)
-
-
-def _raise(status: int) -> NoReturn:
-    """The exception for a C return code, with C's text; in the thread that called C."""
-    text = _text(_lib.recsvc_last_error())
-    if status == _lib.RECSVC_ERROR_ARGUMENT:
-        raise ValueError(text)
-    if status == _lib.RECSVC_ERROR_STATE:
-        raise InvalidStateError(text)
-    if status == _lib.RECSVC_ERROR_MEMORY:
-        raise MemoryError(text)
-    raise EncodingError(text)
+    """Raises the exception for a C return code, with C's text; in the thread that called C."""
+    if status != _lib.RECSVC_OK:
+        raise _ERRORS.get(status, EncodingError)(_text(_lib.recsvc_last_error()))
 
 
 def _text(characters: Any) -> str:
-    text: str = _ffi.string(characters).decode("utf-8", "replace")
-    return text
+    return str(_ffi.string(characters), "utf-8", "replace")

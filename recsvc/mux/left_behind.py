@@ -1,0 +1,27 @@
+"""What is handed out of a recording's file whose worker is gone."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from ..common.descriptions import BlobDescription, RecordingStatistics
+from ..common.pieces import HandedOut
+
+
+class LeftBehind(NamedTuple):
+    """The last piece, with its timecode; the whole file; its accounting, which has no tracks."""
+
+    blob: BlobDescription
+    timecode_ms: float
+    whole: BlobDescription
+    statistics: RecordingStatistics
+
+
+def left_behind(path: str, mime_type: str, handed_out: HandedOut, completed: tuple[int, float] | None) -> LeftBehind:
+    """What comes after the pieces that were handed out of the file. ``completed``: its size and its duration (s);
+    ``None`` where it could not be completed, and is handed out as it is."""
+    size, duration = completed or (os.path.getsize(path) if os.path.exists(path) else 0, None)
+    blob, whole, timecode_ms = handed_out.rest(path, mime_type, size, duration)
+    statistics = RecordingStatistics(state="inactive", duration=whole.duration, size_bytes=size)
+    return LeftBehind(blob, timecode_ms, whole, statistics)

@@ -13,7 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from traces import DIRECTORY, RUNTIME, SPOOL, none_left, role_processes, runtime_directories, shared_memory, spool_files
+from traces import (
+    DIRECTORY,
+    RUNTIME,
+    SPOOL,
+    none_left,
+    parent_of,
+    role_processes,
+    runtime_directories,
+    shared_memory,
+    spool_files,
+)
 
 from recsvc.caller import client
 
@@ -52,7 +62,7 @@ def _unshared_processes() -> dict[int, str]:
     return {
         pid: line
         for pid, line in role_processes().items()
-        if pid not in controllers and not any(f" encode --parent {owner} " in line for owner in controllers)
+        if pid not in controllers and not (" -m recsvc encode " in line and parent_of(pid) in controllers)
     }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fixtures_media import wait_until
 from media import DEADLINE_S
-from traces import role_processes
+from traces import parent_of, role_processes
 
 
 def roles(role: str) -> list[int]:
@@ -20,7 +20,7 @@ def roles(role: str) -> list[int]:
 
 
 def children(role: str, parent: int) -> list[int]:
-    return [pid for pid, line in role_processes().items() if f" -m recsvc {role} --parent {parent} " in line]
+    return [pid for pid in roles(role) if parent_of(pid) == parent]
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -114,8 +114,7 @@ def test_a_killed_encoder(phase: str, spool: Path, tmp_path: Path) -> None:
         starts_again(recorder, events)
         wait_until(lambda: len(roles("encode")) == others, "another worker instead", DEADLINE_S)
         [runtime] = runtime_directories()
-        sockets = 2 * others  # each has one for frames and one for reports
-        wait_until(lambda: len(list(runtime.glob("encode-*"))) == sockets, "the dead worker's to go", DEADLINE_S)
+        wait_until(lambda: len(list(runtime.glob("encode-*"))) == others, "the dead worker's to go", DEADLINE_S)
 
 
 def test_encoders_that_are_killed_all_together(spool: Path, tmp_path: Path) -> None:

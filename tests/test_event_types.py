@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 import recsvc
-from recsvc import aio
+from recsvc import aio, errors
 from recsvc.caller.events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
 from recsvc.caller.listeners import Handler
 
@@ -227,3 +227,10 @@ def test_programs_of_users_pass_the_strict_type_checker_and_mistakes_do_not(tmp_
         (number, line.partition("  # ")[2]) for number, line in enumerate(WRONG.splitlines(), 1) if "  # " in line
     ]
     assert wrong == expected
+
+
+@pytest.mark.parametrize("name", ["ValueError", "TypeError", "OverflowError", "", "NoSuchError"])
+def test_an_error_event_bears_an_exception_of_ours_whatever_failed(name: str) -> None:
+    error = errors.event_error(name, "-3 samples")
+    assert type(error) is errors.UnknownError and str(error) == f"{name}: -3 samples"
+    assert type(errors.event_error("EncodingError", "x")) is errors.EncodingError

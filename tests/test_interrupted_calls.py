@@ -21,6 +21,7 @@ from traces import role_processes, spool_files
 
 import recsvc
 from recsvc.caller import calls, client
+from recsvc.caller.stream import track_of
 from recsvc.errors import InvalidStateError, QuotaExceededError, RecorderError, ServiceError
 from recsvc.wire.lending import lend
 
@@ -81,7 +82,7 @@ def assert_clean(recorder: recsvc.MediaRecorder, source: recsvc.AudioSource) -> 
     [track] = recorder.statistics().tracks
     assert track.frames_accepted == track.frames_encoded == 10 * 160 and not track.frames_dropped
     assert blob.size
-    assert not source._sender._routes and not source.track._routes
+    assert not source._sender._routes and not track_of(source.track).routes
 
 
 def no_file_is_left(recorder: recsvc.MediaRecorder) -> None:
@@ -105,7 +106,7 @@ def test_an_interrupted_start_leaves_nothing(recorder: recsvc.MediaRecorder, sou
                 recorder.start()
         except Interruption:
             assert recorder.state == "inactive"
-            assert not source._sender._routes and not source.track._routes
+            assert not source._sender._routes and not track_of(source.track).routes
             assert not source.write(BLOCK)
         else:  # the one before may have been interrupted so late that it has events, which are still to come
             recorder.stop()
@@ -124,10 +125,10 @@ def test_a_start_that_is_given_up_as_it_is_told_has_no_events(
     events = record_types(recorder)
     take = recorder._take
 
-    def give_up_first(session: Any, message: Any) -> None:
-        if getattr(message, "type", "") == "start":
-            recorder._undo_start(session)
-        take(session, message)
+    def give_up_first(event: Any) -> None:
+        if event.type == "start":
+            recorder._undo_start(recorder._sessions[event.recording])
+        take(event)
 
     monkeypatch.setattr(recorder, "_take", give_up_first)
     recorder.start()
@@ -158,7 +159,7 @@ def test_an_interrupted_call_is_completed_or_was_none(source: recsvc.AudioSource
         assert source.write(BLOCK) == (state == "recording")
         if state != "inactive":
             recorder.stop()
-        assert not source.track._routes and not source._sender._routes
+        assert not track_of(source.track).routes and not source._sender._routes
         recorder.wait("stop", 5)
 
     assert everywhere(FILES, interrupt, act) > 5

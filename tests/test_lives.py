@@ -21,7 +21,7 @@ from services import begin, children, roles, run, service, workers_of
 from traces import RUNTIME, role_processes, runtime_directories
 
 import recsvc
-from recsvc.caller import client, stream
+from recsvc.caller import client, user_media
 from recsvc.common.limits import WORKER_PAUSE_MAX_NS, WORKER_PAUSE_NS
 from recsvc.controller.workers import _quotas, cores, pause_ns
 from recsvc.errors import InvalidStateError, NotSupportedError, QuotaExceededError, RecorderError, ServiceError
@@ -43,7 +43,7 @@ def test_a_source_whose_caller_gave_up_is_closed(monkeypatch: pytest.MonkeyPatch
     [controller] = roles("controller")
     os.kill(controller, signal.SIGSTOP)  # the request, and that it is given up, arrive together
     try:
-        monkeypatch.setattr(stream, "OPEN_SOURCE_DEADLINE_NS", 1)
+        monkeypatch.setattr(user_media, "OPEN_SOURCE_DEADLINE_NS", 1)
         with pytest.raises(ServiceError):
             recsvc.get_user_media(audio=SMALL_TEST)
     finally:

@@ -1,6 +1,10 @@
 """The order of one recorder's events."""
 
-from recsvc.controller.recording import Outbox
+import pytest
+
+from recsvc.common.limits import ENDED_RECORDINGS_KEPT, EVENTS_PER_REPLY, RECORDER_EVENTS_KEPT
+from recsvc.controller.outbox import Outbox, Published
+from recsvc.errors import InvalidStateError
 from recsvc.wire.messages import RecorderEvent
 
 
@@ -10,7 +14,7 @@ def outbox() -> tuple[Outbox, list[tuple[str, str, int]]]:
     def publish(event: RecorderEvent) -> None:
         published.append((event.recording, event.type, event.sequence))
 
-    return Outbox("recorder", publish), published
+    return Outbox("recorder", publish, lambda: 0), published
 
 
 def test_a_newer_recording_waits_for_the_older_one() -> None:
@@ -47,9 +51,9 @@ def test_promises_are_counted_until_they_are_kept() -> None:
     box.promise("a")
     box.promise("a")
     box.add("a", "stop")
-    assert (box.promised("a"), box.promised("b"), published) == (2, 0, [])
+    assert published == []
     box.keep_promise("a")
-    assert (box.promised("a"), len(published)) == (1, 1)
+    assert len(published) == 1
     box.keep_promise("a")
     assert [type for _, type, _ in published] == ["dataavailable", "dataavailable", "stop"]
     assert box.idle
@@ -63,3 +67,47 @@ def test_a_recording_that_never_began_fires_nothing_and_holds_nobody_up() -> Non
     box.drop("a")
     box.add("a", "start")
     assert published == [("b", "start", 0)]
+
+
+def test_the_numbers_begin_again_after_a_recording_that_was_given_up() -> None:
+    box, published = outbox()
+    box.begin("a")
+    box.add("a", "start")
+    box.begin("b")
+    box.add("b", "start")
+    box.drop("a")
+    assert published == [("a", "start", 0), ("b", "start", 0)]
+
+
+def event(recording: str, sequence: int, type: str = "dataavailable") -> RecorderEvent:
+    return RecorderEvent(recorder="r", recording=recording, sequence=sequence, type=type, at_ns=0)  # type: ignore
+
+
+def test_missed_events_can_be_asked_for_a_few_at_a_time() -> None:
+    published = Published()
+    for number in range(2 * EVENTS_PER_REPLY):
+        published.add(event("a", number))
+    found = published.since("r", "a", 3)
+    assert [one.sequence for one in found] == list(range(3, 3 + EVENTS_PER_REPLY))
+    assert published.since("r", "a", 2 * EVENTS_PER_REPLY) == []
+
+
+def test_only_the_newest_events_of_a_recording_are_kept_and_only_for_its_recorder() -> None:
+    published = Published()
+    for number in range(RECORDER_EVENTS_KEPT + 5):
+        published.add(event("a", number))
+    assert published.since("r", "a", 0)[0].sequence == 5
+    for recorder, recording in (("another", "a"), ("r", "never-there")):
+        with pytest.raises(InvalidStateError, match="are known"):
+            published.since(recorder, recording, 0)
+
+
+def test_recordings_that_have_ended_are_forgotten_in_their_order() -> None:
+    published = Published()
+    published.add(event("going-on", 0))
+    for number in range(ENDED_RECORDINGS_KEPT + 1):
+        published.add(event(f"ended-{number}", 0, "stop"))
+    assert [one.recording for one in published.of("r")] == ["going-on"]
+    assert published.since("r", "ended-1", 0)
+    with pytest.raises(InvalidStateError):
+        published.since("r", "ended-0", 0)

@@ -67,7 +67,7 @@ class Receiver:
                 self.ends[message.route] = message
             elif isinstance(message, messages.Mark):
                 before = len(self.frames.get(message.route, []))
-                self.marks.setdefault(message.route, []).append((message.cuts, before))
+                self.marks.setdefault(message.route, []).append((message.number, before))
             elif isinstance(message, messages.FrameHeader):
                 self._frame(identity, message, parts)
 

@@ -87,7 +87,7 @@ class TheTable(RuleBasedStateMachine):
         assert state.PUBLIC[self.phase] == expected
         for call in (Input.START, Input.STOP, Input.PAUSE, Input.RESUME, Input.REQUEST_DATA):
             try:
-                state.check_call(expected, call)
+                state.check_call(self.phase, call)
             except InvalidStateError:
                 assert active == (call is Input.START)
             else:

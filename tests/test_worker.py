@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
 import time
 from pathlib import Path
@@ -13,6 +15,7 @@ from worker_bench import RATE, Bench, S, accounted
 
 import recsvc
 from recsvc import errors
+from recsvc.common.complaints import Complaints
 from recsvc.common.limits import (
     AUDIO_MESSAGE_NS,
     BLOCK_NS_MAX,
@@ -23,8 +26,11 @@ from recsvc.common.limits import (
     FRAME_BYTES_MAX,
     IDLE_FLUSH_NS,
 )
-from recsvc.wire import messages, sockets
+from recsvc.wire import messages
 from recsvc.wire.answers import take_requests
+from recsvc.wire.line import Line, pair
+
+log = logging.getLogger("recsvc")
 
 pytest_plugins = ["worker_bench"]
 
@@ -74,6 +80,7 @@ def test_trouble_with_a_frame_that_has_come_ends_its_own_recording_alone(when: s
     for name in ("a", "b"):
         bench.sound(name, now_ns + S // 50, 960)
         bench.end(f"{name}/audio", now_ns + S // 25)
+        bench.stop(name)
     bench.work()
     reports = [report for report in bench.reports() if isinstance(report, messages.RecordingFinished)]
     failed, fine = sorted(reports, key=lambda report: report.recording)
@@ -114,14 +121,14 @@ def test_a_request_for_data_before_any_frame_says_nothing_of_the_beginning(bench
     bench.work()
     bench.mark("a/video", 1)
     bench.work()
-    bench.ask_for_data("a")
+    bench.ask_for_data("a", 1)
     assert bench.pieces() == [None]
     for number in range(3):
         bench.picture("a", 4 * S + number * S // 10)
     bench.work()
     bench.mark("a/audio", 2)
     bench.mark("a/video", 2)
-    bench.ask_for_data("a")
+    bench.ask_for_data("a", 2)
     bench.work()
     [piece] = bench.pieces()
     assert piece is not None and piece.sound_at_s == pytest.approx(1, abs=media.TICK_S)
@@ -177,27 +184,25 @@ def test_what_was_on_its_way_when_a_recording_failed_is_no_garbage(
 
 
 def test_commands_that_fail_by_a_fault_of_ours_are_logged_with_their_traceback(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    server = sockets.control_server(f"ipc://{tmp_path}/control")
-    client = sockets.control_client(f"ipc://{tmp_path}/control")
-    client.send(b"hello")
-    identity = server.recv_multipart()[0]
+    ours, theirs = pair()
+    controller = Line(ours, messages.ROLE_REPORTS, Complaints(log))
+    role = Line(theirs, messages.WORKER_REQUESTS, Complaints(log))
     problems = [errors.NotFoundError("not there"), ValueError("out of range"), ZeroDivisionError("ours")]
     for number in range(1, 4):
-        server.send_multipart([identity, messages.encode(messages.Shutdown(id=number))])
-        assert client.poll(10_000)
+        controller.send(messages.Shutdown(id=number))
 
         def do(request: messages.Shutdown) -> None:
             raise problems[request.id - 1]
 
-        take_requests(client, messages.WORKER_REQUESTS, do)
-        reply = messages.REPLIES.decode(server.recv_multipart()[1])
+        take_requests(role, do)
+        reply = controller.receive()
         assert reply.id == number and reply.text == str(problems[number - 1])
     [record] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert record.exc_info is not None and record.exc_info[0] is ZeroDivisionError
-    for socket in (server, client):
-        socket.close(0)
+    for line in (controller, role):
+        os.close(line.descriptor)
 
 
 def test_refused_messages_are_logged_once_and_then_counted_now_and_then(
@@ -254,7 +259,7 @@ def test_a_request_for_data_waits_for_the_mark_of_each_track(bench: Bench) -> No
     for number in range(5):
         bench.picture("a", now_ns + number * S // 25)
         bench.sound("a", now_ns + number * S // 25, 1920)
-    bench.ask_for_data("a")
+    bench.ask_for_data("a", 1)
     bench.work()
     assert bench.pieces() == []
     bench.mark("a/video", 1)
@@ -269,7 +274,7 @@ def test_a_request_for_data_waits_for_the_mark_of_each_track(bench: Bench) -> No
     bench.mark("a/audio", 2)
     bench.mark("a/video", 2)
     bench.work()
-    bench.ask_for_data("a")
+    bench.ask_for_data("a", 2)
     assert bench.pieces() == [None]
 
 
@@ -278,7 +283,7 @@ def test_pictures_that_a_command_on_its_way_may_exclude_are_not_handed_out(bench
     bench.open("a", "video")
     for number in range(4):
         bench.picture("a", now_ns + number * S // 25)
-    bench.ask_for_data("a")
+    bench.ask_for_data("a", 1)
     bench.mark("a/video", 1, exact=True, recorded_ns=now_ns + 2 * S // 25)
     bench.work()
     [piece] = bench.pieces()
@@ -289,17 +294,39 @@ def test_pictures_that_a_command_on_its_way_may_exclude_are_not_handed_out(bench
     assert accounted(track) == (3, 3, 0)
 
 
-def test_a_track_that_has_ended_needs_no_mark_and_the_end_waits_for_the_request(bench: Bench) -> None:
+def test_a_track_that_has_ended_needs_no_mark(bench: Bench) -> None:
     now_ns = time.monotonic_ns()
     bench.open("a", "audio", "video")
     bench.picture("a", now_ns)
     bench.sound("a", now_ns, 1920)
-    bench.end("a/audio", now_ns + S, cuts=1)
-    bench.end("a/video", now_ns + S, cuts=1)
+    bench.end("a/audio", now_ns + S)
+    bench.end("a/video", now_ns + S)
     bench.work()
     assert bench.reports()[1:] == []
-    bench.ask_for_data("a")
-    assert [type(report).__name__ for report in bench.reports()] == ["DataReady", "RecordingFinished"]
+    bench.ask_for_data("a", 1)
+    assert [type(report).__name__ for report in bench.reports()] == ["DataReady"]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["stop", "a/audio", "a/video"])))
+def test_a_recording_is_finished_by_the_stop_and_every_end_of_stream_in_any_order(
+    order: tuple[str, ...], bench: Bench
+) -> None:
+    now_ns = time.monotonic_ns()
+    bench.open("a", "audio", "video")
+    bench.picture("a", now_ns)
+    bench.sound("a", now_ns, 1920)
+    bench.reports()
+    for what in order:
+        bench.work()
+        assert bench.reports() == []
+        if what == "stop":
+            bench.stop("a", now_ns + S)
+        else:
+            bench.end(what, now_ns + S)
+    bench.work()
+    [report] = bench.reports()
+    assert report.error == "" and report.statistics.duration == pytest.approx(1, abs=media.TICK_S)
+    assert set(report.statistics.stop_stages_ns) == {"capture_ended", "frames_drained", "encoders_drained", "muxed"}
 
 
 def test_a_stuck_source_delays_a_request_for_data_no_longer_than_a_drain(
@@ -308,7 +335,7 @@ def test_a_stuck_source_delays_a_request_for_data_no_longer_than_a_drain(
     bench.open("a", "audio", "video")
     bench.picture("a", time.monotonic_ns())
     bench.mark("a/video", 1)
-    bench.ask_for_data("a")
+    bench.ask_for_data("a", 1)
     bench.work()
     bench.worker._flush_idle()
     assert bench.pieces() == []
@@ -338,6 +365,8 @@ def test_a_stop_waits_for_no_more_than_a_part_of_a_neighbours_long_sound(what: s
         bench.turn()
     for block in range(5):
         bench.sound("short", now_ns + block * S // 50, 960)
+    for name in ("short", "long"):
+        bench.stop(name)
     bench.end("short/audio", now_ns + S // 10)
     assert bench.work(lambda: "short" not in bench.worker._recordings) == 6
     assert len(bench.worker._scheduler) > 0

@@ -34,6 +34,15 @@ def role_processes() -> dict[int, str]:
     return found
 
 
+def parent_of(pid: int) -> int:
+    """The process that started this one; 0 where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("PPid:")), 0)
+
+
 def spool_files() -> set[Path]:
     return set(SPOOL.iterdir())
 

@@ -6,6 +6,7 @@ A test module says ``pytest_plugins = ["worker_bench"]`` for the fixture ``bench
 from __future__ import annotations
 
 import io
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +18,10 @@ import media
 import msgspec
 import pytest
 
+from recsvc.common.complaints import Complaints
 from recsvc.encode.process import Worker
 from recsvc.wire import messages, sockets
+from recsvc.wire.line import Line, pair
 
 S = 1_000_000_000
 RATE = 48_000
@@ -31,12 +34,11 @@ class Bench:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        endpoints = [f"ipc://{directory}/{name}" for name in ("control", "data", "reports")]
-        lifeline: Any = SimpleNamespace(descriptors=[], parent_gone=False)
-        self.worker = Worker(*endpoints, lifeline)
-        self.worker._control.close(0)
-        self._told: list[bytes] = []
-        self.worker._control = SimpleNamespace(send=self._told.append)  # type: ignore[assignment]
+        lifeline: Any = SimpleNamespace(descriptors=[])
+        ours, theirs = pair()
+        self._ours = Line(ours, messages.ROLE_REPORTS, Complaints(logging.getLogger("recsvc")))
+        self._theirs = Line(theirs, messages.WORKER_REQUESTS, Complaints(logging.getLogger("recsvc")))
+        self.worker = Worker(self._theirs, f"ipc://{directory}/data", lifeline)
         self._sequence: dict[str, int] = {}
         self._begun_ns = time.monotonic_ns()
 
@@ -44,11 +46,11 @@ class Bench:
         worker = self.worker
         for recording in list(worker._recordings.values()):
             worker._finish(recording)
-        for socket in (worker._data, worker._reports):
-            socket.close(0)
+        worker._data.close(0)
         for recording in worker._finished:
             recording.close()
-        os.close(worker._wake)
+        for descriptor in (worker._wake, self._ours.descriptor, self._theirs.descriptor):
+            os.close(descriptor)
 
     def open(self, name: str, *kinds: str, clock: str = "monotonic", captured: bool = False, **options: Any) -> None:
         """Opens a recording with a track of each kind: the routes are ``name/audio`` and ``name/video``."""
@@ -59,8 +61,6 @@ class Bench:
         path = self._directory / f"{name}.webm"
         self.worker._do(
             messages.OpenRecording(
-                client="c",
-                recorder="r",
                 recording=name,
                 path=str(path),
                 tracks=tracks,
@@ -101,11 +101,15 @@ class Bench:
         self._sequence[route] = self._sequence.get(route, -1) + 1
         return self._sequence[route]
 
-    def mark(self, route: str, cuts: int, **fields: Any) -> None:
-        self.give(messages.Mark(route=route, cuts=cuts, **fields))
+    def mark(self, route: str, number: int, **fields: Any) -> None:
+        self.give(messages.Mark(route=route, number=number, **fields))
 
-    def ask_for_data(self, recording: str) -> None:
-        self.worker._do(messages.CutRecording(recording=recording))
+    def ask_for_data(self, recording: str, number: int) -> None:
+        self.worker._do(messages.CutRecording(recording=recording, number=number))
+
+    def stop(self, recording: str, at_ns: int = 0) -> None:
+        """The controller's, which every recording needs to be finished."""
+        self.worker._do(messages.StopRecording(recording=recording, at_ns=at_ns))
 
     def end(self, route: str, at_ns: int, **fields: Any) -> None:
         self.give(messages.End(route=route, count=self._sequence.get(route, -1) + 1, until_ns=at_ns, **fields))
@@ -126,9 +130,7 @@ class Bench:
 
     def reports(self) -> list[Any]:
         """What the worker has told its controller since the last call."""
-        found = [messages.ROLE_REPORTS.decode(told) for told in self._told]
-        self._told.clear()
-        return found
+        return list(iter(self._ours.receive, None))
 
     def pieces(self) -> list[media.Decoded | None]:
         """What was handed out since the last call, each with all before it in the file; ``None``: nothing new."""
@@ -140,6 +142,7 @@ class Bench:
         return found
 
     def finished(self, recording: str) -> messages.RecordingFinished:
+        self.stop(recording)
         [found] = [
             report
             for report in self.reports()

@@ -1,8 +1,8 @@
 """Talks to a controller; starts a private one where no service is named. Thread-safe.
 
 Three kinds of sockets, so that nothing waits for anything else: a pool for requests that wait for their answer,
-one for commands that do not (``stop`` and its like, kept in order among each other), one for events, which a
-thread of its own reads.
+one for commands that do not (``stop`` and its like, kept in order among each other), one for the events of sources,
+which a thread of its own reads. Recorders read their own events (``subscription.py``).
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ from .weak import Living
 
 log = logging.getLogger("recsvc")
 
-RecorderMessage = messages.RecorderEvent | messages.Stopping | messages.RecordingFinished
-
 _LOOK_MS = 20  # a caller that was interrupted waits so long at most until its request is given up
 _LAST_OF_ALL = -1000  # of what multiprocessing's children do at their end
 _LAST_WORDS_MS = 50  # silence after which a service that has ended has nothing more to say
@@ -65,15 +63,12 @@ class Client:
         self._place = place
         self._lock = threading.Lock()
         self._idle: list[Any] = []
-        self._reached: dict[str, tuple[Any, int]] = {}  # capture processes by endpoint: socket, and how many need it
         self._next_id = 0
-        self._on_recorder: dict[str, Callable[[RecorderMessage], None]] = {}
         self._on_track: dict[str, Callable[[messages.SourceEvent], None]] = {}
         self._ended_tracks: deque[messages.SourceEvent] = deque(maxlen=CLOSED_TRACKS_KEPT)  # nobody has heard of them
         self._listeners: Living[Any] = Living()
         self._lost: errors.ServiceError | None = None
         self._closing = False
-        self._reported: set[str] = set()  # the endpoints it was connected to
         self._watch: Any = None  # readable when the controller is gone: a pidfd, else a socket
         with contextlib.ExitStack() as undo:
             self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -89,15 +84,14 @@ class Client:
             )
             if not {"events", "pid", "pid_namespace"} <= set(hello):
                 raise errors.ServiceError(f"the service at {endpoint} runs another version of recsvc: restart it")
-            self._events = sockets.event_client(hello["events"], f"{self.name}/".encode())
+            self._events_endpoint = hello["events"]
+            self._events = self.subscribe("source")
             undo.callback(self._events.close)
             if process is None:
                 self._watch = self._watch_other(hello["pid"], hello["pid_namespace"], undo)
             if not self._events.poll(READY_DEADLINE_NS // 1_000_000):
                 raise errors.ServiceError(f"the service at {endpoint} publishes no events at {hello['events']}")
             self._events.recv_multipart()  # the answer to the subscription: from now on nothing is missed
-            self._reports = sockets.report_client(f"{self.name}/".encode())
-            undo.callback(self._reports.close)
             self._reader = threading.Thread(target=self._read_events, name="recsvc-events", daemon=True)
             self._reader.start()
             undo.pop_all()
@@ -119,10 +113,9 @@ class Client:
         return watch
 
     def _free(self) -> None:
-        for socket in (*self._idle, *(socket for socket, _ in self._reached.values())):
+        for socket in self._idle:
             socket.close()
         self._idle.clear()
-        self._reached.clear()
         for descriptor in (self._wake_read, self._wake_write):
             os.close(descriptor)
 
@@ -192,35 +185,11 @@ class Client:
         with self._lock:
             self._commands.send(messages.encode(message), sockets.NOBLOCK)
 
-    def reach(self, endpoint: str) -> None:
-        """A capture process will be told something by ``tell``, until ``leave`` was called as often."""
-        with self._lock:
-            socket, users = self._reached.get(endpoint) or (sockets.command_client(endpoint), 0)
-            self._reached[endpoint] = socket, users + 1
-
-    def leave(self, endpoint: str) -> None:
-        with self._lock:
-            socket, users = self._reached.pop(endpoint, (None, 0))
-            if users > 1:
-                self._reached[endpoint] = socket, users - 1
-            elif socket is not None:
-                socket.close()
-
-    def tell(self, endpoint: str, message: messages.Message) -> None:
-        """Sends straight to a capture process, where it can be reached. Never waits, raises nothing."""
-        with self._lock, contextlib.suppress(sockets.ZMQError):
-            if endpoint in self._reached:
-                self._reached[endpoint][0].send(messages.encode(message), sockets.NOBLOCK)
-
     # --- events -----------------------------------------------------------------------------------
 
-    def on_recorder(self, recorder: str, handler: Callable[[RecorderMessage], None] | None) -> None:
-        """``handler`` gets a recorder's events, and perhaps the worker's report before the last ones; on the reader's
-        thread: it must only pass them on. ``None``: end."""
-        if handler is None:
-            self._on_recorder.pop(recorder, None)
-        else:
-            self._on_recorder[recorder] = handler
+    def subscribe(self, what: str) -> Any:
+        """A socket of its own for the events of one recorder, or of this caller's sources."""
+        return sockets.event_client(self._events_endpoint, f"{self.name}/{what}".encode())
 
     def on_track(self, track: str, handler: Callable[[messages.SourceEvent], None] | None) -> None:
         """``handler`` hears when a captured track ends by itself, at once where it has already. ``None``: end."""
@@ -251,54 +220,35 @@ class Client:
 
     def _read_events(self) -> None:
         poller = sockets.Poller()
-        for source in (self._events, self._reports, self._wake_read, self._watch):
+        for source in (self._events, self._wake_read, self._watch):
             poller.register(source, sockets.POLLIN)
         while True:
             readable = dict(poller.poll())
             if self._events in readable:
-                self._take(self._events, sockets.receive_event, messages.EVENTS)
-            if self._reports in readable:
-                self._take(self._reports, sockets.receive_report, messages.REPORTS)
+                self._take_events()
             if self._wake_read in readable:
-                self._hear_out()
                 break
             if self._watch in readable:
-                self._hear_out()
+                while self._events.poll(_LAST_WORDS_MS):
+                    self._take_events()
                 self._lose()
                 break
         self._events.close()
-        self._reports.close()
         if not isinstance(self._watch, int):
             self._watch.close()
 
-    def _hear_out(self) -> None:
-        """What the other side said before it ended."""
-        while self._events.poll(_LAST_WORDS_MS):
-            self._take(self._events, sockets.receive_event, messages.EVENTS)
-
-    def _take(self, socket: Any, receive: Callable[[Any], bytes], codec: messages.Codec) -> None:
-        while sockets.readable(socket):
+    def _take_events(self) -> None:
+        while sockets.readable(self._events):
             try:
-                event = codec.decode(receive(socket))
-            except (ValueError, messages.MessageError) as error:
+                event = messages.EVENTS.decode(sockets.receive_event(self._events))
+            except ValueError as error:
                 log.warning("an event was refused: %s", error)
                 continue
             try:
-                if isinstance(event, RecorderMessage):
-                    if isinstance(event, messages.RecorderEvent) and event.reports:
-                        self._connect_reports(event.reports)
-                    handler = self._on_recorder.get(event.recorder)
-                    if handler is not None:
-                        handler(event)
-                elif isinstance(event, messages.SourceEvent):
+                if isinstance(event, messages.SourceEvent):
                     self._track_ended(event)
             except Exception:
                 log.exception("handling %s failed", event)
-
-    def _connect_reports(self, endpoint: str) -> None:
-        if endpoint not in self._reported:
-            self._reported.add(endpoint)
-            self._reports.connect(endpoint)
 
     def _lose(self) -> None:
         if self._closing:
@@ -420,7 +370,7 @@ def _start_private() -> Client:
     process = None
     try:
         endpoint = f"ipc://{place.path}/control"
-        process = role.start(
+        process = role.Process(
             "controller", "--endpoint", endpoint, "--directory", str(place.path), "--spool", str(spool)
         )
         runtime.sweep(place.path.parent)  # while it starts

@@ -8,7 +8,7 @@ from typing import NamedTuple, SupportsIndex
 
 from .. import errors
 from ..common.media import AUDIO_BITS_MAX, AUDIO_BITS_MIN, VIDEO_BITS_MAX, VIDEO_BITS_MIN
-from .stream import MediaStreamTrack
+from .origin import Track
 
 AUDIO_BITS_DEFAULT, VIDEO_BITS_DEFAULT = 128_000, 2_500_000
 _UINT32_MAX = 2**32 - 1
@@ -19,7 +19,7 @@ class Bitrates(NamedTuple):
     video: int
 
 
-def check_tracks(tracks: list[MediaStreamTrack]) -> None:
+def check_tracks(tracks: list[Track]) -> None:
     if not tracks:
         raise errors.NotSupportedError("the stream has no live track")
     for kind in ("audio", "video"):

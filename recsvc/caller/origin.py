@@ -7,11 +7,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ..common.descriptions import RouteDescription
 from ..errors import ServiceError
-from ..wire.messages import CloseTrack, ControlRoute, SourceEvent
+from ..wire.messages import CloseTrack, ControlRoutes, SourceEvent
 from ..wire.sender import FrameSender
 from .client import Client
 from .weak import Living
@@ -37,11 +37,11 @@ class Origin:
         self.live = True
         self.users: Living[Track] = Living()
 
-    def prepare(self, track: Track, route: str, from_ns: int, frames: int, size: int) -> None:
+    def prepare(self, track: Track, client: Client, route: str, from_ns: int, frames: int, size: int) -> None:
         """A recording is about to be opened, and frames from ``from_ns`` on belong to it. ``frames``, ``size``: how
         many frames and bytes may wait for that."""
 
-    def opened(self, track: Track, description: RouteDescription, enabled: bool) -> None:
+    def opened(self, track: Track, client: Client, description: RouteDescription, enabled: bool) -> None:
         """The recording is open. ``enabled``: whether its service took the track for enabled."""
 
     def pause(self, route: str, at_ns: int) -> None:
@@ -50,8 +50,8 @@ class Origin:
     def resume(self, route: str, at_ns: int) -> None:
         pass
 
-    def mark(self, route: str, at_ns: int, requests: int) -> None:
-        """What was captured until then belongs to the data of this request, which is the ``requests``-th."""
+    def mark(self, route: str, at_ns: int, number: int) -> None:
+        """What was captured until then belongs to the data of this request, which is the ``number``-th."""
 
     def stop(self, route: str, at_ns: int) -> None:
         """The recording ends."""
@@ -59,11 +59,11 @@ class Origin:
     def drop(self, route: str) -> None:
         """The recording is given up: nobody waits for its frames."""
 
-    def end(self, route: str, at_ns: int) -> None:
-        """The track ends; its recordings may go on with others."""
+    def end(self, client: Client, route: str, at_ns: int) -> None:
+        """The track ends; its recordings, which are ``client``'s, may go on with others."""
         raise NotImplementedError
 
-    def enable(self, route: str, enabled: bool) -> None:
+    def enable(self, client: Client, route: str, enabled: bool) -> None:
         """The track is recorded as it is from now on, or as black or silence."""
         raise NotImplementedError
 
@@ -83,13 +83,10 @@ class CapturedOrigin(Origin):
     captured = True
     client: Client
 
-    def __init__(self, client: Client, name: str, commands: str) -> None:
-        """``commands``: the endpoint of its capture process."""
+    def __init__(self, client: Client, name: str) -> None:
         super().__init__()
         self.client = client
         self.name = name
-        self.commands = commands
-        client.reach(commands)
         client.on_track(name, self._on_ended)
         client.on_end(self)
 
@@ -110,15 +107,15 @@ class CapturedOrigin(Origin):
     def service_closed(self) -> None:
         self.over()
 
-    def opened(self, track: Track, description: RouteDescription, enabled: bool) -> None:
-        track.attach(description.route, enabled)
+    def opened(self, track: Track, client: Client, description: RouteDescription, enabled: bool) -> None:
+        track.attach(description.route, client, enabled)
 
-    def end(self, route: str, at_ns: int) -> None:
-        self.client.command(ControlRoute(route=route, action="end", at_ns=at_ns))
+    def end(self, client: Client, route: str, at_ns: int) -> None:
+        client.command(ControlRoutes(routes=(route,), action="end", at_ns=at_ns))
 
-    def enable(self, route: str, enabled: bool) -> None:
-        action = "enable" if enabled else "disable"
-        self.client.command(ControlRoute(route=route, action=action, at_ns=time.monotonic_ns()))
+    def enable(self, client: Client, route: str, enabled: bool) -> None:
+        action: Literal["enable", "disable"] = "enable" if enabled else "disable"
+        client.command(ControlRoutes(routes=(route,), action=action, at_ns=time.monotonic_ns()))
 
     def release(self) -> None:
         if self.live and self.client.usable:
@@ -132,7 +129,6 @@ class CapturedOrigin(Origin):
 
     def _leave(self) -> None:
         self.live = False
-        self.client.leave(self.commands)
         self.client.on_track(self.name, None)
 
 
@@ -143,11 +139,11 @@ class PushedOrigin(Origin):
         super().__init__()
         self.sender = sender
 
-    def prepare(self, track: Track, route: str, from_ns: int, frames: int, size: int) -> None:
+    def prepare(self, track: Track, client: Client, route: str, from_ns: int, frames: int, size: int) -> None:
         self.sender.prepare(route, from_ns, frames, size)
-        track.attach(route, True)
+        track.attach(route, client, True)
 
-    def opened(self, track: Track, description: RouteDescription, enabled: bool) -> None:
+    def opened(self, track: Track, client: Client, description: RouteDescription, enabled: bool) -> None:
         self.sender.open(description)
 
     def pause(self, route: str, at_ns: int) -> None:
@@ -156,8 +152,8 @@ class PushedOrigin(Origin):
     def resume(self, route: str, at_ns: int) -> None:
         self.sender.resume(route, at_ns)
 
-    def mark(self, route: str, at_ns: int, requests: int) -> None:
-        self.sender.mark(route, at_ns, requests)
+    def mark(self, route: str, at_ns: int, number: int) -> None:
+        self.sender.mark(route, at_ns, number)
 
     def stop(self, route: str, at_ns: int) -> None:
         self.sender.end(route, at_ns)
@@ -165,11 +161,18 @@ class PushedOrigin(Origin):
     def drop(self, route: str) -> None:
         self.sender.drop(route)
 
-    def end(self, route: str, at_ns: int) -> None:
+    def end(self, client: Client, route: str, at_ns: int) -> None:
         self.sender.end(route, at_ns)
+        client.command(ControlRoutes(routes=(route,), action="end", at_ns=at_ns))
 
-    def enable(self, route: str, enabled: bool) -> None:
+    def enable(self, client: Client, route: str, enabled: bool) -> None:
         self.sender.enable(route, enabled)
+
+    def over(self) -> None:
+        at_ns = time.monotonic_ns()
+        for track in self.users.all():
+            track.stop(at_ns)
+        super().over()
 
 
 class Track:
@@ -185,7 +188,7 @@ class Track:
         self.id = name or f"{kind}-{uuid.uuid4().hex[:12]}"
         self.enabled = True
         self.live = origin.live
-        self.routes: dict[str, int] = {}  # of the recordings that record it now: how often it was controlled
+        self.routes: dict[str, Client] = {}  # of the recordings that record it now, and where these are
         self._ended_ns = 0
         self._lock = threading.RLock()
         origin.users.add(self)
@@ -219,11 +222,11 @@ class Track:
         if not any(track.live for track in self.origin.users.all()):
             self.origin.release()
 
-    def attach(self, route: str, enabled: bool) -> None:
+    def attach(self, route: str, client: Client, enabled: bool) -> None:
         """It is recorded from now on. ``enabled``: whether it was taken for enabled; what has changed since is
         commanded now."""
         with self._lock:
-            self.routes[route] = 0
+            self.routes[route] = client
             if self.enabled != enabled:
                 self._enable(route)
             if not self.live:
@@ -240,9 +243,8 @@ class Track:
     def _end(self, route: str) -> None:
         self._command(route, self.origin.end, self._ended_ns or time.monotonic_ns())
 
-    def _command(self, route: str, command: Callable[[str, T], None], given: T) -> None:
-        self.routes[route] += 1
+    def _command(self, route: str, command: Callable[[Client, str, T], None], given: T) -> None:
         try:
-            command(route, given)
+            command(self.routes[route], route, given)
         except ServiceError:
             log.debug("a command for %s: the service is gone, and its recording ends", route)

@@ -15,7 +15,7 @@ import msgspec
 from .. import errors
 from ..common import mime
 from ..common.limits import RPC_DEADLINE_NS, S, credit, drain_deadline_ns
-from ..common.state import Input, check_call
+from ..common.state import PUBLIC, Input, check_call
 from ..wire import messages
 from ..wire.messages import RecordingStatistics
 from . import client
@@ -33,9 +33,11 @@ from .options import (
     split,
     uint32,
 )
+from .origin import Track
 from .recordings import Recordings
 from .session import Session
-from .stream import MediaStream, MediaStreamTrack, _PushedOrigin
+from .stream import MediaStream, track_of
+from .subscription import Inbox
 
 log = logging.getLogger("recsvc")
 
@@ -117,7 +119,7 @@ class MediaRecorder(Recordings):
     @property
     def state(self) -> str:
         """``"inactive"``, ``"recording"`` or ``"paused"``."""
-        return self._state
+        return PUBLIC[self._phase]
 
     @property
     def audio_bits_per_second(self) -> int:
@@ -158,8 +160,8 @@ class MediaRecorder(Recordings):
         with self._lock:
             if self._closed:
                 raise errors.InvalidStateError("start() after close(): make a new MediaRecorder")
-            check_call(self._state, Input.START)
-            tracks = [track for track in self._stream.get_tracks() if track.ready_state == "live"]
+            check_call(self._phase, Input.START)
+            tracks = [track for track in map(track_of, self._stream.get_tracks()) if track.live]
             check_tracks(tracks)
             kinds = {track.kind for track in tracks}
             mime.choose(self._constrained_type, kinds)
@@ -169,14 +171,17 @@ class MediaRecorder(Recordings):
             name = f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:8]}"
             session = Session(name, connection, tracks)
             self._session = self._sessions[name] = session
-            self._client = connection
-            self._state = "recording"
             self._listeners.forget()
-            connection.on_recorder(self._id, self._queue.put)
-            connection.on_end(self)
             self._starting = True
             try:
+                if self._inbox is None:
+                    self._inbox = Inbox(self._id)
+                self._inbox.follow(connection, name)
+                connection.on_end(self)
                 self._open(session, timeslice_ms)
+                session.happened(Input.OPENED)
+                self._asked_ns = time.monotonic_ns()
+                self._inbox.wake()
                 if self._dispatcher is None:
                     dispatcher = threading.Thread(target=self._dispatch, name="recsvc-recorder", daemon=True)
                     dispatcher.start()
@@ -208,18 +213,16 @@ class MediaRecorder(Recordings):
 
     def _stop(self, at_ns: int) -> None:
         with self._lock:
-            if self._state == "inactive" and not self._strict_stop:
+            if self._session is None and not self._strict_stop:
                 return
-            check_call(self._state, Input.STOP)
+            check_call(self._phase, Input.STOP)
             session = self._session
             assert session is not None
             session.stop_ns = at_ns
             self._inactivate(session)
-        session.count("stop")
-        session.end_pushed(at_ns)
-        session.end_captured(at_ns)
-        session.detach()
         self._send(session, "stop", at_ns)
+        session.end_pushed(at_ns)
+        session.detach()
 
     def pause(self) -> None:
         """Records nothing until ``resume()``; that time is absent from the recording. ``InvalidStateError``."""
@@ -229,15 +232,14 @@ class MediaRecorder(Recordings):
 
     def _pause(self, at_ns: int) -> None:
         with self._lock:
-            check_call(self._state, Input.PAUSE)
-            if self._state == "paused":
-                return
-            self._state = "paused"
+            check_call(self._phase, Input.PAUSE)
             session = self._session
             assert session is not None
-            for sender, route in session.pushed():
-                sender.pause(route, at_ns)
-            self._command(session, "pause", at_ns)
+            if not session.happened(Input.PAUSE):
+                return
+            for origin, route in session.routes():
+                origin.pause(route, at_ns)
+            self._send(session, "pause", at_ns)
 
     def resume(self) -> None:
         """Goes on after ``pause()``, with a key frame. ``InvalidStateError`` while inactive."""
@@ -247,15 +249,14 @@ class MediaRecorder(Recordings):
 
     def _resume(self, at_ns: int) -> None:
         with self._lock:
-            check_call(self._state, Input.RESUME)
-            if self._state == "recording":
-                return
-            self._state = "recording"
+            check_call(self._phase, Input.RESUME)
             session = self._session
             assert session is not None
-            for sender, route in session.pushed():
-                sender.resume(route, at_ns)
-            self._command(session, "resume", at_ns)
+            if not session.happened(Input.RESUME):
+                return
+            for origin, route in session.routes():
+                origin.resume(route, at_ns)
+            self._send(session, "resume", at_ns)
 
     def request_data(self) -> None:
         """Fires ``dataavailable`` with everything captured up to the call and since the last one, an empty Blob for
@@ -267,12 +268,13 @@ class MediaRecorder(Recordings):
 
     def _request_data(self, at_ns: int) -> None:
         with self._lock:
-            check_call(self._state, Input.REQUEST_DATA)
+            check_call(self._phase, Input.REQUEST_DATA)
             session = self._session
             assert session is not None
-            self._command(session, "request_data", at_ns)
-            for sender, route in session.pushed():
-                sender.mark(route, at_ns, session.asked)
+            session.requests += 1
+            self._send(session, "request_data", at_ns, session.requests)
+            for origin, route in session.routes():
+                origin.mark(route, at_ns, session.requests)
 
     def close(self) -> None:
         """Stops an active recording and waits for its ``stop`` event, at most for the drain's deadline; idempotent.
@@ -288,7 +290,7 @@ class MediaRecorder(Recordings):
 
     def _stop_if_active(self) -> threading.Thread | None:
         with self._lock:
-            if self._state != "inactive":
+            if self._session is not None:
                 self._stop(time.monotonic_ns())
             return self._dispatcher
 
@@ -329,7 +331,7 @@ class MediaRecorder(Recordings):
             try:
                 result = session.client.request(messages.AskStatistics(recording=session.name), deadline_ns)
                 found = msgspec.convert(result, RecordingStatistics)
-                return msgspec.structs.replace(found, state=self._state)
+                return msgspec.structs.replace(found, state=self.state)
             except (errors.InvalidStateError, errors.ServiceError):
                 pass  # it ended while we asked
         return None
@@ -353,8 +355,8 @@ class MediaRecorder(Recordings):
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _connection(self, tracks: list[MediaStreamTrack]) -> client.Client:
-        captured = {track._origin.client for track in tracks if track._origin.client is not None}
+    def _connection(self, tracks: list[Track]) -> client.Client:
+        captured = {track.origin.client for track in tracks if track.origin.client is not None}
         if len(captured) > 1:
             raise errors.NotSupportedError("the stream's tracks are captured by different services")
         if captured:
@@ -367,9 +369,8 @@ class MediaRecorder(Recordings):
     def _open(self, session: Session, timeslice_ms: float | None) -> None:
         at_ns = time.monotonic_ns()
         for track in session.tracks:
-            if isinstance(track._origin, _PushedOrigin):
-                track._origin.sender.prepare(session.route(track), at_ns, *credit(track.kind, self._overload))
-                track._attach(session.route(track), True)
+            bound = credit(track.kind, self._overload)
+            track.origin.prepare(track, session.client, session.route(track), at_ns, *bound)
         enabled = [track.enabled for track in session.tracks]
         reply = session.client.request(
             messages.Start(
@@ -378,10 +379,10 @@ class MediaRecorder(Recordings):
                 recording=session.name,
                 tracks=tuple(
                     messages.RecordedTrack(
-                        track=track._captured_as,
+                        track=track.captured_as,
                         kind=track.kind,
-                        captured=track._origin.captured,
-                        settings=track.get_settings(),
+                        captured=track.origin.captured,
+                        settings=dict(track.settings),
                         enabled=told,
                     )
                     for track, told in zip(session.tracks, enabled, strict=True)
@@ -393,10 +394,7 @@ class MediaRecorder(Recordings):
         session.path = reply["path"]
         routes = msgspec.convert(reply["routes"], list[messages.RouteDescription])
         for track, route, told in zip(session.tracks, routes, enabled, strict=True):
-            if isinstance(track._origin, _PushedOrigin):
-                track._origin.sender.open(route)
-            else:
-                track._attach(route.route, told)
+            track.origin.opened(track, session.client, route, told)
 
     def _options(self, timeslice_ms: float | None) -> messages.RecordingOptions:
         bits = possible(*self._bitrates)

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import sys
 import threading
 import time
 import uuid
+from typing import Literal
 
 import msgspec
 
 from .. import errors
-from ..common.limits import CLOSE_DEADLINE_NS, S
+from ..common.limits import CLOSE_DEADLINE_NS, EVENT_ASK_NS, STOP_ASK_NS, S
+from ..common.state import Input, Phase
 from ..wire import messages
 from ..wire.messages import RecordingStatistics
-from . import client
 from .blob import Blob
 from .calls import OfProcess
 from .events import BlobEvent, ErrorEvent, Event
 from .listeners import EventTarget, Listeners, Registry
 from .options import Bitrates
 from .session import Session
+from .subscription import Inbox
 
 log = logging.getLogger("recsvc")
+
+Action = Literal["pause", "resume", "request_data", "stop", "modified", "discard"]
 
 _CHANGE_NS = 50_000_000  # so long after a change of the stream its recordings end
 
@@ -35,7 +38,6 @@ class Recordings(EventTarget, OfProcess):
     def __init__(self) -> None:
         super().__init__()
         self._id = f"recorder-{uuid.uuid4().hex[:12]}"
-        self._state = "inactive"
         self._mime_type = self._constrained_type = ""
         self._bitrates = self._constructed = Bitrates(0, 0)
         self._lock = threading.RLock()
@@ -43,12 +45,17 @@ class Recordings(EventTarget, OfProcess):
         self._audience: Registry = self._listeners  # of ``recsvc.aio`` those of its own recorder
         self._session: Session | None = None  # the one that start() began and nothing has ended yet
         self._sessions: dict[str, Session] = {}  # those whose stop event is still to come
-        self._client: client.Client | None = None  # of the newest recording
-        self._queue: queue.SimpleQueue[client.RecorderMessage] = queue.SimpleQueue()
+        self._inbox: Inbox | None = None  # while there are any
         self._dispatcher: threading.Thread | None = None
+        self._asked_ns = 0  # when the last event came, or it was asked whether there is one
         self._statistics = RecordingStatistics(state="inactive")
         self._recording: Blob | None = None
         self._replaced: Blob | None = None
+
+    @property
+    def _phase(self) -> Phase:
+        session = self._session
+        return Phase.IDLE if session is None else session.phase
 
     def _discard(self, session: Session) -> None:
         """A recording that has not begun for anybody: here and at the service it has never been."""
@@ -57,18 +64,16 @@ class Recordings(EventTarget, OfProcess):
         self._send(session, "discard", time.monotonic_ns())
         del self._sessions[session.name]
         self._inactivate(session)
+        if self._inbox is not None:
+            self._inbox.leave(session.client, session.name)
         if self._dispatcher is not None:
             self._wake_dispatcher()  # it ends, if that was all
         elif not self._sessions:
             self._forget()
 
-    def _command(self, session: Session, action: str, at_ns: int) -> None:
-        session.count(action)
-        self._send(session, action, at_ns)
-
-    def _send(self, session: Session, action: str, at_ns: int) -> None:
+    def _send(self, session: Session, action: Action, at_ns: int, number: int = 0) -> None:
         try:
-            session.client.command(messages.Control(recording=session.name, action=action, at_ns=at_ns))
+            session.client.command(messages.Control(recording=session.name, action=action, at_ns=at_ns, number=number))
         except errors.ServiceError:
             log.debug("%s of %s: the service is gone; error and stop follow", action, session.name)
 
@@ -77,7 +82,7 @@ class Recordings(EventTarget, OfProcess):
         with self._lock:
             if self._session is session:
                 self._session = None
-                self._state = "inactive"
+                session.happened(Input.STOP)
                 self._mime_type = self._constrained_type
                 self._bitrates = self._constructed
 
@@ -93,8 +98,8 @@ class Recordings(EventTarget, OfProcess):
         """It is no error where every track has ended already."""
         with self._lock:
             session.changed_ns = None
-            if self._session is session and any(track.ready_state == "live" for track in session.tracks):
-                self._command(session, "modified", time.monotonic_ns())
+            if self._session is session and any(track.live for track in session.tracks):
+                self._send(session, "modified", time.monotonic_ns())
                 session.end_pushed(time.monotonic_ns())
 
     def service_closing(self) -> None:
@@ -103,27 +108,19 @@ class Recordings(EventTarget, OfProcess):
             session.end_pushed(time.monotonic_ns())
 
     def service_lost(self, error: Exception) -> None:
-        """The controller is gone: the error is told at once; the file's end is waited for on the events' own thread."""
+        """A controller is gone. The file's end is waited for on the events' own thread."""
         for session in list(self._sessions.values()):
-            session.end_pushed(time.monotonic_ns())  # an encoder that still lives can finish its files
-        self._conclude_without_service(error)
-
-    def _conclude_without_service(self, error: Exception) -> None:
-        """What the controller cannot tell any more: for recordings whose end it has not told already."""
-        for session in list(self._sessions.values()):
-            event = messages.RecorderEvent(
-                recorder=self._id, recording=session.name, sequence=0, type="error", at_ns=time.monotonic_ns()
-            )
-            self._queue.put(msgspec.structs.replace(event, error="ServiceError", text=str(error)))
-            self._queue.put(msgspec.structs.replace(event, type="dataavailable"))  # no Blob: what was left behind
-            self._queue.put(msgspec.structs.replace(event, type="stop"))
+            if not session.client.usable:
+                session.end_pushed(time.monotonic_ns())  # an encoder that still lives can finish its files
+                session.lost = session.lost or error
+        self._wake_dispatcher()
 
     def service_closed(self) -> None:
         """The connection was closed, at the program's end perhaps: listeners still get what they were promised, and the
         time that they take, to save or upload. What has not been told by now nobody will tell any more."""
         dispatcher = self._dispatcher
         if dispatcher is not None and dispatcher is not threading.current_thread():
-            self._conclude_without_service(errors.ServiceError("the service ended before it told the recording's end"))
+            self.service_lost(errors.ServiceError("the service ended before it published the recording's end"))
             dispatcher.join(CLOSE_DEADLINE_NS / S)
             if dispatcher.is_alive():
                 log.warning("waiting for the listeners of a recording, which are still busy with an event")
@@ -152,52 +149,88 @@ class Recordings(EventTarget, OfProcess):
 
     def _dispatch(self) -> None:
         """The recorder's own thread: one event after the other, until no recording is left."""
+        inbox = self._inbox
+        assert inbox is not None
         while True:
-            message = self._next_message()
-            session = self._sessions.get(message.recording)
-            if session is not None:
-                try:
-                    self._take(session, message)
-                except BaseException:  # one event is lost; the thread and with it all later ones must not be
-                    log.exception("handling %s failed", message)
+            event = inbox.next(self._due_ns())
+            if event is not None:
+                self._asked_ns = time.monotonic_ns()
+                self._take(event)
+            else:
+                self._look(inbox)
             with self._lock:
-                if session is not None and isinstance(message, messages.RecorderEvent) and message.type == "stop":
-                    del self._sessions[session.name]
                 if not self._sessions:
                     self._forget()
                     return
 
-    def _next_message(self) -> client.RecorderMessage:
-        """The next one; meanwhile it is looked whether the stream has changed."""
-        while True:
-            session = self._session
-            due_ns = None if session is None else session.changed_ns
-            try:
-                return self._queue.get(timeout=due_ns and max(due_ns + _CHANGE_NS - time.monotonic_ns(), 0) / S)
-            except queue.Empty:
-                assert session is not None
+    def _take(self, event: messages.RecorderEvent) -> None:
+        session = self._sessions.get(event.recording)
+        if session is None:
+            return
+        try:
+            if event.type != "start" or self._begins(session, event):
+                self._fire(session, event)
+        except BaseException:  # one event is lost; the thread and with it all later ones must not be
+            log.exception("handling %s failed", event)
+        if event.type == "stop":
+            with self._lock:
+                session.happened(Input.FINISHED)
+                self._sessions.pop(session.name, None)
+
+    def _due_ns(self) -> int:
+        """When ``_look`` has something to do, unless it is woken."""
+        sessions = list(self._sessions.values())
+        is_stopping = any(session.phase is Phase.STOPPING for session in sessions)
+        due_ns = self._asked_ns + (STOP_ASK_NS if is_stopping else EVENT_ASK_NS)
+        return min([due_ns, *(one.changed_ns + _CHANGE_NS for one in sessions if one.changed_ns is not None)])
+
+    def _look(self, inbox: Inbox) -> None:
+        """Ends recordings whose stream has changed, and those whose controller is gone, once what that had published
+        is here; asks for events that may have been missed."""
+        now_ns = time.monotonic_ns()
+        for session in list(self._sessions.values()):
+            if session.changed_ns is not None and now_ns >= session.changed_ns + _CHANGE_NS:
                 self._end_changed(session)
+            if session.lost is not None:
+                if inbox.at(session.client).is_silent():
+                    self._conclude(session, session.lost)
+                else:
+                    inbox.wake()  # after those events it is looked again
+        if now_ns >= self._due_ns():
+            self._asked_ns = now_ns
+            for session in list(self._sessions.values()):
+                self._ask(session, inbox)
+
+    def _ask(self, session: Session, inbox: Inbox) -> None:
+        if session.phase is Phase.OPENING:
+            return
+        try:
+            inbox.at(session.client).ask(session.name)
+        except errors.ServiceError as error:
+            log.debug("asking for events of %s: %s", session.name, error)
+        except errors.RecorderError as error:
+            self._conclude(session, error)
+
+    def _conclude(self, session: Session, error: Exception) -> None:
+        """The last events of a recording whose controller publishes nothing more."""
+        event = messages.RecorderEvent(
+            recorder=self._id, recording=session.name, sequence=0, type="error", at_ns=time.monotonic_ns()
+        )
+        self._take(msgspec.structs.replace(event, error="ServiceError", text=str(error)))
+        self._take(msgspec.structs.replace(event, type="dataavailable"))  # no Blob: what was left behind
+        self._take(msgspec.structs.replace(event, type="stop"))
 
     def _wake_dispatcher(self) -> None:
-        self._queue.put(messages.Stopping(recorder=self._id, recording=""))
+        with self._lock:
+            if self._inbox is not None:
+                self._inbox.wake()
 
     def _forget(self) -> None:
         """Nothing more is to come."""
-        assert self._client is not None
-        self._client.on_recorder(self._id, None)
-        self._dispatcher = None
+        if self._inbox is not None:
+            self._inbox.close()
+        self._inbox = self._dispatcher = None
         self._listeners.end()
-
-    def _take(self, session: Session, message: client.RecorderMessage) -> None:
-        if isinstance(message, messages.RecordingFinished):
-            session.report = message
-        elif isinstance(message, messages.Stopping):
-            session.stop_known = True
-        elif (message.type != "start" or self._begins(session, message)) and session.heard(message):
-            self._fire(session, message)
-        last = session.conclusion()
-        if last is not None:
-            self._fire(session, last)
 
     def _begins(self, session: Session, message: messages.RecorderEvent) -> bool:
         """Whether its ``start()`` has not been given up. From here on an interrupted one is stopped as any other."""

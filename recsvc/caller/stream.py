@@ -8,9 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .calls import OfProcess, public, whole
-from .origin import CapturedOrigin as _CapturedOrigin  # noqa: F401
-from .origin import Origin, Track
-from .origin import PushedOrigin as _PushedOrigin  # noqa: F401
+from .origin import Track
 from .weak import Living
 
 
@@ -78,25 +76,6 @@ class MediaStreamTrack(OfProcess):
 
     def __repr__(self) -> str:
         return f"<MediaStreamTrack {self.kind} {self.label!r} {self.ready_state}>"
-
-    # --- until recorder and session use track_of ---
-    @property
-    def _origin(self) -> Origin:
-        return self._track.origin
-
-    @property
-    def _routes(self) -> dict[str, int]:
-        return self._track.routes
-
-    @property
-    def _captured_as(self) -> str:
-        return self._track.captured_as
-
-    def _attach(self, route: str, told: bool) -> None:
-        self._track.attach(route, told)
-
-    def _detach(self, route: str) -> None:
-        self._track.detach(route)
 
 
 def track_of(track: MediaStreamTrack) -> Track:

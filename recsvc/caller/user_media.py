@@ -119,7 +119,7 @@ def _open_media(wishes: Mapping[str, dict[str, Any] | None], service: str | None
                 client.command(messages.CloseTrack(track=wish["track"]))
         raise
     tracks = [
-        Track(CapturedOrigin(client, one["id"], one["commands"]), one["kind"], one["label"], one["settings"], one["id"])
+        Track(CapturedOrigin(client, one["id"]), one["kind"], one["label"], one["settings"], one["id"])
         for one in opened
     ]
     return MediaStream([MediaStreamTrack(track) for track in tracks])

@@ -19,13 +19,12 @@ Channels = Annotated[int, Meta(ge=1, le=CHANNEL_COUNT_MAX)]
 
 
 class TrackDescription(Struct, kw_only=True, frozen=True):
-    """A captured track; ``settings`` as ``get_settings()`` has them; ``commands``: where it takes ``EndRoutes``."""
+    """A captured track; ``settings`` as ``get_settings()`` has them."""
 
     id: Name
     kind: Name
     label: str
     settings: dict[str, Any]
-    commands: str
 
 
 class RouteDescription(Struct, kw_only=True, frozen=True):

@@ -46,13 +46,33 @@ and this is answered with an error."""
 DATA_HIGH_WATER_MARK = 2 * LATE_CREDIT_FRAMES
 """ZeroMQ's own bound, in messages, of a data socket. It is a safety net: credits act first."""
 
+LINE_WAITING_MAX = 10_000
+"""Messages to one of a controller's processes that does not read them (it was halted). A recording needs a few; where
+there are more, the process is taken for hung and killed."""
+
+LINE_FLUSH_NS = 5 * MS
+"""Messages that wait for such a process to read are tried again this often."""
+
 CONTROL_HIGH_WATER_MARK = 10_000
 """Messages that may wait on a control socket: reached only where the other side stands still."""
 
 EVENT_HIGH_WATER_MARK = 1_000_000
 """Events that may wait for a caller that stands still (a debugger, Ctrl-Z) while its recordings go on: the data of a
 lost event would be missing. This is enough for four days of pieces of one recording, or a working day of ten; an event
-takes 1 KiB at most. Further events are lost for that caller."""
+takes 1 KiB at most. Of further ones a caller sees the gap in their numbers, and asks for those that are kept."""
+
+EVENT_ASK_NS = 20 * S
+STOP_ASK_NS = 2 * S
+"""A recorder that sees no event for so long asks whether it has missed one; sooner where it waits for ``stop``."""
+
+RECORDER_EVENTS_KEPT = 100
+"""The newest events of a recording that a subscriber can ask for. One that has missed more gets an ``error`` event."""
+
+EVENTS_PER_REPLY = 10
+"""Events in one reply: paths may be long, and a reply must stay below ``HEADER_BYTES_MAX``."""
+
+ENDED_RECORDINGS_KEPT = 100
+"""The newest recordings that have ended whose events can be asked for."""
 
 PREROLL_NS = 200 * MS
 """A capture process keeps the frames of the last moments, so that a recording has those that were captured between the

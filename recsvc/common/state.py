@@ -1,9 +1,8 @@
 """The one truth about a recording's state: a table, without any I/O.
 
-A recording is one life between ``start()`` and its ``stop`` event. The caller's recorder and the
-controller each keep a machine of it: the caller's is ahead (its state changes in the call), the
-controller's decides what is done. A missing entry is an error. This module must never know of
-sockets, processes or clocks.
+A recording is one life between ``start()`` and its ``stop`` event. The caller's recorder and the controller each keep a
+phase of it by this table: the caller's is ahead (it changes in the call), the controller's decides what is done. A
+missing entry is an error. This module must never know of sockets, processes or clocks.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ class Phase(Enum):
 
 
 class Input(Enum):
-    """What can happen to it."""
+    """What can happen to it: the recorder's methods, then what the service sees."""
 
     START = "start"
-    OPENED = "opened"
     PAUSE = "pause"
     RESUME = "resume"
     REQUEST_DATA = "request_data"
     STOP = "stop"
+    OPENED = "opened"
     FAIL = "fail"
     TRACKS_ENDED = "tracks_ended"
     FINISHED = "finished"
@@ -77,13 +76,10 @@ PUBLIC: dict[Phase, str] = {
     _P.PAUSED: "paused",
     _P.STOPPING: "inactive",
 }
+"""The recorder's ``state`` (MediaStream Recording, "RecordingState"). It is idle where it has no recording."""
 
-# The caller's rules (MediaStream Recording, "MediaRecorder methods"): public state -> allowed calls.
-ALLOWED_CALLS: dict[str, frozenset[Input]] = {
-    "inactive": frozenset({_I.START}),
-    "recording": frozenset({_I.PAUSE, _I.RESUME, _I.REQUEST_DATA, _I.STOP}),
-    "paused": frozenset({_I.PAUSE, _I.RESUME, _I.REQUEST_DATA, _I.STOP}),
-}
+_CALLS = (_I.START, _I.PAUSE, _I.RESUME, _I.REQUEST_DATA, _I.STOP)
+_AT_REST = (_P.IDLE, _P.RECORDING, _P.PAUSED)  # the phases in which a caller's calls are decided
 
 
 def next_phase(phase: Phase, happened: Input) -> Phase:
@@ -94,8 +90,15 @@ def next_phase(phase: Phase, happened: Input) -> Phase:
         raise InvalidStateError(f"{happened.value} is not possible while {phase.value}") from None
 
 
-def check_call(state: str, call: Input) -> None:
-    """Raises ``InvalidStateError`` when a caller in this public state may not make this call."""
-    if call not in ALLOWED_CALLS[state]:
-        allowed = " or ".join(sorted(name for name, calls in ALLOWED_CALLS.items() if call in calls))
+def allowed_calls(state: str) -> tuple[Input, ...]:
+    """The methods that may be called in this public state."""
+    return tuple(call for call in _CALLS if any((p, call) in TABLE for p in _AT_REST if PUBLIC[p] == state))
+
+
+def check_call(phase: Phase, call: Input) -> None:
+    """Raises ``InvalidStateError`` when a caller may not make this call in this phase."""
+    state = PUBLIC[phase]
+    if call not in allowed_calls(state):
+        states = dict.fromkeys(PUBLIC.values())
+        allowed = " or ".join(sorted(one for one in states if call in allowed_calls(one)))
         raise InvalidStateError(f"{call.value}() needs state {allowed}, but the recorder is {state}")

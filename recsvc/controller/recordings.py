@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -20,15 +21,17 @@ from ..common import mime
 from ..common.limits import DISCARDED_KEPT, S, drain_deadline_ns
 from ..common.state import Input, Phase
 from ..wire import messages
-from .recording import Outbox, Recording
+from .outbox import Outbox, Published
+from .recording import Recording
 from .sources import Sources
 from .supervisor import Child, OnReply, Supervisor
 from .workers import Workers, usable_cores
 
 log = logging.getLogger("recsvc.controller")
 
+RouteAction = Literal["pause", "resume", "mark", "end", "drop"]
+
 _RECOVERY_DEADLINE_NS = 4 * S  # usually some ms; then what the dead worker left is handed out as it is
-_REPORT_DEADLINE_NS = 1 * S  # for commands of a caller who died while they were on their way
 _INTERNAL_DEADLINE_NS = 1 * S  # for a recording that an error of ours ended: its caller does not know and sends on
 _WORKER_GRACE_NS = 2 * S  # after the drain's deadline; then the worker is taken for hung
 
@@ -54,6 +57,7 @@ class Recordings:
         self._publish = publish
         self._on_end = on_end
         self._outboxes: dict[str, Outbox] = {}
+        self._published = Published()
         self._discarded: deque[str] = deque(maxlen=DISCARDED_KEPT)
         self.active: dict[str, Recording] = {}
         self.workers = Workers(supervisor, directory, usable_cores(), self._load)
@@ -74,23 +78,37 @@ class Recordings:
         path = self._spool / f"{request.recording}{format_.suffix}"
         if request.recording in self.active or os.path.lexists(path):
             raise errors.InvalidStateError(f"there is a recording {path} already")
-        recording = Recording(request, self.workers.choose(), captures, str(path))
-        recording.mime_type = format_.mime_type
+        recording = Recording(request, self.workers.choose(), captures, str(path), format_.mime_type)
         self.active[recording.name] = recording
         outbox = self._outboxes.get(recording.recorder)
         if outbox is None:
-            topic = f"{recording.client}/{recording.recorder}"
-            outbox = Outbox(recording.recorder, lambda event: self._publish(topic, event))
-            self._outboxes[recording.recorder] = outbox
+            publish = partial(self._publish_event, recording.client)
+            outbox = self._outboxes[recording.recorder] = Outbox(recording.recorder, publish, time.monotonic_ns)
         outbox.begin(recording.name)
         self._open(recording, request, answer)
+
+    def _publish_event(self, client: str, event: messages.RecorderEvent) -> None:
+        self._published.add(event)
+        self._publish(f"{client}/{event.recorder}", event)
+
+    def repeat_events(self, topic: str) -> None:
+        """Somebody has subscribed, perhaps a moment late: what it knows already it leaves out, by the numbers."""
+        for event in self._published.of(topic.rpartition("/")[2]):
+            self._publish(topic, event)
+
+    def events_since(self, request: messages.AskEvents) -> list[messages.RecorderEvent]:
+        """For a subscriber that has missed some. ``InvalidStateError`` where nothing is known of the recording."""
+        try:
+            return self._published.since(request.recorder, request.recording, request.sequence)
+        except errors.InvalidStateError:
+            if request.recording not in self.active:
+                raise
+            return []
 
     def _open(self, recording: Recording, request: messages.Start, answer: OnReply) -> None:
         self._supervisor.ask(
             recording.worker,
             messages.OpenRecording(
-                client=recording.client,
-                recorder=recording.recorder,
                 recording=recording.name,
                 path=recording.path,
                 tracks=request.tracks,
@@ -100,6 +118,8 @@ class Recordings:
             ),
             lambda reply: self._opened(recording, request, reply, answer),
         )
+        if recording.phase is Phase.STOPPING:  # it was stopped while the worker before died
+            self._send_stop(recording)
 
     def _opened(self, recording: Recording, request: messages.Start, reply: messages.Reply, answer: OnReply) -> None:
         outbox = self._outboxes[recording.recorder]
@@ -127,14 +147,21 @@ class Recordings:
             return
         recording.happened(Input.OPENED)
         routes = recording.routes()
-        disabled = tuple(recording.route(track.track) for track in request.tracks if not track.enabled)
-        for child in {id(child): child for child in recording.captures.values()}.values():
-            fed = tuple(route for route in routes if recording.captures.get(route.route) is child)
-            begin = messages.BeginRoutes(routes=fed, from_ns=request.at_ns, disabled=disabled)
-            self._supervisor.ask(child, begin, partial(self._began, recording, child))
-        self._close_routes(recording, recording.unfed)  # they ended meanwhile
-        outbox.add(recording.name, "start", mime_type=recording.mime_type, reports=recording.worker.reports)
+        if recording.phase is Phase.STOPPING:
+            self._close_routes(recording, sorted(recording.live))
+        else:
+            disabled = tuple(recording.route(track.track) for track in request.tracks if not track.enabled)
+            for child, fed in recording.fed().items():
+                begin = messages.BeginRoutes(
+                    routes=tuple(route for route in routes if route.route in fed),
+                    from_ns=request.at_ns,
+                    disabled=disabled,
+                )
+                self._supervisor.ask(child, begin, partial(self._began, recording, child))
+        outbox.add(recording.name, "start", mime_type=recording.mime_type)
         answer(messages.Reply(id=0, result={"routes": routes, "path": recording.path}))
+        self._close_routes(recording, recording.unfed)  # they ended meanwhile
+        self._end_if_over(recording, time.monotonic_ns())
 
     def _began(self, recording: Recording, child: Child, reply: messages.Reply) -> None:
         """A capture process that cannot feed it, for want of descriptors perhaps. Its end, and that of its tracks, are
@@ -151,12 +178,8 @@ class Recordings:
         if request.action == "discard":
             self._discard(request.recording, recording)
             return
-        if recording is None:
-            return
-        self._obey(recording, request)
-        recording.commands += 1
-        if recording.report is not None:
-            self.finished(recording.report)
+        if recording is not None:
+            self._obey(recording, request)
 
     def _discard(self, name: str, recording: Recording | None) -> None:
         """The caller was interrupted, or waited too long for the answer."""
@@ -166,42 +189,68 @@ class Recordings:
             self.stop(recording, time.monotonic_ns(), Input.STOP, 0)
 
     def _obey(self, recording: Recording, request: messages.Control) -> None:
+        outbox = self._outboxes[recording.recorder]
         if request.action == "pause" and recording.happened(Input.PAUSE):
             recording.paused(request.at_ns)
-            self._tell_captures(recording, "pause", request.at_ns)
-            self._outboxes[recording.recorder].add(recording.name, "pause")
+            self._command_captures(recording, "pause", request.at_ns)
+            outbox.add(recording.name, "pause")
         elif request.action == "resume" and recording.happened(Input.RESUME):
             recording.resumed(request.at_ns)
-            self._tell_captures(recording, "resume", request.at_ns)
-            self._outboxes[recording.recorder].add(recording.name, "resume")
+            self._command_captures(recording, "resume", request.at_ns)
+            outbox.add(recording.name, "resume")
         elif request.action == "request_data":
             recording.happened(Input.REQUEST_DATA)
-            recording.cuts += 1
-            self._tell_captures(recording, "mark", request.at_ns)
-            self._outboxes[recording.recorder].promise(recording.name)
-            self._supervisor.ask(recording.worker, messages.CutRecording(recording=recording.name))
+            self._command_captures(recording, "mark", request.at_ns, request.number)
+            outbox.promise(recording.name)
+            cut = messages.CutRecording(recording=recording.name, number=request.number)
+            self._supervisor.ask(recording.worker, cut)
         elif request.action == "stop":
             self.stop(recording, request.at_ns, Input.STOP)
-            stopping = messages.Stopping(recorder=recording.recorder, recording=recording.name)
-            self._publish(f"{recording.client}/{recording.recorder}", stopping)
         elif request.action == "modified":
             recording.fail("InvalidModificationError", "a track was added to or removed from the recorded stream")
             self.stop(recording, request.at_ns, Input.FAIL)
 
-    def _tell_captures(self, recording: Recording, action: str, at_ns: int) -> None:
-        for route, child in recording.captures.items():
-            command = messages.ControlRoute(route=route, action=action, at_ns=at_ns, cuts=recording.cuts)
+    def _command_captures(self, recording: Recording, action: RouteAction, at_ns: int, number: int = 0) -> None:
+        for child, routes in recording.fed().items():
+            command = messages.ControlRoutes(routes=tuple(routes), action=action, at_ns=at_ns, number=number)
             self._supervisor.ask(child, command)
+
+    def control_routes(self, request: messages.ControlRoutes) -> None:
+        """A caller's command for single tracks: ``enable`` and ``disable`` of captured ones, ``end`` of any."""
+        recording = self.active.get(request.routes[0].partition("/")[0]) if request.routes else None
+        if recording is None or request.action not in ("enable", "disable", "end"):
+            return
+        if request.action != "end":
+            for route in set(request.routes) & set(recording.captures):
+                self._supervisor.ask(recording.captures[route], msgspec.structs.replace(request, id=0, routes=(route,)))
+            return
+        recording.live.difference_update(request.routes)
+        if not self._end_if_over(recording, request.at_ns):
+            for route in set(request.routes) & set(recording.captures):
+                end = msgspec.structs.replace(request, id=0, routes=(route,))
+                self._supervisor.ask(recording.captures.pop(route), end)
+
+    def _end_if_over(self, recording: Recording, at_ns: int) -> bool:
+        """Whether all of its tracks have ended; then it is stopped."""
+        if recording.live or recording.phase is Phase.OPENING:
+            return False
+        self.stop(recording, at_ns, Input.TRACKS_ENDED)
+        return True
 
     def stop(self, recording: Recording, at_ns: int, why: Input, wait_ns: int | None = None) -> None:
         """Nothing after ``at_ns`` belongs to it; ``wait_ns``: for the drain. Nothing when it is stopping already."""
         if not recording.happened(why):
             return
         recording.stopped_ns = at_ns
-        recording.deadline_ns = time.monotonic_ns() + (
-            drain_deadline_ns(recording.options.overload) if wait_ns is None else wait_ns
-        )
-        self._tell_captures(recording, "end", at_ns)
+        if wait_ns is None:
+            wait_ns = drain_deadline_ns(recording.options.overload)
+        recording.due = time.monotonic_ns() + wait_ns, partial(self._finish_late, recording)
+        self._command_captures(recording, "end", at_ns)
+        self._send_stop(recording)
+
+    def _send_stop(self, recording: Recording) -> None:
+        stop = messages.StopRecording(recording=recording.name, at_ns=recording.stopped_ns)
+        self._supervisor.ask(recording.worker, stop)
 
     def orphan(self, recording: Recording) -> None:
         """Its caller is gone: it is finished with what was sent; nobody waits for its events."""
@@ -227,8 +276,12 @@ class Recordings:
 
     def close_track(self, track: str) -> None:
         """The capture process ends the track's routes."""
-        for recording in self.active.values():
-            recording.captures.pop(recording.route(track), None)
+        for recording in list(self.active.values()):
+            route = recording.route(track)
+            recording.captures.pop(route, None)
+            if route in recording.live:
+                recording.live.remove(route)
+                self._end_if_over(recording, time.monotonic_ns())
         self._sources.close_track(track)
 
     def source_gone(self, child: Child) -> None:
@@ -243,13 +296,12 @@ class Recordings:
         in_order = child not in recording.captures.values() and child.process.returncode == 0
         for route in routes:
             del recording.feeders[route]
+        recording.live.difference_update(routes)
         reason = "" if in_order else "the capture process ended unexpectedly"
-        if recording.phase is not Phase.STOPPING:
-            if reason:
-                recording.fail("UnknownError", reason)
-                self.stop(recording, now, Input.FAIL)
-            elif not recording.feeders and not recording.pushed:
-                self.stop(recording, now, Input.TRACKS_ENDED)
+        if reason and recording.phase is not Phase.STOPPING:
+            recording.fail("UnknownError", reason)
+            self.stop(recording, now, Input.FAIL)
+        self._end_if_over(recording, now)
         self._close_routes(recording, routes, reason)
 
     def hand_out(self, message: messages.DataReady) -> None:
@@ -265,25 +317,16 @@ class Recordings:
             outbox.insert(recording.name, "dataavailable", **fields)
 
     def finished(self, message: messages.RecordingFinished) -> None:
-        now = time.monotonic_ns()
-        recording = self.active.get(message.recording)
+        recording = self.active.pop(message.recording, None)
         if recording is None:
             return
-        if recording.commands < message.commands and now < (recording.report_deadline_ns or now + 1):
-            # A pushed track's end takes a shorter way than what its caller said before; events keep the order.
-            recording.report = message
-            recording.report_deadline_ns = recording.report_deadline_ns or now + _REPORT_DEADLINE_NS
-            return
-        del self.active[message.recording]
-        if recording.phase is not Phase.STOPPING:
+        if recording.phase is not Phase.STOPPING:  # the worker gave up, or was told to end
             recording.happened(Input.FAIL if message.error else Input.TRACKS_ENDED)
-            self._tell_captures(recording, "end", time.monotonic_ns())
-        if message.error:
-            recording.fail(message.error, message.text)
-        self._conclude(recording, message.blob, message.timecode_ms, message.statistics, message.whole)
+            self._command_captures(recording, "end", time.monotonic_ns())
+        self._conclude(recording, message)
 
     def worker_gone(self, worker: Child) -> None:
-        for recording in [r for r in self.active.values() if r.worker is worker and r.report is None]:
+        for recording in [r for r in self.active.values() if r.worker is worker]:
             self._lost(recording, "the encoder process ended unexpectedly")
 
     def _lost(self, recording: Recording, text: str) -> None:
@@ -291,8 +334,8 @@ class Recordings:
         now = time.monotonic_ns()
         recording.fail("UnknownError", text)
         recording.happened(Input.FAIL)
-        recording.deadline_ns, recording.recovery_deadline_ns = None, now + _RECOVERY_DEADLINE_NS
-        self._tell_captures(recording, "drop", now)
+        recording.due = now + _RECOVERY_DEADLINE_NS, partial(self._give_up_recovery, recording)
+        self._command_captures(recording, "drop", now)
         self._recover(recording)
 
     def _recover(self, recording: Recording) -> None:
@@ -325,22 +368,21 @@ class Recordings:
             size, duration = done.size, done.duration
         blob, whole, timecode_ms = recording.handed_out.rest(recording.path, recording.mime_type, size, duration)
         statistics = messages.RecordingStatistics(state="inactive", duration=whole.duration, size_bytes=size)
-        self._conclude(recording, blob, timecode_ms, statistics, whole)
+        self._conclude(
+            recording,
+            messages.RecordingFinished(
+                recording=recording.name, blob=blob, timecode_ms=timecode_ms, statistics=statistics, whole=whole
+            ),
+        )
 
-    def _conclude(
-        self,
-        recording: Recording,
-        blob: messages.BlobDescription,
-        timecode_ms: float,
-        statistics: messages.RecordingStatistics,
-        whole: messages.BlobDescription,
-    ) -> None:
+    def _conclude(self, recording: Recording, report: messages.RecordingFinished) -> None:
         outbox = self._outboxes[recording.recorder]
         if recording.discarded:
             Path(recording.path).unlink(missing_ok=True)
             outbox.drop(recording.name)
         else:
-            outbox.conclude(recording, blob, timecode_ms, statistics, whole)
+            error, text = recording.failure or (report.error, report.text)
+            outbox.conclude(msgspec.structs.replace(report, error=error, text=text), recording.mime_type)
         recording.happened(Input.FINISHED)
         if outbox.idle:
             del self._outboxes[recording.recorder]
@@ -349,43 +391,28 @@ class Recordings:
     def look(self) -> None:
         """What is due by now, at every turn of the loop."""
         self.workers.start_due()
-        self._end_late_drains()
-        self._give_up_recoveries()
-        self._release_reports()
+        now = time.monotonic_ns()
+        for recording in list(self.active.values()):
+            if recording.due is not None and now >= recording.due[0]:
+                (_, act), recording.due = recording.due, None
+                act()
 
     def deadlines(self) -> list[int]:
         """When ``look`` has something to do."""
-        found = [self.workers.next_ns]
-        for recording in self.active.values():
-            found += [recording.deadline_ns, recording.recovery_deadline_ns, recording.report_deadline_ns]
-        return [at_ns for at_ns in found if at_ns]
+        found = [recording.due[0] for recording in self.active.values() if recording.due is not None]
+        return found if self.workers.next_ns is None else [*found, self.workers.next_ns]
 
-    def _end_late_drains(self) -> None:
-        """A worker whose recording did not end in time has to finish it as it is, or is taken for hung."""
-        now = time.monotonic_ns()
-        for recording in self.active.values():
-            if recording.deadline_ns is None or now < recording.deadline_ns:
-                continue
-            if not recording.late:
-                recording.late, recording.deadline_ns = True, now + _WORKER_GRACE_NS
-                stop = messages.StopRecording(recording=recording.name, at_ns=recording.stopped_ns)
-                self._supervisor.ask(recording.worker, stop)
-            else:
-                log.warning("the worker of recording %s does not answer and is killed", recording.name)
-                recording.deadline_ns = None
-                self._supervisor.kill(recording.worker)
+    def _finish_late(self, recording: Recording) -> None:
+        """The drain did not end in time: the worker has to finish the file as it is."""
+        recording.due = time.monotonic_ns() + _WORKER_GRACE_NS, partial(self._kill_hung, recording)
+        self._supervisor.ask(recording.worker, messages.FinishRecording(recording=recording.name))
 
-    def _give_up_recoveries(self) -> None:
-        now = time.monotonic_ns()
-        for recording in list(self.active.values()):
-            if recording.recovery_deadline_ns is not None and now >= recording.recovery_deadline_ns:
-                self._recovered(recording, messages.Reply(id=0, error="UnknownError", text="it took too long"))
+    def _kill_hung(self, recording: Recording) -> None:
+        log.warning("the worker of recording %s does not answer and is killed", recording.name)
+        self._supervisor.kill(recording.worker)
 
-    def _release_reports(self) -> None:
-        now = time.monotonic_ns()
-        for recording in [r for r in self.active.values() if r.report is not None]:
-            if now >= recording.report_deadline_ns:
-                self.finished(recording.report)
+    def _give_up_recovery(self, recording: Recording) -> None:
+        self._recovered(recording, messages.Reply(id=0, error="UnknownError", text="it took too long"))
 
     def of(self, client: str) -> list[Recording]:
         """A caller's."""

@@ -32,7 +32,7 @@ from .supervisor import Child, Supervisor
 log = logging.getLogger("recsvc.controller")
 complaints = Complaints(log)
 
-_ANSWERED_AT_ONCE = messages.Control | messages.ControlRoute | messages.CloseTrack | messages.Shutdown
+_ANSWERED_AT_ONCE = messages.Control | messages.ControlRoutes | messages.CloseTrack | messages.Shutdown
 
 
 class Controller:
@@ -46,11 +46,9 @@ class Controller:
         self._events = sockets.event_server(self._events_endpoint)
         for source in (self._callers, self._events, *lifeline.descriptors):
             self._poller.register(source, sockets.POLLIN)
-        self._supervisor = Supervisor(
-            f"ipc://{directory}/roles", self._poller, self._on_report, self._on_child_end, self._fault
-        )
+        self._supervisor = Supervisor(self._poller, directory, self._on_report, self._on_child_end, self._fault)
         self._callers_there = Callers(self._poller, self._caller_gone)
-        self._sources = Sources(self._supervisor, directory)
+        self._sources = Sources(self._supervisor)
         self._recordings = Recordings(
             self._supervisor, self._sources, directory, spool, self._publish, self._conclude_caller
         )
@@ -66,19 +64,17 @@ class Controller:
             readable = dict(self._poller.poll(self._timeout_ms()))
             if self._callers in readable:
                 self._take_requests()
-            if self._supervisor.socket in readable:
-                self._supervisor.take()
             if self._events in readable:
                 self._take_subscriptions()
             for descriptor in [d for d in readable if isinstance(d, int)]:
-                if self._supervisor.ended(descriptor) or self._callers_there.ended(descriptor):
+                if self._supervisor.take(descriptor) or self._callers_there.ended(descriptor):
                     continue
                 if self._lifeline.ended_by(descriptor):
                     self._poller.unregister(descriptor)
                     self._end()
-            self._supervisor.kill_late()
+            self._supervisor.look()
             self._recordings.look()
-        for socket in (self._callers, self._events, self._supervisor.socket):
+        for socket in (self._callers, self._events):
             socket.close()
 
     def _timeout_ms(self) -> int:
@@ -127,7 +123,6 @@ class Controller:
             self._recordings.finished(message)
 
     def _on_child_end(self, child: Child) -> None:
-        child.remove_sockets()
         if child.role == "encode":
             self._recordings.workers.ended(child)
             self._recordings.worker_gone(child)
@@ -197,10 +192,10 @@ class Controller:
             if recording is None:
                 raise errors.InvalidStateError(f"recording {request.recording!r} is not active")
             self._supervisor.ask(recording.worker, messages.AskStatistics(recording=request.recording), answer)
-        elif isinstance(request, messages.ControlRoute):
-            recording = self._recordings.active.get(request.route.partition("/")[0])
-            if recording is not None and request.route in recording.captures:
-                self._supervisor.ask(recording.captures[request.route], msgspec.structs.replace(request, id=0))
+        elif isinstance(request, messages.ControlRoutes):
+            self._recordings.control_routes(request)
+        elif isinstance(request, messages.AskEvents):
+            answer(messages.Reply(id=0, result=self._recordings.events_since(request)))
         elif isinstance(request, messages.CloseTrack):
             self._recordings.close_track(request.track)
         elif isinstance(request, messages.Hello):
@@ -236,13 +231,14 @@ class Controller:
         self._events.send_multipart([topic.encode(), messages.encode(message)])
 
     def _take_subscriptions(self) -> None:
-        """Each new subscription is answered on its own topic: then the subscriber knows it misses nothing."""
+        """Each new subscription is answered on its own topic: then the subscriber knows that it misses nothing."""
         while sockets.readable(self._events):
             news = self._events.recv(sockets.NOBLOCK)
             if news[:1] == b"\x01":
                 self._events.send_multipart([news[1:], messages.encode(messages.Subscribed())])
+                self._recordings.repeat_events(news[1:].decode(errors="replace"))
             else:
-                self._callers_there.unsubscribed(news[1:].decode(errors="replace").removesuffix("/"))
+                self._callers_there.unsubscribed(news[1:].decode(errors="replace").removesuffix("/source"))
 
 
 def main() -> None:
@@ -266,7 +262,7 @@ def main() -> None:
         if Path(endpoint.removeprefix("ipc://")).parent != place.path:
             claim = runtime.Claim(endpoint)
         try:
-            controller = Controller(endpoint, place.path, spool, Lifeline(given.parent))
+            controller = Controller(endpoint, place.path, spool, Lifeline(given))
         except sockets.ZMQError as error:
             raise errors.ServiceError(f"cannot serve at {endpoint}: {error}") from error
         started(given)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,10 +24,8 @@ class _Capture:
 class Sources:
     """Not thread-safe: the controller's loop calls it."""
 
-    def __init__(self, supervisor: Supervisor, directory: Path) -> None:
-        """``directory``: for the capture processes' sockets."""
+    def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._directory = directory
         self._captures: list[_Capture] = []
         self._closed: deque[str] = deque(maxlen=CLOSED_TRACKS_KEPT)
 
@@ -45,8 +41,7 @@ class Sources:
         captures: list[_Capture] = []
         answered = self._collect(len(by_source), captures, on_reply)
         for wishes in by_source.values():
-            endpoint = f"ipc://{self._directory}/capture-{uuid.uuid4().hex[:8]}"
-            capture = _Capture(self._supervisor.start("capture", "--commands", endpoint), request.client)
+            capture = _Capture(self._supervisor.start("capture"), request.client)
             capture.tracks = {wish["track"] for wish in wishes.values()}
             self._captures.append(capture)
             captures.append(capture)

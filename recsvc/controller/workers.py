@@ -88,7 +88,7 @@ class Workers:
         while len(self._children) < min(count, self._count) and not (self._ending and self._children):
             endpoint = f"ipc://{self._directory}/encode-{uuid.uuid4().hex[:8]}"
             try:
-                child = self._supervisor.start("encode", "--data", endpoint, "--reports", f"{endpoint}-reports")
+                child = self._supervisor.start("encode", "--data", endpoint)
             except OSError as error:
                 log.warning("no encoder worker can be started: %s", error)
                 self._failures += 1

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from .. import errors
@@ -30,9 +31,10 @@ from ..common.limits import (
 )
 from ..mux.recover import complete
 from ..process.role import Lifeline, arguments, started
-from ..process.runtime import join_at
+from ..process.runtime import join
 from ..wire import messages, sockets
 from ..wire.answers import LATER, take_requests
+from ..wire.line import Line
 from ..wire.ring import RingView
 from .recording import Recording
 from .scheduler import Scheduler
@@ -70,11 +72,10 @@ class _Route:
 class Worker:
     """Owns the sockets, the scheduler and the recordings of this process."""
 
-    def __init__(self, control_endpoint: str, data_endpoint: str, reports_endpoint: str, lifeline: Lifeline) -> None:
+    def __init__(self, line: Line, data_endpoint: str, lifeline: Lifeline) -> None:
         self._lifeline = lifeline
+        self._line = line
         self._data, endpoint = sockets.data_server(data_endpoint)
-        self._control = sockets.control_client(control_endpoint)
-        self._reports = sockets.report_server(reports_endpoint)
         self._scheduler: Scheduler[tuple[Any, Any]] = Scheduler()
         self._recordings: dict[str, Recording] = {}
         self._routes: dict[str, _Route] = {}
@@ -91,19 +92,17 @@ class Worker:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller = sockets.Poller()
         self._handlers: dict[Any, Callable[[], None]] = {
-            self._control: self._take_commands,
+            line.descriptor: self._take_requests,
             self._data: self._take_data,
             self._wake: self._tell_recovered,
             **{descriptor: partial(self._look_at, descriptor) for descriptor in lifeline.descriptors},
         }
         for source in self._handlers:
             self._poller.register(source, sockets.POLLIN)
-        self._send(messages.Ready(role="encode", pid=os.getpid(), endpoint=endpoint, reports=reports_endpoint))
+        line.send(messages.Ready(endpoint=endpoint))
 
     def run(self) -> None:
-        """Until a shutdown, a SIGTERM or the parent's end, and then until the files are complete."""
-        if self._lifeline.parent_gone:
-            self._end()
+        """Until a shutdown, a SIGTERM or the controller's end, and then until the files are complete."""
         while self._ending_ns is None or self._recordings or self._recovering:
             readable = self._poller.poll(self._timeout_ms())
             for source, _ in readable:
@@ -122,13 +121,14 @@ class Worker:
             if self._ending_ns is not None and time.monotonic_ns() >= self._ending_ns:
                 for recording in list(self._recordings.values()):
                     self._finish_late(recording)
-        for socket in (self._data, self._control, self._reports):
-            socket.close()
+            if self._line.waits:
+                self._line.flush()
+        self._data.close()
 
     def _timeout_ms(self) -> int:
         if len(self._scheduler):
             return 0
-        if self._finished:
+        if self._finished or self._line.waits:
             return _FREE_AFTER_MS
         return IDLE_FLUSH_NS // 2_000_000 if self._recordings else 60_000
 
@@ -138,13 +138,13 @@ class Worker:
             self._poller.unregister(descriptor)
             self._end()
 
-    def _send(self, message: messages.Message) -> None:
-        self._control.send(messages.encode(message))
+    # --- requests ---------------------------------------------------------------------------------
 
-    # --- commands ---------------------------------------------------------------------------------
-
-    def _take_commands(self) -> None:
-        take_requests(self._control, messages.WORKER_REQUESTS, self._do)
+    def _take_requests(self) -> None:
+        take_requests(self._line, self._do)
+        if self._line.is_over:
+            self._poller.unregister(self._line.descriptor)
+            self._end()
 
     def _do(self, request: Any) -> Any:
         if isinstance(request, messages.OpenRecording):
@@ -163,15 +163,17 @@ class Worker:
             self._unfed_check_ns = time.monotonic_ns() + UNFED_SILENCE_NS
             return None
         recording = self._recordings.get(request.recording)
-        if recording is None and isinstance(request, messages.StopRecording | messages.CutRecording):
+        if recording is None and not isinstance(request, messages.AskStatistics):
             return None  # it has ended by itself meanwhile; the report is on its way
         if recording is None:
             raise errors.InvalidStateError(f"recording {request.recording!r} is not open here")
         if isinstance(request, messages.StopRecording):
             recording.stop_ns = request.at_ns
+            self._hand_out(recording)
+        elif isinstance(request, messages.FinishRecording):
             self._finish_late(recording)
         elif isinstance(request, messages.CutRecording):
-            recording.ask_for_data()
+            recording.ask_for_data(request.number)
             self._hand_out(recording)
         else:
             return recording.statistics()
@@ -196,7 +198,7 @@ class Worker:
         for recording in list(self._recordings.values()):
             for route in recording.tracks:
                 self._scheduler.stop(route)
-            if recording.ended:  # what it still waits for is a command
+            if recording.ended:  # the controller's stop will not come
                 self._finish(recording)
 
     def _recover(self, request: messages.RecoverFile) -> None:
@@ -214,7 +216,7 @@ class Worker:
 
     def _tell_recovered(self) -> None:
         for _ in range(os.eventfd_read(self._wake)):
-            self._send(self._recovered.get())
+            self._line.send(self._recovered.get())
             self._recovering -= 1
 
     # --- data -------------------------------------------------------------------------------------
@@ -377,7 +379,7 @@ class Worker:
             if recording.options.timeslice_ms is not None:
                 piece = recording.due_piece()
                 if piece is not None:
-                    self._send(piece)
+                    self._line.send(piece)
         except Exception as error:
             self._fail(recording, error)
             return
@@ -417,8 +419,6 @@ class Worker:
             recording.tracks[name].account.drop("lost", message.count - route.received)
         recording.end_route(name, message)
         if recording.ended:
-            if recording.stop_ns is None:  # its own command is behind the end of stream, or there is none
-                recording.stop_ns = message.at_ns
             recording.reached("capture_ended", message.sent_ns)
             recording.reached("frames_drained")
         self._hand_out(recording)
@@ -427,7 +427,7 @@ class Worker:
         """What was asked for and is there by now; the recording may have waited for that alone."""
         try:
             for piece in recording.asked_pieces(now_ns):
-                self._send(piece)
+                self._line.send(piece)
         except Exception as error:
             self._fail(recording, error)
             return
@@ -450,10 +450,8 @@ class Worker:
             self._gone.append(route)
         del self._recordings[recording.name]
         recording.abandon(cause)
-        report = messages.encode(recording.finish(error, text))
-        self._reports.send(recording.topic + sockets.TOPIC_END + report)
-        self._control.send(report)
-        # Freeing takes a while, and the thread that sends the report may have been woken on this core: it goes first.
+        self._line.send(recording.finish(error, text))
+        # Freeing takes a while, and the controller may have been woken on this core: it goes first.
         self._finished.append(recording)
         if len(self._finished) > _FINISHED_MAX:
             self._finished.popleft().close()
@@ -480,8 +478,8 @@ class Worker:
                 self._fail(recording, error)
 
     def _finish_late(self, recording: Recording) -> None:
-        """The deadline is over. No error where only a command is missing, or nobody is there to hear of it."""
-        if recording.ended or self._lifeline.parent_gone:
+        """The deadline is over. No error where all had come, or where there is no controller to report it to."""
+        if recording.ended or self._line.is_over:
             self._finish(recording, cause="deadline")
         else:
             text = "the drain did not end within its deadline; what was encoded until then is in the data"
@@ -490,16 +488,17 @@ class Worker:
 
 def main() -> None:
     """``recsvc encode``: the process's entry."""
-    given = arguments("encode", "control", "data", "reports")
-    lifeline = Lifeline(given.parent)
-    runtime = join_at(given.control)
+    given = arguments("encode", "data", "directory")
+    lifeline = Lifeline(given)
+    place = join(Path(given.directory))
+    line = Line(given.line, messages.WORKER_REQUESTS, Complaints(log))
     try:
-        worker = Worker(given.control, given.data, given.reports, lifeline)
+        worker = Worker(line, given.data, lifeline)
         started(given)
         worker.run()
     except sockets.ZMQError:
-        if not lifeline.check():  # else its sockets' directory went with the parent
+        if not line.is_over:  # else the directory of its socket went with the controller
             raise
     finally:
-        if runtime is not None:
-            runtime.leave(patience_s=1.0 if lifeline.check() else 0.0)
+        if place is not None:
+            place.leave(patience_s=1.0 if line.is_over else 0.0)

@@ -42,8 +42,6 @@ class Recording:
 
     def __init__(self, request: OpenRecording) -> None:
         self.name = request.recording
-        self.recorder = request.recorder
-        self.topic = f"{request.client}/{request.recorder}".encode()
         self.path = Path(request.path)
         self.options = request.options
         self.started_ns = request.at_ns
@@ -51,15 +49,13 @@ class Recording:
         self.tracks: dict[str, VideoTrack | AudioTrack] = {}
         self._sound: AudioTrack | None = None
         self._pictures: VideoTrack | None = None
-        self.stop_ns: int | None = None
+        self.stop_ns: int | None = None  # when it ended, once the controller has said so
         self.incomplete = ""  # why not everything came that was captured
-        self.commands = self.cuts = 0  # that the ends of stream spoke of
-        self.cuts_done = 0
-        self._marks = dict.fromkeys(request.routes, 0)  # requests for data up to which all of a track has come
+        self._marks = dict.fromkeys(request.routes, 0)  # the request for data up to which all of a track has come
         self._is_asked = False  # some media came before a request for data
         self._pictures_until_ns: int | None = None  # recorded time; ``None``: all that have come may be handed out
-        self._asked_until_ns: deque[int] = deque()  # deadlines of the requests for data that are not answered yet
-        self.stages: dict[str, int] = {}
+        self._asked: deque[tuple[int, int]] = deque()  # requests for data not answered yet: number and deadline
+        self._reached_ns: dict[str, int] = {}  # stages of the stop
         self._paused_ns: dict[str, int] = {}  # before the newest frame of each route that its source cuts
         self._until_ns: int | None = None
         self._left_out_ns = 0  # of paused time: after these pauses what came too late was left out
@@ -164,7 +160,6 @@ class Recording:
         """The end of stream of one track: nothing more comes from it."""
         track = self.tracks[route]
         track.ended = True
-        self.commands, self.cuts = max(self.commands, message.commands), max(self.cuts, message.cuts)
         track.account.heard(message.dropped, message.counted)
         until_ns = message.until_ns - message.paused_ns
         if track.clock.is_media:
@@ -185,8 +180,8 @@ class Recording:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing more is to come: no frames, and no request for data made before they ended."""
-        return self.ended and self.cuts_done >= self.cuts
+        """Whether nothing more is to come: every end of stream is there, and the controller's stop."""
+        return self.ended and self.stop_ns is not None
 
     def _begin(self, *, now: bool = False) -> None:
         """Time 0 is the first frame of any track, once no track can have an earlier one; ``now``: or where the first
@@ -218,13 +213,13 @@ class Recording:
             return None
         return self.cut(asked=False)
 
-    def ask_for_data(self) -> None:
-        """A request for data: it is answered when each track has sent its mark, or has ended."""
-        self._asked_until_ns.append(time.monotonic_ns() + drain_deadline_ns(self.options.overload))
+    def ask_for_data(self, number: int) -> None:
+        """A request for data: it is answered when each track has sent its mark of this number, or has ended."""
+        self._asked.append((number, time.monotonic_ns() + drain_deadline_ns(self.options.overload)))
 
     def mark(self, route: str, message: Mark) -> None:
-        """All of a track that the first ``message.cuts`` requests for data are to give has come."""
-        self._marks[route] = message.cuts
+        """All of a track that a request for data is to give has come."""
+        self._marks[route] = message.number
         self._is_asked |= self.tracks[route].first_ns is not None
         if self.tracks[route] is self._pictures:
             self._pictures_until_ns = message.recorded_ns if message.exact else None
@@ -233,11 +228,12 @@ class Recording:
         """Answers the requests for data that all tracks have marked, or whose deadline is over."""
         pieces = []
         tracks = self.tracks.values()
-        while self._asked_until_ns:
-            marked = all(track.ended or self._marks[route] > self.cuts_done for route, track in self.tracks.items())
-            if not marked and self._asked_until_ns[0] > now_ns:
+        while self._asked:
+            number, until_ns = self._asked[0]
+            marked = all(track.ended or self._marks[route] >= number for route, track in self.tracks.items())
+            if not marked and until_ns > now_ns:
                 break
-            self._asked_until_ns.popleft()
+            self._asked.popleft()
             # Where nothing was there to be asked for, it is too early to say where the recording begins.
             self._begin(now=self._is_asked or not marked or any(track.ended for track in tracks))
             is_whole = self._pictures is None or self._pictures.ended
@@ -247,7 +243,6 @@ class Recording:
 
     def cut(self, *, asked: bool) -> messages.DataReady:
         """All that is in complete clusters and was not handed out yet; may be empty. ``asked``: by the caller."""
-        self.cuts_done += asked
         size, until_ns = self._muxer.bytes_written, self._muxer.written_until_ns
         if size <= self._muxer.media_at:
             size = 0
@@ -257,9 +252,8 @@ class Recording:
     # --- the end ----------------------------------------------------------------------------------
 
     def reached(self, stage: str, at_ns: int | None = None) -> None:
-        """Notes when a stage of the stop was reached, in ns after the ``stop()`` call."""
-        if self.stop_ns is not None:
-            self.stages[stage] = (time.monotonic_ns() if at_ns is None else at_ns) - self.stop_ns
+        """Notes when a stage of the stop was reached."""
+        self._reached_ns[stage] = time.monotonic_ns() if at_ns is None else at_ns
 
     def finish(self, error: str = "", text: str = "") -> messages.RecordingFinished:
         """Drains the encoders, completes the file, says what became of everything. Raises nothing for a broken
@@ -290,19 +284,13 @@ class Recording:
             error, text = name_of(problems[0]), f"the file could not be completed: {problems[0]}"
         size = self._muxer.bytes_written
         duration = self._duration_ns / S
-        pieces = self._pieces.count
         blob, whole, timecode_ms = self._pieces.rest(str(self.path), self.format.mime_type, size, duration)
         return messages.RecordingFinished(
             recording=self.name,
-            recorder=self.recorder,
-            at_ns=time.monotonic_ns(),
             blob=blob,
             timecode_ms=timecode_ms,
             statistics=self.statistics("inactive"),
             whole=whole,
-            commands=self.commands,
-            pieces=pieces,
-            cuts=self.cuts_done,
             error=error,
             text=text,
         )
@@ -336,7 +324,9 @@ class Recording:
             duration=(self._duration_ns or self._length_ns()) / S,
             size_bytes=self._muxer.bytes_written,
             tracks=tuple(track.statistics() for track in self.tracks.values()),
-            stop_stages_ns=dict(self.stages),
+            stop_stages_ns={
+                stage: at_ns - self.stop_ns for stage, at_ns in self._reached_ns.items() if self.stop_ns is not None
+            },
         )
 
 

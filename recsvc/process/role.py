@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import resource
-import select
 import signal
 import subprocess
 import sys
@@ -18,24 +17,26 @@ _WORDS_MAX = 64 * 1024  # of what a role says before it is ready
 
 
 class Process(subprocess.Popen[bytes]):
-    """A role that was started. What it writes to its standard error before it is ready is kept here, so that one that
-    cannot start can be asked why."""
+    """``python -m recsvc ROLE …`` as a child, which ends when this process does. It has a session of its own, so that
+    a Ctrl-C at the terminal reaches the caller alone, who decides. What it writes to its standard error before it is
+    ready is kept here, so that one that cannot start can be asked why."""
 
-    def __init__(self, role: str, *arguments: str) -> None:
+    def __init__(self, role: str, *arguments: str, line: int | None = None) -> None:
+        """``line``: a descriptor that it inherits, see ``wire.line``; else it is told to watch this process."""
         self._words: int | None = None
         try:
             stderr = os.dup(2)
         except OSError:  # this process has none
             stderr = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        command = [sys.executable, "-m", "recsvc", role, "--parent", str(os.getpid()), "--stderr", str(stderr)]
+        tie = ("--parent", str(os.getpid())) if line is None else ("--line", str(line))
         try:
             self._words = os.memfd_create("recsvc-words")
             super().__init__(
-                [*command, *arguments],
+                [sys.executable, "-m", "recsvc", role, *tie, "--stderr", str(stderr), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._words,
-                pass_fds=(stderr,),
+                pass_fds=[stderr] if line is None else [stderr, line],
                 env=environment(),
                 start_new_session=True,
             )
@@ -63,14 +64,6 @@ class Process(subprocess.Popen[bytes]):
             os.close(words)
 
 
-def start(role: str, *arguments: str) -> Process:
-    """Starts ``python -m recsvc ROLE …`` as a child that outlives no parent: it watches this process.
-
-    It gets a session of its own, so that a Ctrl-C at the terminal reaches the caller alone, who decides.
-    """
-    return Process(role, *arguments)
-
-
 def environment() -> dict[str, str]:
     """For Python processes of ours: they import nothing from the directory that they happen to run in, where any file
     may be called as one of Python's own."""
@@ -82,9 +75,10 @@ def environment() -> dict[str, str]:
 
 
 def arguments(role: str, *names: str, optional: tuple[str, ...] = ()) -> argparse.Namespace:
-    """The command line of a role: ``--parent PID`` and these options, all strings."""
+    """The command line of a role: what ties it to its parent, and these options, all strings."""
     parser = argparse.ArgumentParser(prog=f"recsvc {role}")
     parser.add_argument("--parent", type=int, default=0, help="end when this process ends (0: no parent)")
+    parser.add_argument("--line", type=int, default=None, help="the descriptor of the line to the controller")
     parser.add_argument("--stderr", type=int, default=None, help="the standard error from when it is ready on")
     for name in names + optional:
         parser.add_argument(f"--{name}", default="", required=name in names, help="set by who starts this role")
@@ -129,12 +123,12 @@ def watch(pid: int, namespace: str) -> int | None:
 
 
 class Lifeline:
-    """Descriptors that become readable when this process is to end: its parent's, and of SIGTERM; where it was started
-    by hand also of SIGINT and SIGHUP."""
+    """Descriptors that become readable when this process is to end: of SIGTERM, and of its parent's end, where it has
+    a parent to watch; where it was started by hand also of SIGINT and SIGHUP."""
 
-    def __init__(self, parent_pid: int) -> None:
+    def __init__(self, given: argparse.Namespace) -> None:
         self._ends = {signal.SIGTERM}
-        if parent_pid:
+        if given.parent or given.line is not None:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         else:
             self._ends |= {n for n in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN}
@@ -145,19 +139,13 @@ class Lifeline:
         self.descriptors = [self._signal_read]
         self.parent_gone = False
         self._parent: int | None = None
-        if parent_pid:
+        if given.parent:
             with suppress(ProcessLookupError):
-                self._parent = os.pidfd_open(parent_pid)
-            if self._parent is None or os.getppid() != parent_pid:
+                self._parent = os.pidfd_open(given.parent)
+            if self._parent is None or os.getppid() != given.parent:
                 self.parent_gone = True
             else:
                 self.descriptors.append(self._parent)
-
-    def check(self) -> bool:
-        """Whether the parent is gone by now."""
-        if self._parent is not None and select.select([self._parent], [], [], 0)[0]:
-            self.parent_gone = True
-        return self.parent_gone
 
     def ended_by(self, readable: int) -> bool:
         """Whether this readable descriptor means that the process is to end."""

@@ -62,11 +62,6 @@ def join(path: Path) -> Runtime | None:
     return None if lock is None else Runtime(path, lock)
 
 
-def join_at(endpoint: str) -> Runtime | None:
-    """The same, by an ``ipc://`` endpoint in it."""
-    return join(Path(endpoint.removeprefix("ipc://")).parent)
-
-
 def _hold(path: Path, flags: int) -> int | None:
     """The locked lock file; ``None`` where it is not there, or was swept meanwhile."""
     try:

@@ -8,32 +8,29 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import errors
-from ..common.complaints import Complaints
-from . import messages, sockets
+from . import messages
+from .line import Line
 
 log = logging.getLogger("recsvc")
-complaints = Complaints(log)
 
 LATER = object()
 """Returned by ``do`` when the reply will be sent by somebody else, later."""
 
 
-def take_requests(socket: Any, codec: messages.Codec, do: Callable[[Any], Any]) -> None:
+def take_requests(line: Line, do: Callable[[Any], Any]) -> None:
     """Takes every request that is there, calls ``do`` and sends what it returns or raises. Waits for nothing."""
-    while sockets.readable(socket):
-        try:
-            request = codec.decode(socket.recv(sockets.NOBLOCK))
-        except messages.MessageError as error:
-            complaints.about("", f"a command was refused: {error}")
-            continue
-        try:
-            result = do(request)
-            if result is LATER:
-                continue
-            reply = messages.Reply(id=request.id, result=result)
-        except Exception as error:
-            if not isinstance(error, errors.RecorderError | TypeError | ValueError):
-                log.exception("%s failed", request)
-            reply = messages.Reply(id=request.id, error=errors.name_of(error), text=str(error))
-        if request.id:
-            socket.send(messages.encode(reply))
+    while (request := line.receive()) is not None:
+        reply = answer(request, do)
+        if reply is not None and request.id:
+            line.send(reply)
+
+
+def answer(request: Any, do: Callable[[Any], Any]) -> messages.Reply | None:
+    """The reply to a request: what ``do`` returned or raised. ``None``: later."""
+    try:
+        result = do(request)
+    except Exception as error:
+        if not isinstance(error, errors.RecorderError | TypeError | ValueError):
+            log.exception("%s failed", request)
+        return messages.Reply(id=request.id, error=errors.name_of(error), text=str(error))
+    return None if result is LATER else messages.Reply(id=request.id, result=result)

@@ -7,7 +7,7 @@ samples are never inside a map: they follow the header as a ZeroMQ frame of thei
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -121,12 +121,9 @@ class AudioFrame(FrameHeader, tag="audio", kw_only=True):
 
 
 class End(Message, tag="end", kw_only=True):
-    """End of stream, behind the last frame: ``count`` frames were sent; the recording of this route runs
-    to ``until_ns``, of which ``paused_ns`` were paused. ``exact``: pictures captured later that were sent before
-    the stop was known are to be left out. ``at_ns`` is when the end was asked
-    for, ``sent_ns`` when this was sent. ``commands``: how many the caller has
-    given for this recording by now, which may still be on their way through the controller; of them ``cuts`` ask for
-    data, and the worker does not finish before it has seen these."""
+    """End of stream, after the last frame: ``count`` frames were sent. The recorded time of this route ends at
+    ``until_ns``, of which ``paused_ns`` were paused. ``exact``: pictures captured later are left out, which were sent
+    before the stop was known. ``at_ns`` is when the end was asked for, ``sent_ns`` when this was sent."""
 
     route: Name
     count: Count
@@ -137,16 +134,14 @@ class End(Message, tag="end", kw_only=True):
     at_ns: Ns = 0
     sent_ns: Ns = 0
     exact: bool = False
-    commands: Count = 0
-    cuts: Count = 0
 
 
 class Mark(Message, tag="mark", kw_only=True):
-    """Behind the last frame that a request for data is to give: the caller has made ``cuts`` requests by now. It gives
-    pictures up to ``recorded_ns`` (recorded time) where the source cuts by capture time (``exact``), else all."""
+    """Follows the last frame that the recording's request for data number ``number`` (from 1) is to give: of pictures
+    those up to ``recorded_ns`` (recorded time) where the source cuts by capture time (``exact``), else all."""
 
     route: Name
-    cuts: Count
+    number: Count
     recorded_ns: Ns = 0
     exact: bool = False
 
@@ -229,26 +224,18 @@ class Start(Request, tag="start", kw_only=True):
 
 
 class Control(Request, tag="control", kw_only=True):
-    """``action`` is pause, resume, request_data, stop, modified (the stream's set of tracks changed), or discard: what
-    ``Start`` began, or is about to, is undone, and there are no events of it."""
+    """A command for a recording. ``modified``: the stream's set of tracks has changed. ``discard``: what ``Start``
+    began, or is about to, is undone, and there are no events of it. ``number``: which of the caller's requests for
+    data this is, from 1 on."""
 
     recording: Name
-    action: Name
+    action: Literal["pause", "resume", "request_data", "stop", "modified", "discard"]
     at_ns: Ns
+    number: Count = 0
 
 
 class AskStatistics(Request, tag="statistics", kw_only=True):
     recording: Name
-
-
-class EndRoutes(Message, tag="end_routes", kw_only=True):
-    """To a capture process: ``routes`` end, as its controller will say too. Each with how many controls were given for
-    it before: where these have not all come, the controller keeps the order. ``commands``, ``cuts``: as in ``End``."""
-
-    routes: dict[Name, Count]
-    at_ns: Ns
-    commands: Count = 0
-    cuts: Count = 0
 
 
 class Bye(Request, tag="bye", kw_only=True):
@@ -257,9 +244,16 @@ class Bye(Request, tag="bye", kw_only=True):
     client: Name
 
 
-class OpenRecording(Request, tag="open_recording", kw_only=True):
-    client: Name
+class AskEvents(Request, tag="ask_events", kw_only=True):
+    """For a subscriber that has missed some: the reply's result is a list of the recorder's events since this
+    ``sequence`` of a recording, as far as they are kept. ``InvalidStateError``: nothing is known of the recording."""
+
     recorder: Name
+    recording: Name
+    sequence: Count
+
+
+class OpenRecording(Request, tag="open_recording", kw_only=True):
     recording: Name
     path: str
     tracks: tuple[RecordedTrack, ...]
@@ -269,11 +263,16 @@ class OpenRecording(Request, tag="open_recording", kw_only=True):
 
 
 class StopRecording(Request, tag="stop_recording", kw_only=True):
-    """Finish now, whatever has not come: the drain's deadline is over. A stop in order needs no command, the ends of
-    stream tell it."""
+    """The recording ended at ``at_ns``: it is finished when every end of stream has come."""
 
     recording: Name
     at_ns: Ns
+
+
+class FinishRecording(Request, tag="finish_recording", kw_only=True):
+    """The drain's deadline is over: the recording is finished with what has come."""
+
+    recording: Name
 
 
 class CloseRoutes(Request, tag="close_routes", kw_only=True):
@@ -288,9 +287,11 @@ class CloseRoutes(Request, tag="close_routes", kw_only=True):
 
 
 class CutRecording(Request, tag="cut_recording", kw_only=True):
-    """Hand out what there is (``request_data``), once each track that has not ended has sent its ``Mark``."""
+    """A request for data: a piece is handed out once each track that has not ended has sent the ``Mark`` of this
+    ``number``."""
 
     recording: Name
+    number: Count
 
 
 class RecoverFile(Request, tag="recover_file", kw_only=True):
@@ -308,14 +309,15 @@ class BeginRoutes(Request, tag="begin_routes", kw_only=True):
     disabled: tuple[Name, ...] = ()
 
 
-class ControlRoute(Request, tag="control_route", kw_only=True):
-    """``action`` is pause, resume, mark or end, at this instant of capture time; or enable, disable or drop, at once:
-    drop forgets the route of an encoder that is gone. ``cuts``: of a mark, see ``Mark``."""
+class ControlRoutes(Request, tag="control_routes", kw_only=True):
+    """A command for routes of one recording: ``pause``, ``resume``, ``mark`` or ``end`` at this instant of capture
+    time; or ``enable``, ``disable`` or ``drop`` at once (drop forgets routes whose encoder is gone). ``number``: of a
+    mark. A caller gives ``enable`` and ``disable`` for captured tracks, and ``end`` for any, also those it feeds."""
 
-    route: Name
-    action: Name
+    routes: tuple[Name, ...]
+    action: Literal["pause", "resume", "mark", "end", "enable", "disable", "drop"]
     at_ns: Ns
-    cuts: Count = 0
+    number: Count = 0
 
 
 class Shutdown(Request, tag="shutdown", kw_only=True):
@@ -332,12 +334,9 @@ class Reply(Message, tag="reply", kw_only=True):
 
 
 class Ready(Message, tag="ready", kw_only=True):
-    """A role's first word; ``endpoint`` is where it takes frames or ``EndRoutes``, ``reports`` where it publishes."""
+    """A role's first message; ``endpoint`` is where a worker takes frames."""
 
-    role: Name
-    pid: int
     endpoint: str = ""
-    reports: str = ""
 
 
 class TrackEnded(Message, tag="track_ended", kw_only=True):
@@ -356,20 +355,13 @@ class DataReady(Message, tag="data_ready", kw_only=True):
 
 
 class RecordingFinished(Message, tag="recording_finished", kw_only=True):
-    """The file is complete and closed. ``error`` is ``""`` unless the worker had to give up. ``commands``: as the end
-    of stream said; what the controller publishes about them comes first. ``pieces`` were handed out before, of them
-    ``cuts`` that were asked for. ``at_ns`` is when this was sent: to the controller, and published to the recorder."""
+    """The file is complete and closed. ``error`` is ``""`` unless the worker had to give up."""
 
     recording: Name
-    recorder: Name
-    at_ns: Ns
     blob: BlobDescription
     timecode_ms: float
     statistics: RecordingStatistics
     whole: BlobDescription
-    commands: Count = 0
-    pieces: Count = 0
-    cuts: Count = 0
     error: str = ""
     text: str = ""
 
@@ -378,13 +370,13 @@ class RecordingFinished(Message, tag="recording_finished", kw_only=True):
 
 
 class RecorderEvent(Message, tag="event", kw_only=True):
-    """``sequence`` counts per recording from 0 without gaps. ``at_ns`` is when it was published. A ``start`` says where
-    the worker publishes its ``reports``."""
+    """``sequence`` counts per recording from 0 without gaps: a subscriber that sees one asks with ``AskEvents``.
+    ``at_ns`` is when it was published first."""
 
     recorder: Name
     recording: Name
     sequence: Count
-    type: Name
+    type: Literal["start", "pause", "resume", "dataavailable", "error", "stop"]
     at_ns: Ns
     mime_type: str = ""
     blob: BlobDescription | None = None
@@ -393,14 +385,6 @@ class RecorderEvent(Message, tag="event", kw_only=True):
     text: str = ""
     statistics: RecordingStatistics | None = None
     whole: BlobDescription | None = None
-    reports: str = ""
-
-
-class Stopping(Message, tag="stopping", kw_only=True):
-    """The controller knows of a ``stop``; what it published before belongs before the last data."""
-
-    recorder: Name
-    recording: Name
 
 
 class SourceEvent(Message, tag="source_event", kw_only=True):
@@ -437,17 +421,22 @@ class Codec:
 DATA = Codec(DataMessage)
 SENDER = Codec(Credit | RingReady | Refused)
 CALLER_REQUESTS = Codec(
-    Hello | OpenSource | ControlRoute | CloseTrack | Start | Control | AskStatistics | Bye | Shutdown
+    Hello | OpenSource | ControlRoutes | CloseTrack | Start | Control | AskStatistics | AskEvents | Bye | Shutdown
 )
 REPLIES = Codec(Reply)
 WORKER_REQUESTS = Codec(
-    OpenRecording | StopRecording | CloseRoutes | CutRecording | RecoverFile | AskStatistics | Shutdown
+    OpenRecording
+    | StopRecording
+    | FinishRecording
+    | CloseRoutes
+    | CutRecording
+    | RecoverFile
+    | AskStatistics
+    | Shutdown
 )
-CAPTURE_COMMANDS = Codec(EndRoutes)
-CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoutes | ControlRoute | Shutdown)
+CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoutes | ControlRoutes | Shutdown)
 ROLE_REPORTS = Codec(Reply | Ready | TrackEnded | DataReady | RecordingFinished)
-EVENTS = Codec(RecorderEvent | Stopping | SourceEvent | Subscribed)
-REPORTS = Codec(RecordingFinished)
+EVENTS = Codec(RecorderEvent | SourceEvent | Subscribed)
 
 
 class _Numbered(Struct):

@@ -55,7 +55,6 @@ class Route(Generic[F]):
         self.balance = CreditBalance(frames, size)
         self.socket: Any = None
         self.sequence = 0
-        self.commands = self.cuts = 0
         self.last = False  # what is sent now is followed by the end of stream
         self.over = False  # the end of stream has been sent, or waits for the route to be opened
         self.dead = False  # its encoder is gone
@@ -144,13 +143,13 @@ class Route(Generic[F]):
     def _flush(self, until_ns: int) -> None:
         pass
 
-    def mark(self, at_ns: int, cuts: int) -> None:
+    def mark(self, at_ns: int, number: int) -> None:
         """Sends what was captured up to ``at_ns``, or written by now, and the ``Mark`` after it."""
         self.flush(at_ns)
         interval = self.window.current
         until_ns = at_ns if interval.until_ns is None else min(at_ns, interval.until_ns)
         recorded_ns = until_ns - interval.paused_ns
-        mark = messages.Mark(route=self.name, cuts=cuts, recorded_ns=recorded_ns, exact=self.exact)
+        mark = messages.Mark(route=self.name, number=number, recorded_ns=recorded_ns, exact=self.exact)
         self._tell(messages.encode(mark))
 
     def end(self, at_ns: int) -> None:
@@ -169,8 +168,6 @@ class Route(Generic[F]):
             at_ns=at_ns,
             sent_ns=time.monotonic_ns(),
             exact=self.exact,
-            commands=self.commands,
-            cuts=self.cuts,
         )
         self._tell(messages.encode(end))
         self.over = True

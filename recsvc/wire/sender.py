@@ -88,18 +88,12 @@ class FrameSender(Generic[F]):
             if route in self._routes:
                 self._routes[route].window.resume(at_ns)
 
-    def commanded(self, route: str, commands: int, cuts: int) -> None:
-        """So many commands the caller has given the recording by now; see ``messages.End``."""
+    def mark(self, route: str, at_ns: int, number: int) -> None:
+        """Sends what was captured up to ``at_ns``, or written by now, and after it the mark of this request for data;
+        a write that a signal handler has halted does so at its end. Unknown: nothing happens."""
         with self._writes.lock:
             if route in self._routes:
-                self._routes[route].commands, self._routes[route].cuts = commands, cuts
-
-    def mark(self, route: str, at_ns: int, cuts: int) -> None:
-        """Sends what was captured up to ``at_ns``, or written by now, and after it that ``cuts`` requests for data
-        have been made; a write that a signal handler has halted does so at its end. Unknown: nothing happens."""
-        with self._writes.lock:
-            if route in self._routes:
-                self._writes.soon(self._routes[route].mark, at_ns, cuts)
+                self._writes.soon(self._routes[route].mark, at_ns, number)
 
     def end(self, route: str, at_ns: int) -> None:
         """Sends the end of stream after the last frame and forgets the route; one that is not open yet keeps it until

@@ -34,9 +34,6 @@ NOBLOCK = zmq.NOBLOCK
 SNDMORE = zmq.SNDMORE
 POLLIN = int(zmq.POLLIN)  # as an enumeration it costs more than the call it is for
 Poller = zmq.Poller
-TOPIC_END = b"\0"
-"""Between a report's topic and its body."""
-
 _SOCKETS_MAX = 8192  # a process with thousands of routes; the default of 1023 ends at some hundreds of recordings
 
 _lock = threading.Lock()
@@ -127,47 +124,10 @@ def disconnection(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
     return socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
 
 
-def command_server(endpoint: str) -> zmq.Socket[bytes]:
-    """PULL, bound: commands that need no answer and of which another, longer way makes sure."""
-    socket = _make(zmq.PULL, CONTROL_HIGH_WATER_MARK, 0, CONTROL_BYTES_MAX)
-    socket.bind(endpoint)
-    return socket
-
-
-def command_client(endpoint: str) -> zmq.Socket[bytes]:
-    """PUSH, connected to a ``command_server``; one that is gone, or cannot be reached from here, is not tried again."""
-    socket = _make(zmq.PUSH, CONTROL_HIGH_WATER_MARK, 0)
-    socket.setsockopt(zmq.RECONNECT_IVL, -1)
-    socket.connect(endpoint)
-    return socket
-
-
-def report_server(endpoint: str) -> zmq.Socket[bytes]:
-    """PUB, bound. A message is one part: topic, ``TOPIC_END``, body. (libzmq 4.3 aborts the subscriber's process where
-    a publisher is killed between two parts and not connected to again.)"""
-    socket = _make(zmq.PUB, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS)
-    socket.bind(endpoint)
-    return socket
-
-
-def receive_report(socket: zmq.Socket[bytes]) -> bytes:
-    """The body of a report that is there."""
-    return socket.recv(zmq.NOBLOCK).partition(TOPIC_END)[2]
-
-
 def receive_event(socket: zmq.Socket[bytes]) -> bytes:
     """The body of an event that is there; ``ValueError`` where it has not two parts, topic and body."""
     _, body = socket.recv_multipart(zmq.NOBLOCK)
     return body
-
-
-def report_client(topic: bytes) -> zmq.Socket[bytes]:
-    """SUB, to be connected to any number of ``report_server``s. One that is gone, or cannot be reached from here, is
-    not tried again."""
-    socket = _make(zmq.SUB, CONTROL_HIGH_WATER_MARK, 0)
-    socket.setsockopt(zmq.RECONNECT_IVL, -1)
-    socket.setsockopt(zmq.SUBSCRIBE, topic)
-    return socket
 
 
 def data_server(endpoint: str) -> tuple[zmq.Socket[bytes], str]:

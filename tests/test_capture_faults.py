@@ -8,7 +8,7 @@ import pytest
 from fixtures_media import KeepingSink, wait_until
 from media import DEADLINE_S
 
-from recsvc.capture import microphone
+from recsvc.capture import clock, microphone
 from recsvc.capture.delivery import Playout
 from recsvc.capture.microphone import MicrophoneSource
 from recsvc.capture.source import AudioFormat, TrackInfo, VideoFormat
@@ -25,7 +25,7 @@ class Device:
     PortAudioError = RuntimeError
 
     def __init__(self, *, starts: bool = True, speaks: bool = True) -> None:
-        self.latency, self.closed, self.samples = 0.01, 0, 0
+        self.latency, self.closed, self.blocks = 0.01, 0, 0
         self._starts, self._speaks = starts, speaks
 
     def RawInputStream(self, **settings):  # noqa: N802, as sounddevice spells it
@@ -47,12 +47,27 @@ class Device:
     def bring(self, blocks: int = 1, overflow: bool = False) -> None:
         for _ in range(blocks):
             when = SimpleNamespace(inputBufferAdcTime=0.0, currentTime=0.0)
-            self._callback(bytes(2 * BLOCK), BLOCK, when, SimpleNamespace(input_overflow=overflow))
-            self.samples += BLOCK
+            self.blocks += 1
+            samples = self.blocks.to_bytes(2) * BLOCK
+            self._callback(samples, BLOCK, when, SimpleNamespace(input_overflow=overflow))
+
+
+@pytest.fixture(autouse=True)
+def no_gaps(monkeypatch):
+    """The blocks that a test brings come all at once, however long it takes: that is no gap of the device."""
+    monkeypatch.setattr(clock, "GAP_WINDOW_NS", 3600 * S)
 
 
 def opened(device: Device) -> MicrophoneSource:
     return MicrophoneSource(device, {"name": "fake", "index": 0}, AudioFormat(RATE, 1, "s16"))
+
+
+def started(source: MicrophoneSource, device: Device, sink: KeepingSink) -> None:
+    """What ends before the start is not delivered: so much is brought that the last of it ends after."""
+    source.start({"audio": sink})
+    device.bring(200)
+    last = device.blocks.to_bytes(2)
+    wait_until(lambda: sink.sounds and sink.sounds[-1].samples[:2] == last, "the first blocks", DEADLINE_S)
 
 
 class SlowSink(KeepingSink):
@@ -69,35 +84,33 @@ class SlowSink(KeepingSink):
 
 
 def test_sound_lost_in_a_full_queue_is_counted_and_its_gap_is_where_it_was(monkeypatch):
-    monkeypatch.setattr(microphone, "MICROPHONE_BLOCKS_MAX", 4)
     device, sink = Device(), SlowSink()
     source = opened(device)
-    source.start({"audio": sink})
-    device.bring()
-    wait_until(lambda: sink.sounds, "the first block", DEADLINE_S)
+    started(source, device, sink)
+    monkeypatch.setattr(microphone, "MICROPHONE_BLOCKS_MAX", 4)
+    before = len(sink.sounds) - 1
     sink.go.clear()
     device.bring(1)
     wait_until(lambda: source._queue.qsize() == 0, "a thread that is held up", DEADLINE_S)
     device.bring(4)  # fill the queue
     device.bring(7)  # and are lost
     sink.go.set()
-    wait_until(lambda: len(sink.sounds) == 6, "what was in the queue", DEADLINE_S)
+    wait_until(lambda: len(sink.sounds) == before + 6, "what was in the queue", DEADLINE_S)
     device.bring(2)
-    wait_until(lambda: len(sink.sounds) == 8, "what came after it", DEADLINE_S)
+    wait_until(lambda: len(sink.sounds) == before + 8, "what came after it", DEADLINE_S)
     source.close()
-    begin_ns = sink.sounds[0].captured_ns
-    places = [round((block.captured_ns - begin_ns) * RATE / S / BLOCK, 2) for block in sink.sounds]
+    begin_ns = sink.sounds[before].captured_ns
+    places = [round((block.captured_ns - begin_ns) * RATE / S / BLOCK, 2) for block in sink.sounds[before:]]
     assert places == [0, 1, 2, 3, 4, 5, 13, 14]
     assert sink.counts == {"capture_queue_full": 7 * BLOCK}
 
 
 def test_sound_lost_at_the_end_is_counted_too(monkeypatch):
-    monkeypatch.setattr(microphone, "MICROPHONE_BLOCKS_MAX", 2)
     device, sink = Device(), SlowSink()
     source = opened(device)
-    source.start({"audio": sink})
-    device.bring()
-    wait_until(lambda: sink.sounds, "the first block", DEADLINE_S)
+    started(source, device, sink)
+    monkeypatch.setattr(microphone, "MICROPHONE_BLOCKS_MAX", 2)
+    before = len(sink.sounds) - 1
     sink.go.clear()
     device.bring(1)
     wait_until(lambda: source._queue.qsize() == 0, "a thread that is held up", DEADLINE_S)
@@ -106,7 +119,7 @@ def test_sound_lost_at_the_end_is_counted_too(monkeypatch):
     sink.go.set()
     wait_until(lambda: sink.ends, "the end", DEADLINE_S)
     source.close()
-    assert len(sink.sounds) == 4 and sink.counts == {"capture_queue_full": 3 * BLOCK}
+    assert len(sink.sounds) == before + 4 and sink.counts == {"capture_queue_full": 3 * BLOCK}
 
 
 @pytest.mark.parametrize("device", [Device(starts=False), Device(speaks=False)], ids=["in use", "silent"])

@@ -200,16 +200,16 @@ def _find(sounddevice: Any, name: str) -> Mapping[str, Any]:
             default = next((number for number in defaults if number >= 0), -1)
         return next((device for device in devices if device["index"] == default), devices[0])
     wanted = name.casefold()
-    for matches in (
-        lambda device: wanted == device["name"].casefold(),
-        lambda device: wanted == str(device["index"]),
-        lambda device: wanted in device["name"].casefold(),
-    ):
-        for device in devices:
-            if matches(device):
-                return device
-    there = ", ".join(repr(device["name"]) for device in devices) or "none"
-    raise NotFoundError(f"no microphone is called {name!r}; there are: {there}")
+
+    def rank(device: Mapping[str, Any]) -> int:
+        label = device["name"].casefold()
+        return [wanted == label, wanted == str(device["index"]), wanted in label, True].index(True)
+
+    best = min(devices, key=rank, default=None)
+    if best is None or rank(best) == 3:
+        there = ", ".join(repr(device["name"]) for device in devices) or "none"
+        raise NotFoundError(f"no microphone is called {name!r}; there are: {there}")
+    return best
 
 
 def _format(sounddevice: Any, device: Mapping[str, Any], wish: AudioWish) -> AudioFormat:

@@ -174,14 +174,14 @@ def test_the_check_byte_notices_a_picture_of_two_frames():
 def test_the_number_is_readable_after_heavy_compression(width, height, bit_rate):
     pattern = Pattern("counter", width, height, 3)
     file = io.BytesIO()
-    first = 250  # so that the low byte overflows
+    first, count = 230, 45  # so that the low byte overflows
     with av.open(file, "w", format="webm") as out:
         stream = out.add_stream("libvpx", rate=30, options={"deadline": "realtime", "cpu-used": "8"})
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, "yuv420p", bit_rate
-        for n in range(90):
+        for n in range(count):
             out.mux(stream.encode(frame_of(pattern.picture(first + n), width, height, n)))
         out.mux(stream.encode(None))
-    assert len(file.getvalue()) < 3 * bit_rate / 8 * 1.6
+    assert len(file.getvalue()) < count / 30 * bit_rate / 8 * 1.6
     file.seek(0)
     with av.open(file) as back:
         numbers = [
@@ -189,8 +189,8 @@ def test_the_number_is_readable_after_heavy_compression(width, height, bit_rate)
         ]
     # An encoder short of bits may leave frames out; what there is must be right.
     read = [n for n in numbers if n is not None]
-    assert len(read) >= 0.95 * len(numbers) and len(numbers) >= 60
-    assert read == sorted(set(read)) and first <= read[0] and read[-1] < first + 90
+    assert len(read) >= 0.95 * len(numbers) and len(numbers) >= 30
+    assert read == sorted(set(read)) and first <= read[0] and read[-1] < first + count
 
 
 def frame_of(picture, width, height, pts):

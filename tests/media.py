@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +53,10 @@ class Decoded:
     @property
     def counters(self) -> list[int | None]:
         return [picture.counter for picture in self.pictures]
+
+    @property
+    def times(self) -> list[float]:
+        return [picture.at_s for picture in self.pictures]
 
     @property
     def sound_s(self) -> float:
@@ -211,5 +216,17 @@ def assert_consecutive(counters: Sequence[int | None]) -> None:
     """Every frame exactly once, in order."""
     assert counters, "no picture at all"
     assert None not in counters, f"unreadable pictures: {counters}"
-    first = counters[0] or 0
-    assert list(counters) == list(range(first, first + len(counters)))
+    for n, (before, after) in enumerate(pairwise(counters)):
+        assert after == (before or 0) + 1, f"number {n + 1} of {len(counters)} is picture {after}, before it {before}"
+
+
+def assert_times(found: Sequence[float], expected: Sequence[float], within_s: float = TICK_S) -> None:
+    """As many times, and each where it is expected; else says which is the first that is not."""
+    for n, (at_s, expected_s) in enumerate(zip(found, expected, strict=False)):
+        assert abs(at_s - expected_s) <= within_s, f"number {n} of {len(found)} is at {at_s:g}, not at {expected_s:g}"
+    assert len(found) == len(expected), f"{len(found)} instead of {len(expected)}; the last at {list(found[-1:])}"
+
+
+def assert_rising(times: Sequence[float]) -> None:
+    for n, (before, after) in enumerate(pairwise(times)):
+        assert before < after, f"number {n + 1} of {len(times)} is at {after:g}, the one before at {before:g}"

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 from fixtures_media import wait_until
-from media import DEADLINE_S, TICK_S, assert_accounted, counter_picture, decode, frequency_of, tone
+from media import DEADLINE_S, TICK_S, assert_accounted, assert_times, counter_picture, decode, frequency_of, tone
 
 import recsvc
 from recsvc.capture.sinks import Demand, HoldingSink
@@ -73,7 +73,7 @@ def test_a_pause_holds_the_file_and_resume_goes_on_with_the_next_picture(own_con
             recorder.wait("error", 0)
     decoded = decode(recorder.recording)
     assert decoded.counters == list(range(PICTURES))
-    assert [p.at_s for p in decoded.pictures] == pytest.approx([n / RATE for n in range(PICTURES)], abs=TICK_S)
+    assert_times(decoded.times, [n / RATE for n in range(PICTURES)])
     assert len(decoded.samples) == PICTURES * PART
     for part in np.array_split(decoded.samples, 16):  # one unbroken tone
         assert frequency_of(part) == pytest.approx(700, abs=2)
@@ -130,7 +130,7 @@ def test_what_goes_by_for_one_recording_while_another_is_paused_is_cut_out_of_th
     assert (missing - 3) / RATE <= cut_s <= missing / RATE + TICK_S
     assert lengths == pytest.approx([lengths[0]] * 3, abs=2 * TICK_S)
     expected = [n / RATE - (cut_s if n >= held else 0) for n in decoded.counters]
-    assert [p.at_s for p in decoded.pictures] == pytest.approx(expected, abs=2 * TICK_S)
+    assert_times(decoded.times, expected, 2 * TICK_S)
     assert_accounted(part.statistics(), decoded)
 
 
@@ -152,7 +152,7 @@ def test_a_file_is_as_long_as_its_media_however_long_it_takes(own_controller, tm
         recorder.wait("stop", DEADLINE_S)
     assert recorder.recording.duration == pytest.approx(length_s, abs=TICK_S)
     decoded = decode(recorder.recording)
-    assert [p.at_s for p in decoded.pictures] == pytest.approx([at / RATE for at in pts], abs=TICK_S)
+    assert_times(decoded.times, [at / RATE for at in pts])
     assert decoded.duration_s == pytest.approx(length_s, abs=TICK_S)
 
 

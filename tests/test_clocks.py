@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from listening import ALL_IN_ORDER, types_of
-from media import TICK_S, Decoded, S, assert_accounted, counter_picture, decode, finished, tone
+from media import TICK_S, Decoded, S, assert_accounted, assert_times, counter_picture, decode, finished, tone
 
 import recsvc
 from recsvc.caller import stamps
@@ -40,7 +40,7 @@ def test_sources_may_have_a_clock_of_their_own(video_clock: str, audio_clock: st
     assert decoded.counters == list(range(15)) and len(decoded.samples) == 24_000
     apart_s = decoded.pictures[0].at_s - decoded.sound_at_s
     assert abs(apart_s) <= (TICK_S if video_clock == audio_clock else 1.0)  # by arrival, on a busy machine
-    steps = np.diff([picture.at_s for picture in decoded.pictures])
+    steps = np.diff(decoded.times)
     assert np.all(np.abs(steps - 1 / 30) <= TICK_S)
     assert_accounted(recorder.statistics(), decoded)
 
@@ -56,7 +56,7 @@ def test_absurd_time_stamps_are_counted_and_cost_no_picture() -> None:
         assert video.write(counter_picture(number), captured_ns)
     decoded = decode(finished(recorder))
     assert decoded.counters == list(range(12))
-    times = [picture.at_s for picture in decoded.pictures]
+    times = decoded.times
     assert np.all(np.diff(times) > 0) and times[-1] == pytest.approx(11 / 25, abs=TICK_S)
     [track] = recorder.statistics().tracks
     assert track.timestamps_corrected == {"absurd": 2, "backward": 1, "repeated": 1}
@@ -129,7 +129,7 @@ def test_one_wrong_time_stamp_moves_its_own_frame_alone(wrong_ns: int, kinds: li
     video[20] += wrong_ns
     audio[50] += wrong_ns
     statistics, decoded = recorded(video, audio)
-    assert [picture.at_s for picture in decoded.pictures] == pytest.approx(at_s(60, 25), abs=TICK_S)
+    assert_times(decoded.times, at_s(60, 25))
     assert len(decoded.samples) == 120 * 960
     assert [list(track.timestamps_corrected) for track in statistics.tracks] == [kinds, kinds]
 
@@ -143,7 +143,7 @@ def test_a_clock_that_starts_again_is_placed_where_the_old_one_ended() -> None:
     statistics, decoded = recorded(
         at_rate(30, 25) + at_rate(30, 25, back_ns), at_rate(60, 50) + at_rate(60, 50, back_ns)
     )
-    assert [picture.at_s for picture in decoded.pictures] == pytest.approx(at_s(60, 25), abs=TICK_S)
+    assert_times(decoded.times, at_s(60, 25))
     assert len(decoded.samples) == 120 * 960
     assert [track.timestamps_corrected for track in statistics.tracks] == [{"restart": 1}, {"restart": 1}]
 
@@ -153,7 +153,7 @@ def test_a_stale_first_frame_is_moved_to_the_start(stale: str) -> None:
     video, audio = at_rate(60, 25), at_rate(120, 50)
     video[0] = audio[0] = -60 * S if stale == "a minute ago" else -time.monotonic_ns()
     statistics, decoded = recorded(video, audio)
-    times = [picture.at_s for picture in decoded.pictures]
+    times = decoded.times
     # At start() where it is the recording's first, else when it came: the first interval is what is left of it.
     assert 0 <= times[0] < times[1] and [at - times[1] for at in times[1:]] == pytest.approx(at_s(59, 25), abs=TICK_S)
     assert times[-1] == pytest.approx(59 / 25, abs=0.3)
@@ -166,7 +166,7 @@ def test_a_stale_first_frame_is_moved_to_the_start(stale: str) -> None:
 @pytest.mark.parametrize("gap_ns", [5 * S, 600 * S])
 def test_a_source_that_stalls_leaves_a_gap_of_that_length(gap_ns: int) -> None:
     statistics, decoded = recorded(at_rate(10, 25) + at_rate(10, 25, gap_ns), at_rate(20, 50) + at_rate(20, 50, gap_ns))
-    times = [picture.at_s for picture in decoded.pictures]
+    times = decoded.times
     assert times == pytest.approx(at_s(10, 25) + at_s(10, 25, gap_ns / S), abs=TICK_S)
     assert len(decoded.samples) == 48 * (gap_ns // 10**6) + 20 * 960
     assert statistics.tracks[0].timestamps_corrected == {}

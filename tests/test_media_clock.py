@@ -10,6 +10,7 @@ from media import (
     Decoded,
     S,
     assert_accounted,
+    assert_times,
     counter_picture,
     decode,
     finished,
@@ -64,8 +65,7 @@ class Simulation:
 def assert_at_rate(decoded: Decoded, count: int) -> None:
     """So many pictures, 40 ms apart, and nothing else; the sound as long as they."""
     if decoded.pictures:
-        times = [picture.at_s for picture in decoded.pictures]
-        assert times == pytest.approx([n / 25 for n in range(count)], abs=TICK_S)
+        assert_times(decoded.times, [n / 25 for n in range(count)])
     if decoded.sound_at_s is not None:
         assert len(decoded.samples) == count * 2 * BLOCK
     assert decoded.duration_s == pytest.approx(count / 25, abs=TICK_S)
@@ -82,9 +82,7 @@ def test_ten_seconds_written_in_no_time_are_ten_seconds(kinds: str, origin_ns: i
         assert_at_rate(simulation.stop(), simulation.number)
     else:  # pictures without any position are 1/30 s apart
         decoded = simulation.stop()
-        assert [picture.at_s for picture in decoded.pictures] == pytest.approx(
-            [n / 30 for n in range(simulation.number)], abs=TICK_S
-        )
+        assert_times(decoded.times, [n / 30 for n in range(simulation.number)])
 
 
 @pytest.mark.parametrize("kinds", ["v", "av"])
@@ -196,7 +194,7 @@ def test_media_beside_a_track_in_real_time_begins_at_the_start() -> None:
         assert video.write(counter_picture(number), 500 * S + number * S // 25)
     assert audio.write(tone(RATE // 10), started_ns + S // 10)
     decoded = decode(finished(recorder))
-    assert [picture.at_s for picture in decoded.pictures] == pytest.approx([n / 25 for n in range(25)], abs=TICK_S)
+    assert_times(decoded.times, [n / 25 for n in range(25)])
     assert decoded.sound_at_s == pytest.approx(0.1, abs=0.1)
     assert decoded.duration_s is not None and decoded.duration_s >= 1 - TICK_S
 

@@ -9,9 +9,9 @@ import pytest
 from fixtures_media import make_file, mpegts_server, play_tone, wait_until
 from media import (
     DEADLINE_S,
-    TICK_S,
     assert_accounted,
     assert_consecutive,
+    assert_times,
     complaints,
     counter_picture,
     decode,
@@ -111,7 +111,7 @@ def test_a_file_is_recorded_from_its_first_frame_to_its_last(film):
             recorder.wait("error", 0)
     decoded = decode(recorder.recording)
     assert decoded.counters == list(range(25))
-    assert [picture.at_s for picture in decoded.pictures] == pytest.approx([n / 25 for n in range(25)], abs=TICK_S)
+    assert_times(decoded.times, [n / 25 for n in range(25)])
     assert len(decoded.samples) == 48_000
     assert frequency_of(decoded.samples) == pytest.approx(700, abs=1)
     assert_accounted(recorder.statistics(), decoded)
@@ -144,7 +144,7 @@ def test_a_network_stream_is_recorded_with_pictures_and_sound(own_controller, tm
     decoded = decode(blob)
     assert_accounted(recorder.statistics(), decoded)
     assert frequency_of(decoded.samples) == pytest.approx(880, abs=2)
-    steps = np.diff([picture.at_s for picture in decoded.pictures])
+    steps = np.diff(decoded.times)
     assert len(steps) >= 25 and np.median(steps) == pytest.approx(0.04, abs=0.002)
     assert np.all(steps < 0.2), "no picture is missing for long"
     # It is the test picture: what the same generator draws, not grey.

@@ -132,7 +132,7 @@ def test_a_request_for_data_before_any_frame_says_nothing_of_the_beginning(bench
     bench.work()
     [piece] = bench.pieces()
     assert piece is not None and piece.sound_at_s == pytest.approx(1, abs=media.TICK_S)
-    assert [picture.at_s for picture in piece.pictures] == pytest.approx([0, 0.1, 0.2], abs=media.TICK_S)
+    media.assert_times(piece.times, [0, 0.1, 0.2])
 
 
 def test_media_of_one_track_does_not_wait_long_for_the_other(bench: Bench) -> None:
@@ -247,7 +247,7 @@ def test_pictures_that_were_captured_after_a_pause_make_none_after_it_wrong(benc
     assert track.timestamps_corrected == {} and track.frames_encoded == 16
     decoded = media.decode(recsvc.Blob([Path(report.whole.path).read_bytes()]))
     expected = [n * 0.04 for n in range(8)] + [0.303 + n * 0.04 for n in range(8)]
-    assert [picture.at_s for picture in decoded.pictures] == pytest.approx(expected, abs=media.TICK_S)
+    media.assert_times(decoded.times, expected)
 
 
 # --- requests for data ----------------------------------------------------------------------------

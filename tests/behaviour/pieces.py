@@ -3,7 +3,7 @@
 import ebml
 import pytest
 from listening import ALL_IN_ORDER, types_of
-from media import DEADLINE_S, decode
+from media import DEADLINE_S, assert_rising, assert_times, decode
 
 import recsvc
 
@@ -26,8 +26,9 @@ class Pieces(Suite):
         assert sum(durations_ms) == pytest.approx(whole.duration * 1000, abs=1)
         timecodes = [piece.timecode for piece in pieces]
         begins_ms = [sum(durations_ms[:n]) for n in range(len(pieces))]
-        assert timecodes == pytest.approx(begins_ms, abs=1) and timecodes[0] == 0
-        assert all(a < b for a, b in zip(timecodes, timecodes[1:], strict=False))
+        assert timecodes[0] == 0
+        assert_times(timecodes, begins_ms, 1)
+        assert_rising(timecodes)
         joined = decode(recsvc.Blob([piece.data for piece in pieces]))
         assert joined.counters == decode(whole).counters == list(range(100))
         assert len(joined.samples) == 4 * 48_000
@@ -72,7 +73,8 @@ class Pieces(Suite):
         pieces.append(await studio.recorder.wait("dataavailable", DEADLINE_S))
         assert types_of(studio.events).count("dataavailable") == len(pieces)
         timecodes = [piece.timecode for piece in pieces]
-        assert timecodes[0] == 0 and all(a < b for a, b in zip(timecodes, timecodes[1:], strict=False))
+        assert timecodes[0] == 0
+        assert_rising(timecodes)
         joined = decode(recsvc.Blob([piece.data for piece in pieces]))
         assert joined.counters == decode(whole).counters == list(range(studio.number))
         assert joined.sound_s == decode(whole).sound_s
@@ -99,7 +101,8 @@ class Pieces(Suite):
         whole = await studio.stop()
         pieces = [event for event in studio.events if event.type == "dataavailable"]
         timecodes = [piece.timecode for piece in pieces]
-        assert len(pieces) > 60 and all(a < b for a, b in zip(timecodes, timecodes[1:], strict=False))
+        assert len(pieces) > 60
+        assert_rising(timecodes)
         joined = recsvc.Blob([piece.data for piece in pieces])
         assert decode(joined).counters == decode(whole).counters == list(range(300))
 

@@ -117,7 +117,7 @@ class Content:
             file.owe_no_more(start, end)
 
     def owe_for(self, error: BaseException) -> None:
-        """Nobody gets these bytes because of this error, whose notes then say where they are."""
+        """Nobody gets these bytes because of this error: adds a note to it with the place where they stay."""
         for kept in self.owe():
             command = f"recsvc recover {shlex.quote(kept)} -o FILE"
             error.add_note(f"What was recorded is kept in {kept} until it is saved; fetch it with: {command}")

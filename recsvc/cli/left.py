@@ -1,4 +1,4 @@
-"""What ``recsvc recover`` does: completes recordings that were left behind, and tells what became of each."""
+"""What ``recsvc recover`` does: completes recordings that were left behind, and lists what became of each."""
 
 from __future__ import annotations
 

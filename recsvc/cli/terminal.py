@@ -20,12 +20,12 @@ from ..common.limits import PLAIN_LINE_NS, S
 _LEVEL_FLOOR_DB = -60.0
 
 Show = Callable[[str, str], None]
-"""``show(line, hint)``: the hint is for who can press keys."""
+"""``show(line, hint)``: the hint is shown only where keys can be pressed."""
 
 
 class _Lasting(io.FileIO):
-    """Writes nothing any more when nobody reads it, instead of failing: ``recsvc record … | head -2``, a terminal that
-    was closed, a log on a full disk. The recording is what counts."""
+    """Drops what it cannot write, instead of failing, since the recording is what counts: ``recsvc record … | head
+    -2``, a terminal that was closed, a log on a full disk."""
 
     def write(self, data: Any) -> int:
         size = memoryview(data).nbytes
@@ -33,7 +33,7 @@ class _Lasting(io.FileIO):
             written: int | None = super().write(data)
         except OSError:
             return size
-        return size if written is None else written  # ``None``: there is no room, and waiting is not wanted
+        return size if written is None else written  # ``None``: a descriptor that does not block has no room
 
 
 def make_output_last() -> None:
@@ -45,14 +45,14 @@ def _lasting(stream: TextIO) -> TextIO:
     try:
         stream.flush()
         file = _Lasting(stream.fileno(), "w", closefd=False)
-    except (AttributeError, OSError, ValueError):  # none at all, or none of the system's
+    except (AttributeError, OSError, ValueError):  # there is none, or it is no file of the system's
         return stream
     # Names of files may have characters that this terminal or file cannot take.
     return io.TextIOWrapper(io.BufferedWriter(file), stream.encoding, "backslashreplace", line_buffering=True)
 
 
 def in_foreground(stream: TextIO | None) -> bool:
-    """Whether it is a terminal, and we are those whom it listens to: not so for ``recsvc … &``."""
+    """Whether this is a terminal, and our process group is the one in its foreground: not so for ``recsvc … &``."""
     try:
         if stream is None or not stream.isatty():
             return False
@@ -77,7 +77,7 @@ class Keys:
         self._gone = False
 
     def wait(self, seconds: float) -> str:
-        """The next key, or ``""`` after so long without one."""
+        """The next key, or ``""`` when none was pressed within this time."""
         if self._gone or not in_foreground(sys.stdin):
             time.sleep(seconds)
             return ""

@@ -1,4 +1,4 @@
-"""What others do wrong is logged: the first time at once, what follows as a count now and then."""
+"""What others do wrong is logged: the first time at once, repetitions as a count from time to time."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ class Complaints:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._said: dict[str, tuple[int, int]] = {}  # about whom -> when again, how many were not said since
+        self._logged: dict[str, tuple[int, int]] = {}  # subject -> when its next line is due, how many were left out
 
-    def about(self, whom: str, text: str) -> None:
-        """Logs ``text``, unless something was logged about ``whom`` just now: then it is counted, for the next line."""
+    def about(self, subject: str, text: str) -> None:
+        """Logs ``text``, unless a line about ``subject`` was logged just now: then it is counted, for the next line."""
         now_ns = time.monotonic_ns()
-        if whom not in self._said and len(self._said) >= COMPLAINTS_MAX:
-            self._said = {one: said for one, said in self._said.items() if said[0] > now_ns}
-            if len(self._said) >= COMPLAINTS_MAX:
-                whom = ""  # all the others together
-        again_ns, unsaid = self._said.get(whom, (now_ns, 0))
-        if now_ns < again_ns:
-            self._said[whom] = again_ns, unsaid + 1
+        if subject not in self._logged and len(self._logged) >= COMPLAINTS_MAX:
+            self._logged = {name: logged for name, logged in self._logged.items() if logged[0] > now_ns}
+            if len(self._logged) >= COMPLAINTS_MAX:
+                subject = ""  # all the others together
+        due_ns, left_out = self._logged.get(subject, (now_ns, 0))
+        if now_ns < due_ns:
+            self._logged[subject] = due_ns, left_out + 1
             return
-        self._said[whom] = now_ns + COMPLAINT_INTERVAL_NS, 0
-        self._logger.warning("%s%s", text, f" ({unsaid} more since the last line like this)" if unsaid else "")
+        self._logged[subject] = now_ns + COMPLAINT_INTERVAL_NS, 0
+        self._logger.warning("%s%s", text, f" ({left_out} more since the last line like this)" if left_out else "")

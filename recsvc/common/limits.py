@@ -314,6 +314,9 @@ EVENTS_KEPT_MAX = 10_000
 all: events that wait for a listener which does not return are not bounded. They take about 1 KiB each, so 10 MB an hour
 with the shortest timeslice."""
 
+MIME_TYPE_CHARACTERS_MAX = 1000
+"""A longer MIME type is refused: it names no more than a container and two codecs."""
+
 HTML_BYTES_MAX = 50_000_000
 """A notebook shows a player for a Blob up to this size: browsers and notebook files become slow with more."""
 

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import NotSupportedError
+from .limits import MIME_TYPE_CHARACTERS_MAX
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _TYPE = re.compile(rf"^\s*({_TOKEN})/({_TOKEN})\s*((?:;.*)?)$", re.S)
-# Commas and more stand unquoted in what people write (codecs=vp8,opus), and browsers take it.
+# People write commas and more without quotes (codecs=vp8,opus), and browsers accept that.
 _PARAMETER = re.compile(rf';\s*({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|[^";\s][^";]*)\s*')
 
 Container = Literal["webm", "matroska", "ogg"]
 VideoCodec = Literal["vp8", "vp9"]
 
-LENGTH_MAX = 1000  # characters of a type
 VIDEO_CODECS: tuple[VideoCodec, ...] = ("vp8", "vp9")
 AUDIO_CODECS = ("opus",)
 _ALIASES = {"vp08": "vp8", "vp09": "vp9"}  # as in vp09.00.10.08; profile and level are ours to choose
@@ -49,16 +49,15 @@ _SUFFIXES: dict[Container, str] = {"webm": ".webm", "matroska": ".mkv", "ogg": "
 CONTAINER_OF_SUFFIX: dict[str, Container] = {
     ".webm": "webm", ".mkv": "matroska", ".mka": "matroska", ".ogg": "ogg", ".oga": "ogg", ".opus": "ogg",
 }  # fmt: skip
-"""What file names end in, and what is in them then."""
+"""The container of a file whose name has this ending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What is written: ``container`` is webm, matroska or ogg; a codec is ``None`` where its track is absent."""
+    """The format of a file; ``video_codec`` is ``None`` where it has no video track."""
 
     container: Container
     video_codec: VideoCodec | None
-    audio_codec: str | None
     mime_type: str
 
     @property
@@ -68,7 +67,7 @@ class Format:
 
 
 def _parse(text: str) -> tuple[str, list[str] | None]:
-    """``(type/subtype, codec identifiers or None)``; raises ``ValueError`` for what is no MIME type."""
+    """Returns ``(type/subtype, codec identifiers or None)``; ``ValueError`` for what is no MIME type."""
     match = _TYPE.match(text)
     if match is None:
         raise ValueError("not a MIME type")
@@ -89,11 +88,13 @@ def _parse(text: str) -> tuple[str, list[str] | None]:
 
 
 def why_not_supported(text: str) -> str | None:
-    """``None`` for a type that can be recorded, else the reason in words."""
+    """``None`` for a type that can be recorded, else the reason in words. ``TypeError`` for what is no string."""
+    if not isinstance(text, str):
+        raise TypeError(f"mime_type must be a string, got {text!r}")
     if text == "":
         return None
-    if len(text) > LENGTH_MAX:
-        return f"it has {len(text)} characters, at most {LENGTH_MAX} are read"
+    if len(text) > MIME_TYPE_CHARACTERS_MAX:
+        return f"it has {len(text)} characters, at most {MIME_TYPE_CHARACTERS_MAX} are read"
     try:
         essence, codecs = _parse(text)
     except ValueError as error:
@@ -112,29 +113,26 @@ def why_not_supported(text: str) -> str | None:
 
 
 def is_type_supported(text: str) -> bool:
-    """Whether a recorder can be made with this ``mime_type``; ``""`` is. ``TypeError`` for no string."""
-    if not isinstance(text, str):
-        raise TypeError(f"mime_type must be a string, got {text!r}")
+    """Whether a recorder can be made with this ``mime_type``; with ``""`` it can. ``TypeError`` for what is no
+    string."""
     return why_not_supported(text) is None
 
 
 def require_supported(text: str) -> None:
     """Raises ``NotSupportedError`` with the reason when the type cannot be recorded."""
-    if not isinstance(text, str):
-        raise TypeError(f"mime_type must be a string, got {text!r}")
     reason = why_not_supported(text)
     if reason is not None:
         raise NotSupportedError(f"mime_type {text[:200]!r} cannot be recorded: {reason}; see `recsvc types`")
 
 
 def container(text: str) -> Container:
-    """Of a supported type."""
+    """The container of a supported type."""
     require_supported(text)
     return _CONTAINERS[_parse(text)[0]][0]
 
 
 def suffix(text: str) -> str:
-    """What a file of this supported type is named with."""
+    """The file name ending of a supported type, with its dot."""
     return _SUFFIXES[container(text)]
 
 
@@ -159,4 +157,4 @@ def choose(text: str, kinds: set[str]) -> Format:
         chosen[kind] = asked[0]
     names = ",".join(chosen.values())
     video_codec = next((codec for codec in video if codec == chosen.get("video")), None)
-    return Format(container, video_codec, chosen.get("audio"), f"{essence};codecs={names}")
+    return Format(container, video_codec, f"{essence};codecs={names}")

@@ -11,9 +11,9 @@ LOCAL_SCHEMES = ("camera", "file", "mic", "screen", "test")
 
 
 def redacted(text: str) -> str:
-    """``text``, a source or words with addresses in them, without what proves who one is: user, password, and the
-    values of parameters, of whatever name. Hides too much rather than too little; but a path stays, so where the
-    *path* of an address is the secret, it is shown.
+    """Returns ``text``, a source string or a message with addresses in it, without credentials: user, password, and
+    the values of all parameters. Rather too much is hidden than too little; but a path stays, so an address whose
+    *path* is the secret is shown.
     """
     scheme = _SCHEME.match(text)
     if scheme and scheme[1].lower() in LOCAL_SCHEMES:

@@ -1,8 +1,9 @@
 """Places in the file system: directories for sockets, endpoints of services, the spool.
 
-A runtime directory holds the sockets of one controller and its roles. Each of these holds its lock file (shared)
-until its end, whatever that is, and the last to leave removes the sockets and the directory. So nobody removes what
-another still uses; and what was killed all at once is swept at somebody else's start.
+A runtime directory holds the sockets of one controller and its roles. Each of these processes holds the directory's
+lock file (shared) until it ends, in whatever way, and the last to leave removes the sockets and the directory. So
+nobody removes what another still uses; and when all were killed at once, the next controller that starts sweeps the
+directory.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from ..common.limits import LOOK_NS, S
 from ..errors import NotFoundError, ServiceError
 
 PREFIX = "recsvc-"
 _LOCK = "lock"
-_LOOK_S = 0.02
 
 _SOCKET_PATH_MAX = 107  # bytes, by the kernel
 _BASE_LENGTH_MAX = 60  # a directory's own name and the longest of a socket in it add up to 40
@@ -33,19 +34,19 @@ class Runtime:
         self._lock: int | None = lock
 
     def leave(self, *, patience_s: float = 0.0) -> None:
-        """Removes the directory if nobody else lives there; waits so long for those who are just being killed.
-        Idempotent."""
+        """Removes the directory if nobody else lives there; waits up to ``patience_s`` for processes that are just
+        being killed. Idempotent."""
         lock, self._lock = self._lock, None
         if lock is None:
             return
         deadline_s = time.monotonic() + patience_s
         while not _clear_if_dead(self.path, lock) and time.monotonic() < deadline_s:
-            time.sleep(_LOOK_S)
+            time.sleep(LOOK_NS / S)
         os.close(lock)
 
 
 def make(base: Path | None = None) -> Runtime:
-    """A new runtime directory, below ``base``. ``OSError`` where that cannot be."""
+    """Makes a runtime directory below ``base``; ``OSError`` where that is impossible."""
     base = default_base() if base is None else base.absolute()
     if len(os.fsencode(base)) > _BASE_LENGTH_MAX:
         raise OSError(f"the directory {base} is too long for sockets: at most {_BASE_LENGTH_MAX} bytes, use a link")
@@ -68,7 +69,7 @@ def _hold(path: Path, flags: int) -> int | None:
         lock = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    with suppress(OSError):  # a file system without locks: then nobody can tell, and nothing is swept
+    with suppress(OSError):  # on a file system without locks nobody knows who lives there, and nothing is swept
         fcntl.flock(lock, fcntl.LOCK_SH)
     if _is_at(lock, path / _LOCK):
         return lock
@@ -83,7 +84,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _clear_if_dead(path: Path, lock: int) -> bool:
-    """Whether nobody lives there; ``lock`` is not held any more if somebody does."""
+    """Removes the directory if nobody lives there, and returns whether that is so; else ``lock`` is given up."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -150,8 +151,8 @@ def checked_endpoint(endpoint: str) -> str:
 
 
 class Claim:
-    """The right to serve at an endpoint: nobody else does, and no file is replaced that is no socket. It is kept in a
-    file beside the socket, so that a service that ends late never removes the socket of the next one."""
+    """The right to serve at an endpoint: nobody else does, and no file but a socket is replaced. Its lock is a file
+    beside the socket, so that a service that ends late never removes the socket of the next one."""
 
     def __init__(self, endpoint: str) -> None:
         """``ServiceError`` when somebody else serves there, ``OSError`` where nobody can."""

@@ -86,7 +86,7 @@ def event(recording: str, sequence: int, type: str = "dataavailable") -> Recorde
 def test_missed_events_can_be_asked_for_a_few_at_a_time() -> None:
     published = Published()
     for number in range(2 * EVENTS_PER_REPLY):
-        published.add(event("a", number))
+        published.add(event("a", number), is_heard=True)
     found = published.since("r", "a", 3)
     assert [one.sequence for one in found] == list(range(3, 3 + EVENTS_PER_REPLY))
     assert published.since("r", "a", 2 * EVENTS_PER_REPLY) == []
@@ -95,7 +95,7 @@ def test_missed_events_can_be_asked_for_a_few_at_a_time() -> None:
 def test_only_the_newest_events_of_a_recording_are_kept_and_only_for_its_recorder() -> None:
     published = Published()
     for number in range(RECORDER_EVENTS_KEPT + 5):
-        published.add(event("a", number))
+        published.add(event("a", number), is_heard=True)
     assert published.since("r", "a", 0)[0].sequence == 5
     for recorder, recording in (("another", "a"), ("r", "never-there")):
         with pytest.raises(InvalidStateError, match="are known"):
@@ -104,10 +104,19 @@ def test_only_the_newest_events_of_a_recording_are_kept_and_only_for_its_recorde
 
 def test_recordings_that_have_ended_are_forgotten_in_their_order() -> None:
     published = Published()
-    published.add(event("going-on", 0))
     for number in range(ENDED_RECORDINGS_KEPT + 1):
-        published.add(event(f"ended-{number}", 0, "stop"))
-    assert [one.recording for one in published.of("r")] == ["going-on"]
+        published.add(event(f"ended-{number}", 0, "stop"), is_heard=False)
     assert published.since("r", "ended-1", 0)
     with pytest.raises(InvalidStateError):
         published.since("r", "ended-0", 0)
+    assert len(published.unheard("r")) == ENDED_RECORDINGS_KEPT
+
+
+def test_who_subscribes_late_gets_what_was_published_before_once() -> None:
+    published = Published()
+    published.add(event("before", 0), is_heard=True)
+    for number in range(2):
+        published.add(event("a", number), is_heard=number > 0)
+    assert published.unheard("another") == []
+    assert [(one.recording, one.sequence) for one in published.unheard("r")] == [("a", 0), ("a", 1)]
+    assert published.unheard("r") == []

@@ -152,7 +152,7 @@ class Recordings(EventTarget, OfProcess):
         inbox = self._inbox
         assert inbox is not None
         while True:
-            event = inbox.next(self._due_ns())
+            event = inbox.next(min(self._due_ns(), time.monotonic_ns() + STOP_ASK_NS))  # it may be stopped meanwhile
             if event is not None:
                 self._asked_ns = time.monotonic_ns()
                 self._take(event)

@@ -117,18 +117,28 @@ class Published:
     def __init__(self) -> None:
         self._events: dict[str, deque[RecorderEvent]] = {}
         self._ended: deque[str] = deque()
+        self._unheard: dict[str, None] = {}  # recordings of which something was published before anybody subscribed
 
-    def add(self, event: RecorderEvent) -> None:
-        self._events.setdefault(event.recording, deque(maxlen=RECORDER_EVENTS_KEPT)).append(event)
+    def add(self, event: RecorderEvent, *, is_heard: bool) -> None:
+        """``is_heard``: whether its recorder has subscribed."""
+        name = event.recording
+        self._events.setdefault(name, deque(maxlen=RECORDER_EVENTS_KEPT)).append(event)
+        if not is_heard:
+            self._unheard[name] = None
         if event.type == "stop":
-            self._ended.append(event.recording)
+            self._ended.append(name)
             if len(self._ended) > ENDED_RECORDINGS_KEPT:
-                del self._events[self._ended.popleft()]
+                oldest = self._ended.popleft()
+                del self._events[oldest]
+                self._unheard.pop(oldest, None)
 
-    def of(self, recorder: str) -> list[RecorderEvent]:
-        """Those of a recorder's recordings that go on, in their order."""
-        going_on = [events for name, events in self._events.items() if name not in self._ended]
-        return [event for events in going_on for event in events if event.recorder == recorder]
+    def unheard(self, recorder: str) -> list[RecorderEvent]:
+        """The recorder has subscribed: the events of the recordings of which it may have missed some, in their order.
+        What it knows already it leaves out by the numbers."""
+        names = [name for name in self._unheard if self._events[name][0].recorder == recorder]
+        for name in names:
+            del self._unheard[name]
+        return [event for name in names for event in self._events[name]]
 
     def since(self, recorder: str, recording: str, sequence: int) -> list[RecorderEvent]:
         """The first of a recording's events from ``sequence`` on. ``InvalidStateError`` where none are known."""

@@ -58,6 +58,7 @@ class Recordings:
         self._on_end = on_end
         self._outboxes: dict[str, Outbox] = {}
         self._published = Published()
+        self._subscribed: set[str] = set()  # topics
         self._discarded: deque[str] = deque(maxlen=DISCARDED_KEPT)
         self.active: dict[str, Recording] = {}
         self.workers = Workers(supervisor, directory, usable_cores(), self._load)
@@ -88,13 +89,19 @@ class Recordings:
         self._open(recording, request, answer)
 
     def _publish_event(self, client: str, event: messages.RecorderEvent) -> None:
-        self._published.add(event)
-        self._publish(f"{client}/{event.recorder}", event)
+        topic = f"{client}/{event.recorder}"
+        self._published.add(event, is_heard=topic in self._subscribed)
+        self._publish(topic, event)
 
-    def repeat_events(self, topic: str) -> None:
-        """Somebody has subscribed, perhaps a moment late: what it knows already it leaves out, by the numbers."""
-        for event in self._published.of(topic.rpartition("/")[2]):
+    def subscribed(self, topic: str) -> None:
+        """A recorder, or somebody else, hears its events from now on, and those that were published a moment before."""
+        self._subscribed.add(topic)
+        for event in self._published.unheard(topic.rpartition("/")[2]):
             self._publish(topic, event)
+
+    def unsubscribed(self, topic: str) -> None:
+        """Nobody hears them any more."""
+        self._subscribed.discard(topic)
 
     def events_since(self, request: messages.AskEvents) -> list[messages.RecorderEvent]:
         """For a subscriber that has missed some. ``InvalidStateError`` where nothing is known of the recording."""

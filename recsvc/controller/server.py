@@ -234,11 +234,13 @@ class Controller:
         """Each new subscription is answered on its own topic: then the subscriber knows that it misses nothing."""
         while sockets.readable(self._events):
             news = self._events.recv(sockets.NOBLOCK)
+            topic = news[1:].decode(errors="replace")
             if news[:1] == b"\x01":
                 self._events.send_multipart([news[1:], messages.encode(messages.Subscribed())])
-                self._recordings.repeat_events(news[1:].decode(errors="replace"))
+                self._recordings.subscribed(topic)
             else:
-                self._callers_there.unsubscribed(news[1:].decode(errors="replace").removesuffix("/source"))
+                self._recordings.unsubscribed(topic)
+                self._callers_there.unsubscribed(topic.removesuffix("/source"))
 
 
 def main() -> None:

@@ -153,13 +153,11 @@ def _packed(frame: Any, form: VideoFormat) -> bytes | memoryview:
         shapes = [(form.width * BYTES_PER_PIXEL[form.pixel_format], form.height)]
     pieces: list[memoryview] = []
     for plane, (row_bytes, rows) in zip(frame.planes, shapes, strict=False):
-        view = memoryview(plane)
-        stride = plane.line_size
+        view, stride = memoryview(plane), plane.line_size
         if stride == row_bytes:
             pieces.append(view[: row_bytes * rows])
-        else:
-            starts = range(0, abs(stride) * rows, abs(stride))
-            if stride < 0:  # The picture is stored bottom up: the view begins with its last row.
-                starts = starts[::-1]
-            pieces += [view[start : start + row_bytes] for start in starts]
+            continue
+        starts = range(0, abs(stride) * rows, abs(stride))
+        # A negative stride: the picture is stored bottom up, the view begins with its last row.
+        pieces += [view[start : start + row_bytes] for start in (starts if stride > 0 else reversed(starts))]
     return pieces[0].toreadonly() if len(pieces) == 1 else b"".join(pieces)

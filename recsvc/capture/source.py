@@ -65,20 +65,13 @@ class TrackInfo:
 class Sink(Protocol):
     """Takes the frames of one track. Called from the source's threads and from ``flush``; thread-safe."""
 
-    def audio(self, captured_ns: int, samples: bytes | bytearray | memoryview) -> None:
+    def audio(self, captured_ns: int, samples: bytes | memoryview) -> None:
         """A block of interleaved samples; ``captured_ns`` (``time.monotonic_ns()``) is its first sample's.
 
         The sink owns ``samples`` from now on; the source never changes it again.
         """
 
-    def video(
-        self,
-        captured_ns: int,
-        picture: bytes | bytearray | memoryview,
-        pixel_format: str,
-        width: int,
-        height: int,
-    ) -> None:
+    def video(self, captured_ns: int, picture: bytes | memoryview, pixel_format: str, width: int, height: int) -> None:
         """A tightly packed picture, captured at ``captured_ns``; the sink owns it from now on."""
 
     def count(self, cause: str, amount: int = 1) -> None:

@@ -122,6 +122,20 @@ def test_sound_lost_at_the_end_is_counted_too(monkeypatch):
     assert len(sink.sounds) == before + 4 and sink.counts == {"capture_queue_full": 3 * BLOCK}
 
 
+def test_a_microphone_that_falls_silent_ends_its_track_and_is_freed(monkeypatch):
+    monkeypatch.setattr(microphone, "MICROPHONE_STALL_NS", S // 10)
+    before = threading.active_count()
+    device, sink = Device(), KeepingSink()
+    source = opened(device)
+    source.start({"audio": sink})
+    wait_until(lambda: sink.ends, "the end of the track", DEADLINE_S)
+    assert isinstance(sink.ends[0][1], NotReadableError) and "nothing came for 0.1 s" in str(sink.ends[0][1])
+    wait_until(lambda: threading.active_count() == before, "the end of its threads", DEADLINE_S)
+    assert device.closed == 1
+    source.close()
+    assert device.closed == 1 and len(sink.ends) == 1
+
+
 @pytest.mark.parametrize("device", [Device(starts=False), Device(speaks=False)], ids=["in use", "silent"])
 def test_a_microphone_that_cannot_be_opened_leaves_nothing(monkeypatch, device):
     monkeypatch.setattr(microphone, "MICROPHONE_OPEN_NS", S // 10)

@@ -317,7 +317,7 @@ def test_a_track_whose_format_changes_loses_nothing() -> None:
         seconds += count / rate
         count_all += count
     packets += track.drain()
-    assert track.output_channel_count == 1
+    assert track.entry.channel_count == 1
     assert abs(output_samples(packets, track) - seconds * 48_000) <= 0.501
     assert track.end_ns == pytest.approx(S + seconds * S, abs=1000)
     statistics = track.statistics()

@@ -39,6 +39,7 @@ PURE = (
     "errors",
     "wire.flow",
     "wire.messages",
+    "encode.account",
     "encode.scheduler",
     "mux.ebml",
     "mux.packets",

@@ -36,9 +36,9 @@ from ..wire import messages, sockets
 from ..wire.answers import LATER, take_requests
 from ..wire.line import Line
 from ..wire.ring import RingView
+from .account import units_of
 from .recording import Recording
 from .scheduler import Scheduler
-from .tracks import units_of
 
 log = logging.getLogger("recsvc.encode")
 

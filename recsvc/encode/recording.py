@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -13,27 +12,15 @@ from typing import Any
 from ..common import mime
 from ..common.limits import FIRST_FRAME_WAIT_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S, drain_deadline_ns
 from ..common.pieces import HandedOut
-from ..errors import InvalidStateError, name_of
+from ..errors import name_of
 from ..mux.muxer import Muxer
-from ..mux.spool import AudioEntry, video_entry
+from ..mux.spool import create
 from ..wire import messages
 from ..wire.messages import AudioFrame, End, Mark, OpenRecording, RecordingStatistics, VideoFrame
 from .tracks import AudioTrack, VideoTrack
 
 _Ready = tuple[str, tuple[VideoFrame | AudioFrame, Any]]
 """A route, and a frame of it that is to be encoded."""
-
-
-def _create(path: Path) -> bool:
-    """Whether there is a new, empty file now; what prevents it is found again when it is opened. Nothing that is there
-    is ever replaced: ``InvalidStateError``."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
-    except FileExistsError:
-        raise InvalidStateError(f"there is a recording {path} already") from None
-    except OSError:
-        return False
-    return True
 
 
 class Recording:
@@ -44,10 +31,8 @@ class Recording:
         self.name = request.recording
         self.path = Path(request.path)
         self.options = request.options
-        self.started_ns = request.at_ns
         self.format = mime.choose(request.options.mime_type, {track.kind for track in request.tracks})
         self.tracks: dict[str, VideoTrack | AudioTrack] = {}
-        self._sound: AudioTrack | None = None
         self._pictures: VideoTrack | None = None
         self.stop_ns: int | None = None  # when it ended, once the controller has said so
         self.incomplete = ""  # why not everything came that was captured
@@ -63,23 +48,20 @@ class Recording:
         self._duration_ns = 0
         self._active_ns = time.monotonic_ns()
         self._flushed = True
-        video = audio = None
-        hold_ns = 0
+        sound: AudioTrack | None = None
         for track, route in zip(request.tracks, request.routes, strict=True):
-            if track.kind == "video":
-                assert self.format.video_codec is not None
-                self.tracks[route] = self._pictures = VideoTrack(
-                    self.format.video_codec, track, request.options, self.started_ns
-                )
-                video = video_entry(self.format.video_codec, track.settings)
-                hold_ns = VIDEO_HOLD_NS if track.captured else 0
+            if self.format.video_codec is not None and track.kind == "video":
+                self._pictures = VideoTrack(self.format.video_codec, track, request.options, request.at_ns)
+                self.tracks[route] = self._pictures
             else:
-                self.tracks[route] = self._sound = sound = AudioTrack(track, request.options, self.started_ns)
-                audio = AudioEntry(sound.output_channel_count, sound.pre_skip_samples, sound.sample_rate)
+                self.tracks[route] = sound = AudioTrack(track, request.options, request.at_ns)
         clocks = [track.clock for track in self.tracks.values()]
         for clock in clocks:
             clock.share(clocks)
-        is_ours = _create(self.path)
+        video = self._pictures.entry if self._pictures is not None else None
+        audio = sound.entry if sound is not None else None
+        hold_ns = VIDEO_HOLD_NS if any(track.captured for track in request.tracks) else 0
+        is_ours = create(self.path)
         try:
             self._muxer = Muxer(
                 self.path, self.format.container, video=video, audio=audio, hold_ns=hold_ns, origin_ns=None
@@ -148,13 +130,10 @@ class Recording:
     def idle(self, now_ns: int) -> None:
         """To be called now and then: writes what is held once nothing has come for a while."""
         if not self._flushed and now_ns - self._active_ns >= IDLE_FLUSH_NS:
-            self._flush()
-
-    def _flush(self) -> None:
-        # By time that goes by nothing is to be said of media that has a clock of its own.
-        self._begin(now=not any(track.clock.is_media for track in self.tracks.values()))
-        self._muxer.flush()
-        self._flushed = True
+            # Nothing can be concluded from the time that goes by about media that has a clock of its own.
+            self._begin(now=not any(track.clock.is_media for track in self.tracks.values()))
+            self._muxer.flush()
+            self._flushed = True
 
     def end_route(self, route: str, message: End) -> None:
         """The end of stream of one track: nothing more comes from it."""
@@ -206,12 +185,10 @@ class Recording:
 
     def due_piece(self) -> messages.DataReady | None:
         """A piece for the caller's timeslice, when enough media is in complete clusters."""
-        timeslice_ms = self.options.timeslice_ms
-        if timeslice_ms is None:
+        muxer, timeslice_ms = self._muxer, self.options.timeslice_ms
+        if timeslice_ms is None or not self._pieces.is_due(timeslice_ms, muxer.bytes_written, muxer.written_until_ns):
             return None
-        if not self._pieces.is_due(timeslice_ms, self._muxer.bytes_written, self._muxer.written_until_ns):
-            return None
-        return self.cut(asked=False)
+        return self._cut(asked=False)
 
     def ask_for_data(self, number: int) -> None:
         """A request for data: it is answered when each track has sent its mark of this number, or has ended."""
@@ -238,10 +215,10 @@ class Recording:
             self._begin(now=self._is_asked or not marked or any(track.ended for track in tracks))
             is_whole = self._pictures is None or self._pictures.ended
             self._muxer.flush(None if is_whole else self._pictures_until_ns)
-            pieces.append(self.cut(asked=True))
+            pieces.append(self._cut(asked=True))
         return pieces
 
-    def cut(self, *, asked: bool) -> messages.DataReady:
+    def _cut(self, *, asked: bool) -> messages.DataReady:
         """All that is in complete clusters and was not handed out yet; may be empty. ``asked``: by the caller."""
         size, until_ns = self._muxer.bytes_written, self._muxer.written_until_ns
         if size <= self._muxer.media_at:
@@ -282,9 +259,9 @@ class Recording:
                 track.settle(written, "not_written" if self._muxer.failed else "failed")
         if problems and not error:
             error, text = name_of(problems[0]), f"the file could not be completed: {problems[0]}"
-        size = self._muxer.bytes_written
-        duration = self._duration_ns / S
-        blob, whole, timecode_ms = self._pieces.rest(str(self.path), self.format.mime_type, size, duration)
+        blob, whole, timecode_ms = self._pieces.rest(
+            str(self.path), self.format.mime_type, self._muxer.bytes_written, self._duration_ns / S
+        )
         return messages.RecordingFinished(
             recording=self.name,
             blob=blob,

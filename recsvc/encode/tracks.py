@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from typing import Any
 
 import msgspec
@@ -13,9 +12,10 @@ from ..common.limits import AUDIO_MESSAGE_NS, AUDIO_TURN_NS, S
 from ..common.media import OPUS_PACKET_SAMPLES, OPUS_RATE, colours_of
 from ..common.mime import VideoCodec
 from ..mux.packets import AudioPacket, Packet, VideoPacket
-from ..mux.spool import Written
+from ..mux.spool import AudioEntry, Written, video_entry
 from ..wire.messages import AudioFrame, RecordedTrack, RecordingOptions, TrackStatistics, VideoFrame
 from . import native
+from .account import Account
 from .clock import FrameClock
 from .media_clock import MediaClock
 from .timeline import AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
@@ -24,54 +24,6 @@ _KEY_FRAME_DISTANCE_MAX = 30_000  # ours to decide (timeline.KeyFrames); some de
 _SPEEDS: dict[VideoCodec, tuple[int, ...]] = {"vp8": (-6, -9, -12, -16), "vp9": (8, 9)}  # normal, then hurried
 _SILENCE_DBFS = -120.0
 _LEVEL_VALUES = 960  # of the newest block that the level meter looks at, when somebody asks
-
-
-def units_of(header: VideoFrame | AudioFrame) -> int:
-    """What a frame counts for: sound is counted in samples per channel."""
-    return header.sample_count if isinstance(header, AudioFrame) else 1
-
-
-class Account:
-    """What came and where it went: frames, or samples per channel for sound."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        self.encoded = 0
-        self.sender_dropped: dict[str, int] = {}
-        self.sender_counted: dict[str, int] = {}
-        self.dropped: Counter[str] = Counter()
-
-    def heard(self, dropped: dict[str, int], counted: dict[str, int]) -> None:
-        """The sender's running totals, from any of its messages."""
-        self.sender_dropped, self.sender_counted = dropped, counted
-
-    def drop(self, cause: str, amount: int) -> None:
-        if amount > 0:
-            self.dropped[cause] += amount
-
-    def settle(self, cause: str) -> None:
-        """What came and is neither encoded nor dropped was dropped for this cause."""
-        dropped_here = self.dropped.total() - self.dropped["lost"]
-        self.drop(cause, self.received - self.encoded - dropped_here)
-
-    def take_back(self, amount: int, cause: str) -> None:
-        """What was encoded is not in the file."""
-        amount = min(max(amount, 0), self.encoded)
-        self.encoded -= amount
-        self.drop(cause, amount)
-
-    def statistics(self, kind: str, corrected: tuple[dict[str, int], ...], level: float | None) -> TrackStatistics:
-        causes = dict(Counter(self.sender_dropped) + self.dropped)
-        lost_before = sum(self.sender_dropped.values()) + self.dropped["lost"]
-        return TrackStatistics(
-            kind=kind,
-            frames_accepted=self.received + lost_before,
-            frames_encoded=self.encoded,
-            frames_dropped=sum(causes.values()),
-            dropped_by_cause=causes,
-            timestamps_corrected=dict(sum(map(Counter, (*corrected, self.sender_counted)), Counter())),
-            level_dbfs=level,
-        )
 
 
 def _clock_of(track: RecordedTrack, started_ns: int) -> FrameClock[Any]:
@@ -100,6 +52,7 @@ class VideoTrack:
         self._encoder: native.VideoEncoder | None = None
         self._pts_us = -1
         self.first_ns: int | None = None
+        self.entry = video_entry(codec, track.settings)
 
     def encode(self, header: VideoFrame, picture: Any) -> list[Packet]:
         recorded_ns, expected_ns = self._timeline.place(header.captured_ns, header.paused_ns)
@@ -196,7 +149,8 @@ class AudioTrack:
             bits_per_second=options.audio_bits_per_second,
             bitrate_mode=options.audio_bitrate_mode,
         )
-        self.output_channel_count = self._encoder.output_channel_count
+        channel_count = self._encoder.output_channel_count
+        self.entry = AudioEntry(channel_count, self._encoder.pre_skip_samples, self.sample_rate)
         self._newest: tuple[AudioFrame, Any] | None = None
         self.unfinished = False
         """Whether the block given last is to be given again, for the rest of it."""

@@ -6,9 +6,11 @@ import io
 import os
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..common.media import BT601, FRAME_SIDE_MAX, Colours, colours_of
+from ..errors import InvalidStateError
 
 
 class VideoEntry(NamedTuple):
@@ -60,6 +62,18 @@ def lock(descriptor: int) -> bool:
     except OSError as error:  # a file system without locks: nobody is kept from anything
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
             raise
+    return True
+
+
+def create(path: Path) -> bool:
+    """Whether there is a new, empty file now; what prevents it is found again when it is opened. Nothing that is there
+    is ever replaced: ``InvalidStateError``."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        raise InvalidStateError(f"there is a recording {path} already") from None
+    except OSError:
+        return False
     return True
 
 

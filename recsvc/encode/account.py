@@ -1,0 +1,55 @@
+"""What became of the frames of one track. Pure logic."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ..wire.messages import AudioFrame, TrackStatistics, VideoFrame
+
+
+def units_of(header: VideoFrame | AudioFrame) -> int:
+    """What a frame counts for: sound is counted in samples per channel."""
+    return header.sample_count if isinstance(header, AudioFrame) else 1
+
+
+class Account:
+    """What came and where it went: frames, or samples per channel for sound."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.encoded = 0
+        self.sender_dropped: dict[str, int] = {}
+        self.sender_counted: dict[str, int] = {}
+        self.dropped: Counter[str] = Counter()
+
+    def heard(self, dropped: dict[str, int], counted: dict[str, int]) -> None:
+        """The sender's running totals, from any of its messages."""
+        self.sender_dropped, self.sender_counted = dropped, counted
+
+    def drop(self, cause: str, amount: int) -> None:
+        if amount > 0:
+            self.dropped[cause] += amount
+
+    def settle(self, cause: str) -> None:
+        """What came and is neither encoded nor dropped was dropped for this cause."""
+        dropped_here = self.dropped.total() - self.dropped["lost"]
+        self.drop(cause, self.received - self.encoded - dropped_here)
+
+    def take_back(self, amount: int, cause: str) -> None:
+        """What was encoded is not in the file."""
+        amount = min(max(amount, 0), self.encoded)
+        self.encoded -= amount
+        self.drop(cause, amount)
+
+    def statistics(self, kind: str, corrected: tuple[dict[str, int], ...], level: float | None) -> TrackStatistics:
+        causes = dict(Counter(self.sender_dropped) + self.dropped)
+        lost_before = sum(self.sender_dropped.values()) + self.dropped["lost"]
+        return TrackStatistics(
+            kind=kind,
+            frames_accepted=self.received + lost_before,
+            frames_encoded=self.encoded,
+            frames_dropped=sum(causes.values()),
+            dropped_by_cause=causes,
+            timestamps_corrected=dict(sum(map(Counter, (*corrected, self.sender_counted)), Counter())),
+            level_dbfs=level,
+        )

@@ -86,9 +86,7 @@ class Heartbeat:
 @pytest.fixture(autouse=True)
 def with_a_controller() -> None:
     """The module's controller is there before it is frozen or looked for."""
-    recorder = recsvc.MediaRecorder(recsvc.MediaStream([recsvc.AudioSource(8_000, 1).track]))
-    with recorder:
-        recorder.start()
+    client.connect()
 
 
 # --- nothing blocks the loop ----------------------------------------------------------------------

@@ -74,14 +74,23 @@ def environment() -> dict[str, str]:
     return found
 
 
+_OPTIONS = {
+    "endpoint": "where programs reach this service, such as ipc:///run/user/1000/recsvc.sock",
+    "data": "the endpoint that takes frames",
+    "directory": "where the sockets are (by default in a directory below XDG_RUNTIME_DIR)",
+    "spool": "where recordings are written (by default RECSVC_SPOOL, else ~/.local/state/recsvc/spool)",
+}
+
+
 def arguments(role: str, *names: str, optional: tuple[str, ...] = ()) -> argparse.Namespace:
     """The command line of a role: what ties it to its parent, and these options, all strings."""
     parser = argparse.ArgumentParser(prog=f"recsvc {role}")
-    parser.add_argument("--parent", type=int, default=0, help="end when this process ends (0: no parent)")
-    parser.add_argument("--line", type=int, default=None, help="the descriptor of the line to the controller")
-    parser.add_argument("--stderr", type=int, default=None, help="the standard error from when it is ready on")
+    # Set by the process that starts this one: end when that ends, the line to the controller, the standard error later.
+    parser.add_argument("--parent", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--line", type=int, default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--stderr", type=int, default=None, help=argparse.SUPPRESS)
     for name in names + optional:
-        parser.add_argument(f"--{name}", default="", required=name in names, help="set by who starts this role")
+        parser.add_argument(f"--{name}", default="", required=name in names, help=_OPTIONS[name])
     return parser.parse_args(sys.argv[2:])
 
 

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from recsvc.capture.clock import STEP_NS, ArrivalClock, Stamper
+from recsvc.capture.clock import ArrivalClock, Stamper
+from recsvc.capture.limits import STEP_NS
 from recsvc.common.limits import AUDIO_GAP_NS
 
 S = 1_000_000_000

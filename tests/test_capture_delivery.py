@@ -8,10 +8,10 @@ import pytest
 from fixtures_media import KeepingSink, wait_until
 from media import DEADLINE_S
 
-from recsvc.capture.delivery import BLOCK_NS, Playout, Unpaced
-from recsvc.capture.live import JUMP_NS, Live
+from recsvc.capture.delivery import Playout, Unpaced
+from recsvc.capture.limits import BLOCK_NS, JUMP_NS, LIVE_FLUSH_NS, PLAYOUT_AHEAD_NS, PLAYOUT_FLUSH_NS
+from recsvc.capture.live import Live
 from recsvc.capture.source import AudioFormat, TrackInfo, VideoFormat
-from recsvc.common.limits import LIVE_FLUSH_NS, PLAYOUT_AHEAD_NS, PLAYOUT_FLUSH_NS
 from recsvc.common.media import BT601
 from recsvc.errors import NotReadableError
 

@@ -31,6 +31,7 @@ PURE = (
     "common.pieces",
     "common.state",
     "common.mime",
+    "capture.limits",
     "common.limits",
     "common.redact",
     "common.sources",

@@ -15,22 +15,22 @@ from ..process.role import environment
 log = logging.getLogger("recsvc")
 
 
-def enumerate_in_helper(timeout_s: float = ENUMERATE_DEADLINE_NS / S) -> list[dict[str, Any]]:
-    """What ``python -m recsvc.capture.devices`` lists. Blocks until that has ended, at most ``timeout_s``.
+def enumerate_in_helper(limit_ns: int = ENUMERATE_DEADLINE_NS) -> list[dict[str, Any]]:
+    """What ``python -m recsvc.capture.devices`` lists. Blocks until that has ended, at most ``limit_ns``.
 
     A sound configuration with which PortAudio aborts costs the microphones, not the cameras and screens.
     Raises ``NotReadableError`` when it failed or took too long; the process is gone in any case.
     """
-    deadline_s = time.monotonic() + timeout_s
+    deadline_ns = time.monotonic_ns() + limit_ns
     try:
-        done = _helper(timeout_s)
+        done = _helper(limit_ns)
         if done.returncode < 0:
             log.warning("PortAudio ended by signal %d: no microphones are listed", -done.returncode)
-            done = _helper(max(0.0, deadline_s - time.monotonic()), "videoinput")
+            done = _helper(deadline_ns - time.monotonic_ns(), "videoinput")
         done.check_returncode()
         devices = json.loads(done.stdout)
     except subprocess.TimeoutExpired as error:
-        raise NotReadableError(f"looking for devices took more than {timeout_s:g} s") from error
+        raise NotReadableError(f"looking for devices took more than {limit_ns / S:g} s") from error
     except (subprocess.CalledProcessError, ValueError, OSError) as error:
         raise NotReadableError(f"looking for devices failed: {error}") from error
     if not isinstance(devices, list):
@@ -38,6 +38,8 @@ def enumerate_in_helper(timeout_s: float = ENUMERATE_DEADLINE_NS / S) -> list[di
     return devices
 
 
-def _helper(timeout_s: float, *kinds: str) -> subprocess.CompletedProcess[bytes]:
+def _helper(limit_ns: int, *kinds: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "recsvc.capture.devices", *kinds]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, env=environment())
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=max(0, limit_ns) / S, env=environment()
+    )

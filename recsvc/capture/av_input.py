@@ -14,13 +14,14 @@ from av.audio.resampler import AudioResampler
 from av.stream import Disposition
 
 from ..common.constraints import AudioWish, VideoWish
-from ..common.limits import AUDIO_GAP_NS, PROBE_NS, S
+from ..common.limits import AUDIO_GAP_NS, S
 from ..common.media import CHANNEL_COUNT_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
 from ..common.redact import redacted
 from ..common.sources import NETWORK_SCHEMES, ParsedSource
 from ..errors import NotFoundError, NotReadableError
 from .delivery import Delivery, Playout, Unpaced
 from .ffmpeg import OPEN_ERRORS, closed_on_error, open_error, opened, reading, stream_rate
+from .limits import PROBE_NS
 from .live import Live
 from .packer import PicturePacker
 from .running import Source

@@ -7,27 +7,21 @@ ever add. So the least lateness within a window is followed, slowly; a single la
 No threads, no reading of clocks: all times are arguments, so that tests can choose them.
 """
 
-from ..common.limits import AUDIO_GAP_NS, MS, S
-
-WINDOW_NS = 10 * S
-STEP_NS = 2 * MS
-"""Crystals differ by less than 200 ppm: 2 ms in 10 s."""
-
-GAP_WINDOW_NS = S // 2
-"""Blocks that were delayed come in a burst soon; what is still missing after this is lost."""
+from ..common.limits import AUDIO_GAP_NS, S
+from .limits import GAP_WINDOW_NS, STEP_NS, WINDOW_NS
 
 
 class ArrivalClock:
     """Maps media time (ns) to capture time (``time.monotonic_ns()``). Not thread-safe.
 
-    Each ``window_ns`` the map moves towards the least lateness seen, by at most ``STEP_NS``, and not at all
+    Each ``WINDOW_NS`` the map moves towards the least lateness seen, by at most ``STEP_NS``, and not at all
     when that is less than ``STEP_NS``: steady clocks stay exact. When the least lateness of a whole
     ``gap_window_ns`` is above ``gap_ns`` (or below ``-gap_ns``), media is missing (or the first arrivals
     were late): the map jumps by it.
     """
 
-    def __init__(self, *, gap_ns: int, gap_window_ns: int, window_ns: int = WINDOW_NS) -> None:
-        self._gap_ns, self._gap_window_ns, self._window_ns = gap_ns, gap_window_ns, window_ns
+    def __init__(self, *, gap_ns: int, gap_window_ns: int) -> None:
+        self._gap_ns, self._gap_window_ns = gap_ns, gap_window_ns
         self._offset_ns: int | None = None
         self._least_ns: list[int | None] = [None, None]
         """The least lateness so far within the gap window and within the other."""
@@ -36,7 +30,7 @@ class ArrivalClock:
     def set(self, media_ns: int, captured_ns: int, now_ns: int) -> None:
         """Sets the map: media time ``media_ns`` was captured at ``captured_ns``. Begins new windows."""
         self._offset_ns = captured_ns - media_ns
-        self._ends_ns = [now_ns + self._gap_window_ns, now_ns + self._window_ns]
+        self._ends_ns = [now_ns + self._gap_window_ns, now_ns + WINDOW_NS]
         self._least_ns = [None, None]
 
     def settle(self, media_ns: int, arrived_ns: int, now_ns: int) -> None:
@@ -74,7 +68,7 @@ class ArrivalClock:
                 self.set(media_ns, self.captured_ns(media_ns) + jump_ns, now_ns)
         if now_ns >= self._ends_ns[1]:
             least_ns = self._least_ns[1] or 0
-            self._ends_ns[1], self._least_ns[1] = now_ns + self._window_ns, None
+            self._ends_ns[1], self._least_ns[1] = now_ns + WINDOW_NS, None
             if abs(least_ns) >= STEP_NS:
                 self._offset_ns += max(-STEP_NS, min(STEP_NS, least_ns))
         return jump_ns

@@ -16,16 +16,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ..common.limits import MS, PLAYOUT_AHEAD_NS, PLAYOUT_FLUSH_NS, S
+from ..common.limits import S
+from .limits import BLOCK_NS, PLAYOUT_AHEAD_NS, PLAYOUT_FLUSH_NS, WANTED_POLL_NS
 from .source import Sink, TrackInfo
 
 log = logging.getLogger("recsvc")
-
-BLOCK_NS = 10 * MS
-"""Sound in real time is handed on as often as a device would."""
-
-WANTED_POLL_S = 0.1
-"""How often a source with ``pace=max`` looks whether it was closed while no recording wants it."""
 
 
 class Clock:
@@ -272,6 +267,6 @@ class Unpaced(Delivery):
         """Waits until a recording wants frames, which is media time 0; ``False`` when closed before."""
         while self._start_ns is None and not self.closing.is_set():
             sinks = list(self.sinks.values())
-            if not sinks or any(sink.wait_wanted(WANTED_POLL_S / len(sinks)) for sink in sinks):
+            if not sinks or any(sink.wait_wanted(WANTED_POLL_NS / S / len(sinks)) for sink in sinks):
                 self._start_ns = self.clock.now_ns()
         return not self.closing.is_set()

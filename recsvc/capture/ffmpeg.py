@@ -10,10 +10,11 @@ from typing import Any
 import av
 import av.error
 
-from ..common.limits import SOURCE_OPEN_NS, SOURCE_READ_NS, S
+from ..common.limits import S
 from ..common.media import FRAME_RATE_MAX
 from ..common.redact import redacted
 from ..errors import NotFoundError, NotReadableError, RecorderError
+from .limits import SOURCE_OPEN_NS, SOURCE_READ_NS
 
 OPEN_ERRORS = (av.error.FFmpegError, OSError, ValueError)
 """What PyAV raises when it cannot open something."""

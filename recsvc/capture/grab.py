@@ -13,18 +13,19 @@ from typing import Any
 import av.error
 
 from ..common.constraints import VideoWish
-from ..common.limits import DEVICE_PROBE_NS, GRAB_FLUSH_MAX_NS, SOURCE_READ_NS, S
+from ..common.limits import S
 from ..errors import NotFoundError, NotReadableError, OverconstrainedError, RecorderError
 from .ffmpeg import OPEN_ERRORS, closed_on_error, open_error, opened, reading, stream_rate
+from .limits import (
+    DEVICE_PROBE_NS,
+    GRAB_FLUSH_MAX_NS,
+    SOURCE_READ_NS,
+    STALL_INTERVALS,
+    STAMP_AGE_MAX_NS,
+)
 from .packer import PicturePacker
 from .running import Device
 from .source import TrackInfo
-
-STALL_INTERVALS = 5
-"""A slow device is gone once this many pictures have not come."""
-
-STAMP_AGE_MAX_NS = 2 * S
-"""A picture's stamp that is older than this, or in the future, belongs to another clock."""
 
 SCREEN_FRAME_RATE = 30.0
 CAMERA_FORMAT, SCREEN_FORMAT = "video4linux2,v4l2", "x11grab"

@@ -2,16 +2,10 @@
 
 from collections.abc import Mapping
 
-from ..common.limits import LIVE_FLUSH_NS, S
 from .clock import ArrivalClock
 from .delivery import Clock, Delivery
+from .limits import JUMP_NS, LATE_NS, LATE_WINDOW_NS, LIVE_FLUSH_NS
 from .source import Sink, TrackInfo
-
-JUMP_NS = S
-"""A stream this far ahead of its clock has jumped; below, it is held back (a server sending faster than time)."""
-
-LATE_NS, LATE_WINDOW_NS = S // 2, 10 * S
-"""Media that stays this late for a whole window has a new clock (the sender paused)."""
 
 
 class Direct(Delivery):

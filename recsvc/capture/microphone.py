@@ -20,16 +20,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..common.constraints import AudioWish
-from ..common.limits import (
-    MICROPHONE_BLOCKS_MAX,
-    MICROPHONE_FLUSH_EXTRA_NS,
-    MICROPHONE_OPEN_NS,
-    MICROPHONE_STALL_NS,
-    S,
-)
+from ..common.limits import S
 from ..common.media import OPUS_RATE
 from ..errors import NotFoundError, NotReadableError, OverconstrainedError
 from .clock import Stamper
+from .limits import MICROPHONE_BLOCKS_MAX, MICROPHONE_FLUSH_EXTRA_NS, MICROPHONE_OPEN_NS, MICROPHONE_STALL_NS
 from .running import Device
 from .source import AudioFormat, TrackInfo
 

@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Mapping
 
-from ..common.limits import SOURCE_CLOSE_NS, S
+from ..common.limits import S
 from ..errors import NotReadableError, RecorderError
 from .delivery import Delivery
+from .limits import SOURCE_CLOSE_NS
 from .live import Direct
 from .source import Sink, TrackInfo
 

@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import TypeVar
 
 from ..common.constraints import AudioWish, VideoWish
-from ..common.limits import TEST_DURATION_MAX_S, TEST_LATE_NS, S
+from ..common.limits import S
 from ..common.media import (
     BT601,
     CHANNEL_COUNT_MAX,
@@ -29,6 +29,7 @@ from ..common.media import (
     SAMPLE_RATE_MIN,
 )
 from .delivery import Delivery
+from .limits import TEST_DURATION_MAX_NS, TEST_LATE_NS
 from .pattern import PATTERNS, Pattern
 from .running import Source
 from .source import AudioFormat, Sink, TrackInfo, VideoFormat
@@ -243,7 +244,7 @@ def _duration(parameters: Mapping[str, str], frame_rate: float) -> Fraction | No
     if "frames" in parameters and "duration" in parameters:
         raise ValueError("test: frames and duration both set the length; give one of them")
     if "frames" in parameters:
-        return _parameter(parameters, "frames", 0, 1, TEST_DURATION_MAX_S * frame_rate) / _exact(frame_rate)
+        return _parameter(parameters, "frames", 0, 1, TEST_DURATION_MAX_NS / S * frame_rate) / _exact(frame_rate)
     if "duration" not in parameters:
         return None
-    return Fraction(_parameter(parameters, "duration", 0.0, 1e-9, TEST_DURATION_MAX_S)).limit_denominator(S)
+    return Fraction(_parameter(parameters, "duration", 0.0, 1e-9, TEST_DURATION_MAX_NS / S)).limit_denominator(S)

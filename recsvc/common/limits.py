@@ -1,7 +1,7 @@
 """Every bound and deadline of recsvc, each with its reason and with what happens when it is reached.
 
-Two kinds of numbers stand elsewhere: the shape of the files, in ``recsvc.mux``; the sizes, rates and bit rates that
-media may have, in ``recsvc.common.media``.
+Three kinds of numbers stand elsewhere: those of sources, in ``recsvc.capture.limits``; the shape of the files, in
+``recsvc.mux``; the sizes, rates and bit rates that media may have, in ``recsvc.common.media``.
 """
 
 MS = 1_000_000
@@ -212,52 +212,6 @@ SOURCE_CHARACTERS_MAX = 8192
 
 ENUMERATE_DEADLINE_NS = 10 * S
 """Listing the devices may take this long: PortAudio asks every sound server and card in turn, and one may hang."""
-
-DEVICE_PROBE_NS = 2 * S
-"""Opening one camera or screen to list it may take this long; then it is left out."""
-
-SOURCE_OPEN_NS = 10 * S
-PROBE_NS = 3 * S
-"""Name look-up, connecting, and reading so much media to learn its formats (sound and pictures both show up within) fit
-well; a camera may need seconds to adjust its exposure. Above it, ``get_user_media()`` fails."""
-
-SOURCE_READ_NS = 5 * S
-"""A live stream or a device that gives nothing for so long is over: cameras pause for key frames 1–4 s, not longer."""
-
-MICROPHONE_OPEN_NS = 5 * S
-MICROPHONE_STALL_NS = 3 * S
-"""Until the first block (sound servers wake a sleeping device, wireless ones connect), then between two: a working
-device calls back every few ms, whether there is sound or not."""
-
-MICROPHONE_BLOCKS_MAX = 256
-"""Blocks between PortAudio's thread and ours: at 2 ms a block half a second, in which ours must run once. Full: what
-comes is lost and counted."""
-
-SOURCE_CLOSE_NS = S
-"""A thread that is blocked in a driver, a sound server, a read or a sink is left after this; it frees its input when
-the call returns."""
-
-LIVE_FLUSH_NS = S // 2
-"""A flush waits for media that was captured but has not arrived: MPEG-TS collects sound for up to 0.35 s."""
-
-GRAB_FLUSH_MAX_NS = S
-MICROPHONE_FLUSH_EXTRA_NS = 100 * MS
-"""The same for a camera or screen, so that a slow one does not hold up a stop; and for a microphone, above twice its
-latency."""
-
-PLAYOUT_AHEAD_NS = 250 * MS
-"""Decoded media kept ready: covers the skew between a file's tracks and a slow read, and is small enough for raw
-pictures (15 of them at 60 frames per second)."""
-
-PLAYOUT_FLUSH_NS = 200 * MS
-"""A flush waits for a reader that is behind real time no longer than this."""
-
-TEST_LATE_NS = 2 * S
-"""A machine that cannot draw the pictures of ``test:`` as fast as they are due is behind by no more than this: older
-ones are left out and counted, as a camera's would be. It also bounds what a flush has to draw."""
-
-TEST_DURATION_MAX_S = 366 * 86_400
-"""A run this long (a year) is as good as endless."""
 
 # --- the command line -----------------------------------------------------------------------------
 LIVE_LINE_NS = 250 * MS

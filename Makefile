@@ -81,7 +81,7 @@ bench-peers: setup-test ## stop recsvc and eight other recorders in turn, 30 tim
 	@mkdir -p build
 	@RECSVC_BENCH_ROUNDS=$${RECSVC_BENCH_ROUNDS:-30} $(BIN)/python -m pytest bench/peers $(if $(CPU),,-k stop_to_data) --timeout=7200 \
 		--benchmark-json=build/peers.json --benchmark-sort=name --benchmark-columns=min,median,max,rounds
-	@$(BIN)/python bench/peers/report.py build/peers.json
+	@$(BIN)/python bench/report.py --print build/peers.json
 
 bench-report: setup-test ## tables and plots of the last `make bench` into bench/README.md
 	@test -s build/bench.json || $(MAKE) --no-print-directory bench

@@ -127,7 +127,7 @@ def test_recordings_at_once(benchmark: Any, work: Workload) -> None:
         if count not in tried:
             with load.beside(work.name, count) as outcome:
                 time.sleep(SECONDS)
-            tried[count] = outcome[0]
+            tried[count] = outcome
         return tried[count]
 
     def keeps_up(count: int) -> bool:

@@ -6,16 +6,11 @@ frames per second and the CPU time of both sides for each frame, threads of Zero
 
 from __future__ import annotations
 
-import json
-import sys
-import tempfile
+import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import processes
+import program
 import pytest
 import workloads
 from workloads import FULL
@@ -41,56 +36,44 @@ FLAT_OUT_FRAMES = 2000 if FULL else 60
 
 
 def receive() -> None:
-    """The other process: takes, checks and counts frames, and gives credit as a worker does; a line for each route."""
-    endpoint, routes = sys.argv[1], int(sys.argv[2])
-    socket, _ = sockets.data_server(endpoint)
-    print("ready", flush=True)
-    poller = sockets.Poller()
-    poller.register(socket, sockets.POLLIN)
-    late_us: list[float] = []
-    done = done_bytes = told = 0
-    begin_s = begin_cpu_s = 0.0
+    """The other process: takes, checks and counts frames, and gives credit as a worker does. An order is a route."""
+    socket, endpoint = sockets.data_server(f"ipc://{os.environ['TMPDIR']}/wire")
     ring: RingView | None = None
-    while routes:
-        poller.poll()
-        parts = socket.recv_multipart(copy=False)
-        message = messages.DATA.decode(parts[1].buffer)
-        if isinstance(message, messages.Ring):
-            ring = RingView(message)
-            socket.send_multipart(
-                [parts[0].bytes, messages.encode(messages.RingReady(route=message.route, ring=message.ring))]
-            )
-        elif isinstance(message, messages.Attach):
-            late_us, done, done_bytes, told = [], 0, 0, 0
-            begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
-        elif isinstance(message, messages.End):
-            taken_s, cpu_s = time.perf_counter() - begin_s, time.process_time() - begin_cpu_s
-            found = {"count": message.count, "done": done, "late_us": late_us, "taken_s": taken_s, "cpu_s": cpu_s}
-            print(json.dumps(found), flush=True)
-            routes -= 1
-        else:
-            payload = parts[2].buffer
-            if isinstance(message, messages.VideoFrame) and message.ring:
-                assert ring is not None
-                payload = ring.picture(message.offset, message.payload_bytes())
-            messages.check_payload(message, len(payload))
-            late_us.append((time.monotonic_ns() - message.captured_ns) / 1e3)
-            done, done_bytes = done + 1, done_bytes + len(payload)
-            if done - told >= VIDEO_CREDIT_FRAMES // 4:
-                told = done
-                frames, size = VIDEO_CREDIT_FRAMES + done, QUEUE_BYTES_MAX + done_bytes
-                credit = messages.Credit(route=message.route, frames=frames, bytes=size, released=message.sequence + 1)
-                socket.send_multipart([parts[0].bytes, messages.encode(credit)])
+
+    def run(order: dict[str, Any]) -> dict[str, Any]:
+        nonlocal ring
+        late_us: list[float] = []
+        done = done_bytes = credited = 0
+        begin_s = begin_cpu_s = 0.0
+        while True:
+            parts = socket.recv_multipart(copy=False)
+            message = messages.DATA.decode(parts[1].buffer)
+            if isinstance(message, messages.Ring):
+                ring = RingView(message)
+                ready = messages.RingReady(route=message.route, ring=message.ring)
+                socket.send_multipart([parts[0].bytes, messages.encode(ready)])
+            elif isinstance(message, messages.Attach):
+                begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
+            elif isinstance(message, messages.End):
+                taken_s, cpu_s = time.perf_counter() - begin_s, time.process_time() - begin_cpu_s
+                return {"count": message.count, "done": done, "late_us": late_us, "taken_s": taken_s, "cpu_s": cpu_s}
+            else:
+                payload = parts[2].buffer
+                if isinstance(message, messages.VideoFrame) and message.ring:
+                    assert ring is not None
+                    payload = ring.picture(message.offset, message.payload_bytes())
+                messages.check_payload(message, len(payload))
+                late_us.append((time.monotonic_ns() - message.captured_ns) / 1e3)
+                done, done_bytes = done + 1, done_bytes + len(payload)
+                if done - credited >= VIDEO_CREDIT_FRAMES // 4:
+                    credited = done
+                    frames, size = VIDEO_CREDIT_FRAMES + done, QUEUE_BYTES_MAX + done_bytes
+                    released = message.sequence + 1
+                    credit = messages.Credit(route=message.route, frames=frames, bytes=size, released=released)
+                    socket.send_multipart([parts[0].bytes, messages.encode(credit)])
+
+    program.serve({"endpoint": endpoint}, run)
     socket.close()
-
-
-@contextmanager
-def receiver(routes: int) -> Iterator[tuple[str, Any]]:
-    """Another process that receives so many routes: its endpoint, and where its lines come."""
-    with tempfile.TemporaryDirectory(prefix="rsb-") as directory:
-        endpoint = f"ipc://{Path(directory) / 'wire'}"
-        with processes.helper(__file__, endpoint, str(routes)) as process:
-            yield endpoint, process.stdout
 
 
 def model(width: int, height: int) -> Picture | Block:
@@ -106,11 +89,16 @@ def test_wire(benchmark: Any, size: str) -> None:
     frame = model(width, height)
     sender = PictureSender("wait") if height else SoundSender(AudioFormat(48_000, 2, "s16"), "wait")
 
-    def run(endpoint: str, route: str, count: int, interval_s: float) -> float:
+    def run(receiver: program.Program, route: str, count: int, interval_s: float) -> float:
         """CPU seconds that sending took here."""
+        receiver.order({})
         begin_cpu_s = time.process_time()
         description = messages.RouteDescription(
-            route=route, track="t", endpoint=endpoint, credit_frames=VIDEO_CREDIT_FRAMES, credit_bytes=QUEUE_BYTES_MAX
+            route=route,
+            track="t",
+            endpoint=receiver.ready()["endpoint"],
+            credit_frames=VIDEO_CREDIT_FRAMES,
+            credit_bytes=QUEUE_BYTES_MAX,
         )
         sender.begin(description, 0)
         for _ in range(count):
@@ -118,13 +106,13 @@ def test_wire(benchmark: Any, size: str) -> None:
             if interval_s:
                 time.sleep(interval_s)
         sender.end(route, time.monotonic_ns())
-        found.append(json.loads(answers.readline()))
+        found.append(receiver.answer())
         return time.process_time() - begin_cpu_s
 
     found: list[dict[str, Any]] = []
-    with receiver(routes=2) as (endpoint, answers):
-        run(endpoint, "one by one", SINGLE_FRAMES, SINGLE_INTERVAL_S)
-        cpu_s = benchmark.pedantic(run, args=(endpoint, "flat out", FLAT_OUT_FRAMES, 0), rounds=1, iterations=1)
+    with program.running(__file__) as receiver:
+        run(receiver, "one by one", SINGLE_FRAMES, SINGLE_INTERVAL_S)
+        cpu_s = benchmark.pedantic(run, args=(receiver, "flat out", FLAT_OUT_FRAMES, 0), rounds=1, iterations=1)
     single, flat_out = found
     assert single["done"] == single["count"] == SINGLE_FRAMES
     assert flat_out["done"] == flat_out["count"] == FLAT_OUT_FRAMES

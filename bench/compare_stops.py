@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -22,78 +21,48 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import processes
+from program import HERE, Program
 from workloads import WORKLOADS, percentile
 
-HERE = Path(__file__).resolve().parent
 RECORD_S = (0.3, 0.6)
 DRAWS = 1000
+LAST = ("start event", "cpu")
+"""These rows are no stages of a stop."""
 Table = dict[str, dict[str, list[float]]]
 """What was measured: name of the row, name of the checkout, all rounds."""
 
 
-class Checkout:
-    """A checkout's program, with a spool and a private controller of its own."""
+class Checkout(Program):
+    """A checkout's program."""
 
-    def __init__(self, name: str, root: Path, pictures: Path, stack: ExitStack) -> None:
+    def __init__(self, name: str, root: Path, pictures: Path, directory: Path) -> None:
         self.name = name
         self._python = str(root / ".venv" / "bin" / "python")
-        own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rsb-")))
-        (own / "run").mkdir(mode=0o700)
-        self._environment = os.environ | {"RECSVC_SPOOL": str(own / "spool"), "XDG_RUNTIME_DIR": str(own / "run")}
-        self._environment.pop("RECSVC_SERVICE", None)
-        self._process = subprocess.Popen(
-            [self._python, str(HERE / "stops.py"), str(pictures)],
-            env=self._environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        stack.callback(self._close)
-        found = Path(self._answer()["recsvc"])
+        super().__init__([self._python, str(HERE / "stops.py"), str(pictures)], directory)
+        found = Path(self.ready()["recsvc"])
         assert found.is_relative_to(root), f"{self._python} imports {found}: run make setup in {root}"
-
-    def ask(self, **order: Any) -> dict[str, float]:
-        assert self._process.stdin is not None
-        print(json.dumps(order), file=self._process.stdin, flush=True)
-        return self._answer()
 
     def stop(self, record_s: float) -> dict[str, float]:
         """One recording of this length; its stages, and what it took of the processor."""
-        before = self._cpu_s()
-        stages_ms = self.ask(record_s=record_s)
-        return stages_ms | {"cpu": (self._cpu_s() - before) * 1e3 / record_s}
+        before_s = self._cpu_s()
+        stages_ms = self.ask({"record_s": record_s})
+        return stages_ms | {"cpu": (self._cpu_s() - before_s) * 1e3 / record_s}
 
     def cold(self) -> dict[str, float]:
         words = [self._python, str(HERE / "cold.py")]
-        done = subprocess.run(words, env=self._environment, stdout=subprocess.PIPE, check=True, timeout=60)
+        done = subprocess.run(words, env=self.environment, stdout=subprocess.PIPE, check=True, timeout=60)
         return json.loads(done.stdout)
 
     def _cpu_s(self) -> float:
-        return sum(one.cpu_s for one in processes.tree(self._process.pid))
-
-    def _answer(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, f"the program of {self.name} has ended"
-        return json.loads(line)
-
-    def _close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(20)
-        finally:
-            self._process.kill()
-            self._process.wait()
+        return sum(one.cpu_s for one in processes.tree(self.pid))
 
 
 def measure(checkouts: Sequence[Checkout], rounds: int, work: str, feed: str) -> Table:
     table: Table = defaultdict(lambda: defaultdict(list))
     for one in checkouts:
-        one.ask(work=work, feed=feed)
+        one.ask({"work": work, "feed": feed})
         one.stop(0.5)  # warm
     for _ in range(rounds):
         record_s = random.uniform(*RECORD_S)
@@ -118,7 +87,7 @@ def show(title: str, table: Table, names: Sequence[str]) -> None:
     print(f"\n{title}\n{'p50, ms':18s}" + "".join(f"{name:>10s}" for name in names), end="")
     print("     ratio   in 9 of 10 draws" if len(names) > 1 else "")
     medians = {row: {name: statistics.median(values) for name, values in found.items()} for row, found in table.items()}
-    for row in sorted(table, key=lambda row: (row == "cpu", medians[row].get(names[-1], min(medians[row].values())))):
+    for row in sorted(table, key=lambda row: (row in LAST, medians[row].get(names[-1], min(medians[row].values())))):
         print(f"{row:18s}" + "".join(f"{medians[row].get(name, float('nan')):10.2f}" for name in names), end="")
         if len(names) > 1 and len(table[row]) > 1:
             low, high = ratios(table[row][names[1]], table[row][names[0]])
@@ -152,7 +121,11 @@ def main() -> None:
         pictures = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rsb-")))
         for work in works:
             (pictures / f"{work}.i420").write_bytes(b"".join(recorded.pictures(WORKLOADS[work])))
-        checkouts = [Checkout(name, root, pictures, stack) for name, root in roots.items()]
+        checkouts = []
+        for name, root in roots.items():
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rsb-")))
+            checkouts.append(Checkout(name, root, pictures, directory))
+            stack.callback(checkouts[-1].close)
         for work in works:
             for feed in feeds:
                 show(f"{work}, {feed}, {asked.rounds} stops", measure(checkouts, asked.rounds, work, feed), names)

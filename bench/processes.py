@@ -1,14 +1,12 @@
-"""CPU time and memory of this program and of every process below it, read from ``/proc``; helpers of our own."""
+"""CPU time and memory of this program and of every process below it, read from ``/proc``."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
 import time
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,28 +23,6 @@ class Process(NamedTuple):
     role: str
     cpu_s: float
     rss_bytes: int
-
-
-@contextlib.contextmanager
-def helper(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A program of our own, run by this Python, that has said ``ready``; its input and output are pipes. It has to end
-    well by itself when its input is closed, which the block's end does; after the block it is gone in any case."""
-    command = [sys.executable, *arguments]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment
-    )
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        assert process.stdout.readline() == "ready\n", f"{arguments} could not be started"
-        yield process
-        process.stdin.close()
-        assert process.wait(60) == 0
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
 
 
 class _Stat(NamedTuple):

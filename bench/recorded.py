@@ -86,7 +86,7 @@ class CodecCost:
 
 def codec_cost(work: Workload, seconds: float) -> CodecCost:
     """Encodes in this process at the pace of a recording: a codec that has slept finds its caches cold."""
-    [block] = tone()
+    block = tone()
     frame_ms: list[float] = []
     frame_cpu_ns = sound_cpu_ns = 0
     video = _video_encoder(work) if work.has_video else None

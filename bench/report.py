@@ -1,13 +1,14 @@
-"""Tables and plots from the results of pytest-benchmark: ``python bench/report.py RESULTS.json...``.
+"""Tables and plots from the results of pytest-benchmark: ``python bench/report.py [--print] RESULTS.json...``.
 
 Every group becomes a table with a row for each benchmark and a column for each number in its ``extra_info``, whoever
 made it; what is a map of numbers there (stages, roles) becomes a table of its own. They are written into ``README.md``
-beside this file, between its two marks, and the plots into ``plots/``. Where files have the same benchmark, the later
-file counts.
+beside this file, between its two marks, and the plots into ``plots/``; or the tables alone are printed. Where files
+have the same benchmark, the later file counts.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ import aims
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
-HIDDEN = frozenset({"versions", "seed"})
+HIDDEN = frozenset({"versions", "seed", "name", "version"})
 """Entries of ``extra_info`` that are no figures."""
 
 
@@ -128,6 +129,12 @@ def machine_lines(documents: Sequence[Mapping[str, Any]]) -> list[str]:
             f"- {document.get('datetime', '')[:16].replace('T', ' ')} UTC; {cpu.get('brand_raw', 'CPU not known')}, "
             f"{cpu.get('count', '?')} cores; {machine.get('system', '')} {machine.get('release', '')}; {words}"
         )
+        recorders = {
+            one["extra_info"]["name"]: one["extra_info"]["version"]
+            for one in document["benchmarks"]
+            if "version" in one.get("extra_info", {})
+        }
+        lines += [f"  - {name}: {version}" for name, version in recorders.items()]
     return [*lines, ""]
 
 
@@ -138,9 +145,9 @@ def _has_versions(benchmark: Mapping[str, Any]) -> bool:
 def between_marks(text: str, lines: Sequence[str]) -> str:
     """``text`` with what stands between its marks replaced. ``ValueError`` where it has none."""
     if BEGIN not in text or END not in text:
-        raise ValueError(f"no place for the results: expected {BEGIN} and, behind it, {END}")
-    before, behind = text.split(BEGIN)[0], text.split(END)[-1]
-    return "\n".join([before + BEGIN, "", *lines]).rstrip() + f"\n\n{END}{behind}"
+        raise ValueError(f"no place for the results: expected {BEGIN} and, after it, {END}")
+    before, after = text.split(BEGIN)[0], text.split(END)[-1]
+    return "\n".join([before + BEGIN, "", *lines]).rstrip() + f"\n\n{END}{after}"
 
 
 # --- all of it ------------------------------------------------------------------------------------
@@ -150,25 +157,33 @@ def report(documents: Sequence[Mapping[str, Any]], readme: Path, plots: Path) ->
     """Writes tables and plots; the names of the plots."""
     from plot import draw
 
-    results = results_of(documents)
-    drawn = draw(groups_of(results), plots)
-    cores = max(document.get("machine_info", {}).get("cpu", {}).get("count") or 1 for document in documents)
-    lines = machine_lines(documents) + aims.lines(results, cores)
-    for title, name in drawn.items():
-        lines += [f"![{title}]({plots.name}/{name})", ""]
-    for group, members in groups_of(results).items():
-        lines += group_lines(group, members)
-    readme.write_text(between_marks(readme.read_text(), lines))
+    drawn = draw(groups_of(results_of(documents)), plots)
+    pictures = [line for title, name in drawn.items() for line in (f"![{title}]({plots.name}/{name})", "")]
+    readme.write_text(between_marks(readme.read_text(), tables(documents, pictures)))
     return list(drawn.values())
 
 
+def tables(documents: Sequence[Mapping[str, Any]], pictures: Sequence[str] = ()) -> list[str]:
+    """All that is said of some files, with lines that show the plots in the midst."""
+    results = results_of(documents)
+    cores = max(document.get("machine_info", {}).get("cpu", {}).get("count") or 1 for document in documents)
+    lines = [*machine_lines(documents), *aims.lines(results, cores), *pictures]
+    for group, members in groups_of(results).items():
+        lines += group_lines(group, members)
+    return lines
+
+
 def main() -> int:
-    paths = [Path(name) for name in sys.argv[1:]]
-    if not paths:
-        print("usage: python bench/report.py RESULTS.json...", file=sys.stderr)
-        return 2
-    drawn = report([json.loads(path.read_text()) for path in paths], HERE / "README.md", HERE / "plots")
-    print(f"wrote {HERE / 'README.md'} and {len(drawn)} plots in {HERE / 'plots'}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+")
+    parser.add_argument("--print", action="store_true", help="print the tables, write nothing")
+    asked = parser.parse_args()
+    documents = [json.loads(path.read_text()) for path in asked.results]
+    if asked.print:
+        print("\n".join(tables(documents)))
+    else:
+        drawn = report(documents, HERE / "README.md", HERE / "plots")
+        print(f"wrote {HERE / 'README.md'} and {len(drawn)} plots in {HERE / 'plots'}")
     return 0
 
 

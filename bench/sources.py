@@ -17,6 +17,7 @@ from workloads import (
     SAMPLE_RATE,
     S,
     Workload,
+    deliveries,
 )
 
 import recsvc
@@ -39,11 +40,11 @@ def new_recorder(work: Workload, stream: recsvc.MediaStream) -> recsvc.MediaReco
     )
 
 
-def tone() -> list[bytes]:
-    """Blocks of a stereo tone of 500 Hz, which ends where it began: repeated, it goes on without a click."""
+def tone() -> bytes:
+    """A block of a stereo tone of 500 Hz, which ends where it began: repeated, it goes on without a click."""
     step = 2 * math.pi * 500 / SAMPLE_RATE
     wave = [round(12_000 * math.sin(step * n)) for n in range(BLOCK_SAMPLES)]
-    return [array("h", (value for value in wave for _ in "lr")).tobytes()]
+    return array("h", (value for value in wave for _ in "lr")).tobytes()
 
 
 class Pusher:
@@ -54,10 +55,9 @@ class Pusher:
     def __init__(self, work: Workload, pictures: Sequence[Buffer], begin: bool = True) -> None:
         self._sound = recsvc.AudioSource(SAMPLE_RATE, CHANNEL_COUNT)
         self._film = recsvc.VideoSource(work.width, work.height) if work.has_video else None
-        self._blocks = tone()
+        self._work = work
+        self._block = tone()
         self._pictures = pictures
-        self._block_ns = S // BLOCK_RATE
-        self._picture_ns = S // FRAME_RATE
         self._closing = threading.Event()
         self.late_ns_max = 0
         self.tracks = [source.track for source in (self._sound, self._film) if source is not None]
@@ -71,24 +71,16 @@ class Pusher:
         self._thread.start()
 
     def _run(self) -> None:
-        begin_ns = self.begin_ns
-        sound = film = 0
-        while not self._closing.is_set():
-            # A block is there once its last sample was captured; a picture at once.
-            sound_ns = begin_ns + sound * self._block_ns
-            film_ns = begin_ns + film * self._picture_ns
-            sound_is_next = self._film is None or sound_ns + self._block_ns <= film_ns
-            due_ns = sound_ns + self._block_ns if sound_is_next else film_ns
-            early_ns = due_ns - time.monotonic_ns()
-            if early_ns > 0:
-                self._closing.wait(early_ns / S)
+        for due_s, kind, number in deliveries(self._work):
+            early_ns = self.begin_ns + round(due_s * S) - time.monotonic_ns()
+            if self._closing.wait(max(0, early_ns) / S):
+                return
             self.late_ns_max = max(self.late_ns_max, -early_ns)
-            if sound_is_next:
-                self._sound.write(self._blocks[sound % len(self._blocks)], sound_ns)
-                sound += 1
+            if kind == "block":
+                self._sound.write(self._block, self.begin_ns + number * S // BLOCK_RATE)
             elif self._film is not None:
-                self._film.write(self._pictures[film % len(self._pictures)], film_ns)
-                film += 1
+                picture = self._pictures[number % len(self._pictures)]
+                self._film.write(picture, self.begin_ns + number * S // FRAME_RATE)
 
     def close(self) -> None:
         self._closing.set()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 S = 1_000_000_000
@@ -71,6 +71,22 @@ W2 = Workload("W2", 1280, 720, 2_500_000)
 P1080 = Workload("1080p", 1920, 1080, 5_000_000)
 W1_VP9 = Workload("W1 VP9", 640, 480, 1_000_000, "vp9")
 WORKLOADS = {work.name: work for work in (A1, W1, W2, P1080, W1_VP9)}
+
+
+def deliveries(work: Workload, stop_s: float = math.inf) -> Iterator[tuple[float, str, int]]:
+    """When what is due up to ``stop_s``: a picture at the instant it shows, a block when its last sample is there."""
+    picture = block = 0
+    while True:
+        picture_s = picture / FRAME_RATE if work.has_video else math.inf
+        block_s = (block + 1) / BLOCK_RATE
+        if min(picture_s, block_s) > stop_s:
+            return
+        if picture_s <= block_s:
+            yield picture_s, "picture", picture
+            picture += 1
+        else:
+            yield block_s, "block", block
+            block += 1
 
 
 def percentile(values: Sequence[float], share: float) -> float:

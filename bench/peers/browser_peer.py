@@ -43,7 +43,7 @@ class _Browser(Recorder):
         self._orders: queue.Queue[Order] = queue.Queue()
         self._posts: queue.Queue[tuple[str, str, bytes]] = queue.Queue()
         with contextlib.ExitStack() as stack:
-            environment, arguments = self.prepare(Path(os.environ["PEERS_DIRECTORY"]), stack)
+            environment, arguments = self.prepare(directory, stack)
             address = stack.enter_context(headless.served(self._get, self._posted))
             stack.enter_context(
                 headless.running(self.browser, address, self._ended, arguments=arguments, environment=environment)

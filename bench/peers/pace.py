@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from workloads import BLOCK_RATE, BLOCK_SAMPLES, FRAME_RATE, Workload
+from workloads import BLOCK_RATE, BLOCK_SAMPLES, Workload, deliveries
 
 from .meter import Meter
 from .recorder import Order, Taken
 
 LEAD_S = 0.02  # from the call to the first picture
-
-
-def deliveries(work: Workload, stop_s: float) -> Iterator[tuple[float, str, int]]:
-    """When what is due up to ``stop_s``: a picture at the instant it shows, a block when its last sample is there."""
-    picture = block = 0
-    while True:
-        picture_s = picture / FRAME_RATE if work.has_video else float("inf")
-        block_s = (block + 1) / BLOCK_RATE
-        if min(picture_s, block_s) > stop_s:
-            return
-        if picture_s <= block_s:
-            yield picture_s, "picture", picture
-            picture += 1
-        else:
-            yield block_s, "block", block
-            block += 1
 
 
 def delivered(work: Workload, stop_s: float) -> tuple[int, int]:

@@ -17,10 +17,9 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
+from ..common import limits
 from ..errors import InvalidStateError
 from ..wire.lending import lend
-
-_END_LIMIT_S = 1.0  # helpers end at once, unless a call hangs
 
 Result = TypeVar("Result")
 P = ParamSpec("P")
@@ -156,7 +155,7 @@ def end_helpers() -> None:
     for _ in ending:
         _calls.put(None)
     for helper in ending:
-        helper.join(_END_LIMIT_S)
+        helper.join(limits.HELPERS_END_NS / limits.S)
 
 
 # --- forks ----------------------------------------------------------------------------------------

@@ -200,6 +200,17 @@ CONTROL_LINGER_MS = 1_000
 """A closed control socket tries to deliver its last messages for this long; a peer that has not read by then is
 gone."""
 
+WRITER_LOOK_MS = 50
+"""A ``write()`` that waits for credit looks again at least this often, in case another thread took its wake-up."""
+
+WRITER_BLIND_LOOK_MS = 2
+"""It looks this often while nothing could wake it: its route is not open yet, or a signal handler halts another
+write."""
+
+HELPERS_END_NS = S
+"""At the end of a program this long is waited for the helper threads of its calls: they end at once, unless a call
+hangs."""
+
 LOOK_NS = 10 * MS
 """What gives no notice of itself, such as a lock that somebody else holds, is looked at this often."""
 
@@ -267,6 +278,10 @@ EVENTS_KEPT_MAX = 10_000
 """Events of one recorder that are kept for ``wait()`` and ``events()``; of more the oldest are let go. Listeners get
 all: events that wait for a listener which does not return are not bounded. They take about 1 KiB each, so 10 MB an hour
 with the shortest timeslice."""
+
+INTERVALS_KEPT = 64
+"""Intervals between pauses that a sender remembers: frames come in the order of their capture, so only the last few
+intervals can still matter."""
 
 MIME_TYPE_CHARACTERS_MAX = 1000
 """A longer MIME type is refused: it names no more than a container and two codecs."""

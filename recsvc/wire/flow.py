@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..common.limits import S
+from ..common.limits import INTERVALS_KEPT, S
 
 
 class CreditBalance:
@@ -30,9 +30,6 @@ class CreditBalance:
             return False
         nothing_under_way = self.frames_granted - self.frames_used >= self._window
         return nothing_under_way or self.bytes_used + size <= self.bytes_granted
-
-
-_INTERVALS_KEPT = 64  # frames come in order of capture: only the last few intervals can still matter
 
 
 @dataclass(slots=True)
@@ -69,7 +66,7 @@ class CaptureWindow:
             at_ns = max(at_ns, last.until_ns)
             self.current = Interval(at_ns, None, last.paused_ns + at_ns - last.until_ns)
             self.intervals.append(self.current)
-            del self.intervals[:-_INTERVALS_KEPT]
+            del self.intervals[:-INTERVALS_KEPT]
 
     def end(self, at_ns: int) -> tuple[int, int]:
         """Closes the window; ``(until_ns, paused_ns)``: where the recording's time line ends."""

@@ -12,14 +12,12 @@ import time
 from collections.abc import Iterable
 from typing import Any, Generic
 
+from ..common.limits import WRITER_BLIND_LOOK_MS, WRITER_LOOK_MS
 from . import lending, messages, sockets
 from .flow import Interval
 from .frames import F
 from .lending import Busy, Writes
 from .route import Answer, Route, Shared
-
-_WAIT_MS = 50  # a waiting writer looks again at least this often, in case another thread took its wake-up
-_OPENING_MS = 2  # and so often while there is nothing that could wake it
 
 
 class FrameSender(Generic[F]):
@@ -190,4 +188,4 @@ class FrameSender(Generic[F]):
             with contextlib.suppress(sockets.ZMQError):  # it may be closed at this moment
                 if socket is not None:
                     waiter.register(sockets.file_descriptor(socket), select.POLLIN)
-            waiter.poll(_OPENING_MS if socket is None or answer is Busy.HALTED else _WAIT_MS)
+            waiter.poll(WRITER_BLIND_LOOK_MS if socket is None or answer is Busy.HALTED else WRITER_LOOK_MS)

@@ -3,8 +3,8 @@
 Each frame that comes gives its recording a turn, and turns are taken in the order in which they were given: so no
 recording starves, and none gains by what its time stamps claim. Frames of stopping recordings go before all others.
 A frame that takes long is encoded in parts, each in a turn of its own: so a stop waits for at most one frame of a
-neighbour. Within a route the order of arrival is kept; of a recording's routes the one goes whose track is behind the
-others, which keeps sound and pictures together in the file.
+neighbour. Within a route the order of arrival is kept; of a recording's routes the one goes whose track is least far,
+which keeps sound and pictures together in the file.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-# Turns a route may be passed over in favour of another of its recording, so that broken times starve nobody. Sound in
-# parts of 20 ms has a hundred turns between pictures that are 2 s apart: with fewer they would run ahead of it.
 _PASSED_MAX = 100
+"""Turns in which a route may be passed over in favour of another of its recording, so that broken times starve nobody.
+Sound in parts of 20 ms has a hundred turns between pictures 2 s apart: with fewer it would run ahead of them."""
 _NOWHERE = -(2**63)
 
 
-class _Route(Generic[Item]):
+class _Queue(Generic[Item]):
+    """The frames of one route that wait."""
+
     __slots__ = ("items", "name", "passed", "position", "recording", "stopping")
 
-    def __init__(self, name: str, recording: _Recording[Item], position: Callable[[], int | None]) -> None:
+    def __init__(self, name: str, recording: str, position: Callable[[], int | None]) -> None:
         self.name = name
         self.recording = recording
         self.position = position
@@ -33,43 +35,14 @@ class _Route(Generic[Item]):
         self.passed = 0
 
 
-class _Recording(Generic[Item]):
-    """The routes that share their turns."""
-
-    __slots__ = ("name", "routes")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.routes: list[_Route[Item]] = []
-
-    def choose(self, *, stopping: bool) -> _Route[Item] | None:
-        """Whose turn it is; ``None``: what this turn was for has gone already, or will never go."""
-        waiting = [route for route in self.routes if route.items and (route.stopping or not stopping)]
-        if len(waiting) <= 1:
-            return waiting[0] if waiting else None
-        chosen = max(waiting, key=lambda route: route.passed)
-        if chosen.passed < _PASSED_MAX:
-            chosen = min(waiting, key=_position)
-        for route in waiting:
-            route.passed += 1
-        chosen.passed = 0
-        return chosen
-
-
-def _position(route: _Route[Item]) -> int:
-    """A track that has shown no frame yet is the one that all others wait for."""
-    position = route.position()
-    return _NOWHERE if position is None else position
-
-
 class Scheduler(Generic[Item]):
     """Bounded by the credits of its routes; it adds no bound of its own."""
 
     def __init__(self) -> None:
-        self._routes: dict[str, _Route[Item]] = {}
-        self._recordings: dict[str, _Recording[Item]] = {}
-        self._turns: deque[_Recording[Item]] = deque()
-        self._stopping_turns: deque[_Recording[Item]] = deque()
+        self._queues: dict[str, _Queue[Item]] = {}
+        self._recordings: dict[str, list[_Queue[Item]]] = {}  # whose queues share their turns
+        self._turns: deque[str] = deque()  # names of recordings
+        self._stopping_turns: deque[str] = deque()
         self._length = 0
 
     def __len__(self) -> int:
@@ -77,57 +50,69 @@ class Scheduler(Generic[Item]):
 
     def waiting(self, route: str) -> int:
         """Frames of one route that wait."""
-        return len(self._routes[route].items) if route in self._routes else 0
+        return len(self._queues[route].items) if route in self._queues else 0
 
     def add(self, route: str, recording: str, position: Callable[[], int | None]) -> None:
         """``position``: how far the route's track is in its recording, in any unit that its recording's others share;
         ``None``: it has not begun."""
-        its = self._recordings.setdefault(recording, _Recording(recording))
-        self._routes[route] = added = _Route(route, its, position)
-        its.routes.append(added)
+        queue = self._queues[route] = _Queue(route, recording, position)
+        self._recordings.setdefault(recording, []).append(queue)
 
-    def remove(self, route: str) -> int:
-        """Forgets a route; the number of its frames that nobody will encode."""
-        removed = self._routes.pop(route, None)
-        if removed is None:
-            return 0
-        its = removed.recording
-        its.routes.remove(removed)
-        if not its.routes:
-            del self._recordings[its.name]
-        self._length -= len(removed.items)
-        return len(removed.items)
+    def remove(self, route: str) -> None:
+        """Forgets a route, and its frames: nobody will encode them."""
+        queue = self._queues.pop(route, None)
+        if queue is None:
+            return
+        self._length -= len(queue.items)
+        others = self._recordings[queue.recording]
+        others.remove(queue)
+        if not others:
+            del self._recordings[queue.recording]
 
     def push(self, route: str, item: Item) -> None:
         """A frame has come. The route must have been added."""
-        entry = self._routes[route]
-        entry.items.append(item)
-        self._give_turn(entry)
+        queue = self._queues[route]
+        queue.items.append(item)
+        self._give_turn(queue)
 
     def again(self, route: str, item: Item) -> None:
         """The frame that was popped last is not done: the rest of it stays before its route's others, and waits for a
-        further turn behind those that were given meanwhile."""
-        entry = self._routes[route]
-        entry.items.appendleft(item)
-        self._give_turn(entry)
+        further turn after those that were given meanwhile."""
+        queue = self._queues[route]
+        queue.items.appendleft(item)
+        self._give_turn(queue)
 
-    def _give_turn(self, entry: _Route[Item]) -> None:
+    def _give_turn(self, queue: _Queue[Item]) -> None:
         self._length += 1
-        (self._stopping_turns if entry.stopping else self._turns).append(entry.recording)
+        (self._stopping_turns if queue.stopping else self._turns).append(queue.recording)
 
     def stop(self, route: str) -> None:
         """From now on the frames of this route go first."""
-        entry = self._routes.get(route)
-        if entry is not None and not entry.stopping:
-            entry.stopping = True
-            self._stopping_turns.extend([entry.recording] * len(entry.items))
+        queue = self._queues.get(route)
+        if queue is not None and not queue.stopping:
+            queue.stopping = True
+            self._stopping_turns.extend([queue.recording] * len(queue.items))
 
     def pop(self) -> tuple[str, Item] | None:
         """``(route, frame)`` to encode now, or ``None``."""
         for turns, stopping in ((self._stopping_turns, True), (self._turns, False)):
             while turns:
-                route = turns.popleft().choose(stopping=stopping)
-                if route is not None:
+                queues = self._recordings.get(turns.popleft(), ())
+                waiting = [queue for queue in queues if queue.items and (queue.stopping or not stopping)]
+                if waiting:  # else what this turn was for has gone already, or will never go
+                    queue = waiting[0] if len(waiting) == 1 else _choose(waiting)
                     self._length -= 1
-                    return route.name, route.items.popleft()
+                    return queue.name, queue.items.popleft()
         return None
+
+
+def _choose(waiting: list[_Queue[Item]]) -> _Queue[Item]:
+    """The queue of the track that is least far; one that has shown no frame yet is awaited by all."""
+    chosen = max(waiting, key=lambda queue: queue.passed)
+    if chosen.passed < _PASSED_MAX:
+        positions = [(_NOWHERE if (at := queue.position()) is None else at) for queue in waiting]
+        chosen = waiting[positions.index(min(positions))]
+    for queue in waiting:
+        queue.passed += 1
+    chosen.passed = 0
+    return chosen

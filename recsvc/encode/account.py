@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from ..wire.messages import AudioFrame, TrackStatistics, VideoFrame
 
@@ -15,7 +16,8 @@ def units_of(header: VideoFrame | AudioFrame) -> int:
 class Account:
     """What came and where it went: frames, or samples per channel for sound."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
         self.received = 0
         self.encoded = 0
         self.sender_dropped: dict[str, int] = {}
@@ -41,15 +43,16 @@ class Account:
         self.encoded -= amount
         self.drop(cause, amount)
 
-    def statistics(self, kind: str, corrected: tuple[dict[str, int], ...], level: float | None) -> TrackStatistics:
+    def statistics(self, corrected: Counter[str], **more: Any) -> TrackStatistics:
+        """``corrected``: time stamps, by kind; ``more``: what is known of this kind of track alone."""
         causes = dict(Counter(self.sender_dropped) + self.dropped)
         lost_before = sum(self.sender_dropped.values()) + self.dropped["lost"]
         return TrackStatistics(
-            kind=kind,
+            kind=self._kind,
             frames_accepted=self.received + lost_before,
             frames_encoded=self.encoded,
             frames_dropped=sum(causes.values()),
             dropped_by_cause=causes,
-            timestamps_corrected=dict(sum(map(Counter, (*corrected, self.sender_counted)), Counter())),
-            level_dbfs=level,
+            timestamps_corrected=dict(corrected + Counter(self.sender_counted)),
+            **more,
         )

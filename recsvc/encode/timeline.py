@@ -67,6 +67,7 @@ class VideoTimeline:
         self._rated_ns = round(S / frame_rate) if frame_rate else 0
         self._interval_ns = self._rated_ns or VIDEO_DURATION_DEFAULT_NS
         self._step_ns = self._interval_ns  # between the last two frames, however far apart
+        self.first_ns: int | None = None
         self.last_ns: int | None = None
         self.corrected: Counter[str] = Counter()
 
@@ -80,6 +81,8 @@ class VideoTimeline:
                 recorded_ns = self.last_ns + TICK_NS
             self._step_ns = recorded_ns - self.last_ns
             self._interval_ns = min(max(self._step_ns, TICK_NS), S)
+        elif self.first_ns is None:
+            self.first_ns = recorded_ns
         self.last_ns = recorded_ns
         return recorded_ns, self._interval_ns
 

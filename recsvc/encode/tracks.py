@@ -6,8 +6,6 @@ import math
 import time
 from typing import Any
 
-import msgspec
-
 from ..common.limits import AUDIO_MESSAGE_NS, AUDIO_TURN_NS, S
 from ..common.media import OPUS_PACKET_SAMPLES, OPUS_RATE, colours_of
 from ..common.mime import VideoCodec
@@ -26,23 +24,28 @@ _SILENCE_DBFS = -120.0
 _LEVEL_VALUES = 960  # of the newest block that the level meter looks at, when somebody asks
 
 
-def _clock_of(track: RecordedTrack, started_ns: int) -> FrameClock[Any]:
-    frame_rate = track.settings.get("frame_rate")
-    if track.settings.get("clock") == "media":
-        return MediaClock(track.kind, started_ns, frame_rate=frame_rate)
-    return FrameClock(track.kind, started_ns, is_captured=track.captured, frame_rate=frame_rate)
+class _Track:
+    """What both kinds have in common. Its encoder is freed by ``close()``."""
+
+    unfinished = False
+    """Whether the frame given last is to be given again, for the rest of it."""
+
+    def __init__(self, track: RecordedTrack, started_ns: int) -> None:
+        frame_rate = track.settings.get("frame_rate")
+        self.account = Account(track.kind)
+        self.clock: FrameClock[Any]
+        if track.settings.get("clock") == "media":
+            self.clock = MediaClock(track.kind, started_ns, frame_rate=frame_rate)
+        else:
+            self.clock = FrameClock(track.kind, started_ns, is_captured=track.captured, frame_rate=frame_rate)
+        self.ended = False
 
 
-class VideoTrack:
+class VideoTrack(_Track):
     """Pictures to packets, one for each."""
 
-    kind = "video"
-    unfinished = False
-
     def __init__(self, codec: VideoCodec, track: RecordedTrack, options: RecordingOptions, started_ns: int = 0) -> None:
-        self.account = Account()
-        self.clock = _clock_of(track, started_ns)
-        self.ended = False
+        super().__init__(track, started_ns)
         self._codec = codec
         self._bits_per_second = options.video_bits_per_second
         self._color_space = colours_of(track.settings).space  # as the header says, whatever the frames' sizes become
@@ -51,13 +54,12 @@ class VideoTrack:
         self._speed = SpeedControl(len(_SPEEDS[codec]) - 1)
         self._encoder: native.VideoEncoder | None = None
         self._pts_us = -1
-        self.first_ns: int | None = None
         self.entry = video_entry(codec, track.settings)
 
     def encode(self, header: VideoFrame, picture: Any) -> list[Packet]:
         recorded_ns, expected_ns = self._timeline.place(header.captured_ns, header.paused_ns)
-        if self.first_ns is None:
-            self.first_ns = recorded_ns
+        # The encoder insists that times rise, also where a picture was left out.
+        self._pts_us = max((recorded_ns - (self.first_ns or 0)) // 1000, self._pts_us + 1)
         if self._encoder is None:
             self._encoder = native.VideoEncoder(
                 self._codec,
@@ -73,7 +75,7 @@ class VideoTrack:
             header.pixel_format,
             header.width,
             header.height,
-            self._encoder_pts(recorded_ns),
+            self._pts_us,
             max(expected_ns // 1000, 1),
             force_key_frame=key,
         )
@@ -103,11 +105,10 @@ class VideoTrack:
         """After a failure: what is not in the file does not count as encoded."""
         self.account.take_back(self.account.encoded - written.pictures, cause)
 
-    def _encoder_pts(self, recorded_ns: int) -> int:
-        """Microseconds for the encoder, which insists that they rise, also where a picture was left out."""
-        assert self.first_ns is not None
-        self._pts_us = max((recorded_ns - self.first_ns) // 1000, self._pts_us + 1)
-        return self._pts_us
+    @property
+    def first_ns(self) -> int | None:
+        """Recorded time of the first picture."""
+        return self._timeline.first_ns
 
     @property
     def end_ns(self) -> int | None:
@@ -120,40 +121,31 @@ class VideoTrack:
         return self._timeline.end_ns
 
     def statistics(self) -> TrackStatistics:
-        statistics = self.account.statistics(self.kind, (self.clock.corrected, self._timeline.corrected), None)
-        return msgspec.structs.replace(statistics, speed_raised=self._speed.raised)
+        corrected = self.clock.corrected + self._timeline.corrected
+        return self.account.statistics(corrected, speed_raised=self._speed.raised)
 
     def close(self) -> None:
         if self._encoder is not None:
             self._encoder.close()
 
 
-class AudioTrack:
+class AudioTrack(_Track):
     """Sound blocks to Opus packets, exact to the sample; where the sound's clock drifts against ours it is stretched
     a little (``timeline.AudioTimeline``). The account stays in captured samples."""
 
-    kind = "audio"
-
     def __init__(self, track: RecordedTrack, options: RecordingOptions, started_ns: int = 0) -> None:
-        self.account = Account()
-        self.clock = _clock_of(track, started_ns)
-        self.ended = False
-        self.sample_rate = int(track.settings["sample_rate"])
-        """At the beginning; it may change from frame to frame."""
-        sample_format = str(track.settings.get("sample_format", "s16"))
-        self._form = (self.sample_rate, int(track.settings["channel_count"]), sample_format)
-        self._timeline = AudioTimeline(self.sample_rate, is_media=self.clock.is_media)
+        super().__init__(track, started_ns)
+        sample_rate, sample_format = int(track.settings["sample_rate"]), str(track.settings.get("sample_format", "s16"))
+        self._form = (sample_rate, int(track.settings["channel_count"]), sample_format)  # may change at any frame
+        self._timeline = AudioTimeline(sample_rate, is_media=self.clock.is_media)
         self._stretch_ppm: float | None = None
         self._encoder = native.AudioEncoder(
             *self._form,
             bits_per_second=options.audio_bits_per_second,
             bitrate_mode=options.audio_bitrate_mode,
         )
-        channel_count = self._encoder.output_channel_count
-        self.entry = AudioEntry(channel_count, self._encoder.pre_skip_samples, self.sample_rate)
+        self.entry = AudioEntry(self._encoder.output_channel_count, self.pre_skip_samples, sample_rate)
         self._newest: tuple[AudioFrame, Any] | None = None
-        self.unfinished = False
-        """Whether the block given last is to be given again, for the rest of it."""
         # Of the block given last: samples encoded, of silence before it still to be, and of both together.
         self._done = self._silence = self._left = 0
 
@@ -163,7 +155,7 @@ class AudioTrack:
 
     @property
     def end_ns(self) -> int | None:
-        """Recorded time just behind the last sample that is encoded."""
+        """Recorded time at which the last sample that is encoded ends."""
         end_ns = self._timeline.end_ns
         return end_ns if end_ns is None or not self.unfinished else end_ns - self._left * S // self._form[0]
 
@@ -213,13 +205,13 @@ class AudioTrack:
 
     def _begin(self, header: AudioFrame) -> list[native.Packet]:
         """A block has come: how much silence it needs, and what its format and place change in the encoder."""
-        packets = []
+        packets: list[native.Packet] = []
         if header.last:
-            self._hurry()
+            # Somebody waits for the end: the last packets, less than 90 ms of sound, are made as fast as can be.
+            self._encoder.set_complexity(0)
         form = (header.sample_rate, header.channel_count, header.sample_format)
         if form != self._form:
-            packets += self._encoder.set_input(*form)
-            self._form = form
+            packets, self._form = self._encoder.set_input(*form), form
         timeline = self._timeline
         recorded = (header.captured_ns, header.paused_ns, header.sample_count)
         self._silence, self._done = timeline.place(*recorded, header.sample_rate), 0
@@ -231,23 +223,17 @@ class AudioTrack:
 
     def drain(self) -> list[Packet]:
         """What is still inside the encoder, the last packet with its padding. Sound ends with its last sample."""
-        self._hurry()
+        self._encoder.set_complexity(0)
         packets = [self._placed(packet) for packet in self._encoder.drain()]
         self._check_length()
         return packets
 
     def settle(self, written: Written, cause: str) -> None:
-        """After a failure: what is not in the file does not count as encoded. What is missing at its end is told to
+        """After a failure: what is not in the file does not count as encoded. What is missing at its end is counted to
         the nearest captured sample."""
         lost = self._encoder.output_samples - max(written.samples - self.pre_skip_samples, 0)
-        everything = self.account.encoded
         units = (lost * self._form[0] + OPUS_RATE // 2) // OPUS_RATE
-        self.account.take_back(units if written.samples else everything, cause)
-
-    def _hurry(self) -> None:
-        """The end is near, and somebody waits for it: the last packets, less than 90 ms of sound, are made as fast as
-        can be."""
-        self._encoder.set_complexity(0)
+        self.account.take_back(units if written.samples else self.account.encoded, cause)
 
     def _check_length(self) -> None:
         """While sound is stretched the encoder knows best how much of it there is."""
@@ -271,9 +257,11 @@ class AudioTrack:
 
     def statistics(self) -> TrackStatistics:
         """The level is that of the newest block, whose samples must not have changed since."""
-        level_dbfs = None if self.ended else self._level_dbfs()
-        counted = self.account.statistics(self.kind, (self.clock.corrected, self._timeline.corrected), level_dbfs)
-        return msgspec.structs.replace(counted, clock_drift_ppm=self._timeline.clock_drift_ppm)
+        return self.account.statistics(
+            self.clock.corrected + self._timeline.corrected,
+            level_dbfs=None if self.ended else self._level_dbfs(),
+            clock_drift_ppm=self._timeline.clock_drift_ppm,
+        )
 
     def close(self) -> None:
         self._encoder.close()

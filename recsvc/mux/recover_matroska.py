@@ -115,7 +115,7 @@ class Matroska:
             tail = ebml.element(0x1F43B675, ebml.uint(0xE7, 0))
         all_there = not self._size_is_wrong and file.size - end == len(tail) and file.read(end, len(tail)) == tail
         if not all_there:
-            self._check_torn(end)
+            file.check_torn(end, TORN_MAX, _CLUSTER, self._is_whole)
             self._reopen()
             file.cut(end)
             file.write(end, tail)
@@ -141,20 +141,9 @@ class Matroska:
             self._file.write(self._base - 8, ebml.UNKNOWN_SIZE)
             self._file.sync()
 
-    def _check_torn(self, end: int) -> None:
-        """What is to be cut off must be what a kill leaves: not the rest of a recording behind a bad spot."""
-        size = self._file.size - end
-        torn = self._file.read(end, min(size, TORN_MAX))
-        at = torn.find(_CLUSTER, 1)
-        while at >= 0 and size <= TORN_MAX:
-            cluster = self._cluster(end + at)
-            if cluster is not None and self._blocks(cluster):
-                break
-            at = torn.find(_CLUSTER, at + 1)
-        if at >= 0 or size > TORN_MAX:
-            raise NotReadableError(
-                f"{self._file.path} is damaged at byte {end}, and media follow behind that: it is left as it is"
-            )
+    def _is_whole(self, at: int) -> bool:
+        cluster = self._cluster(at)
+        return cluster is not None and bool(self._blocks(cluster))
 
     # --- walking ----------------------------------------------------------------------------------
 

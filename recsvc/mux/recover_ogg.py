@@ -62,7 +62,7 @@ class Ogg:
         while pages and not self._is_intact(pages[-1]):  # a power failure may leave other content
             pages.pop()
         end = pages[-1].end if pages else self._headers[-1].end
-        self._check_torn(end)
+        file.check_torn(end, 2 * _PAGE_MAX, b"OggS\0", self._is_whole)
         file.cut(end)
         if pages:
             last = pages[-1]
@@ -92,12 +92,8 @@ class Ogg:
         return pages
 
     def _page(self, at: int) -> _Page | None:
-        """The page that begins there; it may end behind the file's end."""
+        """The page that begins there; it may end after the file's end."""
         head = self._file.read(at, 282)
-        return self._page_in(head, at)
-
-    @staticmethod
-    def _page_in(head: bytes, at: int) -> _Page | None:
         if len(head) < 27 or head[:5] != b"OggS\0":
             return None
         flags, granule, serial, number, _, count = struct.unpack_from("<BqIIIB", head, 5)
@@ -112,7 +108,7 @@ class Ogg:
         data = self._file.read(start, self._file.size - start)
         at = data.rfind(b"OggS\0")
         while at >= 0:
-            page = self._page_in(data[at : at + 282], start + at)
+            page = self._page(start + at)
             if page is not None and page.end == self._file.size and page.serial == self._headers[0].serial:
                 return page
             at = data.rfind(b"OggS\0", 0, at)
@@ -135,18 +131,6 @@ class Ogg:
         stored, right = self._crcs(page)
         return all(byte in either for byte, *either in zip(stored, *right, strict=True))
 
-    def _check_torn(self, end: int) -> None:
-        """What is to be cut off must be what a kill leaves: not the rest of a recording behind a bad spot."""
-        size = self._file.size - end
-        torn = self._file.read(end, min(size, 2 * _PAGE_MAX))
-        at = torn.find(b"OggS\0", 1)
-        page = None
-        while at >= 0 and size <= 2 * _PAGE_MAX:
-            page = self._page_in(torn[at : at + 282], end + at)
-            if page is not None and page.end <= self._file.size and self._is_intact(page):
-                break
-            at = torn.find(b"OggS\0", at + 1)
-        if at >= 0 or size > 2 * _PAGE_MAX:
-            raise NotReadableError(
-                f"{self._file.path} is damaged at byte {end}, and sound follows behind that: it is left as it is"
-            )
+    def _is_whole(self, at: int) -> bool:
+        page = self._page(at)
+        return page is not None and page.end <= self._file.size and self._is_intact(page)

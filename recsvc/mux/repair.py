@@ -1,6 +1,9 @@
 """The file under repair."""
 
 import os
+from collections.abc import Callable
+
+from ..errors import NotReadableError
 
 
 class File:
@@ -29,3 +32,16 @@ class File:
     def sync(self) -> None:
         """What was written before this call is on the disk before anything that is written after it."""
         os.fdatasync(self._descriptor)
+
+    def check_torn(self, end: int, size_max: int, mark: bytes, is_whole: Callable[[int], bool]) -> None:
+        """What is cut off after ``end`` must be what a kill leaves, not the rest of a recording after a bad spot:
+        ``NotReadableError`` where more than ``size_max`` bytes come, or anything whole that begins with this mark."""
+        is_too_much = self.size - end > size_max
+        torn = b"" if is_too_much else self.read(end, size_max)
+        at = torn.find(mark, 1)
+        while at >= 0 and not is_whole(end + at):
+            at = torn.find(mark, at + 1)
+        if is_too_much or at >= 0:
+            raise NotReadableError(
+                f"{self.path} is damaged at byte {end}, and media follow after that: it is left as it is"
+            )

@@ -220,8 +220,8 @@ class MediaRecorder(Recordings):
             assert session is not None
             session.stop_ns = at_ns
             self._inactivate(session)
+        session.end_pushed(at_ns)  # first: the last frames take longer than the command
         self._send(session, "stop", at_ns)
-        session.end_pushed(at_ns)
         session.detach()
 
     def pause(self) -> None:

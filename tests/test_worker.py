@@ -49,7 +49,7 @@ def test_the_frame_on_which_an_encoder_fails_and_those_behind_it_are_counted(kin
     def fail(*_: object, **__: object) -> None:
         raise recsvc.errors.EncodingError("it does not like this one")
 
-    track = bench.worker._routes[f"a/{kind}"].track
+    track = bench.worker.intake.routes[f"a/{kind}"].track
     track._encoder.encode_silence = track._encoder.encode = fail  # type: ignore
     bench.work()
     report = bench.finished("a")
@@ -76,7 +76,7 @@ def test_trouble_with_a_frame_that_has_come_ends_its_own_recording_alone(when: s
     def fail(*_: object, **__: object) -> None:
         raise IndexError("a fault of ours")
 
-    setattr(bench.worker._routes["a/audio"].track.clock, when, fail)
+    setattr(bench.worker.intake.routes["a/audio"].track.clock, when, fail)
     for name in ("a", "b"):
         bench.sound(name, now_ns + S // 50, 960)
         bench.end(f"{name}/audio", now_ns + S // 25)
@@ -154,7 +154,7 @@ def test_a_fault_of_ours_fails_its_recording_alone_and_is_logged_with_its_traceb
     for name in ("a", "b"):
         bench.open(name, "video")
         bench.picture(name, now_ns)
-    track = bench.worker._routes["a/video"].track
+    track = bench.worker.intake.routes["a/video"].track
 
     def fail(*_: object, **__: object) -> None:
         raise KeyError("nobody thought of that")
@@ -222,7 +222,7 @@ def test_refused_messages_are_logged_once_and_then_counted_now_and_then(
     for number in range(1000):
         bench.give(messages.Attach(route=f"invented-{number}"))
     assert len(caplog.records) <= 3 + COMPLAINTS_MAX
-    assert accounted(bench.worker._routes["a/audio"].track.statistics()) == (301, 0, 301)
+    assert accounted(bench.worker.intake.routes["a/audio"].track.statistics()) == (301, 0, 301)
 
 
 def test_pictures_that_were_captured_after_a_pause_make_none_after_it_wrong(bench: Bench) -> None:
@@ -392,7 +392,7 @@ def test_an_endless_muted_block_is_refused(bench: Bench) -> None:
     assert len(bench.worker._scheduler) == 0
     bench.sound("a", time.monotonic_ns(), 3600 * RATE)
     assert len(bench.worker._scheduler) == 1
-    assert bench.worker._routes["a/audio"].track.account.dropped == {"refused": 2}
+    assert bench.worker.intake.routes["a/audio"].track.account.dropped == {"refused": 2}
 
 
 @pytest.mark.parametrize(("rate", "channels", "most"), [(8000, 1, 2 * 8000 * 1800), (192_000, 8, 128 * 1024 * 1024)])

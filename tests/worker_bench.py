@@ -46,7 +46,7 @@ class Bench:
         worker = self.worker
         for recording in list(worker._recordings.values()):
             worker._finish(recording)
-        worker._data.close(0)
+        worker.intake.socket.close(0)
         for recording in worker._finished:
             recording.close()
         for descriptor in (worker._wake, self._ours.descriptor, self._theirs.descriptor):
@@ -76,9 +76,9 @@ class Bench:
         if payload is not None:
             parts.append(sockets.Frame(payload))
         try:
-            self.worker._accept(parts)
+            self.worker.intake.accept(parts)
         except messages.MessageError as error:
-            self.worker._refuse(parts, str(error))
+            self.worker.intake.refuse(parts, str(error))
 
     def sound(self, recording: str, at_ns: int, sample_count: int, payload: bytes | None = None) -> None:
         """A block; without a payload a muted one."""
@@ -126,7 +126,7 @@ class Bench:
         return turns
 
     def encoded(self, route: str) -> int:
-        return self.worker._routes[route].track.account.encoded
+        return self.worker.intake.routes[route].track.account.encoded
 
     def reports(self) -> list[Any]:
         """What the worker has told its controller since the last call."""

@@ -7,7 +7,6 @@ many times what it costs in a tight loop: the way of a frame has as few of them 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import queue
@@ -22,12 +21,9 @@ from typing import Any
 from .. import errors
 from ..common.complaints import Complaints
 from ..common.limits import (
-    CREDIT_STEP_BYTES,
     DRAIN_DEADLINE_NS,
     IDLE_FLUSH_NS,
     RECORDINGS_PER_WORKER_MAX,
-    UNFED_SILENCE_NS,
-    credit,
 )
 from ..mux.recover import complete
 from ..process.role import Lifeline, arguments, started
@@ -35,38 +31,15 @@ from ..process.runtime import join
 from ..wire import messages, sockets
 from ..wire.answers import LATER, take_requests
 from ..wire.line import Line
-from ..wire.ring import RingView
-from .account import units_of
+from .intake import Intake, Route
 from .recording import Recording
 from .scheduler import Scheduler
 
 log = logging.getLogger("recsvc.encode")
 
-_MESSAGES_PER_TURN = 64  # data messages taken before the next frame is encoded
 _TURN_NS = 200_000  # frames that are encoded sooner do not end a turn: sound that makes no packet, ends of stream
 _FREE_AFTER_MS = 5  # of idleness: finished recordings' encoders
-_GONE_MAX = 64  # the newest routes that have ended, of which a message may still be on its way
 _FINISHED_MAX = 8  # recordings that wait for that; then one is freed although others wait
-
-
-class _Route:
-    """The worker's side of a route: what was granted, where the credits go."""
-
-    def __init__(self, recording: Recording, name: str, kind: str) -> None:
-        self.recording = recording
-        self.track = recording.tracks[name]
-        self.expected = messages.VideoFrame if kind == "video" else messages.AudioFrame
-        self.identity: bytes | None = None
-        self.received = 0
-        self.newest = -1  # the number of the frame that came last
-        self.window, self.window_bytes = credit(kind, recording.options.overload)
-        self.frames_done = 0
-        self.bytes_done = 0
-        self.frames_told = self.bytes_told = 0
-        self.released = 0
-        self.waits = False
-        self.ends = False  # its end of stream has come
-        self.rings: dict[int, RingView] = {}
 
 
 class Worker:
@@ -75,31 +48,25 @@ class Worker:
     def __init__(self, line: Line, data_endpoint: str, lifeline: Lifeline) -> None:
         self._lifeline = lifeline
         self._line = line
-        self._data, endpoint = sockets.data_server(data_endpoint)
         self._scheduler: Scheduler[tuple[Any, Any]] = Scheduler()
+        self.intake = Intake(data_endpoint, self._scheduler, self._fail)
         self._recordings: dict[str, Recording] = {}
-        self._routes: dict[str, _Route] = {}
-        self._gone: deque[str] = deque(maxlen=_GONE_MAX)  # routes whose recordings have ended
-        self._refused = 0
-        self._complaints = Complaints(log)
         self._finished: deque[Recording] = deque()  # whose encoders are still to be freed
         self._ending_ns: int | None = None  # until when its files are finished, once this process is to end
         self._recovering = 0
-        self._unfed: dict[str, tuple[messages.CloseRoutes, int]] = {}  # and how many frames of these routes had come
-        self._unfed_check_ns = 0
         self._idle_check_ns = 0
         self._recovered: queue.SimpleQueue[messages.Reply] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller = sockets.Poller()
         self._handlers: dict[Any, Callable[[], None]] = {
             line.descriptor: self._take_requests,
-            self._data: self._take_data,
+            self.intake.socket: self.intake.take,
             self._wake: self._tell_recovered,
             **{descriptor: partial(self._look_at, descriptor) for descriptor in lifeline.descriptors},
         }
         for source in self._handlers:
             self._poller.register(source, sockets.POLLIN)
-        line.send(messages.Ready(endpoint=endpoint))
+        line.send(messages.Ready(endpoint=self.intake.endpoint))
 
     def run(self) -> None:
         """Until a shutdown, a SIGTERM or the controller's end, and then until the files are complete."""
@@ -116,14 +83,13 @@ class Worker:
                 self._finished.popleft().close()
             if until_ns >= self._idle_check_ns:
                 self._flush_idle()
-            if self._unfed and until_ns >= self._unfed_check_ns:
-                self._end_unfed()
+            self.intake.look(until_ns)
             if self._ending_ns is not None and time.monotonic_ns() >= self._ending_ns:
                 for recording in list(self._recordings.values()):
                     self._finish_late(recording)
             if self._line.waits:
                 self._line.flush()
-        self._data.close()
+        self.intake.socket.close()
 
     def _timeout_ms(self) -> int:
         if len(self._scheduler):
@@ -157,10 +123,7 @@ class Worker:
             threading.Thread(target=self._recover, args=(request,), name="recsvc-recover").start()
             return LATER
         if isinstance(request, messages.CloseRoutes):
-            for route in request.routes:
-                if route in self._routes:
-                    self._unfed[route] = request, self._routes[route].received
-            self._unfed_check_ns = time.monotonic_ns() + UNFED_SILENCE_NS
+            self.intake.end_unfed(request)
             return None
         recording = self._recordings.get(request.recording)
         if recording is None and not isinstance(request, messages.AskStatistics):
@@ -186,9 +149,9 @@ class Worker:
             )
         recording = Recording(request)
         self._recordings[recording.name] = recording
-        for name, track in zip(request.routes, request.tracks, strict=True):
-            self._routes[name] = _Route(recording, name, track.kind)
-            self._scheduler.add(name, recording.name, partial(recording.reached_by, name))
+        self.intake.open(
+            recording, {name: track.kind for name, track in zip(request.routes, request.tracks, strict=True)}
+        )
 
     def _end(self) -> None:
         """Everybody who could send is told or gone: what is in the queues is finished, then this process ends."""
@@ -219,153 +182,14 @@ class Worker:
             self._line.send(self._recovered.get())
             self._recovering -= 1
 
-    # --- data -------------------------------------------------------------------------------------
-
-    def _take_data(self) -> None:
-        for _ in range(_MESSAGES_PER_TURN):
-            parts = sockets.receive_frame(self._data)
-            try:
-                self._accept(parts)
-            except messages.MessageError as error:
-                self._refuse(parts, str(error))
-            if not sockets.readable(self._data):
-                return
-
-    def _accept(self, parts: list[Any]) -> None:
-        if len(parts) < 2:
-            raise messages.MessageError("an empty message: expected identity, header and at most one payload")
-        del parts[1:-2]  # a sender that was interrupted in the midst of a frame begins it again
-        message = messages.DATA.decode(parts[1].buffer)
-        route = self._routes.get(message.route)
-        if route is None and message.route in self._gone:
-            return  # it was on its way when its recording failed
-        if route is None:
-            raise messages.MessageError(f"route {message.route!r} is not open here")
-        if not isinstance(message, messages.FrameHeader):
-            self._accept_word(parts[0], route, message)
-            return
-        if len(parts) != 3:
-            raise messages.MessageError("a frame without its payload")
-        if not isinstance(message, route.expected):
-            raise messages.MessageError(f"a frame of another kind on a route for {route.expected.__name__}s")
-        track = route.track
-        payload = parts[2].buffer
-        if isinstance(message, messages.VideoFrame) and message.ring:
-            ring = route.rings.get(message.ring)
-            if ring is None:
-                raise messages.MessageError(f"a picture in ring {message.ring}, which is not open here")
-            payload = ring.picture(message.offset, message.payload_bytes())
-        messages.check_payload(message, len(payload))
-        if message.sequence == route.newest:
-            return  # it was interrupted behind it
-        if track.ended:
-            raise messages.MessageError("a frame behind the end of stream")
-        route.newest = message.sequence
-        route.received += 1
-        track.account.received += units_of(message)
-        track.account.heard(message.dropped, message.counted)
-        try:
-            ready = route.recording.arrived(message.route, message, payload)
-        except Exception as error:
-            self._fail(route.recording, error)
-            return
-        for name, frame in ready:
-            self._scheduler.push(name, frame)
-        if not ready and len(payload) > route.window_bytes // 4:  # its sender may have no room for another
-            self._push_waited(message.route)
-
-    def _accept_word(self, identity: bytes, route: _Route, message: Any) -> None:
-        """A data message that is no frame."""
-        if isinstance(message, messages.Attach):
-            route.identity, route.waits = identity, message.waits
-        elif isinstance(message, messages.Ring):
-            self._map_ring(route, message)
-        else:
-            route.ends = isinstance(message, messages.End)
-            self._push_waited(message.route)
-            if message.route not in self._routes:
-                return
-            self._scheduler.push(message.route, (message, None))
-            if route.ends:
-                self._scheduler.stop(message.route)
-
-    def _push_waited(self, name: str, now_ns: int | None = None) -> None:
-        """Frames that wait for others to confirm their time stamps: all of them, or at ``now_ns`` those overdue."""
-        recording = self._routes[name].recording
-        try:
-            waited = recording.waited(name, now_ns)
-        except Exception as error:
-            self._fail(recording, error)
-            return
-        for ready, frame in waited:
-            self._scheduler.push(ready, frame)
-
-    def _end_unfed(self) -> None:
-        """Routes whose sender is gone end after the last frame that was still under way, if no end came behind it."""
-        now = time.monotonic_ns()
-        self._unfed_check_ns = now + UNFED_SILENCE_NS
-        if sockets.readable(self._data):
-            return
-        for name, (request, received) in list(self._unfed.items()):
-            route = self._routes.get(name)
-            if route is not None and not route.ends and route.received != received:
-                self._unfed[name] = request, route.received
-                continue
-            del self._unfed[name]
-            if route is None or route.ends:
-                continue
-            end = messages.End(
-                route=name,
-                count=route.received,
-                until_ns=request.until_ns,
-                paused_ns=request.paused_ns,
-                dropped=route.track.account.sender_dropped,
-                counted=route.track.account.sender_counted,
-                at_ns=request.until_ns,
-                sent_ns=now,
-            )
-            route.recording.incomplete = request.reason
-            self._accept_word(b"", route, end)
-
-    def _map_ring(self, route: _Route, message: messages.Ring) -> None:
-        """A route has one ring at a time; pictures that wait keep an older one mapped."""
-        route.rings.clear()
-        try:
-            route.rings[message.ring] = RingView(message)
-        except (OSError, messages.MessageError) as error:
-            log.debug("the pictures of %s come inside the messages: %s", message.route, error)
-            return
-        if route.identity is not None:
-            ready = messages.encode(messages.RingReady(route=message.route, ring=message.ring))
-            with contextlib.suppress(sockets.ZMQError):
-                self._data.send_multipart([route.identity, ready], sockets.NOBLOCK)
-
-    def _refuse(self, parts: list[Any], reason: str) -> None:
-        self._refused += 1
-        route = ""
-        with contextlib.suppress(messages.MessageError, IndexError):
-            route = messages.DATA.decode(parts[1].buffer).route
-        known = self._routes.get(route)
-        if known is not None:
-            known.recording.tracks[route].account.drop("refused", 1)
-            known.recording.tracks[route].account.received += 1
-            known.received += 1
-            self._give_credit(route, known, 0)
-        self._complaints.about(route, f"a data message was refused ({self._refused} so far): {reason}")
-        try:
-            self._data.send_multipart(
-                [parts[0], messages.encode(messages.Refused(route=route, reason=reason))],
-                sockets.NOBLOCK,
-            )
-        except sockets.ZMQError:
-            log.debug("nobody there to hear of the refusal")
+    # --- frames -----------------------------------------------------------------------------------
 
     def _encode_one(self) -> None:
         picked = self._scheduler.pop()
         if picked is None:
             return
         name, (message, payload) = picked
-        route = self._routes[name]
+        route = self.intake.routes[name]
         recording = route.recording
         try:
             if isinstance(message, messages.End):
@@ -387,33 +211,9 @@ class Worker:
             self._scheduler.again(name, (message, payload))
             return
         route.released = message.sequence + 1
-        self._give_credit(name, route, 0 if payload is None else len(payload))
+        self.intake.consumed(name, route, 0 if payload is None else len(payload))
 
-    def _give_credit(self, name: str, route: _Route, size: int) -> None:
-        """Grants what was consumed; tells the sender in steps."""
-        route.frames_done += 1
-        route.bytes_done += size
-        many_frames = route.frames_done - route.frames_told >= max(1, route.window // 4)
-        many_bytes = route.bytes_done - route.bytes_told >= CREDIT_STEP_BYTES and not self._scheduler.waiting(name)
-        if many_frames or many_bytes:
-            self._tell_credit(name, route)
-
-    def _tell_credit(self, name: str, route: _Route) -> None:
-        if route.identity is None:
-            return
-        route.frames_told, route.bytes_told = route.frames_done, route.bytes_done
-        credit = messages.Credit(
-            route=name,
-            frames=route.window + route.frames_done,
-            bytes=route.window_bytes + route.bytes_done,
-            released=route.released,
-        )
-        try:
-            self._data.send_multipart([route.identity, messages.encode(credit)], sockets.NOBLOCK)
-        except sockets.ZMQError as error:
-            log.debug("credit for %s could not be sent: %s", name, error)
-
-    def _route_ended(self, name: str, route: _Route, message: messages.End) -> None:
+    def _route_ended(self, name: str, route: Route, message: messages.End) -> None:
         recording = route.recording
         if message.count > route.received:
             recording.tracks[name].account.drop("lost", message.count - route.received)
@@ -444,10 +244,7 @@ class Worker:
 
     def _finish(self, recording: Recording, error: str = "", text: str = "", cause: str = "failed") -> None:
         """``cause``: why frames that have come are not encoded any more, if there are any."""
-        for route in recording.tracks:
-            self._scheduler.remove(route)
-            del self._routes[route]
-            self._gone.append(route)
+        self.intake.close(recording)
         del self._recordings[recording.name]
         recording.abandon(cause)
         self._line.send(recording.finish(error, text))
@@ -462,15 +259,11 @@ class Worker:
         now = time.monotonic_ns()
         for recording in list(self._recordings.values()):
             self._hand_out(recording, now)
-        busy = len(self._scheduler) or sockets.readable(self._data)
+        busy = len(self._scheduler) or sockets.readable(self.intake.socket)
         self._idle_check_ns = now + IDLE_FLUSH_NS // (8 if busy else 2)
         if busy:
             return
-        for name, route in list(self._routes.items()):
-            if name in self._routes:  # as long as none of its recording failed
-                self._push_waited(name, now)
-            if route.frames_done > route.frames_told:
-                self._tell_credit(name, route)
+        self.intake.settle(now)
         for recording in list(self._recordings.values()):
             try:
                 recording.idle(now)

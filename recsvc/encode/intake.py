@@ -1,0 +1,264 @@
+"""How frames come into a worker: its data socket, the routes that are open, and the credits that go back.
+
+What cannot be accepted is refused, counted and answered; what can goes to the scheduler.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..common.complaints import Complaints
+from ..common.limits import CREDIT_STEP_BYTES, UNFED_SILENCE_NS, credit
+from ..wire import messages, sockets
+from ..wire.ring import RingView
+from .account import units_of
+from .recording import Recording
+from .scheduler import Scheduler
+
+log = logging.getLogger("recsvc.encode")
+
+_MESSAGES_PER_TURN = 64
+"""Data messages that are taken before the next frame is encoded."""
+
+_GONE_MAX = 64
+"""The newest routes that have ended, of which a message may still be on its way."""
+
+
+class Route:
+    """The worker's side of a route: what was granted, where the credits go."""
+
+    def __init__(self, recording: Recording, name: str, kind: str) -> None:
+        self.recording = recording
+        self.track = recording.tracks[name]
+        self.expected = messages.VideoFrame if kind == "video" else messages.AudioFrame
+        self.identity: bytes | None = None
+        self.received = 0
+        self.newest = -1  # the number of the frame that came last
+        self.window, self.window_bytes = credit(kind, recording.options.overload)
+        self.frames_done = 0
+        self.bytes_done = 0
+        self.frames_told = self.bytes_told = 0
+        self.released = 0
+        self.waits = False
+        self.ends = False  # its end of stream has come
+        self.rings: dict[int, RingView] = {}
+
+
+class Intake:
+    """Owns the data socket. Not thread-safe: the worker's loop calls it."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        scheduler: Scheduler[tuple[Any, Any]],
+        on_failure: Callable[[Recording, Exception], None],
+    ) -> None:
+        """``on_failure(recording, error)`` ends a recording whose frame could not be taken."""
+        self.socket, self.endpoint = sockets.data_server(endpoint)
+        self.routes: dict[str, Route] = {}
+        self._scheduler = scheduler
+        self._on_failure = on_failure
+        self._gone: deque[str] = deque(maxlen=_GONE_MAX)
+        self._refused = 0
+        self._complaints = Complaints(log)
+        self._unfed: dict[str, tuple[messages.CloseRoutes, int]] = {}  # and how many frames of these routes had come
+        self._unfed_check_ns = 0
+
+    def open(self, recording: Recording, kinds: dict[str, str]) -> None:
+        """Takes the frames of a recording's routes from now on; ``kinds`` by route."""
+        for name, kind in kinds.items():
+            self.routes[name] = Route(recording, name, kind)
+            self._scheduler.add(name, recording.name, partial(recording.reached_by, name))
+
+    def close(self, recording: Recording) -> None:
+        """Forgets its routes, and the frames of them that are not encoded yet."""
+        for name in recording.tracks:
+            self._scheduler.remove(name)
+            del self.routes[name]
+            self._gone.append(name)
+
+    def take(self) -> None:
+        for _ in range(_MESSAGES_PER_TURN):
+            parts = sockets.receive_frame(self.socket)
+            try:
+                self.accept(parts)
+            except messages.MessageError as error:
+                self.refuse(parts, str(error))
+            if not sockets.readable(self.socket):
+                return
+
+    def accept(self, parts: list[Any]) -> None:
+        if len(parts) < 2:
+            raise messages.MessageError("an empty message: expected identity, header and at most one payload")
+        del parts[1:-2]  # a sender that was interrupted in the midst of a frame begins it again
+        message = messages.DATA.decode(parts[1].buffer)
+        route = self.routes.get(message.route)
+        if route is None and message.route in self._gone:
+            return  # it was on its way when its recording failed
+        if route is None:
+            raise messages.MessageError(f"route {message.route!r} is not open here")
+        if not isinstance(message, messages.FrameHeader):
+            self._accept_word(parts[0], route, message)
+            return
+        if len(parts) != 3:
+            raise messages.MessageError("a frame without its payload")
+        if not isinstance(message, route.expected):
+            raise messages.MessageError(f"a frame of another kind on a route for {route.expected.__name__}s")
+        track = route.track
+        payload = parts[2].buffer
+        if isinstance(message, messages.VideoFrame) and message.ring:
+            ring = route.rings.get(message.ring)
+            if ring is None:
+                raise messages.MessageError(f"a picture in ring {message.ring}, which is not open here")
+            payload = ring.picture(message.offset, message.payload_bytes())
+        messages.check_payload(message, len(payload))
+        if message.sequence == route.newest:
+            return  # it was interrupted behind it
+        if track.ended:
+            raise messages.MessageError("a frame behind the end of stream")
+        route.newest = message.sequence
+        route.received += 1
+        track.account.received += units_of(message)
+        track.account.heard(message.dropped, message.counted)
+        try:
+            ready = route.recording.arrived(message.route, message, payload)
+        except Exception as error:
+            self._on_failure(route.recording, error)
+            return
+        for name, frame in ready:
+            self._scheduler.push(name, frame)
+        if not ready and len(payload) > route.window_bytes // 4:  # its sender may have no room for another
+            self.push_waited(message.route)
+
+    def _accept_word(self, identity: bytes, route: Route, message: Any) -> None:
+        """A data message that is no frame."""
+        if isinstance(message, messages.Attach):
+            route.identity, route.waits = identity, message.waits
+        elif isinstance(message, messages.Ring):
+            self._map_ring(route, message)
+        else:
+            route.ends = isinstance(message, messages.End)
+            self.push_waited(message.route)
+            if message.route not in self.routes:
+                return
+            self._scheduler.push(message.route, (message, None))
+            if route.ends:
+                self._scheduler.stop(message.route)
+
+    def push_waited(self, name: str, now_ns: int | None = None) -> None:
+        """Frames that wait for others to confirm their time stamps: all of them, or at ``now_ns`` those overdue."""
+        recording = self.routes[name].recording
+        try:
+            waited = recording.waited(name, now_ns)
+        except Exception as error:
+            self._on_failure(recording, error)
+            return
+        for ready, frame in waited:
+            self._scheduler.push(ready, frame)
+
+    def end_unfed(self, request: messages.CloseRoutes) -> None:
+        """Nobody feeds these routes any more: each ends after the last frame that is still under way."""
+        for name in request.routes:
+            if name in self.routes:
+                self._unfed[name] = request, self.routes[name].received
+        self._unfed_check_ns = time.monotonic_ns() + UNFED_SILENCE_NS
+
+    def look(self, now_ns: int) -> None:
+        """Ends such routes of which nothing came for a while, if no end of stream did."""
+        if not self._unfed or now_ns < self._unfed_check_ns:
+            return
+        self._unfed_check_ns = now_ns + UNFED_SILENCE_NS
+        if sockets.readable(self.socket):
+            return
+        for name, (request, received) in list(self._unfed.items()):
+            route = self.routes.get(name)
+            if route is not None and not route.ends and route.received != received:
+                self._unfed[name] = request, route.received
+                continue
+            del self._unfed[name]
+            if route is None or route.ends:
+                continue
+            end = messages.End(
+                route=name,
+                count=route.received,
+                until_ns=request.until_ns,
+                paused_ns=request.paused_ns,
+                dropped=route.track.account.sender_dropped,
+                counted=route.track.account.sender_counted,
+                at_ns=request.until_ns,
+                sent_ns=now_ns,
+            )
+            route.recording.incomplete = request.reason
+            self._accept_word(b"", route, end)
+
+    def settle(self, now_ns: int) -> None:
+        """Nothing waits to be encoded: frames that waited too long for others go on, and senders get what they may send
+        by now."""
+        for name, route in list(self.routes.items()):
+            if name in self.routes:  # as long as none of its recording failed
+                self.push_waited(name, now_ns)
+            if route.frames_done > route.frames_told:
+                self._tell_credit(name, route)
+
+    def _map_ring(self, route: Route, message: messages.Ring) -> None:
+        """A route has one ring at a time; pictures that wait keep an older one mapped."""
+        route.rings.clear()
+        try:
+            route.rings[message.ring] = RingView(message)
+        except (OSError, messages.MessageError) as error:
+            log.debug("the pictures of %s come inside the messages: %s", message.route, error)
+            return
+        if route.identity is not None:
+            ready = messages.encode(messages.RingReady(route=message.route, ring=message.ring))
+            with contextlib.suppress(sockets.ZMQError):
+                self.socket.send_multipart([route.identity, ready], sockets.NOBLOCK)
+
+    def refuse(self, parts: list[Any], reason: str) -> None:
+        self._refused += 1
+        route = ""
+        with contextlib.suppress(messages.MessageError, IndexError):
+            route = messages.DATA.decode(parts[1].buffer).route
+        known = self.routes.get(route)
+        if known is not None:
+            known.recording.tracks[route].account.drop("refused", 1)
+            known.recording.tracks[route].account.received += 1
+            known.received += 1
+            self.consumed(route, known, 0)
+        self._complaints.about(route, f"a data message was refused ({self._refused} so far): {reason}")
+        try:
+            self.socket.send_multipart(
+                [parts[0], messages.encode(messages.Refused(route=route, reason=reason))],
+                sockets.NOBLOCK,
+            )
+        except sockets.ZMQError:
+            log.debug("nobody there to hear of the refusal")
+
+    def consumed(self, name: str, route: Route, size: int) -> None:
+        """Grants what was consumed; tells the sender in steps."""
+        route.frames_done += 1
+        route.bytes_done += size
+        many_frames = route.frames_done - route.frames_told >= max(1, route.window // 4)
+        many_bytes = route.bytes_done - route.bytes_told >= CREDIT_STEP_BYTES and not self._scheduler.waiting(name)
+        if many_frames or many_bytes:
+            self._tell_credit(name, route)
+
+    def _tell_credit(self, name: str, route: Route) -> None:
+        if route.identity is None:
+            return
+        route.frames_told, route.bytes_told = route.frames_done, route.bytes_done
+        credit = messages.Credit(
+            route=name,
+            frames=route.window + route.frames_done,
+            bytes=route.window_bytes + route.bytes_done,
+            released=route.released,
+        )
+        try:
+            self.socket.send_multipart([route.identity, messages.encode(credit)], sockets.NOBLOCK)
+        except sockets.ZMQError as error:
+            log.debug("credit for %s could not be sent: %s", name, error)

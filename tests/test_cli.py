@@ -1,40 +1,21 @@
 """The command line as a user has it: processes, exit codes, keys at a terminal, one clear line when it fails."""
 
 import contextlib
-import fcntl
 import json
-import os
-import pty
 import re
 import signal
 import subprocess
 import sys
-import termios
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fixtures_media import wait_until
+from command_line import RECSVC, SOURCES, Terminal, run
 from media import DEADLINE_S, SMALL_TEST, assert_consecutive, complaints, decode
 from traces import role_processes
 
 import recsvc
-
-RECSVC = [sys.executable, "-m", "recsvc"]
-SOURCES = ["--audio", SMALL_TEST, "--video", SMALL_TEST]
-
-
-def run(*arguments, **options):
-    """A command line to its end, nowhere near a terminal."""
-    return subprocess.run(
-        [*RECSVC, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        **options,
-    )
 
 
 def assert_one_line(text):
@@ -127,66 +108,15 @@ def test_a_source_that_ends_ends_the_recording(tmp_path):
 # --- at a terminal --------------------------------------------------------------------------------
 
 
-class Terminal:
-    """The command line with a terminal of its own; all that it writes is kept."""
-
-    def __init__(self, *arguments):
-        self._ours, theirs = pty.openpty()
-        env = os.environ | {"TERM": "xterm", "COLUMNS": "150", "LINES": "24"}
-        self.process = subprocess.Popen(
-            [*RECSVC, *arguments],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=env,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that its Ctrl-C sends the signal
-        )
-        os.close(theirs)
-        self.output = ""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self):
-        with contextlib.suppress(OSError):  # EIO: the other end is closed
-            while data := os.read(self._ours, 4096):
-                self.output += data.decode(errors="replace")
-
-    def shows(self, pattern, since=0):
-        wait_until(lambda: re.search(pattern, self.output[since:]), f"{pattern!r} at the terminal", DEADLINE_S)
-
-    def press(self, keys):
-        os.write(self._ours, keys.encode())
-
-    def end(self):
-        code = self.process.wait(DEADLINE_S)
-        self._reader.join(DEADLINE_S)
-        return code
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self._reader.join(DEADLINE_S)
-        os.close(self._ours)
-
-
 @pytest.fixture
-def terminal():
-    made = []
-
-    def make(*arguments):
-        made.append(Terminal(*map(str, arguments)))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+def recsvc_at_terminal():
+    with contextlib.ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(Terminal(*RECSVC, *arguments))
 
 
-def test_keys_pause_resume_and_quit(terminal, tmp_path):
+def test_keys_pause_resume_and_quit(recsvc_at_terminal, tmp_path):
     path = tmp_path / "demo.webm"
-    screen = terminal("record", *SOURCES, "-o", path)
+    screen = recsvc_at_terminal("record", *SOURCES, "-o", path)
     screen.shows(r"recording .*p pause/resume, q stop")
     screen.shows(r"recording +(0\.[5-9]|[1-9])")
     screen.press("x")  # means nothing
@@ -212,8 +142,8 @@ def test_keys_pause_resume_and_quit(terminal, tmp_path):
     assert decoded.duration_s < numbers[-1] / 30 - numbers[0] / 30 - 0.8
 
 
-def test_the_live_line_stays_one_line_and_the_terminal_is_as_before(terminal, tmp_path):
-    screen = terminal("record", *SOURCES, "--duration", "1.2", "-o", tmp_path / "demo.webm")
+def test_the_live_line_stays_one_line_and_the_terminal_is_as_before(recsvc_at_terminal, tmp_path):
+    screen = recsvc_at_terminal("record", *SOURCES, "--duration", "1.2", "-o", tmp_path / "demo.webm")
     assert screen.end() == 0
     before_report = screen.output[: screen.output.index("duration ")]
     assert len(re.findall("recording +[0-9]", before_report)) >= 3
@@ -223,9 +153,9 @@ def test_the_live_line_stays_one_line_and_the_terminal_is_as_before(terminal, tm
     assert re.search(r"dBFS", before_report), "the level meter"
 
 
-def test_ctrl_c_at_the_terminal_stops_cleanly(terminal, tmp_path):
+def test_ctrl_c_at_the_terminal_stops_cleanly(recsvc_at_terminal, tmp_path):
     path = tmp_path / "demo.webm"
-    screen = terminal("record", *SOURCES, "-o", path)
+    screen = recsvc_at_terminal("record", *SOURCES, "-o", path)
     screen.shows(r"recording +(0\.[5-9]|[1-9])")
     screen.press("\x03")
     assert screen.end() == 0

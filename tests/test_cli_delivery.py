@@ -1,22 +1,20 @@
 """``recsvc record`` and its file: the places that a user may name, what may go wrong there, and kinds of terminals."""
 
 import contextlib
-import fcntl
 import json
 import os
-import pty
 import re
 import shlex
 import signal
 import stat
 import subprocess
 import sys
-import termios
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from command_line import RECSVC, SOURCES, Terminal, run
 from fixtures_media import wait_until
 from media import DEADLINE_S, SMALL_TEST, assert_consecutive, decode
 from traces import role_processes
@@ -25,14 +23,7 @@ import recsvc
 from recsvc.cli import target
 from recsvc.process.runtime import spool_directory
 
-RECSVC = [sys.executable, "-m", "recsvc"]
-SOURCES = ["--audio", SMALL_TEST, "--video", SMALL_TEST]
 COMMAND = re.compile(r"fetch it with: recsvc (recover .*)")
-
-
-def run(*arguments, **options):
-    given = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": DEADLINE_S}
-    return subprocess.run([*RECSVC, *map(str, arguments)], **(given | options))
 
 
 def recording(*arguments, **options):
@@ -265,44 +256,12 @@ def test_names_that_the_output_cannot_show(tmp_path):
 # --- terminals -----------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def terminal(command, **options):
-    """A session of its own at a terminal; ``read(pattern)`` reads on until it was shown."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        command,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=os.environ | {"TERM": "xterm", "COLUMNS": "150"},
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        **options,
-    )
-    os.close(theirs)
-    seen = [""]
-
-    def read(pattern):
-        while not re.search(pattern, seen[0]):
-            seen[0] += os.read(ours, 4096).decode(errors="replace")
-        return seen[0]
-
-    try:
-        yield process, ours, read
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        with contextlib.suppress(OSError):
-            os.close(ours)
-
-
 def test_a_terminal_that_goes_is_no_reason_to_lose_a_recording(tmp_path, spool):
     path = tmp_path / "out.webm"
-    with terminal([*RECSVC, "record", *SOURCES, "-o", str(path)]) as (process, ours, read):
-        read(r"recording +0\.[5-9]")
-        os.close(ours)
-        assert process.wait(DEADLINE_S) == 0
+    with Terminal(*RECSVC, "record", *SOURCES, "-o", path) as terminal:
+        terminal.shows(r"recording +0\.[5-9]")
+        terminal.hang_up()
+        assert terminal.end() == 0
     assert_consecutive(decode(path).counters)
     no_roles_left()
     assert list(spool.iterdir()) == []
@@ -311,11 +270,11 @@ def test_a_terminal_that_goes_is_no_reason_to_lose_a_recording(tmp_path, spool):
 def test_who_is_to_outlive_the_terminal_does(tmp_path):
     path = tmp_path / "out.webm"
     command = ["nohup", *RECSVC, "record", *SOURCES, "--duration", "1", "-o", str(path)]
-    with terminal(command, cwd=tmp_path) as (process, ours, read):
-        read("nohup")
+    with Terminal(*command, cwd=tmp_path) as terminal:
+        terminal.shows("nohup")
         wait_until(lambda: any(" capture " in line for line in role_processes().values()), "the recording")
-        os.close(ours)
-        assert process.wait(DEADLINE_S) == 0
+        terminal.hang_up()
+        assert terminal.end() == 0
     assert decode(path).duration_s == pytest.approx(1, abs=0.7)
 
 
@@ -324,19 +283,19 @@ def test_in_the_background_it_records_with_plain_lines(tmp_path):
     path = tmp_path / "out.webm"
     record = shlex.join([*RECSVC, "record", *SOURCES, "--duration", "1.2", "-o", str(path)])
     script = f"set -m; stty tostop; {record} & wait $!; echo code=$?; fg 2>&1"
-    with terminal(["bash", "-c", script]) as (process, _, read):
-        shown = read(r"code=(\d+)")
+    with Terminal("bash", "-c", script) as terminal:
+        shown = terminal.shows(r"code=(\d+)")
         assert "code=0" in shown and "\x1b" not in shown, shown
         assert len(re.findall("recording +[0-9]", shown)) in (1, 2, 3)
         assert f"file       {path}" in shown
-        process.wait(DEADLINE_S)
+        terminal.end()
     assert_consecutive(decode(path).counters)
 
 
 def test_a_recording_for_standard_output_is_not_shown_at_a_terminal(tmp_path):
-    with terminal([*RECSVC, "record", *SOURCES, "-o", "-"]) as (process, _, read):
-        read("standard output is a terminal")
-        assert process.wait(DEADLINE_S) == 2
+    with Terminal(*RECSVC, "record", *SOURCES, "-o", "-") as terminal:
+        terminal.shows("standard output is a terminal")
+        assert terminal.end() == 2
 
 
 # --- without a home ------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ Each command imports the heavy modules that it needs.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+
+from .. import __version__
 
 app = typer.Typer(
     add_completion=False,
@@ -53,7 +54,7 @@ def _one_line() -> Iterator[None]:
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"recsvc {importlib.metadata.version('recsvc')}")
+        print(f"recsvc {__version__}")
         raise typer.Exit
 
 

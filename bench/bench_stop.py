@@ -5,9 +5,8 @@ phase between two of them. The benchmark's own number is the time until the `sto
 time that the codec takes for one frame, measured in the same run, are in `extra_info`. Asserted is the result, never
 the time.
 
-Stages, in ms after the call: `call` (stop() has returned), `capture_ended` (the senders have sent the end of stream),
-`frames_drained` (all frames are encoded), `encoders_drained`, `muxed` (the file is complete), `published` (by the
-worker, or by the controller), `blob_ready`, `listener_called`, `read` (its bytes).
+Stages, in ms after the call: `call` (stop() has returned), those of `RecordingStatistics.stop_stages_ns`,
+`listener_called`, and `read` (its bytes). Where they go in two checkouts: `compare_stops.py`.
 """
 
 from __future__ import annotations

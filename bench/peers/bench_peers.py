@@ -101,12 +101,7 @@ class Peers:
 
     def flat_out_all(self) -> None:
         for _ in range(COST_ROUNDS or 1):
-            self._all(
-                lambda host, result: (
-                    recorders.find(host.name).flat_out
-                    and result.flat_out.append(_record(host, FLAT_OUT_S, real_time=False))
-                )
-            )
+            self._all(self._flat_out)
 
     def _all(self, what: Callable[[Host, Measured], object]) -> None:
         """In another order each time; without time to settle the browsers, which start slowly, come last. One that
@@ -119,6 +114,10 @@ class Peers:
             except Failed as error:
                 self.found[name].failure = f"{name}: {error}"
                 self._running.pop(name).close()
+
+    def _flat_out(self, host: Host, result: Measured) -> None:
+        if recorders.find(host.name).flat_out:
+            result.flat_out.append(_record(host, FLAT_OUT_S, real_time=False))
 
     def _stop(self, host: Host, result: Measured, stop_s: float, number: int) -> None:
         taken, path = host.record(stop_s, measure_s=MEASURE_S)

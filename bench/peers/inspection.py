@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -26,9 +25,8 @@ _DOUBT = 30  # a cell this near to grey is not read
 
 @dataclass(frozen=True)
 class Found:
-    """``pictures`` are in the file; ``missing_pictures`` are not (of recordings so short that no number comes twice;
-    where it is not known what was delivered, between the first and the last); ``lost_..._ms``: what is missing at the
-    end, ``nan`` where that is not known."""
+    """``pictures`` are in the file; ``missing_pictures`` are not (of recordings so short that no number comes twice);
+    ``lost_..._ms``: what is missing at the end, ``nan`` where that is not known."""
 
     has_duration: bool
     has_cues: bool
@@ -48,11 +46,9 @@ def inspect(path: Path, taken: Taken, reference: np.ndarray) -> Found:
         has_duration, has_cues = structure(data)
         pictures, sound = _decode(path)
     except (IndexError, struct.error, av.FFmpegError):  # browsers on a busy machine leave such files
-        return Found(False, False, _NAN, _NAN, 0, max(0, taken.pictures))
+        return Found(False, False, _NAN, _NAN, 0, taken.pictures)
     if taken.samples < 0:
-        known = [number for number in pictures if number is not None]
-        between = sum((after - before) % PICTURES - 1 for before, after in pairwise(known))
-        return Found(has_duration, has_cues, _NAN, _NAN, len(pictures), between)
+        return Found(has_duration, has_cues, _NAN, _NAN, len(pictures), max(0, taken.pictures - len(pictures)))
     lost_picture_ms = 0.0
     if taken.pictures:
         # Lost pictures are few, so their number is clear though the numbers begin again.

@@ -29,8 +29,9 @@ class Order:
 class Taken:
     """What a recording took. ``stop_ms`` counts from when the stop was due until the bytes of the finished file had
     been read, and ``late_ms`` of it passed before the stop was called. ``pictures`` and ``samples`` were delivered
-    before (-1: not known); ``encoded`` is how many pictures the recorder itself says it has recorded (-1: it does not
-    say); ``speed_raised`` how often it chose quicker encoding over quality."""
+    before (``samples`` -1: which part of the content is not known); ``encoded`` is how many pictures the recorder
+    itself says it has recorded (-1: it does not say); ``speed_raised`` how often it chose quicker encoding over
+    quality."""
 
     stop_ms: float
     late_ms: float

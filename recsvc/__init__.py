@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from .caller.events import BlobEvent as BlobEvent
     from .caller.events import ErrorEvent as ErrorEvent
     from .caller.events import Event as Event
+    from .caller.media_recorder import MediaRecorder as MediaRecorder
     from .caller.push import AudioSource as AudioSource
     from .caller.push import VideoSource as VideoSource
-    from .caller.recorder import MediaRecorder as MediaRecorder
     from .caller.recovery import recover as recover
     from .caller.stream import MediaStream as MediaStream
     from .caller.stream import MediaStreamTrack as MediaStreamTrack
@@ -33,7 +33,7 @@ _MODULES = {
     "ErrorEvent": "caller.events",
     "Event": "caller.events",
     "MediaDeviceInfo": "caller.user_media",
-    "MediaRecorder": "caller.recorder",
+    "MediaRecorder": "caller.media_recorder",
     "MediaStream": "caller.stream",
     "MediaStreamTrack": "caller.stream",
     "RecordingStatistics": "common.descriptions",

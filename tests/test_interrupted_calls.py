@@ -29,6 +29,7 @@ RATE = 8_000
 BLOCK = bytes(320)  # 20 ms
 FILES = (
     "caller/calls.py",
+    "caller/media_recorder.py",
     "caller/recorder.py",
     "caller/recordings.py",
     "caller/origin.py",

@@ -51,16 +51,6 @@ PURE = (
 )
 # Of the standard library, which documents them; and whether this thread has an RLock, which only such a name says.
 FOREIGN_UNDERSCORES = {"_asdict", "_exit", "_replace", "_is_owned"}
-# Those that are still to go.
-UNDERSCORES_LEFT = {
-    "aio/__init__.py": {"_audience", "_starting", "_elsewhere", "_check_process", "_owe_for"},
-    "aio/loops.py": {"_files"},
-    "caller/recorder.py": {"_PushedOrigin"},
-    "caller/session.py": {"_CapturedOrigin", "_PushedOrigin"},
-    "cli/console.py": {"_sessions", "_statistics_within"},
-    "cli/target.py": {"_keep", "_save", "_write"},
-}
-CIRCLES_LEFT = {"mux.recover", "mux.recover_matroska", "mux.recover_ogg", "wire.lending", "wire.sender"}
 NOT_PURE = {"zmq", "socket", "subprocess", "threading", "time", "os", "asyncio", "av", "sounddevice"}
 # A role never imports another's inside, and the API none of them.
 FORBIDDEN = {
@@ -157,7 +147,7 @@ def test_there_is_no_circle_of_imports() -> None:
     while innermost := [name for name, imported in left.items() if not imported & left.keys()]:
         for name in innermost:
             del left[name]
-    assert left.keys() <= CIRCLES_LEFT, {name: imported & left.keys() for name, imported in left.items()}
+    assert not left, {name: imported & left.keys() for name, imported in left.items()}
 
 
 def test_an_underscore_name_stays_in_its_folder() -> None:
@@ -181,7 +171,7 @@ def test_an_underscore_name_stays_in_its_folder() -> None:
     foreign = []
     for path, line, name in used:
         file = str(path.relative_to(PACKAGE))
-        known = defined[path.parent] | FOREIGN_UNDERSCORES | UNDERSCORES_LEFT.get(file, set())
+        known = defined[path.parent] | FOREIGN_UNDERSCORES
         if name.startswith("_") and not name.endswith("__") and name not in known:
             foreign.append(f"{file}:{line} {name}")
     assert not foreign, foreign

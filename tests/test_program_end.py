@@ -218,7 +218,8 @@ PROGRAMS = {
     """,
     "Ctrl-C while a listener is waited for": """
         def interrupt():
-            while not recorder._client.closing or recorder._dispatcher is None:
+            [session] = recorder._sessions.values()
+            while not session.client.closing:
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGINT)
         def slow(event):

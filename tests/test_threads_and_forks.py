@@ -19,6 +19,7 @@ from media import DEADLINE_S, SMALL_TEST, decode
 import recsvc
 import recsvc.aio
 from recsvc.caller import client
+from recsvc.caller.stream import track_of
 from recsvc.errors import InvalidStateError, NotSupportedError
 
 RATE = 8_000
@@ -177,7 +178,7 @@ def test_clones_of_a_captured_track_forget_their_recordings() -> None:
             recorder.start()
             recorder.stop()
             recorder.wait("stop", DEADLINE_S)
-        assert all(not track._routes for track in (*stream.get_tracks(), *clone.get_tracks()))
+        assert all(not track_of(track).routes for track in (*stream.get_tracks(), *clone.get_tracks()))
 
 
 def test_a_service_that_is_gone_ends_its_own_recording_of_a_track_only(own_controller: None) -> None:

@@ -10,23 +10,22 @@ import asyncio
 import functools
 import logging
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from ..caller import push as _push
-from ..caller import recorder as _recorder
 from ..caller import recovery as _recovery
 from ..caller import user_media as _user_media
 from ..caller.blob import Blob
-from ..caller.events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
-from ..caller.listeners import EventTarget, Registry, checked_timeout, checked_type
+from ..caller.events import BlobEvent, ErrorEvent, Event
+from ..caller.listeners import checked_timeout, checked_type
 from ..caller.push import Buffer
+from ..caller.recorder import Recorder
 from ..caller.stream import MediaStream, MediaStreamTrack
 from ..caller.user_media import MediaDeviceInfo, Wish
 from ..common.descriptions import RecordingStatistics, TrackStatistics
-from .loops import Room
+from .loops import Room, Rooms
 
 __all__ = [
     "AudioSource",
@@ -149,111 +148,64 @@ class VideoSource(_Push):
         self._waits = named.get("when_full") == "wait"
 
 
-class MediaRecorder(EventTarget):
+class MediaRecorder(Recorder):
     """As ``recsvc.MediaRecorder``, with ``start``, ``stop`` and all else that may take time awaited.
 
     Its events come on the loop that awaits ``start()``. When that loop has ended, the next one that awaits something of
     the recorder goes on. If that is another ``start()``, the events that the old loop did not take are dropped.
     """
 
-    @_constructed_like(_recorder.MediaRecorder.__init__)
-    def __init__(self, *given: Any, **named: Any) -> None:
-        self._recorder = _recorder.MediaRecorder(*given, **named)
-        self._listeners = self._recorder._audience = Registry()
-        self._room: Room | None = None  # the present loop's
-        self._rooms: deque[Room] = deque()  # one for each recording whose stop event has not come yet
-        for type in EVENT_TYPES:
-            self._recorder.add_event_listener(type, self._from_thread)
-
-    @property
-    def stream(self) -> MediaStream:
-        return self._recorder.stream
-
-    @property
-    def mime_type(self) -> str:
-        return self._recorder.mime_type
-
-    @property
-    def state(self) -> str:
-        return self._recorder.state
-
-    @property
-    def audio_bits_per_second(self) -> int:
-        return self._recorder.audio_bits_per_second
-
-    @property
-    def video_bits_per_second(self) -> int:
-        return self._recorder.video_bits_per_second
-
-    @property
-    def audio_bitrate_mode(self) -> str:
-        return self._recorder.audio_bitrate_mode
-
-    @property
-    def recording(self) -> Blob | None:
-        return self._recorder.recording
-
-    @staticmethod
-    def is_type_supported(type: str) -> bool:
-        """As ``recsvc.MediaRecorder.is_type_supported``."""
-        return _recorder.MediaRecorder.is_type_supported(type)
+    _make_listeners = Rooms
+    _listeners: Rooms
 
     async def start(self, timeslice: float | None = None) -> None:
         """As the synchronous ``start``. When it is cancelled, the recorder is inactive again."""
-        loop = asyncio.get_running_loop()
-        if self._recorder.state == "inactive":
-            if self._room is None or self._room.loop is not loop:
-                self._room = Room(loop, self._listeners)
-            self._room.log.forget()
-        room = self._here()
-        room.begun += 1
-        self._rooms.append(room)
+        self._check_process()
+        room = self._listeners.enter(fresh=self.state == "inactive")
 
         def begin() -> None:
             try:
-                self._recorder.start(timeslice)
+                self._begin(timeslice)
             except BaseException:
-                with suppress(ValueError):  # it was stopped meanwhile
-                    self._rooms.remove(room)
-                    loop.call_soon_threadsafe(room.one_less)
+                self._listeners.leave(room)
                 raise
 
-        await _in_thread(begin, lambda _: self._recorder.stop())
+        await _in_thread(begin, lambda _: self._now(self._stop))
 
     async def stop(self) -> None:
         """As the synchronous ``stop``. Returns when the state has changed; the events follow."""
-        await self._quick(self._recorder.stop)
+        await self._soon(self._stop)
 
     async def pause(self) -> None:
         """As the synchronous ``pause``."""
-        await self._quick(self._recorder.pause)
+        await self._soon(self._pause)
 
     async def resume(self) -> None:
         """As the synchronous ``resume``."""
-        await self._quick(self._recorder.resume)
+        await self._soon(self._resume)
 
     async def request_data(self) -> None:
         """As the synchronous ``request_data``."""
-        await self._quick(self._recorder.request_data)
+        await self._soon(self._request_data)
 
-    async def _quick(self, call: Callable[[], None]) -> None:
+    async def _soon(self, step: Callable[[int], None]) -> None:
         """Makes a call that only sends; on a thread while another one, in ``start()``, has the recorder's lock."""
         self._here()
-        if self._recorder._starting:
-            await asyncio.to_thread(call)
+        if self._starting:
+            await asyncio.to_thread(self._now, step)
         else:
-            call()
+            self._now(step)
 
     async def statistics(self) -> RecordingStatistics:
         """As the synchronous ``statistics``."""
-        return await asyncio.to_thread(self._recorder.statistics)
+        return await asyncio.to_thread(self._latest_statistics)
 
     async def close(self) -> None:
         """Stops an active recording and waits until its events are delivered. Idempotent. A closed recorder cannot
         start again."""
-        await self._end(self._recorder.close)
+        await self._delivered(self._close)
 
-    async def _end(self, call: Callable[[], None]) -> None:
+    async def _delivered(self, call: Callable[[], None]) -> None:
         room = self._here()
         await asyncio.to_thread(call)
         await room.delivered()
@@ -262,9 +214,9 @@ class MediaRecorder(EventTarget):
         return self
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if not self._recorder._elsewhere:  # a forked child leaves the block, too
-            await self._end(self._recorder._end)
-            self._recorder._owe_for(error)
+        if not self._elsewhere:  # a forked child leaves the block, too
+            await self._delivered(self._end)
+            self._owe_for(error)
 
     @overload
     async def wait(self, type: Literal["dataavailable"], timeout: float | None = None) -> BlobEvent: ...
@@ -287,19 +239,6 @@ class MediaRecorder(EventTarget):
         async for event in self._here().iterate():
             yield event
 
-    # --- inside -----------------------------------------------------------------------------------
-
     def _here(self) -> Room:
-        """Where events are delivered. From now on that is this loop, if the one before has ended."""
-        self._recorder._check_process()
-        loop = asyncio.get_running_loop()
-        if self._room is None:
-            self._room = Room(loop, self._listeners)
-        elif self._room.loop is not loop and not self._room.loop.is_running():
-            self._room.move(loop)
-        return self._room
-
-    def _from_thread(self, event: Event) -> None:
-        """Passes an event on to the room of its recording. Called on the recorder's thread."""
-        room = self._rooms.popleft() if event.type == "stop" else self._rooms[0]
-        room.put(event)
+        self._check_process()
+        return self._listeners.here()

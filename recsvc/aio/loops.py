@@ -7,6 +7,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 
 from ..caller.blob import content_of
 from ..caller.event_log import EventLog
@@ -133,3 +134,49 @@ class Room:
         """Waits until nothing is left to deliver. Inside a listener it does not wait, since that is the delivery."""
         while self.delivery is not None and not self.inside_a_listener() and asyncio.get_running_loop() is self.loop:
             await asyncio.wait([self.delivery])
+
+
+class Rooms(Registry):
+    """The listeners of an asyncio recorder, and the rooms in which its recordings' events are delivered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._room: Room | None = None  # the present loop's
+        self._rooms: deque[Room] = deque()  # one for each recording whose stop event has not come yet
+
+    def here(self) -> Room:
+        """Where events are delivered. From now on that is the running loop, if the one before has ended."""
+        loop = asyncio.get_running_loop()
+        if self._room is None:
+            self._room = Room(loop, self)
+        elif self._room.loop is not loop and not self._room.loop.is_running():
+            self._room.move(loop)
+        return self._room
+
+    def enter(self, *, fresh: bool) -> Room:
+        """Where the events of a recording will be delivered. ``fresh``: what was fired before counts no more."""
+        loop = asyncio.get_running_loop()
+        if fresh:
+            if self._room is None or self._room.loop is not loop:
+                self._room = Room(loop, self)
+            self._room.log.forget()
+        room = self.here()
+        room.begun += 1
+        self._rooms.append(room)
+        return room
+
+    def leave(self, room: Room) -> None:
+        """A recording never began. Called on any thread."""
+        with suppress(ValueError):  # it was stopped meanwhile
+            self._rooms.remove(room)
+            room.loop.call_soon_threadsafe(room.one_less)
+
+    def fire(self, event: Event) -> None:
+        room = self._rooms.popleft() if event.type == "stop" else self._rooms[0]
+        room.put(event)
+
+    def forget(self) -> None:
+        """Nothing: a room forgets on its own loop, when a recording is begun there."""
+
+    def end(self) -> None:
+        """Nothing: a room is over when it has delivered the stop event of each of its recordings."""

@@ -80,6 +80,18 @@ class Registry:
             if listener in self._listeners[type]:
                 yield listener
 
+    def forget(self) -> None:
+        """A new recording begins. Those who wait no longer see what was fired before."""
+        raise NotImplementedError
+
+    def fire(self, event: Event) -> None:
+        """Has the listeners called, then wakes those who wait. Called on the recorder's thread."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Nothing more will be fired for now."""
+        raise NotImplementedError
+
 
 class Handler(Generic[E]):
     """The attribute ``on<type>`` of a recorder, which is a function or ``None``."""

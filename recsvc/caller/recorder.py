@@ -1,4 +1,4 @@
-"""MediaRecorder: the W3C recorder's semantics over a controller. State changes in the call; events follow."""
+"""The inside of both faces' recorders: options, state, and what each call does."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import datetime
-from typing import Literal, overload
 
 import msgspec
 
 from .. import errors
 from ..common import mime
-from ..common.limits import RPC_DEADLINE_NS, S, credit, drain_deadline_ns
+from ..common.limits import RPC_DEADLINE_NS, S, drain_deadline_ns
 from ..common.state import PUBLIC, Input, check_call
 from ..wire import messages
 from ..wire.messages import RecordingStatistics
-from . import client
 from .blob import Blob
 from .calls import look, whole
-from .events import BlobEvent, ErrorEvent, Event
 from .options import (
     AUDIO_BITS_DEFAULT,
     VIDEO_BITS_DEFAULT,
@@ -33,9 +30,8 @@ from .options import (
     split,
     uint32,
 )
-from .origin import Track
 from .recordings import Recordings
-from .session import Session
+from .session import Session, connection_for
 from .stream import MediaStream, track_of
 from .subscription import Inbox
 
@@ -44,19 +40,8 @@ log = logging.getLogger("recsvc")
 _LOOK_S = 0.02  # a close() that was interrupted waits no longer
 
 
-class MediaRecorder(Recordings):
-    """Records a ``MediaStream`` (W3C MediaStream Recording, "MediaRecorder"; ``stop()`` as MDN documents it).
-
-    ``mime_type``: see ``is_type_supported``; ``""``: the recorder chooses. Bitrates in bits per second;
-    ``bits_per_second`` overrides both others, a tenth of it for sound. Key frame options exclude each other: ms
-    since the last key frame, or frames between two. ``strict_stop=False``: ``stop()`` while inactive returns
-    silently. ``overload``: ``"drop"`` or ``"finish-late"``. ``service``: a controller's endpoint; by default that
-    of the stream's captured tracks, else ``RECSVC_SERVICE``, else a private one.
-
-    Raises ``NotSupportedError`` (type, both key frame options), ``TypeError``, ``ValueError``. Thread-safe. As a
-    context manager it stops an active recording at the end and waits for ``stop``; left by an exception, while nobody
-    listens for data, it keeps the recording in the spool until that is saved, and a note of the exception says where.
-    """
+class Recorder(Recordings):
+    """What the recorders of both faces have in common: options, attributes, and the steps of their calls."""
 
     def __init__(
         self,
@@ -105,8 +90,6 @@ class MediaRecorder(Recordings):
         self._closed = False
         stream._recorders.add(self)
 
-    # --- attributes -------------------------------------------------------------------------------
-
     @property
     def stream(self) -> MediaStream:
         return self._stream
@@ -143,15 +126,15 @@ class MediaRecorder(Recordings):
         """Whether ``mime_type=type`` can be recorded (MediaStream Recording, "isTypeSupported()")."""
         return mime.is_type_supported(type)
 
-    # --- methods ----------------------------------------------------------------------------------
+    # --- calls ------------------------------------------------------------------------------------
 
-    def start(self, timeslice: float | None = None) -> None:
-        """Begins to record; ``state`` is ``"recording"`` at once, ``start`` follows.
+    def _now(self, step: Callable[[int], None]) -> None:
+        """Does one of the steps below as of this moment, as a whole."""
+        self._check_process()
+        at_ns = time.monotonic_ns()
+        whole(lambda: step(at_ns))
 
-        ``timeslice``: least media per ``dataavailable``, in ms; ``None``: one Blob at the end. Raises
-        ``InvalidStateError`` when not inactive, ``NotSupportedError`` naming the track that cannot be recorded,
-        ``ServiceError``. Blocks until the service has opened the recording (some ms).
-        """
+    def _begin(self, timeslice: float | None) -> None:
         timeslice_ms = milliseconds("timeslice", timeslice)
         self._check_process()
         whole(lambda: self._start(timeslice_ms), self._undo_start)
@@ -165,7 +148,7 @@ class MediaRecorder(Recordings):
             check_tracks(tracks)
             kinds = {track.kind for track in tracks}
             mime.choose(self._constrained_type, kinds)
-            connection = self._connection(tracks)
+            connection = connection_for(tracks, self._service)
             if self._bits_per_second is not None:
                 self._bitrates = split(self._bits_per_second, kinds)
             name = f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:8]}"
@@ -178,7 +161,7 @@ class MediaRecorder(Recordings):
                     self._inbox = Inbox(self._id)
                 self._inbox.follow(connection, name)
                 connection.on_end(self)
-                self._open(session, timeslice_ms)
+                session.open(self._id, self._options(timeslice_ms))
                 session.happened(Input.OPENED)
                 self._asked_ns = time.monotonic_ns()
                 self._inbox.wake()
@@ -198,18 +181,9 @@ class MediaRecorder(Recordings):
         with self._lock:
             if session.mime_type:
                 if self._session is session:
-                    self.stop()
+                    self._stop(time.monotonic_ns())
             elif session.name in self._sessions:
                 self._discard(session)
-
-    def stop(self) -> None:
-        """Ends the recording: inactive and capturing nothing any more at once, then ``dataavailable``, then ``stop``.
-
-        Raises ``InvalidStateError`` while inactive (unless ``strict_stop=False``). Waits for nothing.
-        """
-        self._check_process()
-        at_ns = time.monotonic_ns()
-        whole(lambda: self._stop(at_ns))
 
     def _stop(self, at_ns: int) -> None:
         with self._lock:
@@ -224,12 +198,6 @@ class MediaRecorder(Recordings):
         self._send(session, "stop", at_ns)
         session.detach()
 
-    def pause(self) -> None:
-        """Records nothing until ``resume()``; that time is absent from the recording. ``InvalidStateError``."""
-        self._check_process()
-        at_ns = time.monotonic_ns()
-        whole(lambda: self._pause(at_ns))
-
     def _pause(self, at_ns: int) -> None:
         with self._lock:
             check_call(self._phase, Input.PAUSE)
@@ -240,12 +208,6 @@ class MediaRecorder(Recordings):
             for origin, route in session.routes():
                 origin.pause(route, at_ns)
             self._send(session, "pause", at_ns)
-
-    def resume(self) -> None:
-        """Goes on after ``pause()``, with a key frame. ``InvalidStateError`` while inactive."""
-        self._check_process()
-        at_ns = time.monotonic_ns()
-        whole(lambda: self._resume(at_ns))
 
     def _resume(self, at_ns: int) -> None:
         with self._lock:
@@ -258,14 +220,6 @@ class MediaRecorder(Recordings):
                 origin.resume(route, at_ns)
             self._send(session, "resume", at_ns)
 
-    def request_data(self) -> None:
-        """Fires ``dataavailable`` with everything captured up to the call and since the last one, an empty Blob for
-        nothing; the recording goes on, or stays paused. Only sound that makes no whole packet yet, up to 30 ms, comes
-        with the next. ``InvalidStateError`` while inactive."""
-        self._check_process()
-        at_ns = time.monotonic_ns()
-        whole(lambda: self._request_data(at_ns))
-
     def _request_data(self, at_ns: int) -> None:
         with self._lock:
             check_call(self._phase, Input.REQUEST_DATA)
@@ -276,9 +230,7 @@ class MediaRecorder(Recordings):
             for origin, route in session.routes():
                 origin.mark(route, at_ns, session.requests)
 
-    def close(self) -> None:
-        """Stops an active recording and waits for its ``stop`` event, at most for the drain's deadline; idempotent.
-        A closed recorder cannot start again."""
+    def _close(self) -> None:
         self._check_process()
         self._closed = True
         self._end()
@@ -300,14 +252,6 @@ class MediaRecorder(Recordings):
             look()
             dispatcher.join(_LOOK_S)
 
-    def __enter__(self) -> MediaRecorder:
-        return self
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if not self._elsewhere:  # a forked child leaves the block, too
-            self._end()
-            self._owe_for(error)
-
     def _owe_for(self, error: BaseException | None) -> None:
         """An exception leaves the block that records: what comes after, and would save the recording, is not run."""
         recording = self._recording_of_nobody()
@@ -316,16 +260,14 @@ class MediaRecorder(Recordings):
             if isinstance(error, SystemExit):  # of which nobody will read the notes
                 log.warning("%s", "; ".join(getattr(error, "__notes__", ())))
 
-    def statistics(self) -> RecordingStatistics:
-        """The accounting of the active recording, as of now, else of the last one. Blocks for a moment."""
-        return self._statistics_within(RPC_DEADLINE_NS) or self._statistics
-
-    def _statistics_within(self, deadline_ns: int) -> RecordingStatistics | None:
-        """Of the active recording; ``None`` where there is none, or nobody answers by then."""
-        self._check_process()
-        return whole(lambda: self._ask_statistics(deadline_ns), lambda _: None)
+    def _latest_statistics(self) -> RecordingStatistics:
+        return self._ask_statistics(RPC_DEADLINE_NS) or self._statistics
 
     def _ask_statistics(self, deadline_ns: int) -> RecordingStatistics | None:
+        self._check_process()
+        return whole(lambda: self._request_statistics(deadline_ns), lambda _: None)
+
+    def _request_statistics(self, deadline_ns: int) -> RecordingStatistics | None:
         session = self._session
         if session is not None:
             try:
@@ -335,66 +277,6 @@ class MediaRecorder(Recordings):
             except (errors.InvalidStateError, errors.ServiceError):
                 pass  # it ended while we asked
         return None
-
-    @overload
-    def wait(self, type: Literal["dataavailable"], timeout: float | None = None) -> BlobEvent: ...
-    @overload
-    def wait(self, type: Literal["error"], timeout: float | None = None) -> ErrorEvent: ...
-    @overload
-    def wait(self, type: str, timeout: float | None = None) -> Event: ...
-    def wait(self, type: str, timeout: float | None = None) -> Event:
-        """The next event of this type since the last ``start()`` that was not yet waited for; its listeners have
-        been called. Blocks; ``TimeoutError`` after ``timeout`` seconds."""
-        self._check_process()
-        return self._listeners.wait(type, timeout)
-
-    def events(self) -> Iterator[Event]:
-        """Iterates over the events since the last ``start()`` and on to ``stop``."""
-        self._check_process()
-        return self._listeners.iterate()
-
-    # --- inside -----------------------------------------------------------------------------------
-
-    def _connection(self, tracks: list[Track]) -> client.Client:
-        captured = {track.origin.client for track in tracks if track.origin.client is not None}
-        if len(captured) > 1:
-            raise errors.NotSupportedError("the stream's tracks are captured by different services")
-        if captured:
-            found = captured.pop()
-            if self._service is not None and client.connect(self._service) is not found:
-                raise errors.NotSupportedError(f"the stream's tracks are not captured by the service {self._service}")
-            return found
-        return client.connect(self._service)
-
-    def _open(self, session: Session, timeslice_ms: float | None) -> None:
-        at_ns = time.monotonic_ns()
-        for track in session.tracks:
-            bound = credit(track.kind, self._overload)
-            track.origin.prepare(track, session.client, session.route(track), at_ns, *bound)
-        enabled = [track.enabled for track in session.tracks]
-        reply = session.client.request(
-            messages.Start(
-                client=session.client.name,
-                recorder=self._id,
-                recording=session.name,
-                tracks=tuple(
-                    messages.RecordedTrack(
-                        track=track.captured_as,
-                        kind=track.kind,
-                        captured=track.origin.captured,
-                        settings=dict(track.settings),
-                        enabled=told,
-                    )
-                    for track, told in zip(session.tracks, enabled, strict=True)
-                ),
-                options=self._options(timeslice_ms),
-                at_ns=at_ns,
-            )
-        )
-        session.path = reply["path"]
-        routes = msgspec.convert(reply["routes"], list[messages.RouteDescription])
-        for track, route, told in zip(session.tracks, routes, enabled, strict=True):
-            track.origin.opened(track, session.client, route, told)
 
     def _options(self, timeslice_ms: float | None) -> messages.RecordingOptions:
         bits = possible(*self._bitrates)
@@ -408,3 +290,8 @@ class MediaRecorder(Recordings):
             timeslice_ms=timeslice_ms,
             overload=self._overload,
         )
+
+
+def statistics_within(recorder: Recorder, deadline_ns: int) -> RecordingStatistics | None:
+    """The accounting of its active recording. ``None`` where there is none, or its service does not answer by then."""
+    return recorder._ask_statistics(deadline_ns)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import uuid
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -20,7 +20,7 @@ from ..wire.messages import RecordingStatistics
 from .blob import Blob
 from .calls import OfProcess
 from .events import BlobEvent, ErrorEvent, Event
-from .listeners import EventTarget, Listeners, Registry
+from .listeners import EventTarget, Registry
 from .options import Bitrates
 from .session import Session
 from .subscription import Inbox
@@ -33,7 +33,10 @@ _CHANGE_NS = 50_000_000  # so long after a change of the stream its recordings e
 
 
 class Recordings(EventTarget, OfProcess):
-    """The inside of a ``MediaRecorder``."""
+    """What a recorder has begun, and the thread that fires its events."""
+
+    _make_listeners: ClassVar[type[Registry]]
+    """How a face of recsvc calls listeners and lets its users wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,8 +44,7 @@ class Recordings(EventTarget, OfProcess):
         self._mime_type = self._constrained_type = ""
         self._bitrates = self._constructed = Bitrates(0, 0)
         self._lock = threading.RLock()
-        self._listeners: Listeners = Listeners()
-        self._audience: Registry = self._listeners  # of ``recsvc.aio`` those of its own recorder
+        self._listeners = self._make_listeners()
         self._session: Session | None = None  # the one that start() began and nothing has ended yet
         self._sessions: dict[str, Session] = {}  # those whose stop event is still to come
         self._inbox: Inbox | None = None  # while there are any
@@ -141,7 +143,7 @@ class Recordings(EventTarget, OfProcess):
     def _recording_of_nobody(self) -> Blob | None:
         """The last one, if whoever started it was to take it himself, and has not failed to."""
         recording = self._recording
-        if recording is None or any(self._audience.turn("dataavailable")):
+        if recording is None or any(self._listeners.turn("dataavailable")):
             return None
         return None if recording._content.is_owed else recording
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 import msgspec
 
 from .. import errors
+from ..common.limits import credit
 from ..common.pieces import HandedOut
 from ..common.state import Input, Phase, next_phase
 from ..wire import messages
@@ -18,6 +20,19 @@ from .origin import Origin, Track
 from .storage import SpoolFile
 
 _RECOVERY_LIMIT_S = 4.0  # orphaned encoders finish their files within 2 s
+
+
+def connection_for(tracks: list[Track], service: str | None) -> client.Client:
+    """The service that captures these tracks, else the one at ``service``, else a private one."""
+    captured = {track.origin.client for track in tracks if track.origin.client is not None}
+    if len(captured) > 1:
+        raise errors.NotSupportedError("the stream's tracks are captured by different services")
+    if not captured:
+        return client.connect(service)
+    found = captured.pop()
+    if service is not None and client.connect(service) is not found:
+        raise errors.NotSupportedError(f"the stream's tracks are not captured by the service {service}")
+    return found
 
 
 class Session:
@@ -42,6 +57,37 @@ class Session:
         before = self.phase
         self.phase = next_phase(before, what)
         return self.phase is not before
+
+    def open(self, recorder: str, options: messages.RecordingOptions) -> None:
+        """Has the service open the recording. Frames that come meanwhile belong to it."""
+        at_ns = time.monotonic_ns()
+        for track in self.tracks:
+            bound = credit(track.kind, options.overload)
+            track.origin.prepare(track, self.client, self.route(track), at_ns, *bound)
+        recorded = tuple(
+            messages.RecordedTrack(
+                track=track.captured_as,
+                kind=track.kind,
+                captured=track.origin.captured,
+                settings=dict(track.settings),
+                enabled=track.enabled,
+            )
+            for track in self.tracks
+        )
+        reply = self.client.request(
+            messages.Start(
+                client=self.client.name,
+                recorder=recorder,
+                recording=self.name,
+                tracks=recorded,
+                options=options,
+                at_ns=at_ns,
+            )
+        )
+        self.path = reply["path"]
+        routes = msgspec.convert(reply["routes"], list[messages.RouteDescription])
+        for track, route, one in zip(self.tracks, routes, recorded, strict=True):
+            track.origin.opened(track, self.client, route, one.enabled)
 
     def route(self, track: Track) -> str:
         return f"{self.name}/{track.captured_as}"

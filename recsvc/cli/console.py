@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 from .. import errors
 from ..caller.events import BlobEvent
-from ..caller.recorder import MediaRecorder
+from ..caller.media_recorder import MediaRecorder
+from ..caller.recorder import statistics_within
 from ..caller.user_media import enumerate_devices, get_user_media
 from ..common import mime
 from ..common.descriptions import RecordingStatistics
@@ -118,7 +119,7 @@ class _Run:
                 left_s = max(0.0, min(left_s, self._duration_s - self._elapsed_s()))
             self._obey(self._keys.wait(left_s))
             if not self._quiet:
-                self._statistics = self._recorder._statistics_within(STATISTICS_WAIT_NS) or self._statistics
+                self._statistics = statistics_within(self._recorder, STATISTICS_WAIT_NS) or self._statistics
                 line = self._rates.line(self._recorder.state, self._elapsed_s(), self._statistics)
                 show(line, "   p pause/resume, q stop")
 

@@ -102,7 +102,7 @@ def test_a_named_service_that_is_killed(pushed: bool, place: Path) -> None:
     for number in range(PICTURES if pushed else 0):
         assert source.write(counter_picture(number), begin_ns + number * 33_333_333)
     if not pushed:
-        time.sleep(0.5)
+        wait_until(lambda: recorder.statistics().duration > 0.3, "a recording", DEADLINE_S)
     controller.kill()
     controller.wait()
     recorder.wait("error", NOTICED_S)

@@ -408,7 +408,7 @@ def test_one_of_two_sources_ends_before_the_recording_began(unheard: None) -> No
         wait_until(lambda: len(roles("capture")) == 1, "the end of the first", DEADLINE_S)
         recorder = recsvc.MediaRecorder(opened)
         recorder.start()
-        time.sleep(0.4)
+        wait_until(lambda: recorder.statistics().duration > 0.3, "a recording", DEADLINE_S)
         recorder.stop()
         begin_s = time.monotonic()
         recorder.wait("stop", DEADLINE_S)

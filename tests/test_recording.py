@@ -555,7 +555,8 @@ def test_garbage_on_the_sockets_harms_nothing(spool, seed, own_controller):
                     attacker.connect(f"ipc://{path}")
                     for parts in bad:
                         attacker.send_multipart(parts)
-        time.sleep(0.5)
+        encoded_s = recorder.statistics().duration
+        wait_until(lambda: recorder.statistics().duration > encoded_s + 0.3, "what was recorded since", DEADLINE_S)
         assert recorder.state == "recording"
         blob = finished(recorder)
         decoded = decode(blob)

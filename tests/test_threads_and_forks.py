@@ -106,7 +106,7 @@ def test_a_captured_track_disabled_while_its_recording_starts_is_silent_in_it() 
             recorder.start()
         finally:
             del connection.request  # type: ignore[method-assign]
-        time.sleep(0.4)
+        wait_until(lambda: recorder.statistics().duration > 0.3, "a recording", DEADLINE_S)
         recorder.stop()
         blob = recorder.wait("dataavailable", DEADLINE_S).data
         samples = decode(blob).samples

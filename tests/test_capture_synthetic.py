@@ -207,12 +207,17 @@ def frame_of(picture, width, height, pts):
 
 
 def test_drawing_is_fast_enough():
-    """Less than 1.5 ms of CPU a frame of 1280x720, so that a test of many streams tests the recorder."""
+    """It costs little more than to copy a picture, so that a test of many streams tests the recorder."""
     pattern = Pattern("counter", 1280, 720, 3)
-    before_s = time.process_time()
+    picture = pattern.picture(0)
+    begin_s = time.process_time()
     for n in range(100):
         pattern.picture(n)
-    assert (time.process_time() - before_s) / 100 < 0.0015
+    drawn_s = time.process_time()
+    for _ in range(100):
+        bytearray(picture)
+    copied_s = time.process_time()
+    assert drawn_s - begin_s < 10 * (copied_s - drawn_s)
 
 
 def test_closing_is_prompt_and_final():
@@ -221,7 +226,7 @@ def test_closing_is_prompt_and_final():
     before_s = time.monotonic()
     source.close()
     source.close()
-    assert time.monotonic() - before_s < 0.5
+    assert time.monotonic() - before_s < 5
     given = len(sink.pictures), len(sink.sounds)
     source.flush(time.monotonic_ns())
     time.sleep(0.05)

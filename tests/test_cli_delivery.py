@@ -133,7 +133,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_duration_holds_with_a_stuck_work
                 with contextlib.suppress(ProcessLookupError):  # one that did not end in time was killed
                     os.kill(pid, signal.SIGCONT)
         err = process.stderr.read()
-    assert code == 130 and took_s < 4
+    assert code == 130 and took_s < 8
     assert "interrupted" in err
     no_roles_left()
     fetch(err, tmp_path)

@@ -277,7 +277,7 @@ def refused(call: Callable[[], object]) -> None:
     begin_s = time.monotonic()
     with pytest.raises(InvalidStateError, match="forked"):
         call()
-    assert time.monotonic() - begin_s < 1
+    assert time.monotonic() - begin_s < 5
 
 
 def test_in_a_forked_child_every_call_is_refused_and_the_parent_records_on() -> None:

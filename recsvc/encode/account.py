@@ -8,7 +8,7 @@ from typing import Any
 from ..wire.messages import AudioFrame, TrackStatistics, VideoFrame
 
 
-def units_of(header: VideoFrame | AudioFrame) -> int:
+def unit_count(header: VideoFrame | AudioFrame) -> int:
     """What a frame counts for: sound is counted in samples per channel."""
     return header.sample_count if isinstance(header, AudioFrame) else 1
 
@@ -24,8 +24,8 @@ class Account:
         self.sender_counted: dict[str, int] = {}
         self.dropped: Counter[str] = Counter()
 
-    def heard(self, dropped: dict[str, int], counted: dict[str, int]) -> None:
-        """The sender's running totals, from any of its messages."""
+    def note_sender_totals(self, dropped: dict[str, int], counted: dict[str, int]) -> None:
+        """Each message of the sender may carry its running totals; the newest count."""
         self.sender_dropped, self.sender_counted = dropped, counted
 
     def drop(self, cause: str, amount: int) -> None:

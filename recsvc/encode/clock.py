@@ -2,7 +2,7 @@
 
 Stamps come from callers' clocks, which may count from anywhere, start again, or be wrong now and then. A stamp that
 goes on from the one before is believed as it is. One that jumps is believed when as much time went by until the frame
-came (a source that stalled), else only when the next frames confirm it: so long the frame waits here, before the
+came (a source that stalled), else only when the next frames confirm it: until then the frame waits here, before the
 scheduler. One wrong stamp moves its own frame alone; a clock that starts again is a new one, placed where the old one
 ended.
 """
@@ -28,12 +28,13 @@ from ..common.limits import (
 Item = TypeVar("Item")
 
 _SHARED_CLOCK_NS = 10 * S
-"""A track's first frame may lie this long before ``start()`` by the clock of another track, to be said to share it."""
+"""Tracks are taken to share a clock if by that clock the later one's first frame lies at most this long before
+``start()``."""
 
 
 @dataclass(slots=True)
 class Claim(Generic[Item]):
-    """A frame and what its stamp says. Times are less what was paused before it, by the stamps' clock or ours."""
+    """A frame with its stamp, by the stamps' clock, and when it came, by ours: both less the time paused before it."""
 
     item: Item
     stamp_ns: int
@@ -43,7 +44,7 @@ class Claim(Generic[Item]):
 
 
 class FrameClock(Generic[Item]):
-    """Of one track: from its stamps to recorded time. Frames leave in the order in which they came, each once.
+    """Turns the stamps of one track into recorded time. Frames leave in the order in which they came, each once.
 
     A first stamp long before ``start()`` or long after now belongs to a clock of its own, which is moved as a whole, to
     ``start()``, or to now where another track was there before; tracks that share such a clock move alike. Should
@@ -61,17 +62,17 @@ class FrameClock(Generic[Item]):
         self._is_sound = kind == "audio"
         self._started_ns = started_ns
         self._interval_ns = round(S / frame_rate) if frame_rate else VIDEO_DURATION_DEFAULT_NS
-        self._is_assumed = not frame_rate  # the interval, until there are two pictures
+        self._is_assumed = not frame_rate  # The interval is assumed until there are two pictures.
         self._others: list[FrameClock[Item]] = []
-        self._offset_ns: int | None = None  # from stamps to our clock
+        self._offset_ns: int | None = None  # Added to a stamp, it gives our clock's time.
         self._is_first = True
-        self._last_ns = 0  # where the last frame stands, how long it lasts, when it came
-        self._length_ns = 0
-        self._come_ns = 0
-        self._distance_ns = 0  # of the last two frames that were believed
-        self._moved: tuple[str, int] | None = None  # frames of a clock that seems to be the track's own, not counted
+        # The last frame: where it stands, how long it lasts, when it came.
+        self._last_ns = self._length_ns = self._come_ns = 0
+        self._distance_ns = 0  # between the last two frames that were believed
+        # A clock that seems to be the track's own: the kind of correction, and how many frames were not counted for it.
+        self._moved: tuple[str, int] | None = None
         self._held: deque[Claim[Item]] = deque()
-        self._doubted: deque[int] = deque(maxlen=JUMP_CONFIRM_FRAMES)  # the newest stamps, if they were not believed
+        self._doubted: deque[int] = deque(maxlen=JUMP_CONFIRM_FRAMES)  # The newest stamps, if they were not believed.
         self.corrected: Counter[str] = Counter()
         """How many stamps were not believed, by kind; a clock that starts again counts once, as does the first frame of
         one that lies before ``start()``."""
@@ -145,7 +146,7 @@ class FrameClock(Generic[Item]):
         if self._offset_ns and self._is_ours(claim):
             self._offset_ns = 0
             if self._moved is not None:
-                self.corrected[self._moved[0]] += self._moved[1]  # it was no clock, but so many wrong stamps
+                self.corrected[self._moved[0]] += self._moved[1]  # It was no clock: all these stamps were wrong.
                 self._moved = None
             return self._believed(claim.stamp_ns)
         confirmed = self._confirmed(claim, at_ns, final)
@@ -199,7 +200,7 @@ class FrameClock(Generic[Item]):
         return self._last_ns <= at_ns <= self._expected_ns + self._length_ns
 
     def _time_went_by(self, claim: Claim[Item], at_ns: int) -> bool:
-        """Whether the frame came about as long after the one before as their stamps say: the source had stalled."""
+        """Whether the frame came as long after the one before as their stamps are apart: the source had stalled."""
         jump_ns = at_ns - self._last_ns
         if jump_ns <= 0 or self._is_sound and jump_ns > GAP_MAX_NS:
             return False
@@ -265,7 +266,7 @@ class FrameClock(Generic[Item]):
         return at_ns
 
     def _corrected_place(self, claim: Claim[Item], at_ns: int) -> int:
-        """Where a frame goes whose stamp is wrong: behind the one before, and not beyond the next that is right."""
+        """Where a frame with a wrong stamp goes: after the one before, and not beyond the next that is right."""
         ahead_ns = at_ns - self._expected_ns
         self.corrected["backward" if at_ns < self._last_ns else "absurd" if ahead_ns > GAP_MAX_NS else "ahead"] += 1
         self._doubted.append(claim.stamp_ns)

@@ -19,30 +19,34 @@ class DriftEstimator:
 
     GROUP_BLOCKS = 10
     GROUP_NS = S
-    """A group ends with so many blocks, or with so much sound where blocks are long."""
+    """A group ends with this many blocks, or with this much sound where blocks are long."""
     WINDOW_NS = 5 * S
     MEMORY_WINDOWS = 24
     SETTLED_WINDOWS = 4
-    """From here on the slope is worth telling, and jumps can be told from it."""
+    """From here on the slope can be reported, and a jump be distinguished from it."""
     JITTER_NS = 5 * MS
     """Bounds that moved apart or together by more than this: the jitter has changed, not the clock."""
     NOISE_NS = 1.5 * MS
-    """A bound that moved by less than this may be said to have stayed."""
+    """A bound that moved by less than this counts as one that stayed."""
     JUMP_NS = 3 * MS
     """More than a clock can do within a window."""
     CLOCK_NS = 50 * MS
     """More than this is no clock: the source runs ahead of time, or has stopped."""
 
     def __init__(self) -> None:
-        self.windows = 0  # that the line is fitted to
-        self._offset_ns = 0.0  # the line: this at this media time, and its slope
-        self._at_ns = 0.0
-        self._slope = 0.0
-        self._low_usual = self._high_usual = 0.0  # the bounds less the line
-        self.after_seam = False  # until a window is full again
-        self._low, self._high, self.blocks = math.inf, -math.inf, 0  # of this group
+        self.windows = 0
+        """How many the line is fitted to."""
+        self.slope = 0.0
+        """Lateness gained per time: positive when the source's clock is slow."""
+        self.after_seam = False
+        """Whether sound was left out or put in since the last full window."""
+        # The line goes through this offset at this media time; the usual bounds are those of the jitter less the line.
+        self._offset_ns = self._at_ns = 0.0
+        self._low_usual = self._high_usual = 0.0
+        # The present group: its bounds, blocks, and where it begins; then the sums over the groups of this window.
+        self._low, self._high, self.blocks = math.inf, -math.inf, 0
         self._group_ns = 0
-        self._lows = self._highs = 0.0  # sums over the groups of this window
+        self._lows = self._highs = 0.0
         self._groups = 0
         self._begin_ns = self._end_ns = 0
 
@@ -81,12 +85,7 @@ class DriftEstimator:
 
     def offset_ns(self, media_ns: float) -> float:
         """By how much the blocks there come later than nominal, since the beginning, by the clock alone."""
-        return self._offset_ns + self._slope * (media_ns - self._at_ns)
-
-    @property
-    def slope(self) -> float:
-        """Lateness gained per time: positive when the source's clock is slow."""
-        return self._slope
+        return self._offset_ns + self.slope * (media_ns - self._at_ns)
 
     @property
     def jitter(self) -> tuple[float, float]:
@@ -117,12 +116,12 @@ class DriftEstimator:
         settled = self.windows >= self.SETTLED_WINDOWS
         if self.after_seam or (settled and abs(moved_ns) > self.JUMP_NS):
             self._offset_ns = expected_ns + moved_ns
-            if not self.after_seam:  # one after the other they are no jumps but another slope, to be learned anew
+            if not self.after_seam:  # Jumps that follow each other are another slope, to be learned anew.
                 self.windows = max(self.windows - 8, 1)
         else:
             n = self.windows = min(self.windows + 1, self.MEMORY_WINDOWS)
             self._offset_ns = expected_ns + moved_ns * 2 * (2 * n - 1) / (n * (n + 1))
-            self._slope += moved_ns * 6 / (n * (n + 1)) / (at_ns - self._at_ns)
+            self.slope += moved_ns * 6 / (n * (n + 1)) / (at_ns - self._at_ns)
         self._at_ns, self.after_seam = at_ns, False
 
     def _moved(self, low: float, high: float) -> float:

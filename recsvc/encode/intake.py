@@ -17,7 +17,7 @@ from ..common.complaints import Complaints
 from ..common.limits import CREDIT_STEP_BYTES, UNFED_SILENCE_NS, credit
 from ..wire import messages, sockets
 from ..wire.ring import RingView
-from .account import units_of
+from .account import unit_count
 from .recording import Recording
 from .scheduler import Scheduler
 
@@ -124,8 +124,8 @@ class Intake:
             raise messages.MessageError("a frame behind the end of stream")
         route.newest = message.sequence
         route.received += 1
-        track.account.received += units_of(message)
-        track.account.heard(message.dropped, message.counted)
+        track.account.received += unit_count(message)
+        track.account.note_sender_totals(message.dropped, message.counted)
         try:
             ready = route.recording.arrived(message.route, message, payload)
         except Exception as error:

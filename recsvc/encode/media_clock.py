@@ -6,7 +6,7 @@ from ..common.limits import FIRST_FRAME_WAIT_NS, GAP_MAX_NS, S
 from .clock import Claim, FrameClock, Item
 
 _CUT_FRAMES = 10
-"""So many frames after a pause wait for one of the other track, or ``FIRST_FRAME_WAIT_NS`` of media."""
+"""At most this many frames after a pause, or ``FIRST_FRAME_WAIT_NS`` of media, wait for one of the other track."""
 
 
 class MediaCuts:
@@ -35,10 +35,9 @@ class MediaClock(FrameClock[Item]):
 
     def __init__(self, kind: str, started_ns: int, *, frame_rate: float | None = None) -> None:
         super().__init__(kind, started_ns, frame_rate=frame_rate)
-        self._media: list[MediaClock[Item]] = []  # the recording's others of this kind
+        self._media: list[MediaClock[Item]] = []  # the recording's other clocks of this kind
         self._cuts = MediaCuts()
-        self._paused_ns = 0  # until the last frame, and what was cut for it
-        self._cut_ns = 0
+        self._paused_ns = self._cut_ns = 0  # What was paused before the last frame, and what was cut for that.
 
     def share(self, clocks: list[FrameClock[Item]]) -> None:
         super().share(clocks)
@@ -98,9 +97,9 @@ class MediaClock(FrameClock[Item]):
         return True
 
     def _left_out_ns(self, at_ns: int, final: bool) -> int | None:
-        """How much lies between the last frame before a pause and this one, the first after it; ``None``: that cannot
-        be told yet. Pictures may be far apart: the last lasted as long as the one before it, or, where that was none or
-        longer than usual, as the first of these if that is less."""
+        """How much lies between the last frame before a pause and this one, the first after it; ``None``: it
+        is not known yet. Pictures may be far apart: the last one lasted as long as the one before it; where there was
+        none, or it was longer than usual, as long as the first after the pause, if that is less."""
         if self._is_sound or self._is_first:
             return at_ns - self._expected_ns
         lasted_ns = self._interval_ns

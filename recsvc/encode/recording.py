@@ -34,20 +34,24 @@ class Recording:
         self.format = mime.choose(request.options.mime_type, {track.kind for track in request.tracks})
         self.tracks: dict[str, VideoTrack | AudioTrack] = {}
         self._pictures: VideoTrack | None = None
-        self.stop_ns: int | None = None  # when it ended, once the controller has said so
-        self.incomplete = ""  # why not everything came that was captured
-        self._marks = dict.fromkeys(request.routes, 0)  # the request for data up to which all of a track has come
-        self._is_asked = False  # some media came before a request for data
-        self._pictures_until_ns: int | None = None  # recorded time; ``None``: all that have come may be handed out
-        self._asked: deque[tuple[int, int]] = deque()  # requests for data not answered yet: number and deadline
+        self.stop_ns: int | None = None
+        """When it ended; ``None``: the controller's stop has not come."""
+        self.incomplete = ""
+        """Why not everything came that was captured."""
+        # For each route, the newest request for data up to which all of it has come.
+        self._marks = dict.fromkeys(request.routes, 0)
+        self._is_asked = False  # whether some media came before a request for data
+        # Pictures up to this recorded time may be handed out; ``None``: all that have come.
+        self._pictures_until_ns: int | None = None
+        self._asked: deque[tuple[int, int]] = deque()  # number and deadline of each unanswered request for data
         self._reached_ns: dict[str, int] = {}  # stages of the stop
-        self._paused_ns: dict[str, int] = {}  # before the newest frame of each route that its source cuts
-        self._until_ns: int | None = None
-        self._left_out_ns = 0  # of paused time: after these pauses what came too late was left out
+        # What was paused before the newest frame of each route that its source cuts, and before the newest picture.
+        self._paused_ns: dict[str, int] = {}
+        self._picture_paused_ns = 0
+        self._until_ns: int | None = None  # recorded time at which the last track ended
         self._first_ns = 0  # when the first frame came, on our clock
         self._duration_ns = 0
-        self._active_ns = time.monotonic_ns()
-        self._flushed = True
+        self._active_ns, self._flushed = time.monotonic_ns(), True
         sound: AudioTrack | None = None
         for track, route in zip(request.tracks, request.routes, strict=True):
             if self.format.video_codec is not None and track.kind == "video":
@@ -104,7 +108,7 @@ class Recording:
 
     def encode(self, route: str, header: VideoFrame | AudioFrame, payload: Any, waiting: int = 0) -> bool:
         """Encodes one frame, of long sound a part, and writes the packets that are ready. Whether the frame is done:
-        else the same is to be given again. A picture's payload is read only during the call; that of sound may be
+        else the same frame must be passed again. A picture's payload is read only during the call; that of sound may be
         looked at until the next comes (see ``AudioTrack.statistics``).
 
         ``waiting``: how many more of this route pile up.
@@ -112,8 +116,8 @@ class Recording:
         track = self.tracks[route]
         if isinstance(track, VideoTrack):
             track.keep_up(waiting)
-            if header.paused_ns != self._left_out_ns:
-                self._left_out_ns = header.paused_ns
+            if header.paused_ns != self._picture_paused_ns:
+                self._picture_paused_ns = header.paused_ns
                 if header.since_ns:
                     self._leave_out(track, header.since_ns - header.paused_ns)
         packets = track.encode(header, payload)  # type: ignore[arg-type]
@@ -139,7 +143,7 @@ class Recording:
         """The end of stream of one track: nothing more comes from it."""
         track = self.tracks[route]
         track.ended = True
-        track.account.heard(message.dropped, message.counted)
+        track.account.note_sender_totals(message.dropped, message.counted)
         until_ns = message.until_ns - message.paused_ns
         if track.clock.is_media:
             until_ns = track.media_end_ns or 0
@@ -175,7 +179,7 @@ class Recording:
             newest_ns = max((track.end_ns or 0) for track in self.tracks.values())
             if newest_ns - min(firsts) < FIRST_FRAME_WAIT_NS:
                 return
-            # Media is written faster than it plays: that much of it tells nothing of what is under way.
+            # Media may be written faster than it plays: its length shows nothing of what is under way.
             is_media = any(track.clock.is_media for track in waiting)
             if is_media and time.monotonic_ns() - self._first_ns < FIRST_FRAME_WAIT_NS:
                 return
@@ -211,7 +215,7 @@ class Recording:
             if not marked and until_ns > now_ns:
                 break
             self._asked.popleft()
-            # Where nothing was there to be asked for, it is too early to say where the recording begins.
+            # Where no media came before the request, it is too early to decide where the recording begins.
             self._begin(now=self._is_asked or not marked or any(track.ended for track in tracks))
             is_whole = self._pictures is None or self._pictures.ended
             self._muxer.flush(None if is_whole else self._pictures_until_ns)
@@ -233,12 +237,12 @@ class Recording:
         self._reached_ns[stage] = time.monotonic_ns() if at_ns is None else at_ns
 
     def finish(self, error: str = "", text: str = "") -> messages.RecordingFinished:
-        """Drains the encoders, completes the file, says what became of everything. Raises nothing for a broken
-        disk or encoder: that is in the report then, which counts what the file holds."""
+        """Drains the encoders, completes the file, and reports what became of everything. A broken disk or encoder
+        raises nothing: it is in the report, which counts what the file holds."""
         problems: list[Exception] = []
         for track in self.tracks.values():
             with _noted(problems):
-                # A header that was handed out, or cannot be changed, has said already how much is to be skipped.
+                # How much is to be skipped stands in the header, which may have been handed out, or be fixed.
                 is_fixed = self.format.container == "ogg" or self._pieces.end > 0
                 if isinstance(track, AudioTrack) and not is_fixed and track.skip_whole_packet():
                     self._muxer.set_pre_skip(track.pre_skip_samples)
@@ -286,7 +290,7 @@ class Recording:
         return max([0, *ends])
 
     def close(self) -> None:
-        """Frees the encoders, which takes a while: behind the report, nobody waits for it."""
+        """Frees the encoders, which takes a while: nobody waits for it once the report was sent."""
         for track in self.tracks.values():
             track.close()
 
@@ -309,7 +313,7 @@ class Recording:
 
 @contextlib.contextmanager
 def _noted(problems: list[Exception]) -> Iterator[None]:
-    """Whatever it is, the next step is taken: what was recorded stays, and the caller is told."""
+    """Keeps a problem for the report. The next step is taken all the same: what was recorded stays."""
     try:
         yield
     except Exception as problem:

@@ -32,7 +32,7 @@ class KeyFrames:
     """Which frame is forced to be a key frame (MediaStream Recording, "start()", steps on key frames)."""
 
     def __init__(self, interval_ms: float | None, interval_count: int | None) -> None:
-        """Of the two at most one is given; with none a default for both holds."""
+        """At most one of the two may be set; with neither a default for both holds."""
         default = interval_ms is None and interval_count is None
         self._interval_ns = KEY_FRAME_INTERVAL_NS if default else None
         self._count_max = KEY_FRAME_INTERVAL_COUNT - 1 if default else interval_count
@@ -129,8 +129,8 @@ class SpeedControl:
 
 
 class AudioTimeline:
-    """Sound as one unbroken run of samples from its first: says how much silence a block needs before it, and by how
-    much sound must be stretched so that it keeps to the recorded time. Counts in time, for the sample rate may change.
+    """Sound as one unbroken run of samples from its first: how much silence a block needs before it, and by how much
+    sound must be stretched so that it keeps to the recorded time. Counts in time, for the sample rate may change.
     """
 
     def __init__(self, sample_rate: int, *, is_media: bool = False) -> None:
@@ -149,14 +149,14 @@ class AudioTimeline:
 
     @property
     def end_ns(self) -> int | None:
-        """Recorded time just behind the last sample in the file; ``None`` before the first."""
+        """Recorded time at which the last sample in the file ends; ``None`` before the first."""
         if self.first_ns is None:
             return None
         return self.first_ns + self._nominal_ns + round(self._stretched_ns)
 
     @property
     def clock_drift_ppm(self) -> float:
-        """By how much the sound's clock is fast against ours (negative: slow); 0 before that can be told."""
+        """By how much the sound's clock is fast against ours (negative: slow); 0 before that is known."""
         settled = self._drift.windows >= DriftEstimator.SETTLED_WINDOWS
         return round(-self._drift.slope * 1e6, 2) if settled else 0.0
 

@@ -18,7 +18,8 @@ from .clock import FrameClock
 from .media_clock import MediaClock
 from .timeline import AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
 
-_KEY_FRAME_DISTANCE_MAX = 30_000  # ours to decide (timeline.KeyFrames); some decoders fail beyond so many others
+_KEY_FRAME_DISTANCE_MAX = 30_000
+"""``timeline.KeyFrames`` decides, long before this; some decoders fail after more frames without one."""
 _SPEEDS: dict[VideoCodec, tuple[int, ...]] = {"vp8": (-6, -9, -12, -16), "vp9": (8, 9)}  # normal, then hurried
 _SILENCE_DBFS = -120.0
 _LEVEL_VALUES = 960  # of the newest block that the level meter looks at, when somebody asks
@@ -28,7 +29,7 @@ class _Track:
     """What both kinds have in common. Its encoder is freed by ``close()``."""
 
     unfinished = False
-    """Whether the frame given last is to be given again, for the rest of it."""
+    """Whether the last frame must be passed again, for the rest of it."""
 
     def __init__(self, track: RecordedTrack, started_ns: int) -> None:
         frame_rate = track.settings.get("frame_rate")
@@ -48,7 +49,7 @@ class VideoTrack(_Track):
         super().__init__(track, started_ns)
         self._codec = codec
         self._bits_per_second = options.video_bits_per_second
-        self._color_space = colours_of(track.settings).space  # as the header says, whatever the frames' sizes become
+        self._color_space = colours_of(track.settings).space  # The header's, whatever the frames' sizes become.
         self._timeline = VideoTimeline(track.settings.get("frame_rate"))
         self._keys = KeyFrames(options.key_frame_interval_ms, options.key_frame_interval_count)
         self._speed = SpeedControl(len(_SPEEDS[codec]) - 1)
@@ -90,11 +91,11 @@ class VideoTrack(_Track):
             self._encoder.set_speed(_SPEEDS[self._codec][self._speed.step])
 
     def drain(self) -> list[Packet]:
-        """Each picture has given its packet."""
+        """Nothing: each picture gave its packet at once."""
         return []
 
     def left_out(self, count: int, last_ns: int) -> None:
-        """So many of the newest pictures shall not be in the file; the last of the others stands at ``last_ns``, or
+        """``count`` of the newest pictures shall not be in the file; the last of the others stands at ``last_ns``, or
         earlier (recorded time)."""
         if count:
             self.account.received -= count
@@ -146,7 +147,7 @@ class AudioTrack(_Track):
         )
         self.entry = AudioEntry(self._encoder.output_channel_count, self.pre_skip_samples, sample_rate)
         self._newest: tuple[AudioFrame, Any] | None = None
-        # Of the block given last: samples encoded, of silence before it still to be, and of both together.
+        # Of the last block: samples that are encoded, silence before it that is still to be, and what is left of both.
         self._done = self._silence = self._left = 0
 
     @property

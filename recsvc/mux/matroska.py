@@ -17,10 +17,10 @@ CLUSTER_BYTES_MAX = 4 * 1024 * 1024
 AUDIO_CUE_MS = 5_000
 """Without video, a Cue this often: a day has 350 KB of them; between them players go by cluster sizes."""
 EXPLICIT_DURATION_MS = 1_000
-"""A picture shown this long says so (BlockDuration), as does a recording's last one: readers take the distance of the
-two before for it. A file that a crash cuts is wrong by less than this."""
+"""Pictures shown at least this long, and the last one, carry a BlockDuration; readers would assume the previous
+interval. After a crash the last picture's length may be wrong by less than this."""
 _CLUSTERS_GIVEN = 4
-"""So many of the newest clusters are given for the Cues, at most, where a full disk has no room for both."""
+"""At most this many of the newest clusters are given up for the Cues, where a full disk has no room for both."""
 
 
 class MatroskaWriter:
@@ -63,7 +63,7 @@ class MatroskaWriter:
         return self._history[-1]
 
     def replace_audio(self, audio: AudioEntry) -> None:
-        """Describes the audio track anew, in as many bytes: with another pre-skip, say."""
+        """Describes the audio track anew, in as many bytes: for another pre-skip."""
         entry, at = _audio_entry(audio), self._audio_at
         self._spool.patch(at, entry)
         self.header = self.header[:at] + entry + self.header[at + len(entry) :]
@@ -93,7 +93,7 @@ class MatroskaWriter:
 
     def _put(self, ms: int, track: int, data: bytes, is_key_frame: bool, duration_ms: int, discard_ns: int = 0) -> None:
         """Adds a block to the open cluster or a new one: times never fall in a cluster, key frames begin one.
-        ``duration_ms`` 0: not said in the file."""
+        ``duration_ms`` 0: it does not stand in the file."""
         is_video = track == VIDEO
         if self._blocks and (
             ms - self._cluster_ms >= CLUSTER_MAX_MS
@@ -109,8 +109,8 @@ class MatroskaWriter:
         if is_key_frame and (is_video or not self._has_video and ms >= self._next_cue_ms):
             self._cues += cue(ms, track, self._spool.size - self._segment_at, self._blocks_size)
             self._next_cue_ms = ms + AUDIO_CUE_MS
-        # RFC 9559 section 10: track, time in the cluster, flags. A SimpleBlock says by a flag that it is a
-        # key frame, a Block by referring to none.
+        # RFC 9559 section 10: track, time in the cluster, flags. A SimpleBlock has a flag for a key
+        # frame; a Block is one if it refers to none.
         if not duration_ms:
             flags = 0x80 if is_key_frame else 0
             head = b"\xa3" + size_of(len(data) + 4) + struct.pack(">BhB", 0x80 | track, ms - self._cluster_ms, flags)

@@ -67,8 +67,8 @@ class Muxer:
     ) -> None:
         """Creates (or empties) the file and writes its header.
 
-        ``hold_ns``: pictures wait so long, in media time, to be left out. ``origin_ns``: recorded time at which the
-        file's begins; ``None``: packets wait until ``waiting.begin()`` says it.
+        ``hold_ns``: pictures wait this long, in media time, and may be left out. ``origin_ns``: recorded time at which
+        the file's begins; ``None``: packets wait for ``waiting.begin()``.
 
         Raises ``NotSupportedError`` for tracks that the container cannot hold, ``ValueError`` for none.
         """

@@ -14,7 +14,7 @@ from ..common.limits import MS, S
 from ..common.media import OPUS_PACKET_SAMPLES, OPUS_RATE
 
 INTERLEAVE_MAX_MS = 300
-"""How long a packet waits for those of another track, and a picture for the next one, which says how long it lasts.
+"""How long a packet waits for those of another track, and a picture for the next one, which shows how long it lasts.
 Packets that come later still are kept, in a new cluster."""
 
 VIDEO, AUDIO = 1, 2
@@ -85,7 +85,7 @@ class Interleaver:
         """``hold_ns``: for how long pictures may still be left out. ``origin_ns``: see ``begin``."""
         self._pictures: deque[VideoPacket] = deque()
         self._sound: deque[AudioPacket] = deque()
-        self._hold_ms = max(hold_ns // MS, 1)  # the newest picture may last longer than it says
+        self._hold_ms = max(hold_ns // MS, 1)  # at least the newest picture, whose length is not known
         # Up to where each track's packets are what they will be.
         self._settled_ms = {VIDEO: -1} if video else {}
         self._settled_ms |= {AUDIO: -1} if audio else {}

@@ -121,7 +121,9 @@ class Matroska:
             file.write(end, tail)
         last_ms = max((block.ms for block in blocks), default=0)
         if not all_there or self._duration_ms is None or self._duration_ms < last_ms:
-            self._duration_ms = self._end_ms(blocks)  # else it was killed while it was finished, and says it
+            self._duration_ms = self._end_ms(
+                blocks
+            )  # Else it was killed while it was finished, and its length is there.
         if cues:
             file.write(self._cues_seek_at, matroska.seek(_CUES, end - base))
         file.write(self._duration_at, ebml.element(0x4489, struct.pack(">d", self._duration_ms)))
@@ -131,8 +133,8 @@ class Matroska:
         self.duration = self._duration_ms / 1000
 
     def _reopen(self) -> None:
-        """A finished file that was cut later: first its header becomes that of an unfinished one. Its size says
-        that something is missing, so it goes last."""
+        """A finished file that was cut later: first its header becomes that of an unfinished one. By its size
+        the file shows that something is missing, so the size goes last."""
         if self._duration_field != _NO_DURATION or self._seek_field != _NO_SEEK:
             self._file.write(self._duration_at, _NO_DURATION)
             self._file.write(self._cues_seek_at, _NO_SEEK)
@@ -240,7 +242,7 @@ class Matroska:
         return bytes(cues)
 
     def _end_ms(self, blocks: list[_Block]) -> float:
-        """Where the media end: the last picture's length is that of the one before, if it does not say."""
+        """Where the media end: the last picture's length is that of the one before, unless it stands in the file."""
         end_ms = 0.0
         before: dict[int, int] = {}
         for block in blocks:

@@ -81,7 +81,7 @@ class Ogg:
         self.duration = max(last.granule - self._pre_skip, 0) / OPUS_RATE
 
     def _walk(self) -> list[_Page]:
-        """The complete pages behind the headers."""
+        """The complete pages after the headers."""
         pages: list[_Page] = []
         before = self._headers[-1]
         while (page := self._page(before.end)) is not None:

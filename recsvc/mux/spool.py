@@ -14,8 +14,8 @@ from ..errors import InvalidStateError
 
 
 class VideoEntry(NamedTuple):
-    """The video track as its header tells it: the size is that of the first frame, in pixels; ``display``: the size at
-    which it is to be shown, where its pixels are no squares."""
+    """The video track as its header describes it: the size of the first frame in pixels; ``display``: the size at which
+    it is to be shown, where its pixels are no squares."""
 
     codec: Literal["vp8", "vp9"]
     width: int

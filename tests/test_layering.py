@@ -59,8 +59,8 @@ FORBIDDEN = {
     "controller": ("encode", "capture", "caller", "cli", "aio"),
     "wire": ("controller", "encode", "capture", "caller", "cli", "aio"),
     "mux": ("controller", "encode", "capture", "caller", "cli", "aio", "wire"),
-    "caller": ("controller", "encode", "capture"),
-    "cli": ("controller", "encode", "capture"),
+    "caller": ("controller", "encode", "capture", "cli", "aio"),
+    "cli": ("controller", "encode", "capture", "aio"),
     "common": ("controller", "encode", "capture", "caller", "cli", "aio", "wire", "mux", "process"),
 }
 

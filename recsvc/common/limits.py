@@ -204,8 +204,8 @@ WRITER_LOOK_MS = 50
 """A ``write()`` that waits for credit looks again at least this often, in case another thread took its wake-up."""
 
 WRITER_BLIND_LOOK_MS = 2
-"""It looks this often while nothing could wake it: its route is not open yet, or a signal handler halts another
-write."""
+"""A waiting ``write()`` looks this often while nothing could wake it: its route is not open yet, or a signal handler
+halts another write."""
 
 HELPERS_END_NS = S
 """At the end of a program this long is waited for the helper threads of its calls: they end at once, unless a call
@@ -230,14 +230,14 @@ LIVE_LINE_NS = 250 * MS
 CPU."""
 
 PLAIN_LINE_NS = S
-"""Where its output is no terminal, it prints a line this often."""
+"""``recsvc record`` prints a line this often where its output is no terminal."""
 
 STATISTICS_WAIT_NS = 200 * MS
-"""It waits this long for the figures of a line. A worker that takes longer is busy, and the last ones are shown
-again."""
+"""``recsvc record`` waits this long for the figures of a line. A worker that takes longer is busy, and the last figures
+are shown again."""
 
 STOP_WAIT_NS = 2 * DRAIN_DEADLINE_NS
-"""It waits this long for the last data, then leaves the recording in the spool. Copying has no limit."""
+"""``recsvc record`` waits this long for the last data, then leaves the recording in the spool. Copying has no limit."""
 
 OUTPUT_PIECE_MS = 250.0
 """Standard output gets pieces of this much media: whoever reads there plays the recording while it is made."""

@@ -21,7 +21,7 @@ from interruptions import Interrupter, Interruption, everywhere, interrupt
 from recsvc.common.limits import S
 from recsvc.common.media import AudioFormat
 from recsvc.wire import lending, messages, sockets
-from recsvc.wire.captured import CapturedSoundSender
+from recsvc.wire.captured import CapturedPictureSender, CapturedSoundSender
 from recsvc.wire.frames import Block, Picture
 from recsvc.wire.pictures import PictureSender
 from recsvc.wire.ring import RingView
@@ -112,6 +112,21 @@ def beside(call: Callable[[], Any]) -> None:
         assert not thread.is_alive(), "the halted write holds it up"
 
 
+def described(receiver: Receiver, route: str, frames: int = 1000, size: int = 10**9) -> messages.RouteDescription:
+    return messages.RouteDescription(
+        route=route, track="t", endpoint=receiver.endpoint, credit_frames=frames, credit_bytes=size
+    )
+
+
+def payload_of(kind: str, number: int) -> bytes:
+    return bytes([number]) * (LENGTH * 2 if kind == "audio" else 24 * 16 * 3 // 2)
+
+
+def frame_of(kind: str, number: int) -> Block | Picture:
+    at_ns, payload = number * LENGTH * S // RATE, payload_of(kind, number)
+    return Block(at_ns, payload, LENGTH) if kind == "audio" else Picture(at_ns, payload, "i420", 24, 16)
+
+
 class Case:
     """A sender with two routes, of which each frame can be told apart."""
 
@@ -130,21 +145,13 @@ class Case:
 
     def open(self, route: str) -> None:
         self.sender.prepare(route, 0, 1000, 10**9)
-        self.sender.open(
-            messages.RouteDescription(
-                route=route, track="t", endpoint=self.receiver.endpoint, credit_frames=1000, credit_bytes=10**9
-            )
-        )
+        self.sender.open(described(self.receiver, route))
 
     def payload(self, number: int) -> bytes:
-        size = LENGTH * 2 if self.kind == "audio" else 24 * 16 * 3 // 2
-        return bytes([number]) * size
+        return payload_of(self.kind, number)
 
     def write(self, number: int) -> None:
-        at_ns = number * LENGTH * S // RATE
-        payload = self.payload(number)
-        frame = Block(at_ns, payload, LENGTH) if self.kind == "audio" else Picture(at_ns, payload, "i420", 24, 16)
-        (self.taken if self.sender.send(frame) else self.refused).append(number)
+        (self.taken if self.sender.send(frame_of(self.kind, number)) else self.refused).append(number)
 
     def end(self) -> None:
         self.sender.end_all(0)
@@ -168,7 +175,7 @@ class Case:
             dropped = sum(end.dropped.values())
             assert dropped <= len(self.refused) * self.units
         assert set(self.taken) <= there
-        assert not self.sender.recorded and not lending.recorded
+        assert not self.sender.recorded
 
 
 @pytest.mark.parametrize("kind", ["audio", "video"])
@@ -381,16 +388,49 @@ def test_a_pause_between_two_blocks_separates_them(receiver: Receiver) -> None:
     assert [(at_ns, count) for at_ns, count, _, _ in blocks(receiver, route)] == [(0, 80), (10 * MS, 80)]
 
 
+def test_a_recording_that_is_paused_wants_no_frame(receiver: Receiver) -> None:
+    """What its neighbour has taken was taken by all that wanted it."""
+    case = Case(receiver, "video")
+    paused, other = case.routes
+    case.sender.pause(paused, 0)
+    case.write(1)
+    case.sender.pause(other, 0)
+    case.write(2)
+    case.sender.resume(paused, 0)
+    case.write(3)
+    case.end()
+    receiver.until_ended(set(case.routes))
+    assert (case.taken, case.refused) == ([1, 3], [2])
+    assert [receiver.payloads[route] for route in case.routes] == [[case.payload(3)], [case.payload(1)]]
+    assert all(not receiver.ends[route].dropped for route in case.routes)
+
+
+def test_a_device_s_recording_has_what_came_before_its_beginning_was_known(receiver: Receiver) -> None:
+    senders: dict[str, FrameSender[Any]] = {"audio": CapturedSoundSender(FORM), "video": CapturedPictureSender()}
+    for kind, sender in senders.items():
+        route = f"late/{kind}"
+        for number in range(20):  # 20 ms each
+            if number == 14:
+                sender.begin(described(receiver, route), 90 * MS)
+            sender.send(frame_of(kind, number))
+        sender.end(route, 390 * MS)
+        receiver.until_ended({route})
+        data = b"".join(receiver.payloads[route])
+        end = receiver.ends[route]
+        assert end.exact and end.until_ns == 390 * MS
+        assert [data.count(number) for number in range(5, 19)] == [len(payload_of(kind, 0))] * 14
+        if kind == "audio":  # half of each, where one sample may fall either way
+            assert [data.count(4), data.count(19)] == pytest.approx([LENGTH, LENGTH], abs=2)
+        else:
+            assert set(data) == set(range(5, 20))
+
+
 def test_a_block_that_has_no_credit_waits_for_nothing_and_is_counted(receiver: Receiver) -> None:
     sender = SoundSender(FORM)
     sender.prepare("tight/a", 0, 2, 10**6)
     for number in range(12):
         assert sender.send(Block(number * 20 * MS, TEN * 2, 160)) == (number < 4)
-    sender.open(
-        messages.RouteDescription(
-            route="tight/a", track="t", endpoint=receiver.endpoint, credit_frames=2, credit_bytes=10**6
-        )
-    )
+    sender.open(described(receiver, "tight/a", 2, 10**6))
     sender.end("tight/a", 0)
     assert [count for _, count, _, _ in blocks(receiver, "tight/a")] == [320, 320]
     assert receiver.ends["tight/a"].dropped == {"queue_full": 8 * 160}
@@ -403,11 +443,7 @@ def test_a_route_that_ends_before_it_is_open_sends_all_it_has_and_the_end(receiv
     sender.end("early/v", 1)
     sender.end("early/v", 2)
     assert not sender.send(Picture(2, bytes(24 * 16 * 3 // 2), "i420", 24, 16))
-    sender.open(
-        messages.RouteDescription(
-            route="early/v", track="t", endpoint=receiver.endpoint, credit_frames=10, credit_bytes=10**6
-        )
-    )
+    sender.open(described(receiver, "early/v", 10, 10**6))
     receiver.until_ended({"early/v"})
     assert receiver.ends["early/v"].count == len(receiver.frames["early/v"]) == 1
     assert not sender.recorded
@@ -421,12 +457,7 @@ def test_requests_for_data_double_no_sample_and_lose_none(receiver: Receiver) ->
     sender = CapturedSoundSender(FORM)
     routes = [f"captured-{seed}/{name}" for name in "ab"]
     for route in routes:
-        sender.begin(
-            messages.RouteDescription(
-                route=route, track="t", endpoint=receiver.endpoint, credit_frames=1000, credit_bytes=10**9
-            ),
-            0,
-        )
+        sender.begin(described(receiver, route), 0)
     samples = array.array("h")
     for number in range(200):
         block = array.array("h", (rng.randrange(-30_000, 30_000) for _ in range(rng.randrange(1, 120))))

@@ -100,12 +100,10 @@ class _Captured(FrameSender[F]):
 class CapturedSoundSender(_Captured[Block], SoundSender):
     """Sends the sound of a device."""
 
-    def _make_route(self, *given: Any) -> SoundRoute:
-        return _CapturedSoundRoute(self._form, *given)
+    _route_class = _CapturedSoundRoute
 
 
 class CapturedPictureSender(_Captured[Picture], PictureSender):
     """Sends the pictures of a device."""
 
-    def _make_route(self, *given: Any) -> PictureRoute:
-        return _CapturedPictureRoute(self.store, *given)
+    _route_class = _CapturedPictureRoute

@@ -7,12 +7,15 @@ waits for other threads, and these want the lock that the halted write holds.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_living: set[weakref.ref[Writes]] = set()
 
 
 class Busy(Enum):
@@ -32,6 +35,7 @@ class Writes:
         self._is_owned: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
         self._writer = 0  # the thread that is taking a step; it holds the lock, or has lent it
         self._due: list[Callable[[], object]] = []
+        _living.add(weakref.ref(self, _living.discard))
 
     def step(self, call: Callable[..., T], *given: Any) -> T | Busy:
         """Calls it under the lock. While a step is halted nobody else takes one, though the lock may be lent."""
@@ -63,10 +67,6 @@ class Writes:
                 self._due.append(partial(call, *given))
 
 
-recorded: set[Writes] = set()
-"""Those of senders with routes; no other ever holds its lock in a step."""
-
-
 class lend:
     """For a call that a signal handler makes, and which waits for other threads: the write that the handler has halted
     in this thread lets its lock go meanwhile, so that its recordings can be ended beside it.
@@ -77,7 +77,8 @@ class lend:
 
     def __enter__(self) -> None:
         me = threading.get_ident()
-        self._lent = [writes for writes in recorded.copy() if writes._writer == me and writes._is_owned()]
+        living = [writes for one in _living.copy() if (writes := one()) is not None]
+        self._lent = [writes for writes in living if writes._writer == me and writes._is_owned()]
         for writes in self._lent:
             writes.lock.release()
 

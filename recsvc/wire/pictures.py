@@ -148,12 +148,14 @@ class PictureRoute(Route[Picture]):
 class PictureSender(FrameSender[Picture]):
     """Sends the pictures of one track to all its recordings."""
 
+    _route_class: type[PictureRoute] = PictureRoute
+
     def __init__(self, when_full: str = "drop") -> None:
         super().__init__(when_full)
         self.store = PictureStore(self._writes)
 
     def _make_route(self, *given: Any) -> PictureRoute:
-        return PictureRoute(self.store, *given)
+        return self._route_class(self.store, *given)
 
     def _given(self) -> None:
         if self.store.stored is not None:

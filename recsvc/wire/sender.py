@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any, Generic
 
 from ..common.limits import WRITER_BLIND_LOOK_MS, WRITER_LOOK_MS
-from . import lending, messages, sockets
+from . import messages, sockets
 from .flow import Interval
 from .frames import F
 from .lending import Busy, Writes
@@ -44,7 +44,6 @@ class FrameSender(Generic[F]):
         """Begins to take frames for a route whose endpoint is not known yet; at most the first credit."""
         with self._writes.lock:
             self._routes[route] = self._make_route(self._shared, route, from_ns, frames, size)
-            lending.recorded.add(self._writes)
             if self.closed:
                 self.end(route, from_ns)
 
@@ -132,8 +131,6 @@ class FrameSender(Generic[F]):
         while self._finished:
             self._finished[0].close()
             del self._finished[0]
-        if not self._routes:
-            lending.recorded.discard(self._writes)
 
     @property
     def recorded(self) -> bool:

@@ -88,9 +88,11 @@ class SoundRoute(Route[Block]):
 class SoundSender(FrameSender[Block]):
     """Sends the sound of one track to all its recordings."""
 
+    _route_class: type[SoundRoute] = SoundRoute
+
     def __init__(self, form: AudioFormat, when_full: str = "drop") -> None:
         super().__init__(when_full)
         self._form = form
 
     def _make_route(self, *given: Any) -> SoundRoute:
-        return SoundRoute(self._form, *given)
+        return self._route_class(self._form, *given)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import headless
 from program import ANSWER_S, HERE, Program
 from workloads import Workload
 
@@ -34,6 +37,13 @@ class Host(Program):
         path = self.directory / f"{self._recordings}.webm"
         order = Order(stop_s, real_time, measure_s, str(path))
         return Taken(**self.ask(asdict(order), ANSWER_S + 4 * stop_s)), path
+
+    def close(self) -> None:
+        """Nothing that it started is left, though it had to be killed: browsers have process groups of their own."""
+        super().close()
+        for pid in headless.processes_of(str(self.directory)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager

@@ -106,7 +106,7 @@ def test_each_third_party_library_has_its_owner() -> None:
     for name, imported in modules().items():
         for library, owners in OWNERS.items():
             if any(one == library or one.startswith(library + ".") for one in imported):
-                assert name in owners or (library == "sounddevice" and name.startswith("capture.")), (name, library)
+                assert name in owners, (name, library)
 
 
 def test_pyav_is_used_by_capture_alone() -> None:

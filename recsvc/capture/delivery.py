@@ -14,11 +14,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..common.limits import S
 from .limits import BLOCK_NS, PLAYOUT_AHEAD_NS, PLAYOUT_FLUSH_NS, WANTED_POLL_NS
-from .source import Sink, TrackInfo
+from .source import AudioFormat, Sink, TrackInfo
 
 log = logging.getLogger("recsvc")
 
@@ -96,17 +96,8 @@ class Delivery:
 
     def audio_ns(self, samples: bytes | memoryview) -> int:
         """How long these samples last."""
-        form = self.formats["audio"]
-        length_ns: int = form.duration_ns(len(samples) // form.frame_bytes)
-        return length_ns
-
-
-class _Sound(NamedTuple):
-    base_ns: int
-    """The capture time of the first sample of ``samples``."""
-    offset: int
-    """How many samples of it were delivered."""
-    samples: memoryview
+        form: AudioFormat = self.formats["audio"]
+        return form.duration_ns(len(samples) // form.frame_bytes)
 
 
 class Playout(Delivery):
@@ -116,8 +107,10 @@ class Playout(Delivery):
 
     def __init__(self, tracks: list[TrackInfo], clock: Clock | None = None) -> None:
         super().__init__(tracks, clock)
-        self._sound: deque[_Sound] = deque()
-        self._film: deque[tuple[int, bytes | memoryview]] = deque()
+        self._waiting: dict[str, deque[tuple[int, memoryview]]] = {kind: deque() for kind in self.formats}
+        """Capture times and media."""
+        self._offset = 0
+        """Samples of the first block of sound that were delivered."""
         self._start_ns = 0
         self._read_until_ns = 0
         self._end_ns: dict[str, int] = {}
@@ -136,16 +129,10 @@ class Playout(Delivery):
         self._thread.start()
 
     def audio(self, media_ns: int, samples: bytes) -> None:
-        with self.changed:
-            captured_ns = self._await_room(media_ns)
-            self._sound.append(_Sound(captured_ns, 0, memoryview(samples)))
-            self._came("audio", captured_ns, self.audio_ns(samples))
+        self._add("audio", media_ns, self.audio_ns(samples), samples)
 
     def video(self, media_ns: int, picture: bytes | memoryview) -> None:
-        with self.changed:
-            captured_ns = self._await_room(media_ns)
-            self._film.append((captured_ns, picture))
-            self._came("video", captured_ns, self.interval_ns)
+        self._add("video", media_ns, self.interval_ns, picture)
 
     def end(self, error: Exception | None = None) -> None:
         with self.changed:
@@ -168,23 +155,29 @@ class Playout(Delivery):
         if self._thread not in (None, threading.current_thread()):
             self._thread.join()  # The thread waits for nothing but the condition and the call of a sink.
 
-    def _await_room(self, media_ns: int) -> int:
-        """The capture time of media of this time, once it is near."""
+    def _add(self, kind: str, media_ns: int, length_ns: int, media: bytes | memoryview) -> None:
+        """Waits until this media is near."""
         captured_ns = self._start_ns + media_ns
         room_ns = captured_ns - PLAYOUT_AHEAD_NS
-        self.wait(lambda: self._failure is not None or self.clock.now_ns() >= room_ns, room_ns)
-        if self._failure is not None:
-            raise self._failure  # The reader need not go on.
-        return captured_ns
-
-    def _came(self, kind: str, captured_ns: int, length_ns: int) -> None:
-        self._read_until_ns = max(self._read_until_ns, captured_ns)
-        self._end_ns[kind] = max(self._end_ns[kind], captured_ns + length_ns)
-        self.changed.notify_all()
+        with self.changed:
+            self.wait(lambda: self._failure is not None or self.clock.now_ns() >= room_ns, room_ns)
+            if self._failure is not None:
+                raise self._failure  # The reader need not go on.
+            self._waiting[kind].append((captured_ns, memoryview(media)))
+            self._read_until_ns = max(self._read_until_ns, captured_ns)
+            self._end_ns[kind] = max(self._end_ns[kind], captured_ns + length_ns)
+            self.changed.notify_all()
 
     def _run(self) -> None:
         try:
-            self._play()
+            with self.changed:
+                while not self.closing.is_set():
+                    self._deliver(self.clock.now_ns(), partial=False)
+                    if not self._end_ns:
+                        return
+                    due_ns = self._due_ns()
+                    if due_ns is None or due_ns > self.clock.now_ns():
+                        self.clock.wait(self.changed, due_ns)
         except Exception as error:
             log.exception("the playout stopped, a sink failed")
             with self.changed:
@@ -192,56 +185,44 @@ class Playout(Delivery):
                 self.changed.notify_all()
                 super().end(error)
 
-    def _play(self) -> None:
-        with self.changed:
-            while not self.closing.is_set():
-                self._deliver(self.clock.now_ns(), partial=False)
-                if not self._end_ns:
-                    return
-                due_ns = self._due_ns()
-                if due_ns is None or due_ns > self.clock.now_ns():
-                    self.clock.wait(self.changed, due_ns)
-
     def _due_ns(self) -> int | None:
-        due = [self._film[0][0]] if self._film else []
-        if self._sound:
-            base_ns, offset, samples = self._sound[0]
-            begin_ns = self.formats["audio"].duration_ns(offset)
-            due.append(base_ns + min(begin_ns + BLOCK_NS, self.audio_ns(samples)))
-        if self._complete:
-            due += [end_ns for kind, end_ns in self._end_ns.items() if not self._waiting(kind)]
+        due: list[int] = []
+        for kind, waiting in self._waiting.items():
+            if waiting:
+                captured_ns, media = waiting[0]
+                if kind == "audio":  # A block, or the rest, is due at its end.
+                    block_ns = self.formats["audio"].duration_ns(self._offset) + BLOCK_NS
+                    captured_ns += min(block_ns, self.audio_ns(media))
+                due.append(captured_ns)
+            elif self._complete and kind in self._end_ns:
+                due.append(self._end_ns[kind])
         return min(due, default=None)
 
     def _deliver(self, until_ns: int, *, partial: bool) -> None:
-        while self._film and self._film[0][0] <= until_ns:
-            self.give_video(*self._film.popleft())
-        while self._sound and self._deliver_sound(until_ns, partial):
-            pass
+        pictures = self._waiting.get("video")
+        while pictures and pictures[0][0] <= until_ns:
+            self.give_video(*pictures.popleft())
+        sound = self._waiting.get("audio")
+        while sound and self._deliver_sound(*sound[0], until_ns, partial):
+            sound.popleft()
+            self._offset = 0
         if self._complete:
             for kind, end_ns in list(self._end_ns.items()):
-                if end_ns <= until_ns and not self._waiting(kind):
+                if end_ns <= until_ns and not self._waiting[kind]:
                     del self._end_ns[kind]
                     self.give_end(kind, self._error)
 
-    def _deliver_sound(self, until_ns: int, partial: bool) -> bool:
-        """Delivers what is due of the first buffer; whether that was all of it."""
-        base_ns, offset, samples = self._sound[0]
-        form = self.formats["audio"]
-        size, rate = form.frame_bytes, form.sample_rate
+    def _deliver_sound(self, base_ns: int, samples: memoryview, until_ns: int, partial: bool) -> bool:
+        """Delivers what is due of the first block; whether that was all of it."""
+        form: AudioFormat = self.formats["audio"]
+        size, rate, offset = form.frame_bytes, form.sample_rate, self._offset
         total = len(samples) // size
         due = min(total, max(0, -(-(until_ns - base_ns + 1) * rate // S)))
         whole = due == total or (due - offset) * S >= BLOCK_NS * rate
         if due > offset and (whole or partial):
+            self._offset = due
             self.give_audio(base_ns + form.duration_ns(offset), samples[offset * size : due * size])
-            self._sound[0] = _Sound(base_ns, due, samples)
-            offset = due
-        if offset < total:
-            return False
-        self._sound.popleft()
-        return True
-
-    def _waiting(self, kind: str) -> bool:
-        return bool(self._sound if kind == "audio" else self._film)
+        return self._offset >= total
 
 
 class Unpaced(Delivery):

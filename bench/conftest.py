@@ -16,7 +16,7 @@ import pytest
 import recorded
 import workloads
 
-from recsvc.caller import client
+from recsvc.caller import connections
 
 GONE_LIMIT_S = 20.0
 
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True, scope="module")
 def own_service() -> Iterator[None]:
     """A fresh private controller; behind it no process is left. ``RECSVC_BENCH_SPOOL`` says on which disk to write."""
-    client.close_all()
+    connections.close_all()
     base = workloads.text("RECSVC_BENCH_SPOOL", "") or None
     directory = Path(tempfile.mkdtemp(prefix="rsb-", dir=base))
     (directory / "run").mkdir(mode=0o700)
@@ -47,7 +47,7 @@ def own_service() -> Iterator[None]:
             gc.freeze()  # pytest's many objects are no part of a program that records
             yield
             gc.unfreeze()
-            client.close_all()
+            connections.close_all()
             gc.collect()
         deadline_s = time.monotonic() + GONE_LIMIT_S
         while left := [one for one in processes.tree() if one.role in processes.ROLES]:

@@ -25,7 +25,7 @@ from traces import (
     spool_files,
 )
 
-from recsvc.caller import client
+from recsvc.caller import connections
 
 # The helpers' assertions explain themselves as those of the tests do.
 pytest.register_assert_rewrite("ebml", "fixtures_media", "media", "pattern", "worker_bench")
@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     try:
-        client.close_all()
+        connections.close_all()
     finally:
         shutil.rmtree(DIRECTORY, ignore_errors=True)
 
@@ -58,7 +58,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
 
 def _unshared_processes() -> dict[int, str]:
     """All but the shared controllers and their encoder workers."""
-    controllers = {one._process.pid for one in client._clients.values() if one._process is not None}
+    controllers = {one._process.pid for one in connections._clients.values() if one._process is not None}
     return {
         pid: line
         for pid, line in role_processes().items()
@@ -91,7 +91,7 @@ def nothing_left_by_the_test(request: pytest.FixtureRequest) -> Iterator[None]:
 def nothing_left_by_the_module() -> Iterator[None]:
     before = shared_memory()
     yield
-    client.close_all()
+    connections.close_all()
     none_left(role_processes, "processes")
     none_left(runtime_directories, "runtime directories")
     none_left(lambda: shared_memory() - before, "shared memory")
@@ -106,9 +106,9 @@ def spool() -> Path:
 @pytest.fixture
 def own_controller() -> Iterator[None]:
     """The test gets a private controller of its own, started in its environment; nothing of it stays."""
-    client.close_all()
+    connections.close_all()
     yield
-    client.close_all()
+    connections.close_all()
     none_left(role_processes, "processes")
     none_left(runtime_directories, "runtime directories")
 

@@ -20,7 +20,7 @@ from services import roles  # noqa: E402
 
 import recsvc  # noqa: E402
 from recsvc import aio  # noqa: E402
-from recsvc.caller import client  # noqa: E402
+from recsvc.caller import connections  # noqa: E402
 from recsvc.errors import InvalidStateError, NotSupportedError  # noqa: E402
 
 
@@ -86,7 +86,7 @@ class Heartbeat:
 @pytest.fixture(autouse=True)
 def with_a_controller() -> None:
     """The module's controller is there before it is frozen or looked for."""
-    client.connect()
+    connections.connect()
 
 
 # --- nothing blocks the loop ----------------------------------------------------------------------
@@ -313,7 +313,7 @@ def test_a_recorder_follows_the_loop_that_starts_it() -> None:
 
 def forget_unheard(spool: Path) -> None:
     """What no listener has heard of, or had to the end, stays in the spool."""
-    client.close_all()
+    connections.close_all()
     for path in spool.iterdir():
         path.unlink()
 

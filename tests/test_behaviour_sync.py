@@ -15,7 +15,7 @@ from listening import ALL_IN_ORDER, types_of  # noqa: E402
 from media import DEADLINE_S, decode  # noqa: E402
 
 import recsvc  # noqa: E402
-from recsvc.caller import client  # noqa: E402
+from recsvc.caller import connections  # noqa: E402
 from recsvc.errors import InvalidStateError  # noqa: E402
 
 CALLS = ("start", "stop", "pause", "resume", "request_data", "close", "statistics", "write")
@@ -154,6 +154,6 @@ def test_the_end_of_a_program_that_still_pushes_completes_its_recording(own_cont
     studio = Studio(Synchronous())
     asyncio.run(studio.start())
     asyncio.run(studio.play(0.4))
-    client.close_all()
+    connections.close_all()
     assert types_of(studio.events) == ALL_IN_ORDER
     assert decode(studio.recorder.recording).counters == list(range(10))

@@ -21,7 +21,7 @@ from media import DEADLINE_S, SMALL_TEST, counter_picture, decode
 from services import begin, children, service
 
 import recsvc
-from recsvc.caller import client
+from recsvc.caller import connections
 from recsvc.controller import server
 from recsvc.controller.recordings import Recordings
 from recsvc.errors import ServiceError, UnknownError
@@ -85,7 +85,7 @@ def test_a_caller_that_is_gone(how: str, place: Path, spool: Path) -> None:
             assert types_of(events) == ALL_IN_ORDER
         decoded = decode(recsvc.recover(path))
         assert decoded.counters == list(range(PICTURES))
-        client.close_all()
+        connections.close_all()
     path.unlink()
 
 
@@ -126,7 +126,7 @@ def test_a_named_service_that_is_killed(pushed: bool, place: Path) -> None:
         recorder.close()
         assert types_of(events) == ALL_IN_ORDER
         recorder.stream.close()
-        client.close_all()
+        connections.close_all()
 
 
 def test_a_service_that_stands_still_is_not_gone(place: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_service_that_stands_still_is_not_gone(place: Path) -> None:
         recorder.close()
         assert types_of(events) == ALL_IN_ORDER
         stream.close()
-        client.close_all()
+        connections.close_all()
 
 
 def test_events_wait_for_a_caller_that_stands_still(place: Path) -> None:
@@ -174,13 +174,13 @@ def test_the_end_of_one_in_another_pid_namespace(who: str, place: Path, monkeypa
         recorder = recsvc.MediaRecorder(stream)
         events = record_events(recorder)
         recorder.start()
-        connection = client.connect(name)
+        connection = connections.connect(name)
         assert not isinstance(connection._watch, int)
         if who == "caller":
-            connection._closing = True  # as if it were gone
+            connection.closing = True  # as if it were gone
             os.write(connection._wake_write, b"x")
             wait_until(lambda: not children("capture", controller.pid), "the source to close", NOTICED_S)
-            connection._closing = False
+            connection.closing = False
             connection._lost = ServiceError("its reader is gone")
         else:
             controller.kill()
@@ -189,7 +189,7 @@ def test_the_end_of_one_in_another_pid_namespace(who: str, place: Path, monkeypa
         error = ["error"] if who == "service" else []  # the caller is there, and still has the events of its end
         assert types_of(events) == ["start", *error, "dataavailable", "stop"]
         stream.close()
-        client.close_all()
+        connections.close_all()
     finally:
         controller.terminate()
         controller.wait()
@@ -239,7 +239,7 @@ def test_an_error_inside_the_controller_is_logged_and_ends_its_recording(
         assert isinstance(events[1].error, UnknownError) and "a mistake of ours" in str(events[1].error)
         assert any(record.exc_info and "mistake" in str(record.exc_info[1]) for record in caplog.records)
     finally:
-        client.close_all()
+        connections.close_all()
         asking = sockets.control_client(endpoint)
         asking.send(messages.encode(messages.Shutdown()))
         running.join(DEADLINE_S)
@@ -261,7 +261,7 @@ def test_a_service_of_another_version_is_named_as_such(tmp_path: Path) -> None:
     service.start()
     try:
         with pytest.raises(ServiceError, match="another version of recsvc: restart it"):
-            client.connect(endpoint)
+            connections.connect(endpoint)
     finally:
         service.join()
         server.close()

@@ -24,7 +24,7 @@ from worker_bench import RATE, Bench, S, accounted
 
 import recsvc
 from recsvc import errors
-from recsvc.caller import client
+from recsvc.caller import connections
 from recsvc.mux import spool
 from recsvc.mux.muxer import Muxer
 
@@ -245,7 +245,7 @@ def small_disk(kind: str, directory: Path, size: int) -> Iterator[None]:
     if kind == "file size limit":
         with largest_file(size):
             recsvc.enumerate_devices()
-            client.connect()  # its controller and workers inherit the limit
+            connections.connect()  # its controller and workers inherit the limit
         yield
         return
     mount = shutil.which("mount")
@@ -257,7 +257,7 @@ def small_disk(kind: str, directory: Path, size: int) -> Iterator[None]:
     try:
         yield
     finally:
-        client.close_all()
+        connections.close_all()
         subprocess.run(["umount", "-l", str(directory)], check=True)
 
 

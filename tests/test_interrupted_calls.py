@@ -20,7 +20,7 @@ from services import roles
 from traces import role_processes, spool_files
 
 import recsvc
-from recsvc.caller import calls, client
+from recsvc.caller import calls, client, connections
 from recsvc.caller.stream import track_of
 from recsvc.errors import InvalidStateError, QuotaExceededError, RecorderError, ServiceError
 from recsvc.wire.lending import lend
@@ -301,11 +301,11 @@ def test_an_interrupted_first_start_leaves_no_controller(own_controller: None) -
                 assert recorder.state == "inactive"
             else:  # on a fast machine
                 finished(recorder)
-                client.close_all()
+                connections.close_all()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    client.close_all()  # on a slow machine the last one may have been connected before
+    connections.close_all()  # on a slow machine the last one may have been connected before
     wait_until(lambda: not role_processes(), "the end of all roles", DEADLINE_S)
     recorder.start()
     finished(recorder)

@@ -21,7 +21,7 @@ from services import begin, children, roles, run, service, workers_of
 from traces import RUNTIME, role_processes, runtime_directories
 
 import recsvc
-from recsvc.caller import client, user_media
+from recsvc.caller import client, connections, user_media
 from recsvc.common.limits import DRAIN_DEADLINE_NS, WORKER_PAUSE_MAX_NS, WORKER_PAUSE_NS, S
 from recsvc.controller.workers import _quotas, cores, pause_ns
 from recsvc.errors import InvalidStateError, NotSupportedError, QuotaExceededError, RecorderError, ServiceError
@@ -39,7 +39,7 @@ def tree(directory: Path) -> list[str]:
 
 
 def test_a_source_whose_caller_gave_up_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = client.connect()
+    connection = connections.connect()
     [controller] = roles("controller")
     os.kill(controller, signal.SIGSTOP)  # the request, and that it is given up, arrive together
     try:
@@ -53,7 +53,7 @@ def test_a_source_whose_caller_gave_up_is_closed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_source_may_be_closed_before_the_request_to_open_it_comes() -> None:
-    connection = client.connect()
+    connection = connections.connect()
     track = f"audio-{uuid.uuid4().hex[:12]}"
     connection.request(messages.CloseTrack(track=track))
     with pytest.raises(InvalidStateError, match="closed before it was open"):
@@ -83,7 +83,7 @@ def test_a_controller_run_by_hand_deletes_nothing_of_others(given: str, place: P
         )
         with recorder:
             recorder.start()
-        client.close_all()
+        connections.close_all()
         process.send_signal(number)
         assert process.wait(DEADLINE_S) == 0
     finally:
@@ -98,8 +98,8 @@ def test_one_service_at_an_endpoint(place: Path) -> None:
     with service(endpoint):
         second = run("--endpoint", f"ipc://{endpoint}")
         assert second.returncode == 1 and "serves at" in second.stderr and second.stderr.count("\n") == 1
-        assert client.connect(f"ipc://{endpoint}").usable
-        client.close_all()
+        assert connections.connect(f"ipc://{endpoint}").usable
+        connections.close_all()
     (place / "file").write_text("mine")
     third = run("--endpoint", f"ipc://{place}/file")
     assert third.returncode == 1 and "no socket" in third.stderr
@@ -135,7 +135,7 @@ def test_what_died_is_swept_and_what_lives_is_not(tmp_path: Path) -> None:
     link.symlink_to(living.path)
     try:
         assert dead.exists()
-        connection = client.connect()
+        connection = connections.connect()
         assert connection.usable
         assert not dead.exists()
         assert living.path.is_dir() and (foreign / "notes.txt").is_file() and link.is_symlink()
@@ -177,7 +177,7 @@ def test_a_service_that_was_killed_leaves_its_successor_alone(place: Path, spool
                 time.sleep(0.3)
                 later.close()
             assert second.poll() is None
-            client.close_all()
+            connections.close_all()
     del recorder, later
     assert tree(place) == []
 
@@ -286,7 +286,7 @@ def test_a_connection_that_fails_leaves_no_descriptor(tmp_path: Path, monkeypatc
     counts = []
     for _ in range(4):
         with pytest.raises(ServiceError, match="is a recsvc controller running there"):
-            client.connect(f"ipc://{tmp_path}/nobody")
+            connections.connect(f"ipc://{tmp_path}/nobody")
         counts.append(0)
         wait_until(lambda: _settled(counts), "descriptors to be closed", DEADLINE_S)
     assert counts[-1] <= counts[1]
@@ -305,7 +305,7 @@ def _settled(counts: list[int]) -> bool:
 def test_a_burst_of_recordings_is_spread_over_all_workers(spool: Path) -> None:
     sources = [recsvc.AudioSource(8000, 1) for _ in range(16)]
     recorders = [recsvc.MediaRecorder(recsvc.MediaStream([source.track])) for source in sources]
-    client.connect()
+    connections.connect()
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda recorder: recorder.start(), recorders))
     found = list(workers_of(list(spool.iterdir())).values())
@@ -385,7 +385,7 @@ def test_cores_are_counted_by_what_may_be_used(tmp_path: Path) -> None:
 @pytest.fixture
 def unheard(monkeypatch: pytest.MonkeyPatch) -> None:
     """This caller hears of no track's end."""
-    monkeypatch.setattr(client.connect(), "_track_ended", lambda event: None)
+    monkeypatch.setattr(connections.connect(), "_track_ended", lambda event: None)
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -417,7 +417,7 @@ def test_one_of_two_sources_ends_before_the_recording_began(unheard: None) -> No
 
 
 def test_a_track_whose_end_comes_before_it_is_known_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = client.connect()
+    connection = connections.connect()
     request = connection.request
 
     def slow(message: messages.Request, *arguments: int) -> object:
@@ -449,7 +449,7 @@ def start_request(recording: str, track: str = "audio-x") -> messages.Start:
 
 @pytest.mark.parametrize("name", ["victim/wedding", "../wedding", ".wedding", "", "a\0b", "x" * 300, "a/../b"])
 def test_a_name_is_never_a_path(name: str, spool: Path) -> None:
-    connection = client.connect()
+    connection = connections.connect()
     with pytest.raises(TypeError):  # at once, although nothing else of the request can be read
         connection.request(start_request(name))
     with pytest.raises(TypeError):
@@ -458,7 +458,7 @@ def test_a_name_is_never_a_path(name: str, spool: Path) -> None:
 
 
 def test_a_recording_never_takes_the_place_of_a_file(spool: Path) -> None:
-    connection = client.connect()
+    connection = connections.connect()
     (spool / "wedding.ogg").write_text("mine")
     try:
         with pytest.raises(InvalidStateError, match="already"):
@@ -469,7 +469,7 @@ def test_a_recording_never_takes_the_place_of_a_file(spool: Path) -> None:
 
 
 def test_what_cannot_be_read_is_answered() -> None:
-    connection = client.connect()
+    connection = connections.connect()
     header = {"v": 1, "kind": "start", "id": 77, "nonsense": "x" * 70_000}
     answers = []
     asking = sockets.control_client(connection._endpoint)

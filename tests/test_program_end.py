@@ -16,7 +16,7 @@ from media import DEADLINE_S, decode
 from traces import SPOOL, role_processes
 
 import recsvc
-from recsvc.caller import client
+from recsvc.caller import connections
 
 BLOCK = 320  # samples: 20 ms at 16 kHz
 SECOND = 50  # blocks
@@ -490,7 +490,7 @@ def test_closing_waits_for_a_listener_and_then_the_file_goes(spool, tmp_path, ow
     recorder.ondataavailable = slow
     recorder.start()
     assert source.write(bytes(640))
-    client.close_all()
+    connections.close_all()
     assert len(sizes) == 1 and recorder.state == "inactive"
     assert recorder.wait("stop", 0).type == "stop"
     assert recorder.recording.size == sizes[0] and len(list(spool.iterdir())) == 1

@@ -18,7 +18,7 @@ from media import DEADLINE_S, SMALL_TEST, decode
 
 import recsvc
 import recsvc.aio
-from recsvc.caller import client
+from recsvc.caller import connections
 from recsvc.caller.stream import track_of
 from recsvc.errors import InvalidStateError, NotSupportedError
 
@@ -93,7 +93,7 @@ def test_a_captured_track_disabled_while_its_recording_starts_is_silent_in_it() 
     with recsvc.get_user_media(audio="test:") as stream:
         [track] = stream.get_tracks()
         recorder = recsvc.MediaRecorder(stream)
-        connection = client.connect()
+        connection = connections.connect()
         request = connection.request
 
         def disabling(message: object, *given: object) -> object:
@@ -142,7 +142,7 @@ def test_tracks_and_recorders_may_come_and_go_beside_each_other(often: None) -> 
     """Whoever looks for those who use a source, a stream or a connection does so while others join."""
     source, other = recsvc.AudioSource(RATE, 1), recsvc.VideoSource(16, 16)
     stream = recsvc.MediaStream([source.track])
-    connection = client.connect()
+    connection = connections.connect()
     failures: list[BaseException] = []
     until = time.monotonic() + 1.5
 
@@ -184,9 +184,9 @@ def test_clones_of_a_captured_track_forget_their_recordings() -> None:
 def test_a_service_that_is_gone_ends_its_own_recording_of_a_track_only(own_controller: None) -> None:
     source = recsvc.AudioSource(RATE, 1)
     stream = recsvc.MediaStream([source.track])
-    other = client._start_private()
-    client._clients["ipc:///other"] = other
-    client._everyone.add(other)
+    other = connections._start_private()
+    connections._clients["ipc:///other"] = other
+    connections._everyone.add(other)
     here, there = recsvc.MediaRecorder(stream), recsvc.MediaRecorder(stream, service="ipc:///other")
     here.start()
     there.start()
@@ -355,7 +355,7 @@ def test_a_forked_child_may_record_by_itself() -> None:
             assert stream.active
         del recorder, source
         gc.collect()
-        client.close_all()
+        connections.close_all()
 
     in_child(body, 60)
     assert mine.write(BLOCK, 20_000_000)

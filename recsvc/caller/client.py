@@ -7,12 +7,10 @@ which a thread of its own reads. Recorders read their own events (``subscription
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import os
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -28,12 +26,12 @@ from ..common.limits import (
     CLOSE_DEADLINE_NS,
     CLOSED_TRACKS_KEPT,
     HEADER_BYTES_MAX,
+    LAST_EVENTS_MS,
     READY_DEADLINE_NS,
     RPC_DEADLINE_NS,
     S,
 )
 from ..process import role, runtime
-from ..process.runtime import prepare_spool, spool_directory
 from ..wire import messages, sockets
 from . import calls
 from .weak import Living
@@ -41,12 +39,10 @@ from .weak import Living
 log = logging.getLogger("recsvc")
 
 _LOOK_MS = 20  # a caller that was interrupted waits so long at most until its request is given up
-_LAST_OF_ALL = -1000  # of what multiprocessing's children do at their end
-_LAST_WORDS_MS = 50  # silence after which a service that has ended has nothing more to say
 
 
 class Client:
-    """A connection to one controller. Get it from ``connect``.
+    """A connection to one controller. Get it from ``connections.connect``.
 
     That the controller is gone is seen at once, through its pidfd, however busy or stopped it may be. One in another
     pid namespace (a container) cannot be watched so: there it is the end of its connection that tells.
@@ -68,7 +64,7 @@ class Client:
         self._ended_tracks: deque[messages.SourceEvent] = deque(maxlen=CLOSED_TRACKS_KEPT)  # nobody has heard of them
         self._listeners: Living[Any] = Living()
         self._lost: errors.ServiceError | None = None
-        self._closing = False
+        self.closing = False
         self._watch: Any = None  # readable when the controller is gone: a pidfd, else a socket
         with contextlib.ExitStack() as undo:
             self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -229,7 +225,7 @@ class Client:
             if self._wake_read in readable:
                 break
             if self._watch in readable:
-                while self._events.poll(_LAST_WORDS_MS):
+                while self._events.poll(LAST_EVENTS_MS):
                     self._take_events()
                 self._lose()
                 break
@@ -251,7 +247,7 @@ class Client:
                 log.exception("handling %s failed", event)
 
     def _lose(self) -> None:
-        if self._closing:
+        if self.closing:
             return
         self._lost = self._ended()
         for listener in self._listeners.all():
@@ -265,21 +261,17 @@ class Client:
             runtime.remove_if_dead(self._place.path)
 
     @property
-    def closing(self) -> bool:
-        return self._closing
-
-    @property
     def usable(self) -> bool:
-        return self._lost is None and not self._closing
+        return self._lost is None and not self.closing
 
     # --- the end ----------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Finishes this caller's recordings; a private controller ends with it. Idempotent. Blocks for the drain."""
         with self._lock:
-            if self._closing:
+            if self.closing:
                 return
-            self._closing = True
+            self.closing = True
         if self._lost is None:
             for listener in self._listeners.all():
                 listener.service_closing()
@@ -318,118 +310,9 @@ class Client:
     def discard(self) -> None:
         """Another takes the place of this lost connection, which nobody closes any more. Waits for nobody."""
         with self._lock:
-            if not self._closing:
-                self._closing = True
+            if not self.closing:
+                self.closing = True
                 self._commands.close()
                 self._free()
                 if isinstance(self._watch, int):  # calls that are under way may look at it
                     weakref.finalize(self, os.close, self._watch).atexit = False
-
-
-_lock = threading.Lock()
-_clients: dict[str, Client] = {}
-_everyone: Living[Client] = Living()  # also those that were lost, whose listeners may still be busy
-_owner_pid = 0
-_ending_pid = 0  # the child of ``multiprocessing`` that closes them by its own end
-
-
-def connect(service: str | None = None) -> Client:
-    """The connection to ``service``, else to ``RECSVC_SERVICE``, else to this process's private controller.
-
-    One connection per endpoint and process; made on first use. ``ServiceError`` when nobody answers.
-    """
-    global _owner_pid
-    endpoint = service if service is not None else os.environ.get("RECSVC_SERVICE", "")
-    if not isinstance(endpoint, str):
-        raise TypeError(f"service must be an endpoint such as 'ipc:///run/recsvc.sock', got {service!r}")
-    if endpoint:
-        endpoint = runtime.checked_endpoint(endpoint)
-    with _lock:
-        if _owner_pid != os.getpid():  # a forked child has none of its parent's connections
-            _clients.clear()
-            _everyone.clear()
-            _owner_pid = os.getpid()
-        client = _clients.get(endpoint)
-        if client is None or not client.usable:
-            if client is not None:
-                client.discard()
-            try:
-                client = Client(endpoint) if endpoint else _start_private()
-            except OSError as error:
-                raise errors.ServiceError(f"no connection to a service can be made: {error}") from error
-            _clients[endpoint] = client
-            _everyone.add(client)
-            _end_with_process()
-        return client
-
-
-def _start_private() -> Client:
-    spool = spool_directory()
-    prepare_spool(spool)  # here, so that its trouble is told at once
-    place = runtime.make()
-    process = None
-    try:
-        endpoint = f"ipc://{place.path}/control"
-        process = role.Process(
-            "controller", "--endpoint", endpoint, "--directory", str(place.path), "--spool", str(spool)
-        )
-        runtime.sweep(place.path.parent)  # while it starts
-        return Client(endpoint, process, place)
-    except BaseException:
-        if process is not None:
-            process.kill()
-            process.wait()
-        place.leave()
-        raise
-
-
-def _end_with_process() -> None:
-    """A child of ``multiprocessing`` that was forked ends without the functions of ``atexit``: its own are asked."""
-    global _ending_pid
-    multiprocessing = sys.modules.get("multiprocessing")
-    if multiprocessing is None or multiprocessing.parent_process() is None or _ending_pid == os.getpid():
-        return
-    from multiprocessing.util import Finalize
-
-    _ending_pid = os.getpid()
-    Finalize(None, _close_after_threads, exitpriority=_LAST_OF_ALL)
-
-
-def _close_after_threads() -> None:
-    """Threads may record as long as they live, as they do in any program that ends."""
-    for thread in threading.enumerate():
-        if not thread.daemon and thread not in (threading.current_thread(), threading.main_thread()):
-            thread.join()
-    close_all()
-
-
-def _forked() -> None:
-    global _lock
-    _lock = threading.Lock()  # another thread of the parent may have held it
-
-
-os.register_at_fork(after_in_child=_forked)
-
-
-@atexit.register
-def close_all() -> None:
-    """Closes every connection of this process: recordings are finished, then listeners served, as long as they take.
-    At the program's end this happens by itself, after its threads have ended; then the Blobs go, and with them
-    their files (``storage.py``)."""
-    with _lock:
-        clients = [] if _owner_pid != os.getpid() else _everyone.all()
-        _clients.clear()
-        _everyone.clear()
-    for client in clients:
-        try:
-            client.close()
-        except Exception:
-            log.exception("closing %s failed", client.name)
-        except BaseException:  # Ctrl-C: nobody wants to wait for the rest
-            kept = [
-                path for one in clients for listener in one._listeners.all() for path in listener.service_given_up()
-            ]
-            if kept:
-                log.warning("interrupted before all was handed over; what was recorded is kept in %s", ", ".join(kept))
-            raise
-    calls.end_helpers()

@@ -14,23 +14,25 @@ from ..common.pieces import HandedOut
 from ..common.state import Input, Phase, next_phase
 from ..wire import messages
 from ..wire.messages import RecordingStatistics
-from . import client, recovery
+from . import recovery
 from .blob import Blob
+from .client import Client
+from .connections import connect
 from .origin import Origin, Track
 from .storage import SpoolFile
 
 _RECOVERY_LIMIT_S = 4.0  # orphaned encoders finish their files within 2 s
 
 
-def connection_for(tracks: list[Track], service: str | None) -> client.Client:
+def connection_for(tracks: list[Track], service: str | None) -> Client:
     """The service that captures these tracks, else the one at ``service``, else a private one."""
     captured = {track.origin.client for track in tracks if track.origin.client is not None}
     if len(captured) > 1:
         raise errors.NotSupportedError("the stream's tracks are captured by different services")
     if not captured:
-        return client.connect(service)
+        return connect(service)
     found = captured.pop()
-    if service is not None and client.connect(service) is not found:
+    if service is not None and connect(service) is not found:
         raise errors.NotSupportedError(f"the stream's tracks are not captured by the service {service}")
     return found
 
@@ -38,7 +40,7 @@ def connection_for(tracks: list[Track], service: str | None) -> client.Client:
 class Session:
     """One recording of a recorder, from ``start()`` to its ``stop`` event."""
 
-    def __init__(self, name: str, connection: client.Client, tracks: list[Track]) -> None:
+    def __init__(self, name: str, connection: Client, tracks: list[Track]) -> None:
         self.name = name
         self.client = connection
         self.tracks = tracks

@@ -14,13 +14,11 @@ from typing import Any
 import msgspec
 
 from .. import errors
-from ..common.limits import MS, STOP_ASK_NS
+from ..common.limits import LAST_EVENTS_MS, MS, STOP_ASK_NS
 from ..wire import messages, sockets
 from .client import Client
 
 log = logging.getLogger("recsvc")
-
-_SILENCE_MS = 50  # after which a controller that has ended has nothing more on its way
 
 
 class Subscription:
@@ -100,7 +98,7 @@ class Subscription:
 
     def is_silent(self) -> bool:
         """Whether nothing more comes from a controller that has ended. Waits for it a moment."""
-        return not self._read and not self.socket.poll(_SILENCE_MS)
+        return not self._read and not self.socket.poll(LAST_EVENTS_MS)
 
     def close(self) -> None:
         self.socket.close()

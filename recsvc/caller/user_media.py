@@ -16,7 +16,7 @@ from ..common.redact import redacted
 from ..common.sources import absolute
 from ..wire import messages
 from .calls import whole
-from .client import connect
+from .connections import connect
 from .devices import enumerate_in_helper
 from .origin import CapturedOrigin, Track
 from .stream import MediaStream, MediaStreamTrack

@@ -65,6 +65,9 @@ EVENT_ASK_NS = 20 * S
 STOP_ASK_NS = 2 * S
 """A recorder that sees no event for so long asks whether it has missed one; sooner where it waits for ``stop``."""
 
+LAST_EVENTS_MS = 50
+"""A controller that has ended has published everything once nothing came from it for so long."""
+
 RECORDER_EVENTS_KEPT = 100
 """The newest events of a recording that a subscriber can ask for. One that has missed more gets an ``error`` event."""
 

@@ -1,0 +1,128 @@
+"""The connections of this process: one per endpoint, made at the first use and closed at the program's end."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import threading
+
+from .. import errors
+from ..process import role, runtime
+from ..process.runtime import prepare_spool, spool_directory
+from . import calls
+from .client import Client
+from .weak import Living
+
+log = logging.getLogger("recsvc")
+
+_LAST_OF_ALL = -1000  # of what multiprocessing's children do at their end
+
+_lock = threading.Lock()
+_clients: dict[str, Client] = {}
+_everyone: Living[Client] = Living()  # also those that were lost, whose listeners may still be busy
+_owner_pid = 0
+_ending_pid = 0  # the child of ``multiprocessing`` that closes them by its own end
+
+
+def connect(service: str | None = None) -> Client:
+    """The connection to ``service``, else to ``RECSVC_SERVICE``, else to this process's private controller.
+
+    One connection per endpoint and process; made on first use. ``ServiceError`` when nobody answers.
+    """
+    global _owner_pid
+    endpoint = service if service is not None else os.environ.get("RECSVC_SERVICE", "")
+    if not isinstance(endpoint, str):
+        raise TypeError(f"service must be an endpoint such as 'ipc:///run/recsvc.sock', got {service!r}")
+    if endpoint:
+        endpoint = runtime.checked_endpoint(endpoint)
+    with _lock:
+        if _owner_pid != os.getpid():  # a forked child has none of its parent's connections
+            _clients.clear()
+            _everyone.clear()
+            _owner_pid = os.getpid()
+        client = _clients.get(endpoint)
+        if client is None or not client.usable:
+            if client is not None:
+                client.discard()
+            try:
+                client = Client(endpoint) if endpoint else _start_private()
+            except OSError as error:
+                raise errors.ServiceError(f"no connection to a service can be made: {error}") from error
+            _clients[endpoint] = client
+            _everyone.add(client)
+            _end_with_process()
+        return client
+
+
+def _start_private() -> Client:
+    spool = spool_directory()
+    prepare_spool(spool)  # here, so that its trouble is told at once
+    place = runtime.make()
+    process = None
+    try:
+        endpoint = f"ipc://{place.path}/control"
+        process = role.Process(
+            "controller", "--endpoint", endpoint, "--directory", str(place.path), "--spool", str(spool)
+        )
+        runtime.sweep(place.path.parent)  # while it starts
+        return Client(endpoint, process, place)
+    except BaseException:
+        if process is not None:
+            process.kill()
+            process.wait()
+        place.leave()
+        raise
+
+
+def _end_with_process() -> None:
+    """A child of ``multiprocessing`` that was forked ends without the functions of ``atexit``: its own are asked."""
+    global _ending_pid
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is None or multiprocessing.parent_process() is None or _ending_pid == os.getpid():
+        return
+    from multiprocessing.util import Finalize
+
+    _ending_pid = os.getpid()
+    Finalize(None, _close_after_threads, exitpriority=_LAST_OF_ALL)
+
+
+def _close_after_threads() -> None:
+    """Threads may record as long as they live, as they do in any program that ends."""
+    for thread in threading.enumerate():
+        if not thread.daemon and thread not in (threading.current_thread(), threading.main_thread()):
+            thread.join()
+    close_all()
+
+
+def _forked() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+@atexit.register
+def close_all() -> None:
+    """Closes every connection of this process: recordings are finished, then listeners served, as long as they take.
+    At the program's end this happens by itself, after its threads have ended; then the Blobs go, and with them
+    their files (``storage.py``)."""
+    with _lock:
+        clients = [] if _owner_pid != os.getpid() else _everyone.all()
+        _clients.clear()
+        _everyone.clear()
+    for client in clients:
+        try:
+            client.close()
+        except Exception:
+            log.exception("closing %s failed", client.name)
+        except BaseException:  # Ctrl-C: nobody wants to wait for the rest
+            kept = [
+                path for one in clients for listener in one._listeners.all() for path in listener.service_given_up()
+            ]
+            if kept:
+                log.warning("interrupted before all was handed over; what was recorded is kept in %s", ", ".join(kept))
+            raise
+    calls.end_helpers()

@@ -82,7 +82,7 @@ class GrabSource(Device):
             for packet in self._container.demux(self._stream):
                 captured_ns = _captured_ns(packet, time.monotonic_ns(), time.time_ns())
                 for frame in packet.decode():
-                    self._alive_ns = time.monotonic_ns()
+                    self._brought += 1
                     if self._is_started:
                         self._delivery.video(captured_ns, self._packer.pack(frame))
                 if self._delivery.closing.is_set() or self._delivery.is_over:

@@ -14,6 +14,9 @@ STALL_INTERVALS = 5
 """A live stream, camera or screen that brings nothing for this long, and for as many pictures, is over: cameras pause
 for key frames 1–4 s, not longer."""
 
+STALL_LOOKS = 8
+"""A device is over when nothing has come between so many looks in that time; it may take an eighth longer."""
+
 MICROPHONE_OPEN_NS = 5 * S
 MICROPHONE_STALL_NS = 3 * S
 """A microphone brings its first block within the first of these (sound servers wake a sleeping device, wireless ones

@@ -165,7 +165,7 @@ class MicrophoneSource(Device):
 
     def _give(self, block: _Block) -> None:
         count = len(block.samples) // self._format.frame_bytes
-        self._alive_ns = time.monotonic_ns()
+        self._brought += 1
         self._stamper.skip(block.lost)
         captured_ns = self._stamper.stamp(
             count, block.called_ns, block.delay_ns, block.overflow, settling=not self._is_started

@@ -6,13 +6,12 @@ threads deliver frames until the input ends or ``close`` is called. ``flush`` is
 
 import logging
 import threading
-import time
 from collections.abc import Mapping
 
 from ..common.limits import S
 from ..errors import NotReadableError, RecorderError
 from .delivery import Delivery
-from .limits import SOURCE_CLOSE_NS
+from .limits import SOURCE_CLOSE_NS, STALL_LOOKS
 from .live import Direct
 from .source import Sink, TrackInfo
 
@@ -97,14 +96,18 @@ class Device(Source):
     def __init__(self, what: str, track: TrackInfo, *, flush_limit_ns: int, stall_ns: int) -> None:
         super().__init__(what, [track], Direct([track], flush_limit_ns=flush_limit_ns))
         self._stall_ns = stall_ns
-        self._alive_ns = time.monotonic_ns()
-        """When a frame came last."""
+        self._brought = 0
+        """How many frames have come."""
         self._watchdog = threading.Thread(target=self._watch, name=f"capture watch {what}", daemon=True)
 
     def _watch(self) -> None:
-        while (left_ns := self._alive_ns + self._stall_ns - time.monotonic_ns()) > 0:
-            if self._delivery.closing.wait(left_ns / S):
-                return
+        """Looks several times, so that a time in which this whole process stood still counts as one look."""
         stall_s = self._stall_ns / S
+        quiet = 0
+        while quiet < STALL_LOOKS:
+            brought = self._brought
+            if self._delivery.closing.wait(stall_s / STALL_LOOKS):
+                return
+            quiet = quiet + 1 if self._brought == brought else 0
         self._delivery.end(NotReadableError(f"{self._what}: nothing came for {stall_s:g} s; was it unplugged?"))
         self._interrupt()

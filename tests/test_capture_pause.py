@@ -157,17 +157,17 @@ def test_a_file_is_as_long_as_its_media_however_long_it_takes(own_controller, tm
 
 
 class Sender:
-    """Takes frames while it has a route; ``False`` where nobody records the track."""
+    """Takes frames while it has a route that is not paused; ``False`` where none takes one."""
 
-    closed = recorded = False
+    closed = recorded = paused = False
 
     def __init__(self) -> None:
         self.taken: list[int] = []
 
     def send(self, frame) -> bool:
-        if self.recorded:
+        if self.recorded and not self.paused:
             self.taken.append(frame.captured_ns)
-        return self.recorded
+        return self.recorded and not self.paused
 
 
 def giving(sender: Sender, demand: Demand, count: int) -> threading.Thread:
@@ -197,6 +197,19 @@ def test_a_frame_goes_by_while_another_track_of_the_file_is_recorded():
     thread = giving(sender, demand, 3)
     thread.join(DEADLINE_S)
     assert not thread.is_alive() and sender.taken == []
+
+
+def test_a_frame_of_a_paused_recording_waits_although_another_track_goes_on():
+    sender, demand = Sender(), Demand()
+    sender.recorded = sender.paused = True
+    demand.set(True)
+    thread = giving(sender, demand, 3)
+    thread.join(0.01)
+    assert thread.is_alive() and sender.taken == []
+    sender.paused = False
+    demand.set(True)
+    thread.join(DEADLINE_S)
+    assert sender.taken == [0, S, 2 * S]
 
 
 def test_closing_ends_the_wait():

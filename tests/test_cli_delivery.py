@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import RECSVC, SOURCES, Terminal, run
+from command_line import RECSVC, SOURCES, Terminal, run, run_inside
 from fixtures_media import wait_until
 from media import DEADLINE_S, SMALL_TEST, assert_consecutive, decode
 from traces import role_processes
@@ -214,8 +214,9 @@ def test_what_the_ending_says_is_what_is_in_the_file(tmp_path):
         (["--video", "test:", "--channels", "1"], "--channels without --audio"),
     ],
 )
-def test_what_cannot_go_together_is_a_usage_error(tmp_path, arguments, text):
-    done = run("record", *arguments, "--duration", 1, cwd=tmp_path)
+def test_what_cannot_go_together_is_a_usage_error(tmp_path, monkeypatch, arguments, text):
+    monkeypatch.chdir(tmp_path)
+    done = run_inside("record", *arguments, "--duration", 1)
     assert (done.returncode, done.stdout) == (2, "") and list(tmp_path.iterdir()) == []
     assert len(done.stderr.splitlines()) == 1 and text in done.stderr
 

@@ -184,6 +184,19 @@ def test_a_header_that_was_handed_out_holds_for_the_little_sound_that_follows(sa
     assert len(decode(whole).samples) == len(decode(joined).samples)
 
 
+@pytest.mark.parametrize("kinds", ["a", "av"])
+@pytest.mark.parametrize("sample_count", [1, 388, 624, 625, 960])
+def test_sound_of_about_a_packet_is_whole(kinds: str, sample_count: int) -> None:
+    simulation = Simulation(kinds)
+    simulation.recorder.start()
+    assert simulation.audio is not None
+    if simulation.video is not None:
+        simulation.video.write(counter_picture(0), 0)
+    assert simulation.audio.write(simulation.samples[:sample_count], 0)
+    blob = finished(simulation.recorder)
+    assert sample_count_by_container(blob) == len(decode(blob).samples) == sample_count
+
+
 def test_media_beside_a_track_in_real_time_begins_at_the_start() -> None:
     video = recsvc.VideoSource(160, 120, when_full="wait", clock="media")
     audio = recsvc.AudioSource(RATE, 1, when_full="wait")

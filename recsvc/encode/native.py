@@ -88,17 +88,25 @@ class _Encoder:
             raise InvalidStateError(f"{type(self).__name__} is closed")
         return self._holder[0]
 
-    def _do(self, function: Any, *arguments: Any) -> list[Packet]:
-        """Calls C with the handle before these arguments; fetches the packets that are finished then."""
+    def _call(self, handle: Any, function: Any, *arguments: Any) -> None:
+        try:
+            status = function(handle, *arguments)
+        except OverflowError as error:
+            numbers = ", ".join(str(one) for one in arguments if isinstance(one, int))
+            raise ValueError(f"{numbers}: {error}") from None
+        _check(status)
+
+    def _change(self, function: Any, *arguments: Any) -> None:
+        """Calls C with the handle before these arguments; packets that this finishes come with the next ones."""
+        with self._lock:
+            self._call(self._open_handle(), function, *arguments)
+
+    def _encode(self, function: Any, *arguments: Any) -> list[Packet]:
+        """As ``_change``, and fetches the packets that are finished then."""
         found: list[Packet] = []
         with self._lock:
             handle, packets, count = self._open_handle(), self._packets, self._count
-            try:
-                status = function(handle, *arguments)
-            except OverflowError as error:
-                numbers = ", ".join(str(one) for one in arguments if isinstance(one, int))
-                raise ValueError(f"{numbers}: {error}") from None
-            _check(status)
+            self._call(handle, function, *arguments)
             while self._take(handle, packets, _TAKE_CAPACITY, count) == _lib.RECSVC_OK:
                 for one in packets[0 : count[0]]:
                     data, is_key = _ffi.buffer(one.data, one.size)[:], one.flags & _lib.RECSVC_PACKET_KEY != 0
@@ -169,11 +177,11 @@ class AudioEncoder(_Encoder):
             raise TypeError(f"items of the buffer are {view.format!r}, not such samples")
         byte_count = view.nbytes
         with _contiguous(view) as data:
-            return self._do(_lib.recsvc_audio_push, data, byte_count, byte_count // self._frame_bytes)
+            return self._encode(_lib.recsvc_audio_push, data, byte_count, byte_count // self._frame_bytes)
 
     def encode_silence(self, sample_count: int) -> list[Packet]:
         """Encodes silence of that many samples per channel, counted at the sample rate of the input."""
-        return self._do(_lib.recsvc_audio_push, _ffi.NULL, 0, sample_count)
+        return self._encode(_lib.recsvc_audio_push, _ffi.NULL, 0, sample_count)
 
     def drain(self) -> list[Packet]:
         """Finishes and returns the last packets; nothing can be encoded afterwards.
@@ -182,7 +190,7 @@ class AudioEncoder(_Encoder):
         exactly ``output_samples``, which is ``round(samples * 48000 / sample_rate)`` where nothing was
         stretched; no samples give no packets. To drain again gives ``[]``.
         """
-        return self._do(_lib.recsvc_audio_drain)
+        return self._encode(_lib.recsvc_audio_drain)
 
     def set_input(self, sample_rate: int, channel_count: int, sample_format: str) -> list[Packet]:
         """From here on samples come in this format; ranges as at the beginning. The packets keep their channels.
@@ -191,13 +199,13 @@ class AudioEncoder(_Encoder):
         length stays exact: of the sum of all durations, rounded once.
         """
         value = _choose("sample_format", sample_format, _SAMPLE_VALUES)
-        packets = self._do(_lib.recsvc_audio_set_input, sample_rate, channel_count, value)
+        packets = self._encode(_lib.recsvc_audio_set_input, sample_rate, channel_count, value)
         self._set_format(sample_format, channel_count)
         return packets
 
     def set_pre_skip(self, sample_count: int) -> None:
         """Makes ``pre_skip_samples`` 312 to 960, by silence in front. ``InvalidStateError`` once a packet was made."""
-        self._do(_lib.recsvc_audio_set_pre_skip, sample_count)
+        self._change(_lib.recsvc_audio_set_pre_skip, sample_count)
         self.pre_skip_samples = sample_count
 
     def set_stretch(self, ppm: float) -> None:
@@ -205,7 +213,7 @@ class AudioEncoder(_Encoder):
 
         Up to the first value other than 0 samples at 48 kHz are encoded as they came.
         """
-        self._do(_lib.recsvc_audio_set_stretch, ppm)
+        self._change(_lib.recsvc_audio_set_stretch, ppm)
 
     @property
     def output_samples(self) -> int:
@@ -215,7 +223,7 @@ class AudioEncoder(_Encoder):
 
     def set_complexity(self, complexity: int) -> None:
         """Changes the complexity from the next packet on; 0 (fast) to 10 (good)."""
-        self._do(_lib.recsvc_audio_set_complexity, complexity)
+        self._change(_lib.recsvc_audio_set_complexity, complexity)
 
 
 class VideoEncoder(_Encoder):
@@ -270,17 +278,17 @@ class VideoEncoder(_Encoder):
         request.flags = _lib.RECSVC_PICTURE_FORCE_KEY if force_key_frame else 0
         _set(request, width=width, height=height, pts_us=pts_us, duration_us=duration_us)
         if picture is None:
-            return self._do(_lib.recsvc_video_push, request)
+            return self._encode(_lib.recsvc_video_push, request)
         with memoryview(picture) as view:
             if view.itemsize != 1:
                 raise TypeError(f"items of the picture are {view.format!r}, not bytes")
             with _contiguous(view) as request.data:
                 request.byte_count = view.nbytes
-                return self._do(_lib.recsvc_video_push, request)
+                return self._encode(_lib.recsvc_video_push, request)
 
     def set_speed(self, speed: int) -> None:
         """Changes libvpx's cpu-used from the next frame on; the range is the codec's."""
-        self._do(_lib.recsvc_video_set_speed, speed)
+        self._change(_lib.recsvc_video_set_speed, speed)
 
 
 def _choose(name: str, value: str, values: dict[str, int]) -> int:

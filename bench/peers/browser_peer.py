@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import shutil
 import subprocess
-import time
 import urllib.parse
 import wave
 from pathlib import Path
@@ -164,17 +162,9 @@ class Firefox(_Browser):
         return super().missing() or (None if shutil.which("pulseaudio") else "no pulseaudio")
 
     def prepare(self, directory: Path, stack: contextlib.ExitStack) -> tuple[dict[str, str], tuple[str, ...]]:
-        socket = directory / "pulse.socket"
-        words = ["pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1"]
-        words += ["--disable-shm=yes", "--high-priority=no", "-L", "module-null-sink rate=48000 channels=2"]
-        words += ["-L", f"module-native-protocol-unix auth-anonymous=1 socket={socket}"]
-        home = {name: str(directory) for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME")}
-        server = stack.enter_context(subprocess.Popen(words, stdin=subprocess.DEVNULL, env=os.environ | home))
-        stack.callback(server.kill)
-        self.meter.apart = {server.pid}
-        deadline_s = time.monotonic() + _READY_S
-        while not socket.exists():
-            assert time.monotonic() < deadline_s, "no sound server"
-            time.sleep(0.02)
+        from fixtures_media import pulse_server
+
+        sound = stack.enter_context(pulse_server(directory / "pulse"))
+        self.meter.apart = {int(sound["PULSE_PID"])}
         # Without its crash reporter no process of it outlives it.
-        return {"PULSE_SERVER": f"unix:{socket}", "MOZ_CRASHREPORTER_DISABLE": "1"}, ()
+        return {"PULSE_SERVER": sound["PULSE_SERVER"], "MOZ_CRASHREPORTER_DISABLE": "1"}, ()

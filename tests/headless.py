@@ -170,6 +170,9 @@ def served(get: Callable[[str, str], Answer], post: Callable[[str, bytes], None]
                     self.send_header("Content-Length", str(len(answer.body)))
                 self.send_header("Accept-Ranges", "bytes")
                 self.send_header("Cache-Control", "no-store")
+                # A page that is alone with its origin reads times to 5 us instead of 100.
+                self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+                self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
                 if answer.content_range is not None:
                     self.send_header("Content-Range", answer.content_range)
                 self.end_headers()

@@ -182,6 +182,9 @@ these pauses, then after twice as long each time, up to the second."""
 WORKER_STEADY_NS = 10 * S
 """A worker that was ready for this long works in general: when it ends, pauses begin anew."""
 
+RECOVERY_DEADLINE_NS = 4 * S
+"""Another worker completes a dead one's file, usually in some ms. After this it is handed out as it is."""
+
 UNFED_SILENCE_NS = 200 * MS
 """What a process had sent before it ended arrives within microseconds, so after this long without a message nothing
 more is under way, and its routes end."""

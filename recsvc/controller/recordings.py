@@ -21,8 +21,9 @@ from ..common import mime
 from ..common.limits import DISCARDED_KEPT, S, drain_deadline_ns
 from ..common.state import Input, Phase
 from ..wire import messages
-from .outbox import Outbox, Published
+from .events import Events
 from .recording import Recording
+from .recovery import Recovery
 from .sources import Sources
 from .supervisor import Child, OnReply, Supervisor
 from .workers import Workers, usable_cores
@@ -31,7 +32,6 @@ log = logging.getLogger("recsvc.controller")
 
 RouteAction = Literal["pause", "resume", "mark", "end", "drop"]
 
-_RECOVERY_DEADLINE_NS = 4 * S  # usually some ms; then what the dead worker left is handed out as it is
 _INTERNAL_DEADLINE_NS = 1 * S  # for a recording that an error of ours ended: its caller does not know and sends on
 _WORKER_GRACE_NS = 2 * S  # after the drain's deadline; then the worker is taken for hung
 
@@ -39,7 +39,7 @@ _WORKER_GRACE_NS = 2 * S  # after the drain's deadline; then the worker is taken
 class Recordings:
     """Owns the recordings and the workers that they are on. Not thread-safe: the controller's loop calls it.
 
-    ``publish(topic, event)``; ``on_end(client)`` is called after a recording of this caller has ended.
+    ``on_end(client)`` is called after a recording of this caller has ended.
     """
 
     def __init__(
@@ -48,17 +48,14 @@ class Recordings:
         sources: Sources,
         directory: Path,
         spool: Path,
-        publish: Callable[[str, messages.Message], None],
+        events: Events,
         on_end: Callable[[str], None],
     ) -> None:
         self._supervisor = supervisor
         self._sources = sources
         self._spool = spool
-        self._publish = publish
+        self._events = events
         self._on_end = on_end
-        self._outboxes: dict[str, Outbox] = {}
-        self._published = Published()
-        self._subscribed: set[str] = set()  # topics
         self._discarded: deque[str] = deque(maxlen=DISCARDED_KEPT)
         self.active: dict[str, Recording] = {}
         self.workers = Workers(supervisor, directory, usable_cores(), self._load)
@@ -81,36 +78,8 @@ class Recordings:
             raise errors.InvalidStateError(f"there is a recording {path} already")
         recording = Recording(request, self.workers.choose(), captures, str(path), format_.mime_type)
         self.active[recording.name] = recording
-        outbox = self._outboxes.get(recording.recorder)
-        if outbox is None:
-            publish = partial(self._publish_event, recording.client)
-            outbox = self._outboxes[recording.recorder] = Outbox(recording.recorder, publish, time.monotonic_ns)
-        outbox.begin(recording.name)
+        self._events.begin(recording)
         self._open(recording, request, answer)
-
-    def _publish_event(self, client: str, event: messages.RecorderEvent) -> None:
-        topic = f"{client}/{event.recorder}"
-        self._published.add(event, is_heard=topic in self._subscribed)
-        self._publish(topic, event)
-
-    def subscribed(self, topic: str) -> None:
-        """A recorder, or somebody else, hears its events from now on, and those that were published a moment before."""
-        self._subscribed.add(topic)
-        for event in self._published.unheard(topic.rpartition("/")[2]):
-            self._publish(topic, event)
-
-    def unsubscribed(self, topic: str) -> None:
-        """Nobody hears them any more."""
-        self._subscribed.discard(topic)
-
-    def events_since(self, request: messages.AskEvents) -> list[messages.RecorderEvent]:
-        """For a subscriber that has missed some. ``InvalidStateError`` where nothing is known of the recording."""
-        try:
-            return self._published.since(request.recorder, request.recording, request.sequence)
-        except errors.InvalidStateError:
-            if request.recording not in self.active:
-                raise
-            return []
 
     def _open(self, recording: Recording, request: messages.Start, answer: OnReply) -> None:
         self._supervisor.ask(
@@ -129,7 +98,6 @@ class Recordings:
             self._send_stop(recording)
 
     def _opened(self, recording: Recording, request: messages.Start, reply: messages.Reply, answer: OnReply) -> None:
-        outbox = self._outboxes[recording.recorder]
         if reply.error and not self._supervisor.knows(recording.worker):
             Path(recording.path).unlink(missing_ok=True)  # a header at most, and ours: it was not there before
             if not recording.moved and not recording.discarded:
@@ -143,9 +111,8 @@ class Recordings:
                     return
         if reply.error:
             self.active.pop(recording.name, None)
-            outbox.drop(recording.name)
-            if outbox.idle:
-                del self._outboxes[recording.recorder]
+            self._events.of(recording).drop(recording.name)
+            self._events.end(recording)
             answer(reply)
             self._on_end(recording.client)
             return
@@ -165,7 +132,7 @@ class Recordings:
                     disabled=disabled,
                 )
                 self._supervisor.ask(child, begin, partial(self._began, recording, child))
-        outbox.add(recording.name, "start", mime_type=recording.mime_type)
+        self._events.of(recording).add(recording.name, "start", mime_type=recording.mime_type)
         answer(messages.Reply(id=0, result={"routes": routes, "path": recording.path}))
         self._close_routes(recording, recording.unfed)  # they ended meanwhile
         self._end_if_over(recording, time.monotonic_ns())
@@ -196,7 +163,7 @@ class Recordings:
             self.stop(recording, time.monotonic_ns(), Input.STOP, 0)
 
     def _obey(self, recording: Recording, request: messages.Control) -> None:
-        outbox = self._outboxes[recording.recorder]
+        outbox = self._events.of(recording)
         if request.action == "pause" and recording.happened(Input.PAUSE):
             recording.paused(request.at_ns)
             self._command_captures(recording, "pause", request.at_ns)
@@ -317,7 +284,7 @@ class Recordings:
             return
         recording.handed_out.add(message.blob, message.timecode_ms)
         fields = {"blob": message.blob, "timecode_ms": message.timecode_ms, "mime_type": recording.mime_type}
-        outbox = self._outboxes[recording.recorder]
+        outbox = self._events.of(recording)
         if message.asked:
             outbox.keep_promise(recording.name, **fields)
         else:
@@ -341,49 +308,15 @@ class Recordings:
         now = time.monotonic_ns()
         recording.fail("UnknownError", text)
         recording.happened(Input.FAIL)
-        recording.due = now + _RECOVERY_DEADLINE_NS, partial(self._give_up_recovery, recording)
         self._command_captures(recording, "drop", now)
-        self._recover(recording)
+        Recovery(recording, self._supervisor, self.workers, self._recovered)
 
-    def _recover(self, recording: Recording) -> None:
-        """Workers may be killed all together, and one is chosen before its end is seen: then the next is asked, as long
-        as there is time. None ends by this itself, which is Python and reads headers only."""
-        try:
-            worker = self.workers.choose()
-        except errors.ServiceError as error:
-            self._recovered(recording, messages.Reply(id=0, error=error.name, text=str(error)))
-            return
-
-        def answered(reply: messages.Reply) -> None:
-            if reply.error and not self._supervisor.knows(worker) and recording.name in self.active:
-                self._recover(recording)
-            else:
-                self._recovered(recording, reply)
-
-        self._supervisor.ask(worker, messages.RecoverFile(path=recording.path), answered)
-
-    def _recovered(self, recording: Recording, reply: messages.Reply) -> None:
-        """The file is completed, or is what the dead worker left of it."""
-        if self.active.pop(recording.name, None) is None:
-            return  # given up already
-        if reply.error:
-            log.warning("%s is handed out as it is: %s", recording.path, reply.text)
-            size = os.path.getsize(recording.path) if os.path.exists(recording.path) else 0
-            duration = None
-        else:
-            done = msgspec.convert(reply.result, messages.CompletedFile)
-            size, duration = done.size, done.duration
-        blob, whole, timecode_ms = recording.handed_out.rest(recording.path, recording.mime_type, size, duration)
-        statistics = messages.RecordingStatistics(state="inactive", duration=whole.duration, size_bytes=size)
-        self._conclude(
-            recording,
-            messages.RecordingFinished(
-                recording=recording.name, blob=blob, timecode_ms=timecode_ms, statistics=statistics, whole=whole
-            ),
-        )
+    def _recovered(self, recording: Recording, report: messages.RecordingFinished) -> None:
+        del self.active[recording.name]
+        self._conclude(recording, report)
 
     def _conclude(self, recording: Recording, report: messages.RecordingFinished) -> None:
-        outbox = self._outboxes[recording.recorder]
+        outbox = self._events.of(recording)
         if recording.discarded:
             Path(recording.path).unlink(missing_ok=True)
             outbox.drop(recording.name)
@@ -391,8 +324,7 @@ class Recordings:
             error, text = recording.failure or (report.error, report.text)
             outbox.conclude(msgspec.structs.replace(report, error=error, text=text), recording.mime_type)
         recording.happened(Input.FINISHED)
-        if outbox.idle:
-            del self._outboxes[recording.recorder]
+        self._events.end(recording)
         self._on_end(recording.client)
 
     def look(self) -> None:
@@ -417,9 +349,6 @@ class Recordings:
     def _kill_hung(self, recording: Recording) -> None:
         log.warning("the worker of recording %s does not answer and is killed", recording.name)
         self._supervisor.kill(recording.worker)
-
-    def _give_up_recovery(self, recording: Recording) -> None:
-        self._recovered(recording, messages.Reply(id=0, error="UnknownError", text="it took too long"))
 
     def of(self, client: str) -> list[Recording]:
         """A caller's."""

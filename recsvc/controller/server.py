@@ -25,6 +25,7 @@ from ..process import runtime
 from ..process.role import Lifeline, arguments, pid_namespace, started
 from ..wire import messages, sockets
 from .callers import Callers
+from .events import Events
 from .recordings import Recordings
 from .sources import Sources
 from .supervisor import Child, Supervisor
@@ -49,8 +50,9 @@ class Controller:
         self._supervisor = Supervisor(self._poller, directory, self._on_report, self._on_child_end, self._fault)
         self._callers_there = Callers(self._poller, self._caller_gone)
         self._sources = Sources(self._supervisor)
+        self._recorder_events = Events(self._publish)
         self._recordings = Recordings(
-            self._supervisor, self._sources, directory, spool, self._publish, self._conclude_caller
+            self._supervisor, self._sources, directory, spool, self._recorder_events, self._conclude_caller
         )
         self._ending_ns: int | None = None
 
@@ -195,7 +197,8 @@ class Controller:
         elif isinstance(request, messages.ControlRoutes):
             self._recordings.control_routes(request)
         elif isinstance(request, messages.AskEvents):
-            answer(messages.Reply(id=0, result=self._recordings.events_since(request)))
+            is_active = request.recording in self._recordings.active
+            answer(messages.Reply(id=0, result=self._recorder_events.since(request, is_active=is_active)))
         elif isinstance(request, messages.CloseTrack):
             self._recordings.close_track(request.track)
         elif isinstance(request, messages.Hello):
@@ -237,9 +240,9 @@ class Controller:
             topic = news[1:].decode(errors="replace")
             if news[:1] == b"\x01":
                 self._events.send_multipart([news[1:], messages.encode(messages.Subscribed())])
-                self._recordings.subscribed(topic)
+                self._recorder_events.subscribed(topic)
             else:
-                self._recordings.unsubscribed(topic)
+                self._recorder_events.unsubscribed(topic)
                 self._callers_there.unsubscribed(topic.removesuffix("/source"))
 
 

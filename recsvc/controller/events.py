@@ -1,0 +1,64 @@
+"""The events of all recordings: published on their recorders' topics, and again for who came late or missed some."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ..errors import InvalidStateError
+from ..wire import messages
+from .outbox import Outbox, Published
+from .recording import Recording
+
+
+class Events:
+    """Not thread-safe: the controller's loop calls it."""
+
+    def __init__(self, publish: Callable[[str, messages.Message], None]) -> None:
+        """``publish(topic, event)``; a recorder's topic is its client's name, a slash, its own."""
+        self._publish = publish
+        self._outboxes: dict[str, Outbox] = {}
+        self._published = Published()
+        self._subscribed: set[str] = set()
+
+    def begin(self, recording: Recording) -> None:
+        """Its events follow those of the recorder's recordings before it."""
+        outbox = self._outboxes.get(recording.recorder)
+        if outbox is None:
+            topic = f"{recording.client}/{recording.recorder}"
+            outbox = Outbox(recording.recorder, lambda event: self._take(topic, event), time.monotonic_ns)
+            self._outboxes[recording.recorder] = outbox
+        outbox.begin(recording.name)
+
+    def of(self, recording: Recording) -> Outbox:
+        """Where the events of a recording are put, from ``begin`` to ``end``."""
+        return self._outboxes[recording.recorder]
+
+    def end(self, recording: Recording) -> None:
+        """Its last event was put there."""
+        if self._outboxes[recording.recorder].idle:
+            del self._outboxes[recording.recorder]
+
+    def _take(self, topic: str, event: messages.RecorderEvent) -> None:
+        self._published.add(event, is_heard=topic in self._subscribed)
+        self._publish(topic, event)
+
+    def subscribed(self, topic: str) -> None:
+        """A recorder has its events from now on, and those that were published a moment before."""
+        self._subscribed.add(topic)
+        for event in self._published.unheard(topic.rpartition("/")[2]):
+            self._publish(topic, event)
+
+    def unsubscribed(self, topic: str) -> None:
+        """Nobody hears them any more."""
+        self._subscribed.discard(topic)
+
+    def since(self, request: messages.AskEvents, *, is_active: bool) -> list[messages.RecorderEvent]:
+        """For a subscriber that has missed some. ``InvalidStateError`` where nothing is known of a recording that is
+        not active."""
+        try:
+            return self._published.since(request.recorder, request.recording, request.sequence)
+        except InvalidStateError:
+            if not is_active:
+                raise
+            return []

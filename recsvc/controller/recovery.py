@@ -1,0 +1,75 @@
+"""What becomes of the file of a recording whose worker died: another worker completes it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from ..common.limits import RECOVERY_DEADLINE_NS
+from ..errors import ServiceError
+from ..wire import messages
+from .recording import Recording
+from .supervisor import Supervisor
+from .workers import Workers
+
+log = logging.getLogger("recsvc.controller")
+
+
+class Recovery:
+    """One, of one recording; ``on_done(recording, report)`` is called once. Its deadline is the recording's."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        supervisor: Supervisor,
+        workers: Workers,
+        on_done: Callable[[Recording, messages.RecordingFinished], None],
+    ) -> None:
+        self._recording = recording
+        self._supervisor = supervisor
+        self._workers = workers
+        self._on_done = on_done
+        self._is_over = False
+        recording.due = time.monotonic_ns() + RECOVERY_DEADLINE_NS, lambda: self._end(None, "it took too long")
+        self._ask()
+
+    def _ask(self) -> None:
+        """Workers may be killed all together, and one is chosen before its end is seen: then the next is asked, as long
+        as there is time. None ends by this itself, which is Python and reads headers only."""
+        try:
+            worker = self._workers.choose()
+        except ServiceError as error:
+            self._end(None, str(error))
+            return
+
+        def answered(reply: messages.Reply) -> None:
+            if not reply.error:
+                self._end(msgspec.convert(reply.result, messages.CompletedFile), "")
+            elif self._supervisor.knows(worker) or self._is_over:
+                self._end(None, reply.text)
+            else:
+                self._ask()
+
+        self._supervisor.ask(worker, messages.RecoverFile(path=self._recording.path), answered)
+
+    def _end(self, done: messages.CompletedFile | None, text: str) -> None:
+        """The file is completed, or it is what the dead worker left of it."""
+        if self._is_over:
+            return
+        self._is_over = True
+        recording, path = self._recording, self._recording.path
+        if done is None:
+            log.warning("%s is handed out as it is: %s", path, text)
+        size = done.size if done is not None else os.path.getsize(path) if os.path.exists(path) else 0
+        blob, whole, timecode_ms = recording.handed_out.rest(
+            path, recording.mime_type, size, None if done is None else done.duration
+        )
+        statistics = messages.RecordingStatistics(state="inactive", duration=whole.duration, size_bytes=size)
+        report = messages.RecordingFinished(
+            recording=recording.name, blob=blob, timecode_ms=timecode_ms, statistics=statistics, whole=whole
+        )
+        self._on_done(recording, report)

@@ -207,11 +207,11 @@ def test_what_is_no_argument_is_a_usage_error(arguments):
 @pytest.fixture
 def no_role_may_start():
     """Notes every role process that appears during the test."""
-    seen, over = [], threading.Event()
+    seen, over, known = [], threading.Event(), set(role_processes())
 
     def watch():
         while not over.wait(0.05):  # a role lives longer
-            seen.extend(line for line in role_processes().values() if " record " not in line)
+            seen.extend(line for pid, line in role_processes().items() if pid not in known and " record " not in line)
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -20,7 +20,7 @@ import pytest
 
 from recsvc import Blob, errors
 from recsvc.caller import saving
-from recsvc.caller.blob import content_of
+from recsvc.caller.blob import blob_of_file, content_of
 from recsvc.caller.session import Session
 from recsvc.caller.storage import SpoolFile
 from recsvc.wire.messages import BlobDescription
@@ -30,7 +30,7 @@ DATA = random.Random(1).randbytes(300_000)
 
 def spooled(path, data=DATA, *, owned=True):
     path.write_bytes(data)
-    return Blob._of_file(
+    return blob_of_file(
         SpoolFile(str(path), owned=owned, finished=True), b"", 0, len(data), "video/webm;codecs=vp8", 1.0
     )
 
@@ -149,7 +149,8 @@ def test_a_link_or_a_pipe_is_no_recording(lying):
 def test_a_service_that_names_another_file_gets_nothing_read_completed_or_removed(lying):
     film = lying / "wedding.webm"
     film.write_bytes(DATA)
-    session = Session("20261121-101112-0123abcd", SimpleNamespace(), [], str(film))
+    session = Session("20261121-101112-0123abcd", SimpleNamespace(), [])
+    session.path = str(film)
     with pytest.raises(errors.NotReadableError, match="wedding"):
         session.blob(BlobDescription(path=str(film), start=0, end=len(DATA)))
     with pytest.raises(errors.NotReadableError, match="wedding"):
@@ -270,7 +271,7 @@ def test_a_notebook_gets_a_player_only_for_media_that_are_not_too_large(lying):
     assert blob._repr_html_() == '<video controls src="data:video/webm;base64,YWJj"></video>'
     with open(lying / "a.webm", "r+b") as file:
         file.truncate(50_000_001)
-    large = Blob._of_file(content_of(blob).parts[0].source, b"", 0, 50_000_001, "video/webm", 1.0)
+    large = blob_of_file(content_of(blob).parts[0].source, b"", 0, 50_000_001, "video/webm", 1.0)
     assert large._repr_html_() is None
     assert len(large.slice(0, 50_000, "audio/webm")._repr_html_()) > 50_000
     for type in ("text/plain", "", "video", "image/png"):
@@ -357,7 +358,7 @@ def test_a_piece_of_a_file_that_still_grows_is_copied(lying, tmp_path):
     """An Ogg file's first piece is all that is there yet."""
     path = lying / "20261121-101112-0123abcd.ogg"
     path.write_bytes(DATA)
-    session = Session(path.stem, SimpleNamespace(), [], str(path))
+    session = Session(path.stem, SimpleNamespace(), [])
     piece = session.blob(BlobDescription(path=str(path), start=0, end=len(DATA)))
     saved = piece.save(tmp_path / "piece.ogg", move=True)
     with open(path, "ab") as file:
@@ -436,8 +437,8 @@ def test_nothing_of_a_copy_has_a_name_before_it_is_whole(tmp_path, monkeypatch, 
 def test_what_could_not_be_saved_stays_until_it_is(lying, tmp_path, monkeypatch):
     (lying / "a.webm").write_bytes(DATA)
     whole = SpoolFile(str(lying / "a.webm"), owned=True, finished=True)
-    pieces = [Blob._of_file(whole, b"", at, at + 100_000, "video/webm", 1.0) for at in (0, 100_000, 200_000)]
-    everything = Blob._of_file(whole, b"", 0, len(DATA), "video/webm", 3.0)
+    pieces = [blob_of_file(whole, b"", at, at + 100_000, "video/webm", 1.0) for at in (0, 100_000, 200_000)]
+    everything = blob_of_file(whole, b"", 0, len(DATA), "video/webm", 3.0)
     nowhere = tmp_path / "nowhere" / "a.webm"
     for failure in (None, KeyboardInterrupt()):  # not there; Ctrl-C in the middle
         if failure is not None:

@@ -39,8 +39,8 @@ class Blob:
         joined: list[Part] = []
         for part in parts:
             if isinstance(part, Blob):
-                joined += part._content.parts
-                self._duration += part._duration
+                joined += content_of(part).parts
+                self._duration += part.duration
             elif isinstance(part, str):
                 raise TypeError(f"a part must be a Blob or bytes-like, got the string {part!r:.80}; encode it first")
             else:
@@ -132,13 +132,18 @@ class Blob:
     def __copy__(self) -> Blob:
         return self  # immutable, as bytes are
 
-    def __deepcopy__(self, memo: Any) -> Blob:
+    def __deepcopy__(self, memo: object) -> Blob:
         return self
 
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a Blob cannot be pickled: it belongs to this process; save() it and pass the path, or bytes()")
 
 
 def content_of(blob: Blob) -> Content:
     """What a Blob consists of, for the other folders of this package."""
-    return blob._content
+    return blob._content  # noqa: SLF001 the one door to it
+
+
+def blob_of_file(file: SpoolFile, head: bytes, start: int, end: int, type: str, duration: float) -> Blob:
+    """A range of a recording's file after ``head``, which is nowhere else."""
+    return Blob._of_file(file, head, start, end, type, duration)  # noqa: SLF001 the one door to it

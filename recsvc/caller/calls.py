@@ -174,11 +174,16 @@ class OfProcess:
         return self._process is not _process
 
     def _check_process(self) -> None:
-        if self._process is not _process:
+        if self._elsewhere:
             raise InvalidStateError(
                 f"this {type(self).__name__.lstrip('_')} belongs to the process that process {os.getpid()} was forked "
                 "from: make a new one here"
             )
+
+
+def check_process(thing: OfProcess) -> None:
+    """``InvalidStateError`` in a process that was forked from the one that made it."""
+    thing._check_process()  # noqa: SLF001 for those who use it, where it checks itself in its own calls
 
 
 def public(method: Callable[Concatenate[S, P], Result]) -> Callable[Concatenate[S, P], Result]:

@@ -17,7 +17,7 @@ import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -41,6 +41,22 @@ log = logging.getLogger("recsvc")
 _LOOK_MS = 20  # a caller that was interrupted waits so long at most until its request is given up
 
 
+class Ending(Protocol):
+    """What has to know of a connection's end."""
+
+    def service_closing(self) -> None:
+        """This process is about to close the connection, and its controller finishes the recordings."""
+
+    def service_closed(self) -> None:
+        """The connection was closed, and every event has come."""
+
+    def service_lost(self, error: Exception) -> None:
+        """The controller is gone."""
+
+    def service_given_up(self) -> list[str]:
+        """The program leaves before its listeners have had everything. Returns the files that are kept."""
+
+
 class Client:
     """A connection to one controller. Get it from ``connections.connect``.
 
@@ -62,7 +78,7 @@ class Client:
         self._next_id = 0
         self._on_track: dict[str, Callable[[messages.SourceEvent], None]] = {}
         self._ended_tracks: deque[messages.SourceEvent] = deque(maxlen=CLOSED_TRACKS_KEPT)  # nobody has heard of them
-        self._listeners: Living[Any] = Living()
+        self._listeners: Living[Ending] = Living()
         self._lost: errors.ServiceError | None = None
         self.closing = False
         self._watch: Any = None  # readable when the controller is gone: a pidfd, else a socket
@@ -153,7 +169,7 @@ class Client:
             left_ms = (deadline_ns - time.monotonic_ns()) // 1_000_000
             readable = dict(poller.poll(min(max(left_ms, 0), _LOOK_MS)))
             if socket in readable:
-                reply = messages.REPLIES.decode(socket.recv())
+                reply: messages.Reply = messages.REPLIES.decode(socket.recv())
                 if reply.id == number:
                     return reply
             elif self._watch in readable:
@@ -207,12 +223,15 @@ class Client:
         if handler is not None:
             handler(event)
 
-    def on_end(self, listener: Any) -> None:
-        """``listener.service_lost(error)`` is called when the controller is gone, ``service_closed()`` when this
-        connection was closed and every event has come. Held weakly."""
+    def on_end(self, listener: Ending) -> None:
+        """``listener`` is held weakly."""
         self._listeners.add(listener)
         if self._lost is not None:
             listener.service_lost(self._lost)
+
+    def give_up(self) -> list[str]:
+        """The program leaves before its listeners have had everything. Returns the files that are kept for it."""
+        return [path for listener in self._listeners.all() for path in listener.service_given_up()]
 
     def _read_events(self) -> None:
         poller = sockets.Poller()

@@ -119,9 +119,7 @@ def close_all() -> None:
         except Exception:
             log.exception("closing %s failed", client.name)
         except BaseException:  # Ctrl-C: nobody wants to wait for the rest
-            kept = [
-                path for one in clients for listener in one._listeners.all() for path in listener.service_given_up()
-            ]
+            kept = [path for one in clients for path in one.give_up()]
             if kept:
                 log.warning("interrupted before all was handed over; what was recorded is kept in %s", ", ".join(kept))
             raise

@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 from ..errors import InvalidStateError
 from ..wire.lending import lend
+from .blob import content_of
 from .event_log import EventLog
 from .events import EVENT_TYPES, BlobEvent, ErrorEvent, Event
 
@@ -40,7 +41,7 @@ def checked_timeout(timeout: object) -> float | None:
 def log_failure(event: Event) -> None:
     """Logs what a listener raised, ``SystemExit`` and ``CancelledError`` as well as an ``Exception``. The files of a
     ``dataavailable`` event stay in the spool then."""
-    kept = event.data._content.owe() if isinstance(event, BlobEvent) else []
+    kept = content_of(event.data).owe() if isinstance(event, BlobEvent) else []
     where = f"; what was recorded is kept in {', '.join(kept)}" if kept else ""
     log.exception("a listener of %r failed; the recording goes on%s", event.type, where)
 
@@ -105,10 +106,10 @@ class Handler(Generic[E]):
     @overload
     def __get__(self, recorder: EventTarget, owner: type) -> Callable[[E], object] | None: ...
     def __get__(self, recorder: EventTarget | None, owner: type) -> Handler[E] | Callable[[E], object] | None:
-        return self if recorder is None else recorder._listeners.handlers[self._type]
+        return self if recorder is None else recorder._listeners.handlers[self._type]  # noqa: SLF001 one of its own
 
     def __set__(self, recorder: EventTarget, handler: Callable[[E], object] | None) -> None:
-        recorder._listeners.set_handler(self._type, handler)
+        recorder._listeners.set_handler(self._type, handler)  # noqa: SLF001 one of its own
 
 
 class EventTarget:

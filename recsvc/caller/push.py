@@ -12,7 +12,6 @@ from ..wire.frames import Block, F, Picture
 from ..wire.pictures import PictureSender
 from ..wire.sender import FrameSender
 from ..wire.sound import SoundSender
-from . import calls
 from .calls import OfProcess, public
 from .options import integer
 from .origin import PushedOrigin, Track
@@ -64,7 +63,7 @@ class _PushSource(OfProcess, Generic[F]):
         self._origin.over()
 
     def _check_open(self) -> None:
-        if self._ended or self._process is not calls._process:
+        if self._ended or self._elsewhere:
             self._check_process()
             raise errors.InvalidStateError("write() after end(): this source is over")
 

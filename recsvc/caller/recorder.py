@@ -17,8 +17,8 @@ from ..common.limits import RPC_DEADLINE_NS, S, drain_deadline_ns
 from ..common.state import PUBLIC, Input, check_call
 from ..wire import messages
 from ..wire.messages import RecordingStatistics
-from .blob import Blob
-from .calls import look, whole
+from .blob import Blob, content_of
+from .calls import check_process, look, whole
 from .options import (
     AUDIO_BITS_DEFAULT,
     VIDEO_BITS_DEFAULT,
@@ -32,7 +32,7 @@ from .options import (
 )
 from .recordings import Recordings
 from .session import Session, connection_for
-from .stream import MediaStream, track_of
+from .stream import MediaStream, track_of, watch
 from .subscription import Inbox
 
 log = logging.getLogger("recsvc")
@@ -62,7 +62,7 @@ class Recorder(Recordings):
             raise TypeError(f"stream must be a MediaStream, got {stream!r}")
         mime.require_supported(mime_type)
         super().__init__()
-        stream._check_process()
+        check_process(stream)
         self._stream = stream
         self._constrained_type = self._mime_type = mime_type
         audio = uint32("audio_bits_per_second", audio_bits_per_second)
@@ -88,7 +88,7 @@ class Recorder(Recordings):
         self._service = service
         self._starting = False  # a start() is under way, and has the lock for some ms
         self._closed = False
-        stream._recorders.add(self)
+        watch(stream, self)
 
     @property
     def stream(self) -> MediaStream:
@@ -256,7 +256,7 @@ class Recorder(Recordings):
         """An exception leaves the block that records: what comes after, and would save the recording, is not run."""
         recording = self._recording_of_nobody()
         if error is not None and recording is not None:
-            recording._content.owe_for(error)
+            content_of(recording).owe_for(error)
             if isinstance(error, SystemExit):  # of which nobody will read the notes
                 log.warning("%s", "; ".join(getattr(error, "__notes__", ())))
 
@@ -294,4 +294,4 @@ class Recorder(Recordings):
 
 def statistics_within(recorder: Recorder, deadline_ns: int) -> RecordingStatistics | None:
     """The accounting of its active recording. ``None`` where there is none, or its service does not answer by then."""
-    return recorder._ask_statistics(deadline_ns)
+    return recorder._ask_statistics(deadline_ns)  # noqa: SLF001 for the command line, in its own time

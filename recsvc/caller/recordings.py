@@ -17,7 +17,7 @@ from ..common.limits import CLOSE_DEADLINE_NS, EVENT_ASK_NS, STOP_ASK_NS, S
 from ..common.state import Input, Phase
 from ..wire import messages
 from ..wire.messages import RecordingStatistics
-from .blob import Blob
+from .blob import Blob, content_of
 from .calls import OfProcess
 from .events import BlobEvent, ErrorEvent, Event
 from .listeners import EventTarget, Registry
@@ -129,7 +129,7 @@ class Recordings(EventTarget, OfProcess):
                 dispatcher.join()
         recording = self._recording_of_nobody()
         if recording is not None and hasattr(sys, "last_value"):  # an exception that nobody caught
-            for path in recording._content.owe():
+            for path in content_of(recording).owe():
                 log.warning("the program failed before it saved the recording, which is kept in %s", path)
 
     def service_given_up(self) -> list[str]:
@@ -145,7 +145,7 @@ class Recordings(EventTarget, OfProcess):
         recording = self._recording
         if recording is None or any(self._listeners.turn("dataavailable")):
             return None
-        return None if recording._content.is_owed else recording
+        return None if content_of(recording).is_owed else recording
 
     # --- events -----------------------------------------------------------------------------------
 
@@ -262,7 +262,7 @@ class Recordings(EventTarget, OfProcess):
         """The program ended, by an exception perhaps, before it had this recording: had it been killed, the file would
         be in the spool, and so it is now, where nobody listens."""
         if isinstance(event, BlobEvent) and session.client.closing and not any(self._listeners.turn(event.type)):
-            for path in event.data._content.keep():
+            for path in content_of(event.data).keep():
                 log.warning("the program ended, and nobody listens: the recording is kept in %s", path)
 
     def _event(self, session: Session, message: messages.RecorderEvent) -> Event:

@@ -8,7 +8,7 @@ import time
 from ..common.limits import LOOK_NS, S
 from ..errors import InvalidStateError, RecorderError
 from ..mux.recover import Completed, complete
-from .blob import Blob
+from .blob import Blob, blob_of_file
 from .storage import SpoolFile
 
 
@@ -24,7 +24,7 @@ def recover(path: str | os.PathLike[str]) -> Blob:
         raise TypeError(f"path must be a string or a path, got {path!r}")
     name = os.path.abspath(name)
     done = complete(name)
-    return Blob._of_file(SpoolFile(name, owned=False, finished=True), b"", 0, done.size, done.mime_type, done.duration)
+    return blob_of_file(SpoolFile(name, owned=False, finished=True), b"", 0, done.size, done.mime_type, done.duration)
 
 
 def wait_completed(path: str, limit_s: float) -> Completed | None:

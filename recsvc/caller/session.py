@@ -15,7 +15,7 @@ from ..common.state import Input, Phase, next_phase
 from ..wire import messages
 from ..wire.messages import RecordingStatistics
 from . import recovery
-from .blob import Blob
+from .blob import Blob, blob_of_file
 from .client import Client
 from .connections import connect
 from .origin import Origin, Track
@@ -120,7 +120,7 @@ class Session:
             self.file = SpoolFile(description.path, owned=True)
         self.file.finished |= description.whole
         d = description
-        return Blob._of_file(self.file, d.head, d.start, d.end, d.mime_type, d.duration)
+        return blob_of_file(self.file, d.head, d.start, d.end, d.mime_type, d.duration)
 
     def _check_is_ours(self, path: str) -> None:
         """A service may name any file, and we will hand its content out, perhaps complete it, and remove it: so it must

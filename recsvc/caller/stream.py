@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
-from .calls import OfProcess, public, whole
+from .calls import OfProcess, check_process, public, whole
 from .origin import Track
 from .weak import Living
 
@@ -80,7 +80,13 @@ class MediaStreamTrack(OfProcess):
 
 def track_of(track: MediaStreamTrack) -> Track:
     """What recordings use of it."""
-    return track._track
+    return track._track  # noqa: SLF001 the one door to it
+
+
+class Watcher(Protocol):
+    """What has to know when a stream's tracks change."""
+
+    def _stream_modified(self) -> None: ...
 
 
 class MediaStream(OfProcess):
@@ -90,7 +96,7 @@ class MediaStream(OfProcess):
         super().__init__()
         self._id = uuid.uuid4().hex
         self._tracks: dict[str, MediaStreamTrack] = {}
-        self._recorders: Living[Any] = Living()
+        self._watchers: Living[Watcher] = Living()
         for track in tracks:
             self._tracks[_checked_track(track).id] = track
 
@@ -128,8 +134,8 @@ class MediaStream(OfProcess):
             self._modified()
 
     def _modified(self) -> None:
-        for recorder in self._recorders.all():
-            recorder._stream_modified()
+        for watcher in self._watchers.all():
+            watcher._stream_modified()  # noqa: SLF001 the protocol's
 
     @public
     def clone(self) -> MediaStream:
@@ -153,8 +159,13 @@ class MediaStream(OfProcess):
         return f"<MediaStream {list(self._tracks.values())!r}>"
 
 
+def watch(stream: MediaStream, watcher: Watcher) -> None:
+    """Has it called after each change of the stream's tracks, as long as it lives."""
+    stream._watchers.add(watcher)  # noqa: SLF001 the one door to them
+
+
 def _checked_track(track: object) -> MediaStreamTrack:
     if not isinstance(track, MediaStreamTrack):
         raise TypeError(f"expected a MediaStreamTrack, got {track!r}")
-    track._check_process()
+    check_process(track)
     return track

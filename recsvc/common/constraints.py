@@ -108,7 +108,7 @@ def _wishes(kind: str, given: Mapping[str, object]) -> dict[str, Any]:
     return {name: _wish(name, given[name], *bounds[name]) for name in bounds if given.get(name) is not None}
 
 
-def _wish(name: str, value: object, low: int, high: float) -> Any:
+def _wish(name: str, value: object, low: int, high: float) -> int | float:
     """Any kind of number, of numpy too, as int or float. One that a source could have, but that none is recorded with,
     is ``OverconstrainedError``."""
     is_whole = name != "frame_rate"

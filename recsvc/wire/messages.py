@@ -12,21 +12,21 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from ..common.descriptions import BlobDescription as BlobDescription
 from ..common.descriptions import (
-    BlobDescription,
     Channels,
     Count,
-    Id,
     Name,
     Ns,
     Rate,
-    RecordedTrack,
-    RecordingOptions,
-    RecordingStatistics,
-    RouteDescription,
     Side,
 )
 from ..common.descriptions import CompletedFile as CompletedFile
+from ..common.descriptions import Id as Id
+from ..common.descriptions import RecordedTrack as RecordedTrack
+from ..common.descriptions import RecordingOptions as RecordingOptions
+from ..common.descriptions import RecordingStatistics as RecordingStatistics
+from ..common.descriptions import RouteDescription as RouteDescription
 from ..common.descriptions import TrackDescription as TrackDescription
 from ..common.descriptions import TrackStatistics as TrackStatistics
 from ..common.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, S

@@ -51,6 +51,14 @@ PURE = (
 )
 # Of the standard library, which documents them; and whether this thread has an RLock, which only such a name says.
 FOREIGN_UNDERSCORES = {"_asdict", "_exit", "_replace", "_is_owned"}
+LINES_MAX = 320
+# Files that are longer still, and how long they are: that may only shrink, and no file comes to these.
+LONG_FILES = {
+    "caller/client.py": 337,
+    "controller/recordings.py": 358,
+    "encode/native.py": 328,
+    "wire/messages.py": 471,
+}
 NOT_PURE = {"zmq", "socket", "subprocess", "threading", "time", "os", "asyncio", "av", "sounddevice"}
 # A role never imports another's inside, and the API none of them.
 FORBIDDEN = {
@@ -178,5 +186,9 @@ def test_an_underscore_name_stays_in_its_folder() -> None:
 
 
 def test_no_file_grows_beyond_reading() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 520, path
+    lines = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in TREES}
+    grown = {name: count for name, count in lines.items() if count > LONG_FILES.get(name, LINES_MAX)}
+    assert not grown, "make two files of it, or say in fewer lines what it says"
+    shorter = {name: lines.get(name, 0) for name, count in LONG_FILES.items() if lines.get(name, 0) < count}
+    assert not shorter, f"write these down in LONG_FILES, but remove those of at most {LINES_MAX}"
+    assert all(count > LINES_MAX for count in LONG_FILES.values())

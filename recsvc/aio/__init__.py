@@ -7,20 +7,18 @@ coroutine functions, and a recorder's events come one at a time.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
-from ..caller import push as _push
 from ..caller import recovery as _recovery
 from ..caller import user_media as _user_media
 from ..caller.blob import Blob
 from ..caller.events import BlobEvent, ErrorEvent, Event
 from ..caller.listeners import checked_timeout, checked_type
-from ..caller.push import Buffer
+from ..caller.push import Buffer, PushedPictures, PushedSound
 from ..caller.recorder import Recorder
 from ..caller.stream import MediaStream, MediaStreamTrack
 from ..caller.user_media import MediaDeviceInfo, Wish
@@ -48,7 +46,6 @@ __all__ = [
 log = logging.getLogger("recsvc")
 
 Result = TypeVar("Result")
-P = ParamSpec("P")
 
 
 async def _in_thread(call: Callable[[], Result], undo: Callable[[Result], Any]) -> Result:
@@ -91,61 +88,24 @@ async def recover(path: str | os.PathLike[str]) -> Blob:
     return await asyncio.to_thread(_recovery.recover, path)
 
 
-def _constructed_like(
-    other: Callable[Concatenate[Any, P], None],
-) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, P], None]]:
-    """Gives a constructor the arguments of another one, for ``inspect`` and for type checkers."""
-
-    def give(own: Callable[..., None]) -> Callable[Concatenate[Any, P], None]:
-        return functools.wraps(other)(own)
-
-    return give
-
-
-class _Push:
-    """What both push sources have in common."""
-
-    _source: _push.AudioSource | _push.VideoSource
-    _waits: bool
-
-    @property
-    def track(self) -> MediaStreamTrack:
-        return self._source.track
-
-    @property
-    def muted(self) -> bool:
-        return self._source.muted
-
-    @muted.setter
-    def muted(self, value: bool) -> None:
-        self._source.muted = value
+class AudioSource(PushedSound):
+    """As ``recsvc.AudioSource``, with ``write`` awaited."""
 
     async def write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:
         """As the synchronous ``write``. Only a source with ``when_full="wait"`` waits."""
         if self._waits:
-            return await asyncio.to_thread(self._source.write, buffer, timestamp_ns)
-        return self._source.write(buffer, timestamp_ns)
-
-    def end(self) -> None:
-        self._source.end()
+            return await asyncio.to_thread(self._write, buffer, timestamp_ns)
+        return self._write(buffer, timestamp_ns)
 
 
-class AudioSource(_Push):
-    """As ``recsvc.AudioSource``; ``write`` is awaited."""
+class VideoSource(PushedPictures):
+    """As ``recsvc.VideoSource``, with ``write`` awaited."""
 
-    @_constructed_like(_push.AudioSource.__init__)
-    def __init__(self, *given: Any, **named: Any) -> None:
-        self._source = _push.AudioSource(*given, **named)
-        self._waits = named.get("when_full") == "wait"
-
-
-class VideoSource(_Push):
-    """As ``recsvc.VideoSource``; ``write`` is awaited."""
-
-    @_constructed_like(_push.VideoSource.__init__)
-    def __init__(self, *given: Any, **named: Any) -> None:
-        self._source = _push.VideoSource(*given, **named)
-        self._waits = named.get("when_full") == "wait"
+    async def write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:
+        """As the synchronous ``write``. Only a source with ``when_full="wait"`` waits."""
+        if self._waits:
+            return await asyncio.to_thread(self._write, buffer, timestamp_ns)
+        return self._write(buffer, timestamp_ns)
 
 
 class MediaRecorder(Recorder):

@@ -22,8 +22,8 @@ Buffer: TypeAlias = Any
 """Anything with the buffer protocol. Python names that from 3.12 on; before, numpy's arrays show it to no checker."""
 
 
-class _PushSource(OfProcess, Generic[F]):
-    """What sound and pictures have in common."""
+class PushSource(OfProcess, Generic[F]):
+    """What pushed sound and pictures have in common, and both faces' sources."""
 
     def __init__(self, sender: FrameSender[F], kind: str, settings: dict[str, Any], when_full: str, clock: str) -> None:
         self._stamps = Stamps(clock, settings.get("sample_rate"))
@@ -32,6 +32,7 @@ class _PushSource(OfProcess, Generic[F]):
         if when_full not in ("drop", "wait"):
             raise ValueError(f'when_full must be "drop" or "wait", got {when_full!r}')
         super().__init__()
+        self._waits = when_full == "wait"
         self._sender = sender
         self._origin = PushedOrigin(sender)
         self._track = MediaStreamTrack(Track(self._origin, kind, "pushed frames", settings))
@@ -62,6 +63,9 @@ class _PushSource(OfProcess, Generic[F]):
         self._sender.close()
         self._origin.over()
 
+    def _write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:
+        raise NotImplementedError
+
     def _check_open(self) -> None:
         if self._ended or self._elsewhere:
             self._check_process()
@@ -83,17 +87,8 @@ def _view(buffer: Buffer, formats: tuple[str, ...], what: str) -> memoryview:
     return memoryview(view.tobytes())
 
 
-class AudioSource(_PushSource[Block]):
-    """Sound that the program brings itself: interleaved samples, ``s16`` or ``f32``, native byte order.
-
-    ``sample_rate`` in Hz (8000–192000), ``channel_count`` 1–8. ``when_full``: what ``write`` does when the encoder
-    is behind: ``"drop"`` the block and count it, or ``"wait"``.
-
-    ``clock``: what time stamps count. ``"monotonic"``: when a frame was captured, on ``time.monotonic_ns()``.
-    ``"media"``: its position in the media, from any origin that the tracks share, however fast or slow frames are
-    written: the recording ends with its last frame's end (a picture lasts as long as the one before it), and a pause
-    cuts between two writes. Beside tracks with the other clock, the origin stands at ``start()``.
-    """
+class PushedSound(PushSource[Block]):
+    """Both faces' ``AudioSource``, but for ``write``."""
 
     def __init__(
         self,
@@ -117,15 +112,7 @@ class AudioSource(_PushSource[Block]):
         self._sample_format = sample_format
         self._what = f"{sample_format} samples"
 
-    def write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:
-        """Gives a block of samples to every recording of the track; whether it was taken.
-
-        ``buffer`` is copied. ``timestamp_ns``: when its first sample was captured, on the source's ``clock``;
-        ``None``: now, or with ``clock="media"`` right after the frame before (0 at first). ``False``: full and
-        dropped (counted), or nobody records. Blocks only with ``when_full="wait"``. Raises ``InvalidStateError``
-        after ``end()``, ``ValueError`` for a length that is no whole number of samples, or more than half an hour or
-        128 MiB, ``TypeError``.
-        """
+    def _write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:
         self._check_open()
         payload = buffer if type(buffer) is bytes else bytes(_view(buffer, self._formats, self._what))
         if len(payload) > self._bytes_max:
@@ -139,13 +126,32 @@ class AudioSource(_PushSource[Block]):
         return self._sender.send(Block(self._stamps.stamp(timestamp_ns, sample_count), payload, sample_count))
 
 
-class VideoSource(_PushSource[Picture]):
-    """Pictures that the program brings itself, tightly packed, of ``width`` x ``height`` pixels.
+class AudioSource(PushedSound):
+    """Sound that the program brings itself: interleaved samples, ``s16`` or ``f32``, native byte order.
 
-    ``pixel_format``: ``i420 nv12 rgb24 bgr24 rgba bgra``. ``when_full``, ``clock`` as for ``AudioSource``.
-    ``color_space``: what the values of ``i420`` and ``nv12`` mean, ``"bt601"`` or ``"bt709"`` (limited range); the
-    others are sRGB.
+    ``sample_rate`` in Hz (8000–192000), ``channel_count`` 1–8. ``when_full``: what ``write`` does when the encoder
+    is behind: ``"drop"`` the block and count it, or ``"wait"``.
+
+    ``clock``: what time stamps count. ``"monotonic"``: when a frame was captured, on ``time.monotonic_ns()``.
+    ``"media"``: its position in the media, from any origin that the tracks share, however fast or slow frames are
+    written: the recording ends with its last frame's end (a picture lasts as long as the one before it), and a pause
+    cuts between two writes. Beside tracks with the other clock, the origin stands at ``start()``.
     """
+
+    def write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:
+        """Gives a block of samples to every recording of the track; whether it was taken.
+
+        ``buffer`` is copied. ``timestamp_ns``: when its first sample was captured, on the source's ``clock``;
+        ``None``: now, or with ``clock="media"`` right after the frame before (0 at first). ``False``: full and
+        dropped (counted), or nobody records. Blocks only with ``when_full="wait"``. Raises ``InvalidStateError``
+        after ``end()``, ``ValueError`` for a length that is no whole number of samples, or more than half an hour or
+        128 MiB, ``TypeError``.
+        """
+        return self._write(buffer, timestamp_ns)
+
+
+class PushedPictures(PushSource[Picture]):
+    """Both faces' ``VideoSource``, but for ``write``."""
 
     def __init__(
         self,
@@ -164,11 +170,23 @@ class VideoSource(_PushSource[Picture]):
         super().__init__(PictureSender(when_full), "video", settings, when_full, clock)
         self._form = (pixel_format, width, height)
 
-    def write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:
-        """Gives a picture to every recording of the track; whether it was taken. As ``AudioSource.write``."""
+    def _write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:
         self._check_open()
         payload = _view(buffer, ("B", "b", "c"), "8-bit pixels")
         if len(payload) != self._bytes:
             pixel_format, width, height = self._form
             raise ValueError(f"a picture of {len(payload)} bytes: {width}x{height} {pixel_format} takes {self._bytes}")
         return self._sender.send(Picture(self._stamps.stamp(timestamp_ns), payload, *self._form))
+
+
+class VideoSource(PushedPictures):
+    """Pictures that the program brings itself, tightly packed, of ``width`` x ``height`` pixels.
+
+    ``pixel_format``: ``i420 nv12 rgb24 bgr24 rgba bgra``. ``when_full``, ``clock`` as for ``AudioSource``.
+    ``color_space``: what the values of ``i420`` and ``nv12`` mean, ``"bt601"`` or ``"bt709"`` (limited range); the
+    others are sRGB.
+    """
+
+    def write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:
+        """Gives a picture to every recording of the track; whether it was taken. As ``AudioSource.write``."""
+        return self._write(buffer, timestamp_ns)

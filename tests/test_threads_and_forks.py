@@ -65,7 +65,7 @@ def test_a_track_stopped_while_its_recording_starts_is_over(delay_s: float) -> N
         thread.join()
         assert not source.write(BLOCK)
         if started:
-            recorder.wait("stop", 5)
+            recorder.wait("stop", DEADLINE_S)
             assert recorder.state == "inactive"
 
 

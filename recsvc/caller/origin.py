@@ -145,6 +145,7 @@ class PushedOrigin(Origin):
 
     def opened(self, track: Track, client: Client, description: RouteDescription, enabled: bool) -> None:
         self.sender.open(description)
+        track.opened(description.route)
 
     def pause(self, route: str, at_ns: int) -> None:
         self.sender.pause(route, at_ns)
@@ -230,6 +231,13 @@ class Track:
             if self.enabled != enabled:
                 self._enable(route)
             if not self.live:
+                self._end(route)
+
+    def opened(self, route: str) -> None:
+        """The recording that it was attached to is open: if it ended before, the service may not have known the route
+        then, so that end is commanded again."""
+        with self._lock:
+            if not self.live and route in self.routes:
                 self._end(route)
 
     def detach(self, route: str) -> None:

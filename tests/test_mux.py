@@ -367,7 +367,7 @@ SITUATIONS: dict[str, Callable[[], list[Call]]] = {
 def test_at_most_one_second_is_not_in_the_file(tmp_path: Path, situation: str) -> None:
     calls = SITUATIONS[situation]()
     muxer = muxer_for(tmp_path / "a", "webm", calls)
-    seen = muxer.header_size
+    seen = len(muxer.header)
     for call in calls:
         call.write(muxer)
         if muxer.bytes_written > seen:
@@ -383,7 +383,7 @@ def test_at_most_one_second_is_not_in_the_file(tmp_path: Path, situation: str) -
 def test_at_most_one_second_is_not_in_the_ogg_file(tmp_path: Path) -> None:
     calls = audio_calls(144_000)
     muxer = muxer_for(tmp_path / "a", "ogg", calls)
-    assert (muxer.header_size, len(ogg_pages((tmp_path / "a").read_bytes()))) == (0, 2)
+    assert (len(muxer.header), len(ogg_pages((tmp_path / "a").read_bytes()))) == (0, 2)
     for call in calls:
         call.write(muxer)
         end_samples = ogg_pages((tmp_path / "a").read_bytes())[-1][1] - PRE_SKIP
@@ -396,19 +396,19 @@ def test_only_header_bytes_ever_change(tmp_path: Path, container: str) -> None:
     calls = merged([] if container == "ogg" else video_calls(60), audio_calls(96_000))
     muxer = muxer_for(tmp_path / "a", container, calls)
     copies = [(tmp_path / "a").read_bytes()]
-    assert len(copies[0]) == muxer.bytes_written > muxer.header_size - 1
+    assert len(copies[0]) == muxer.bytes_written > len(muxer.header) - 1
     for call in calls:
         call.write(muxer)
         copies.append((tmp_path / "a").read_bytes())
     muxer.finish(2 * 10**9)
     whole = (tmp_path / "a").read_bytes()
     assert len(set(map(len, copies))) >= 4, "the file did not grow while it was written"
-    changed = sum(a != b for a, b in zip(whole[: muxer.header_size], copies[0], strict=False))
+    changed = sum(a != b for a, b in zip(whole[: len(muxer.header)], copies[0], strict=False))
     assert changed <= 8 + 21 + 11, "more than the Segment's size, the Cues' SeekHead entry and the Duration"
     for copy in copies:
-        assert copy[: muxer.header_size] == copies[0][: muxer.header_size], "the header changed before the end"
-        assert whole[muxer.header_size : len(copy)] == copy[muxer.header_size :]
-    assert muxer.header_size == (0 if container == "ogg" else ebml.read(whole).header_end) < 1000
+        assert copy[: len(muxer.header)] == copies[0][: len(muxer.header)], "the header changed before the end"
+        assert whole[len(muxer.header) : len(copy)] == copy[len(muxer.header) :]
+    assert len(muxer.header) == (0 if container == "ogg" else ebml.read(whole).header_end) < 1000
 
 
 @pytest.mark.parametrize("container, situation", [("webm", "both"), ("webm", "one picture, then sound"), ("ogg", "")])

@@ -77,7 +77,7 @@ def original(container: str, tracks: str) -> Original:
         return Original(after, bytes(unfinished), ends[1], ends[2:])
     file = ebml.read(after)
     ends = [*file.level_1["Cluster"][1:], file.level_1["Cues"][0]]
-    return Original(after, before[: muxer.header_size] + after[muxer.header_size :], muxer.header_size, ends)
+    return Original(after, before[: len(muxer.header)] + after[len(muxer.header) :], len(muxer.header), ends)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """mux: ready packets in, a seekable spool file out. After RFC 9559 and 8794 (Matroska), 3533 and 7845 (Ogg).
 
 The spool file of WebM and Matroska consists of
-- a header (EBML head, SeekHead, Info, Tracks), the first ``header_size`` bytes. ``finish()`` patches three places
+- a header (EBML head, SeekHead, Info, Tracks), ``Muxer.header``. ``finish()`` patches three places
   in it (Segment size, the SeekHead's entry for the Cues, Duration); nothing else ever changes;
 - clusters of known size, each appended as a whole once it is complete. Until ``finish()`` the Segment has
   unknown size, so that the file plays at any time, up to its last cluster;
@@ -18,7 +18,6 @@ recording's length from its packets only.
 """
 
 import contextlib
-import errno
 import logging
 import os
 from collections.abc import Callable, Iterable
@@ -28,11 +27,9 @@ from .. import errors
 from .matroska import MatroskaWriter
 from .ogg import OggWriter
 from .packets import Interleaver, Packet, VideoPacket
-from .spool import AudioEntry, SpoolFile, VideoEntry, Written
+from .spool import FULL, AudioEntry, SpoolFile, VideoEntry, Written
 
 log = logging.getLogger("recsvc.encode")
-
-_QUOTA_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Muxer:
@@ -48,8 +45,6 @@ class Muxer:
     as it was written. After ``finish()`` or ``abort()``, writing raises ``InvalidStateError``.
     """
 
-    header_size: int
-    """Of what is written, only the file's first ``header_size`` bytes may change (none in an Ogg file)."""
     media_at: int
     """Where media begins in the file."""
     waiting: Interleaver
@@ -97,7 +92,6 @@ class Muxer:
             self.abort()
             raise self._failed(error) from error
         self.media_at = self._spool.size
-        self.header_size = len(self._writer.header)
 
     def set_pre_skip(self, pre_skip_samples: int) -> None:
         """Another pre-skip than the one announced; only before the first sound was written, and not for Ogg."""
@@ -184,7 +178,8 @@ class Muxer:
 
     @property
     def header(self) -> bytes:
-        """The file's first ``header_size`` bytes as long as it is not finished."""
+        """What the file begins with as long as it is not finished. Nothing else that is written changes ever; in an
+        Ogg file nothing at all."""
         return self._writer.header
 
     @property
@@ -209,6 +204,6 @@ class Muxer:
             raise errors.InvalidStateError(f"{self._path}: the recording's file is already closed")
 
     def _failed(self, error: OSError) -> errors.RecorderError:
-        kind = errors.QuotaExceededError if error.errno in _QUOTA_ERRNOS else errors.UnknownError
+        kind = errors.QuotaExceededError if error.errno in FULL else errors.UnknownError
         self._failure = kind(f"cannot write {self._path}: {error.strerror or error}")
         return self._failure

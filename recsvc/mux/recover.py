@@ -22,10 +22,9 @@ from .. import errors
 from .recover_matroska import Matroska
 from .recover_ogg import Ogg
 from .repair import File
-from .spool import lock
+from .spool import FULL, lock
 
 _READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Completed(NamedTuple):
@@ -55,7 +54,7 @@ def complete(path: str | os.PathLike[str]) -> Completed:
         try:
             found.complete()
         except OSError as error:
-            kind = errors.QuotaExceededError if error.errno in _FULL else errors.NotReadableError
+            kind = errors.QuotaExceededError if error.errno in FULL else errors.NotReadableError
             raise kind(f"{path} cannot be completed: {error.strerror}") from error
         return Completed(file.size, found.mime_type, found.duration, True)
 

@@ -12,6 +12,9 @@ from typing import Any, Literal, NamedTuple
 from ..common.media import BT601, FRAME_SIDE_MAX, Colours, colours_of
 from ..errors import InvalidStateError
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The disk, a quota, or the largest size of a file."""
+
 
 class VideoEntry(NamedTuple):
     """The video track as its header describes it: the size of the first frame in pixels; ``display``: the size at which

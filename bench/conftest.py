@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def own_service() -> Iterator[None]:
-    """A fresh private controller; behind it no process is left. ``RECSVC_BENCH_SPOOL`` says on which disk to write."""
+    """A fresh private controller; after it no process is left. ``RECSVC_BENCH_SPOOL`` says on which disk to write."""
     connections.close_all()
     base = workloads.text("RECSVC_BENCH_SPOOL", "") or None
     directory = Path(tempfile.mkdtemp(prefix="rsb-", dir=base))

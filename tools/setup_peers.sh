@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the recorders that `make bench-peers` compares recsvc with, on Debian or Ubuntu, behind `tools/setup.sh test`.
+# Installs the recorders that `make bench-peers` compares recsvc with, on Debian or Ubuntu, after `tools/setup.sh test`.
 #
 # Only what is missing. What cannot be installed (browsers are snaps on Ubuntu) is left out with a line that says so;
 # the benchmark skips it by name.

@@ -29,8 +29,8 @@ class FFmpeg(Recorder):
         return None if shutil.which("ffmpeg") else "no ffmpeg"
 
     def version(self) -> str:
-        said = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout
-        return " ".join(said.split()[:3])
+        printed = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout
+        return " ".join(printed.split()[:3])
 
     def record(self, order: Order) -> Taken:
         work, content = self.work, self.content

@@ -121,22 +121,22 @@ def reference_sound() -> np.ndarray:
     return content.sound()[:, 0].astype(np.float32)
 
 
-def end_of_sound(heard: np.ndarray, reference: np.ndarray) -> int | None:
-    """How many samples of the content have been played where ``heard`` ends; silence behind it does not count."""
-    probe = heard[-SAMPLE_RATE * 35 // 100 : -SAMPLE_RATE // 10]
+def end_of_sound(found: np.ndarray, reference: np.ndarray) -> int | None:
+    """How many samples of the content have been played where ``found`` ends; silence after it does not count."""
+    probe = found[-SAMPLE_RATE * 35 // 100 : -SAMPLE_RATE // 10]
     if len(probe) < SAMPLE_RATE // 10 or not probe.any():
         return None
     size = len(reference) + len(probe)
     product = np.fft.rfft(reference, size) * np.conj(np.fft.rfft(probe, size))
     shift = int(np.argmax(np.fft.irfft(product, size)[: len(reference)]))
-    offset = shift - max(0, len(heard) - SAMPLE_RATE * 35 // 100)  # of the content's beginning against the file's
-    end = len(heard)
+    offset = shift - max(0, len(found) - SAMPLE_RATE * 35 // 100)  # of the content's beginning against the file's
+    end = len(found)
     while end >= _WINDOW:
         begin = end - _WINDOW + offset
         if begin < 0:
             return None
         expected = reference[begin : begin + _WINDOW]
-        if len(expected) == _WINDOW and _likeness(heard[end - _WINDOW : end], expected) >= _LIKENESS_MIN:
+        if len(expected) == _WINDOW and _likeness(found[end - _WINDOW : end], expected) >= _LIKENESS_MIN:
             return end + offset
         end -= _WINDOW // 4
     return None

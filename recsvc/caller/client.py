@@ -61,13 +61,13 @@ class Client:
     """A connection to one controller. Get it from ``connections.connect``.
 
     That the controller is gone is seen at once, through its pidfd, however busy or stopped it may be. One in another
-    pid namespace (a container) cannot be watched so: there it is the end of its connection that tells.
+    pid namespace (a container) cannot be watched so: there the end of its connection shows it.
     """
 
     def __init__(
         self, endpoint: str, process: role.Process | None = None, place: runtime.Runtime | None = None
     ) -> None:
-        """``process``: the private controller behind the endpoint; ``place``: its runtime directory. They go with this
+        """``process``: the private controller at the endpoint; ``place``: its runtime directory. They go with this
         connection, but not where this raises."""
         self.name = f"client-{uuid.uuid4().hex[:12]}"
         self._endpoint = endpoint
@@ -77,7 +77,7 @@ class Client:
         self._idle: list[Any] = []
         self._next_id = 0
         self._on_track: dict[str, Callable[[messages.SourceEvent], None]] = {}
-        self._ended_tracks: deque[messages.SourceEvent] = deque(maxlen=CLOSED_TRACKS_KEPT)  # nobody has heard of them
+        self._ended_tracks: deque[messages.SourceEvent] = deque(maxlen=CLOSED_TRACKS_KEPT)  # which no handler has had
         self._listeners: Living[Ending] = Living()
         self._lost: errors.ServiceError | None = None
         self.closing = False
@@ -108,7 +108,7 @@ class Client:
             self._reader.start()
             undo.pop_all()
         if process is not None:
-            process.heard()
+            process.started()
         if place is not None:
             place.leave()  # the controller has joined it
 
@@ -185,7 +185,7 @@ class Client:
             )
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
-        reason = self._process.heard()
+        reason = self._process.started()
         if reason:
             return errors.ServiceError(f"the private controller cannot run: {reason}")
         return errors.ServiceError("the private controller ended unexpectedly; what was recorded is in the spool")
@@ -204,7 +204,7 @@ class Client:
         return sockets.event_client(self._events_endpoint, f"{self.name}/{what}".encode())
 
     def on_track(self, track: str, handler: Callable[[messages.SourceEvent], None] | None) -> None:
-        """``handler`` hears when a captured track ends by itself, at once where it has already. ``None``: end."""
+        """``handler`` is called when a captured track ends by itself, at once where it has ended. ``None``: no more."""
         if handler is None:
             self._on_track.pop(track, None)
             return

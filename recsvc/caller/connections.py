@@ -58,7 +58,7 @@ def connect(service: str | None = None) -> Client:
 
 def _start_private() -> Client:
     spool = spool_directory()
-    prepare_spool(spool)  # here, so that its trouble is told at once
+    prepare_spool(spool)  # here, so that what is wrong with it is raised at once
     place = runtime.make()
     process = None
     try:

@@ -177,7 +177,7 @@ class Recorder(Recordings):
             return session
 
     def _undo_start(self, session: Session) -> None:
-        """The caller was interrupted when all was done: nobody has heard of it yet, or it is stopped as any other."""
+        """The caller was interrupted when all was done. It never was, if it has no events yet; else it is stopped."""
         with self._lock:
             if session.mime_type:
                 if self._session is session:

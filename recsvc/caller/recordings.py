@@ -119,7 +119,7 @@ class Recordings(EventTarget, OfProcess):
 
     def service_closed(self) -> None:
         """The connection was closed, at the program's end perhaps: listeners still get what they were promised, and the
-        time that they take, to save or upload. What has not been told by now nobody will tell any more."""
+        time that they take, to save or upload. No controller publishes anything more."""
         dispatcher = self._dispatcher
         if dispatcher is not None and dispatcher is not threading.current_thread():
             self.service_lost(errors.ServiceError("the service ended before it published the recording's end"))

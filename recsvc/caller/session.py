@@ -127,7 +127,7 @@ class Session:
         have the name that we made up for this recording, which no other file has."""
         if os.path.splitext(os.path.basename(path))[0] != self.name:
             raise errors.NotReadableError(
-                f"the service says that recording {self.name} is in {path}, which has another name"
+                f"the service has put recording {self.name} into {path}, which has another name"
             )
 
     def left_behind(self, message: messages.RecorderEvent) -> messages.RecorderEvent:

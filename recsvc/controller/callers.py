@@ -19,8 +19,8 @@ class Callers:
     """Not thread-safe: the controller's loop calls it.
 
     A caller that is gone is seen at once, through its pidfd, however busy or stopped it was before. One in another pid
-    namespace (a container) cannot be watched so: there it is the end of its subscription to its events that tells,
-    which processes that it has forked can delay.
+    namespace (a container) cannot be watched so: there the end of its subscription to events shows it, which
+    processes that it has forked can delay.
     """
 
     def __init__(self, poller: Any, on_gone: Callable[[str], None]) -> None:
@@ -39,7 +39,7 @@ class Callers:
             self._poller.register(descriptor, sockets.POLLIN)
 
     def ended(self, readable: int) -> bool:
-        """Whether a readable descriptor is a caller's end; then that is told."""
+        """Whether a readable descriptor is a caller's end, which is then reported."""
         for client, descriptor in self._descriptors.items():
             if descriptor == readable:
                 log.info("the caller %s is gone", client)
@@ -52,7 +52,7 @@ class Callers:
         return client in self._gone
 
     def unsubscribed(self, client: str) -> None:
-        """It hears no events any more. Nothing where it is known to be gone."""
+        """It has no events any more. Nothing happens where it is known to be gone."""
         if client in self._descriptors:
             self.forget(client)
             self._gone.append(client)

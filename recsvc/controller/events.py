@@ -50,7 +50,7 @@ class Events:
             self._publish(topic, event)
 
     def unsubscribed(self, topic: str) -> None:
-        """Nobody hears them any more."""
+        """Nobody has its events any more."""
         self._subscribed.discard(topic)
 
     def since(self, request: messages.AskEvents, *, is_active: bool) -> list[messages.RecorderEvent]:

@@ -32,7 +32,7 @@ log = logging.getLogger("recsvc.controller")
 
 RouteAction = Literal["pause", "resume", "mark", "end", "drop"]
 
-_INTERNAL_DEADLINE_NS = 1 * S  # for a recording that an error of ours ended: its caller does not know and sends on
+_INTERNAL_DEADLINE_NS = 1 * S  # for a recording that an error of ours ended, whose caller still sends
 _WORKER_GRACE_NS = 2 * S  # after the drain's deadline; then the worker is taken for hung
 
 
@@ -138,8 +138,7 @@ class Recordings:
         self._end_if_over(recording, time.monotonic_ns())
 
     def _began(self, recording: Recording, child: Child, reply: messages.Reply) -> None:
-        """A capture process that cannot feed it, for want of descriptors perhaps. Its end, and that of its tracks, are
-        told otherwise."""
+        """A capture process cannot feed it, for want of descriptors perhaps. The process's end is handled elsewhere."""
         routes = [route for route, feeder in recording.captures.items() if feeder is child]
         if reply.error and routes and self._supervisor.knows(child) and recording.name in self.active:
             recording.fail(reply.error, reply.text)

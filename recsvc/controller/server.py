@@ -234,7 +234,7 @@ class Controller:
         self._events.send_multipart([topic.encode(), messages.encode(message)])
 
     def _take_subscriptions(self) -> None:
-        """Each new subscription is answered on its own topic: then the subscriber knows that it misses nothing."""
+        """Each new subscription is answered on its own topic: from then on the subscriber misses nothing."""
         while sockets.readable(self._events):
             news = self._events.recv(sockets.NOBLOCK)
             topic = news[1:].decode(errors="replace")

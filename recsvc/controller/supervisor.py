@@ -56,7 +56,7 @@ class Child:
         """It has ended: waits for its last moment, and removes what one that was killed leaves."""
         self.process.wait()
         os.close(self.line.descriptor)
-        self.reason = self.process.heard()
+        self.reason = self.process.started()
         if self.endpoint:
             Path(self.endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
 
@@ -147,7 +147,7 @@ class Supervisor:
             return
         if isinstance(message, messages.Ready):
             child.endpoint, child.ready_ns = message.endpoint, time.monotonic_ns()
-            child.process.heard()
+            child.process.started()
             if not child.ending:
                 child.deadline_ns = None
         self._on_report(child, message)

@@ -39,7 +39,7 @@ class Workers:
     def choose(self) -> Child:
         """The worker with the fewest recordings, ready or not. ``ServiceError`` where none can start."""
         for child in [one for one in self._children if not self._supervisor.knows(one)]:
-            self.ended(child)  # who asks hears of it first
+            self.ended(child)  # whose end the controller has not seen yet
         living = self._living()
         if self._retry_ns is None and (not living or all(self._load(child) for child in living)):
             self._start(1 if self._failures else self._count)

@@ -43,7 +43,7 @@ class Route:
         self.window, self.window_bytes = credit(kind, recording.options.overload)
         self.frames_done = 0
         self.bytes_done = 0
-        self.frames_told = self.bytes_told = 0
+        self.frames_granted = self.bytes_granted = 0
         self.released = 0
         self.waits = False
         self.ends = False  # its end of stream has come
@@ -104,7 +104,7 @@ class Intake:
         if route is None:
             raise messages.MessageError(f"route {message.route!r} is not open here")
         if not isinstance(message, messages.FrameHeader):
-            self._accept_word(parts[0], route, message)
+            self._accept_control(parts[0], route, message)
             return
         if len(parts) != 3:
             raise messages.MessageError("a frame without its payload")
@@ -119,9 +119,9 @@ class Intake:
             payload = ring.picture(message.offset, message.payload_bytes())
         messages.check_payload(message, len(payload))
         if message.sequence == route.newest:
-            return  # it was interrupted behind it
+            return  # its sender was interrupted after it, and sent it again
         if track.ended:
-            raise messages.MessageError("a frame behind the end of stream")
+            raise messages.MessageError("a frame after the end of stream")
         route.newest = message.sequence
         route.received += 1
         track.account.received += unit_count(message)
@@ -136,8 +136,8 @@ class Intake:
         if not ready and len(payload) > route.window_bytes // 4:  # its sender may have no room for another
             self.push_waited(message.route)
 
-    def _accept_word(self, identity: bytes, route: Route, message: Any) -> None:
-        """A data message that is no frame."""
+    def _accept_control(self, identity: bytes, route: Route, message: Any) -> None:
+        """``Attach``, ``Ring``, ``Mark`` or ``End``."""
         if isinstance(message, messages.Attach):
             route.identity, route.waits = identity, message.waits
         elif isinstance(message, messages.Ring):
@@ -195,7 +195,7 @@ class Intake:
                 sent_ns=now_ns,
             )
             route.recording.incomplete = request.reason
-            self._accept_word(b"", route, end)
+            self._accept_control(b"", route, end)
 
     def settle(self, now_ns: int) -> None:
         """Nothing waits to be encoded: frames that waited too long for others go on, and senders get what they may send
@@ -203,8 +203,8 @@ class Intake:
         for name, route in list(self.routes.items()):
             if name in self.routes:  # as long as none of its recording failed
                 self.push_waited(name, now_ns)
-            if route.frames_done > route.frames_told:
-                self._tell_credit(name, route)
+            if route.frames_done > route.frames_granted:
+                self._send_credit(name, route)
 
     def _map_ring(self, route: Route, message: messages.Ring) -> None:
         """A route has one ring at a time; pictures that wait keep an older one mapped."""
@@ -237,21 +237,21 @@ class Intake:
                 sockets.NOBLOCK,
             )
         except sockets.ZMQError:
-            log.debug("nobody there to hear of the refusal")
+            log.debug("the sender of a refused message is gone")
 
     def consumed(self, name: str, route: Route, size: int) -> None:
-        """Grants what was consumed; tells the sender in steps."""
+        """Grants what was consumed. The sender gets its credit in steps."""
         route.frames_done += 1
         route.bytes_done += size
-        many_frames = route.frames_done - route.frames_told >= max(1, route.window // 4)
-        many_bytes = route.bytes_done - route.bytes_told >= CREDIT_STEP_BYTES and not self._scheduler.waiting(name)
+        many_frames = route.frames_done - route.frames_granted >= max(1, route.window // 4)
+        many_bytes = route.bytes_done - route.bytes_granted >= CREDIT_STEP_BYTES and not self._scheduler.waiting(name)
         if many_frames or many_bytes:
-            self._tell_credit(name, route)
+            self._send_credit(name, route)
 
-    def _tell_credit(self, name: str, route: Route) -> None:
+    def _send_credit(self, name: str, route: Route) -> None:
         if route.identity is None:
             return
-        route.frames_told, route.bytes_told = route.frames_done, route.bytes_done
+        route.frames_granted, route.bytes_granted = route.frames_done, route.bytes_done
         credit = messages.Credit(
             route=name,
             frames=route.window + route.frames_done,

@@ -61,8 +61,8 @@ class Worker:
         self._handlers: dict[Any, Callable[[], None]] = {
             line.descriptor: self._take_requests,
             self.intake.socket: self.intake.take,
-            self._wake: self._tell_recovered,
-            **{descriptor: partial(self._look_at, descriptor) for descriptor in lifeline.descriptors},
+            self._wake: self._send_recovered,
+            **{descriptor: partial(self._on_lifeline, descriptor) for descriptor in lifeline.descriptors},
         }
         for source in self._handlers:
             self._poller.register(source, sockets.POLLIN)
@@ -98,8 +98,8 @@ class Worker:
             return _FREE_AFTER_MS
         return IDLE_FLUSH_NS // 2_000_000 if self._recordings else 60_000
 
-    def _look_at(self, descriptor: int) -> None:
-        """One of the lifeline's."""
+    def _on_lifeline(self, descriptor: int) -> None:
+        """SIGTERM came, perhaps."""
         if self._lifeline.ended_by(descriptor):
             self._poller.unregister(descriptor)
             self._end()
@@ -154,7 +154,8 @@ class Worker:
         )
 
     def _end(self) -> None:
-        """Everybody who could send is told or gone: what is in the queues is finished, then this process ends."""
+        """The controller ends or is gone, and so are all who send: what is in the queues is finished, then this process
+        ends."""
         now = time.monotonic_ns()
         # Senders end their routes when they lose their controller; the deadline is for those that can't.
         self._ending_ns = self._ending_ns or now + DRAIN_DEADLINE_NS // 5
@@ -177,7 +178,7 @@ class Worker:
         self._recovered.put(reply)
         os.eventfd_write(self._wake, 1)
 
-    def _tell_recovered(self) -> None:
+    def _send_recovered(self) -> None:
         for _ in range(os.eventfd_read(self._wake)):
             self._line.send(self._recovered.get())
             self._recovering -= 1

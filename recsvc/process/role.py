@@ -13,7 +13,8 @@ from contextlib import suppress
 
 log = logging.getLogger("recsvc")
 
-_WORDS_MAX = 64 * 1024  # of what a role says before it is ready
+_STARTUP_BYTES_MAX = 64 * 1024
+"""What a role writes to its standard error before it is ready is kept up to here."""
 
 
 class Process(subprocess.Popen[bytes]):
@@ -22,46 +23,46 @@ class Process(subprocess.Popen[bytes]):
     ready is kept here, so that one that cannot start can be asked why."""
 
     def __init__(self, role: str, *arguments: str, line: int | None = None) -> None:
-        """``line``: a descriptor that it inherits, see ``wire.line``; else it is told to watch this process."""
-        self._words: int | None = None
+        """``line``: a descriptor that it inherits, see ``wire.line``; else it watches this process by its id."""
+        self._output: int | None = None
         try:
             stderr = os.dup(2)
         except OSError:  # this process has none
             stderr = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         tie = ("--parent", str(os.getpid())) if line is None else ("--line", str(line))
         try:
-            self._words = os.memfd_create("recsvc-words")
+            self._output = os.memfd_create("recsvc-output")
             super().__init__(
                 [sys.executable, "-m", "recsvc", role, *tie, "--stderr", str(stderr), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=self._words,
+                stderr=self._output,
                 pass_fds=[stderr] if line is None else [stderr, line],
                 env=environment(),
                 start_new_session=True,
             )
         except BaseException:
-            self._close_words()
+            self._close_output()
             raise
         finally:
             os.close(stderr)
 
-    def heard(self) -> str:
+    def started(self) -> str:
         """Passes on what was kept, once the role is ready or has ended; returns its last line. Idempotent."""
-        if self._words is None:
+        if self._output is None:
             return ""
-        said = os.pread(self._words, _WORDS_MAX, 0)
-        self._close_words()
-        lines = said.decode(errors="replace").strip().splitlines()
-        if self.poll() is None or len(lines) > 1:  # else this line is all that there is to tell, and who asks tells it
+        written = os.pread(self._output, _STARTUP_BYTES_MAX, 0)
+        self._close_output()
+        lines = written.decode(errors="replace").strip().splitlines()
+        if self.poll() is None or len(lines) > 1:  # else the line that is returned is all
             with suppress(OSError):
-                os.write(2, said)
+                os.write(2, written)
         return lines[-1].strip() if lines else ""
 
-    def _close_words(self) -> None:
-        words, self._words = self._words, None
-        if words is not None:
-            os.close(words)
+    def _close_output(self) -> None:
+        output, self._output = self._output, None
+        if output is not None:
+            os.close(output)
 
 
 def environment() -> dict[str, str]:
@@ -95,7 +96,7 @@ def arguments(role: str, *names: str, optional: tuple[str, ...] = ()) -> argpars
 
 
 def started(given: argparse.Namespace) -> None:
-    """This role has said that it is ready: from now on what it writes to its standard error goes its usual way."""
+    """The role is ready: what it writes to its standard error from now on is not kept for its parent."""
     if given.stderr is not None:
         sys.stderr.flush()
         os.dup2(given.stderr, 2)

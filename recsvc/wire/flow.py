@@ -44,7 +44,7 @@ class Interval:
 class CaptureWindow:
     """The intervals of capture time that a recording wants, and how much was paused before each.
 
-    Both tracks of a recording are told the same instants, so both are cut at the same ones.
+    Both tracks of a recording get the same instants, so both are cut at the same ones.
     """
 
     __slots__ = ("current", "intervals")

@@ -61,7 +61,7 @@ class Line:
             os.write(self.descriptor, encoded)
         except BlockingIOError:
             return False
-        except OSError:  # nobody reads it any more, and the end of file says so
+        except OSError:  # nobody reads it any more, which the end of file shows
             self._waiting.clear()
         return True
 

@@ -37,7 +37,7 @@ VERSION = 1
 
 
 class MessageError(ValueError):
-    """A message that does not fit the protocol; the text says what was expected and what came."""
+    """A message does not fit the protocol. The text has what was expected and what came."""
 
 
 class Message(Struct, kw_only=True, tag_field="kind"):
@@ -48,8 +48,8 @@ class Message(Struct, kw_only=True, tag_field="kind"):
 
 
 class Attach(Message, tag="attach", kw_only=True):
-    """First message of a route: from here on the worker knows where its credits go. ``waits``: a sender without credit
-    waits, so a full queue is no overload."""
+    """First message of a route: its sender is the peer that gets the route's credits. ``waits``: it waits where it has
+    no credit, so that a full queue is no overload."""
 
     route: Name
     waits: bool = False
@@ -170,7 +170,7 @@ class RingReady(Message, tag="ring_ready", kw_only=True):
 
 
 class Refused(Message, tag="refused", kw_only=True):
-    """A data message was refused and counted; ``reason`` says why."""
+    """A data message was refused and counted, for this ``reason``."""
 
     route: Name
     reason: str
@@ -187,7 +187,7 @@ class Request(Message, kw_only=True):
 
 class Hello(Request, tag="hello", kw_only=True):
     """``pid``: so that the end of the caller is seen, where ``pid_namespace`` is that of the controller, too. The
-    reply says the same of the controller."""
+    reply has the same of the controller."""
 
     client: Id
     pid: Annotated[int, Meta(ge=0, le=2**31)] = 0
@@ -396,7 +396,7 @@ class SourceEvent(Message, tag="source_event", kw_only=True):
 
 
 class Subscribed(Message, tag="subscribed", kw_only=True):
-    """Answers a new subscription, so that the subscriber knows that from now on nothing is missed."""
+    """Answers a new subscription: from now on its subscriber misses nothing."""
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -121,9 +121,8 @@ class Matroska:
             file.write(end, tail)
         last_ms = max((block.ms for block in blocks), default=0)
         if not all_there or self._duration_ms is None or self._duration_ms < last_ms:
-            self._duration_ms = self._end_ms(
-                blocks
-            )  # Else it was killed while it was finished, and its length is there.
+            self._duration_ms = self._end_ms(blocks)
+        # Else it was killed while it was finished, and its length is there.
         if cues:
             file.write(self._cues_seek_at, matroska.seek(_CUES, end - base))
         file.write(self._duration_at, ebml.element(0x4489, struct.pack(">d", self._duration_ms)))

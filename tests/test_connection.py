@@ -129,6 +129,22 @@ def test_a_named_service_that_is_killed(pushed: bool, place: Path) -> None:
         connections.close_all()
 
 
+def test_a_service_that_is_asked_to_end_ends_what_its_callers_push(place: Path) -> None:
+    """They do not know of it, and go on."""
+    endpoint = place / "service"
+    source = recsvc.AudioSource(48_000, 1)
+    recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]), service=f"ipc://{endpoint}")
+    events = record_events(recorder)
+    with service(endpoint) as process:
+        recorder.start()
+        recorder.wait("start", DEADLINE_S)
+        process.send_signal(signal.SIGTERM)
+        while "stop" not in types_of(events):
+            source.write(b"\0\0" * 960)
+            time.sleep(0.02)
+    assert types_of(events) == ALL_IN_ORDER
+
+
 def test_a_service_that_stands_still_is_not_gone(place: Path) -> None:
     name = f"ipc://{place}/c.sock"
     with service(place / "c.sock") as controller, recsvc.get_user_media(video=SMALL_TEST, service=name) as stream:

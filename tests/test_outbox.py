@@ -120,3 +120,12 @@ def test_who_subscribes_late_gets_what_was_published_before_once() -> None:
     assert published.unheard("another") == []
     assert [(one.recording, one.sequence) for one in published.unheard("r")] == [("a", 0), ("a", 1)]
     assert published.unheard("r") == []
+
+
+def test_nothing_is_kept_of_a_recording_that_was_given_up() -> None:
+    published = Published()
+    published.add(event("a", 0), is_heard=False)
+    published.forget("a")
+    assert published.unheard("r") == []
+    with pytest.raises(InvalidStateError):
+        published.since("r", "a", 0)

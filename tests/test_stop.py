@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from fixtures_media import wait_until
 from listening import ALL_IN_ORDER, record_types
@@ -21,8 +23,9 @@ from services import roles
 
 import recsvc
 from recsvc import errors
-from recsvc.caller import recordings, subscription
+from recsvc.caller import client, recordings, subscription
 from recsvc.caller.subscription import Subscription
+from recsvc.common.limits import DRAIN_DEADLINE_NS, S
 from recsvc.wire import messages, sockets
 
 
@@ -111,6 +114,61 @@ def test_a_role_that_is_killed_at_any_instant_of_a_stop(
     assert len(counters) > 2
 
 
+def test_a_recording_whose_only_track_ends_before_the_service_knows_of_it(
+    own_controller: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands and requests take different sockets, so the end may overtake the start."""
+    original = client.Client.request
+
+    def request(self: client.Client, message: Any, *given: Any) -> Any:
+        if isinstance(message, messages.Start):
+            source.write(b"\0\0" * 960)
+            source.end()
+            with contextlib.suppress(errors.InvalidStateError):  # the service has read what came before, then
+                original(self, messages.AskEvents(recorder="nobody", recording="none", sequence=0), *given)
+        return original(self, message, *given)
+
+    source = recsvc.AudioSource(48_000, 1)
+    recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
+    types = record_types(recorder)
+    monkeypatch.setattr(client.Client, "request", request)
+    recorder.start()
+    recorder.wait("stop", DEADLINE_S)
+    assert types == ALL_IN_ORDER
+
+
+@contextlib.contextmanager
+def written(source: recsvc.AudioSource) -> Iterator[None]:
+    """Sound is written in real time, by a thread that knows nothing of recordings."""
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.wait(0.02):
+            source.write(b"\0\0" * 960)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_pushed_track_does_not_hold_up_the_end_that_its_caller_does_not_know_of(own_controller: None) -> None:
+    source = recsvc.AudioSource(48_000, 1)
+    with recsvc.get_user_media(video=SMALL_TEST) as stream, written(source):
+        stream.add_track(source.track)
+        recorder = recsvc.MediaRecorder(stream)
+        recorder.start()
+        recorder.wait("start", DEADLINE_S)
+        signal_all("capture", signal.SIGKILL)
+        assert "capture process" in str(recorder.wait("error", DEADLINE_S).error)
+        recorder.wait("stop", DEADLINE_S)
+        assert recorder.recording is not None
+        assert recorder.recording.duration < DRAIN_DEADLINE_NS / S
+
+
 # --- events ---------------------------------------------------------------------------------------
 
 
@@ -123,6 +181,8 @@ class Controller:
         self._kept_from = kept_from
         self.asked: list[int] = []
         self.known = True
+        self.usable = True
+        self.busy = 0  # requests that it does not answer in time
 
     def event(self, sequence: int) -> messages.RecorderEvent:
         return messages.RecorderEvent(recorder="r", recording="a", sequence=sequence, type="pause", at_ns=0)
@@ -130,6 +190,9 @@ class Controller:
     def publish(self, *numbers: int) -> None:
         for number in numbers:
             self._server.send_multipart([b"c/r", messages.encode(self.event(number))])
+
+    def publish_stop(self, number: int) -> None:
+        self._server.send_multipart([b"c/r", messages.encode(msgspec.structs.replace(self.event(number), type="stop"))])
 
     def subscribe(self, recorder: str) -> Any:
         socket = sockets.event_client(self._endpoint, b"c/r")
@@ -139,6 +202,9 @@ class Controller:
 
     def request(self, request: messages.AskEvents, deadline_ns: int) -> Any:
         self.asked.append(request.sequence)
+        if self.busy:
+            self.busy -= 1
+            raise errors.ServiceError("no answer")
         if not self.known:
             raise errors.InvalidStateError("nothing is known")
         numbers = range(max(request.sequence, self._kept_from), 10)
@@ -202,6 +268,25 @@ def test_a_gap_that_nobody_can_mend_is_an_error(subscribed: tuple[Controller, Su
         subscription.ask("a")
 
 
+def test_a_gap_is_mended_later_where_the_controller_does_not_answer(
+    subscribed: tuple[Controller, Subscription],
+) -> None:
+    controller, subscription = subscribed
+    controller.busy = 2
+    controller.publish(0, 5)
+    assert take(subscription, 6) == [(number, "pause") for number in range(6)]
+    assert controller.asked == [1, 1, 1]
+
+
+def test_nothing_is_kept_of_a_recording_that_has_ended(subscribed: tuple[Controller, Subscription]) -> None:
+    controller, subscription = subscribed
+    controller.publish(0, 1)
+    controller.publish_stop(2)
+    controller.publish(0, 2)
+    assert take(subscription, 3)[-1] == (2, "stop") and subscription.next() is None
+    assert not subscription._expected
+
+
 def test_a_missed_event_that_no_later_one_shows_is_asked_for(subscribed: tuple[Controller, Subscription]) -> None:
     controller, subscription = subscribed
     subscription.ask("a")
@@ -225,3 +310,82 @@ def test_a_recorder_that_misses_events_still_fires_all_of_them(
         types = record_types(recorder)
         assert_consecutive(decode(record_for(recorder, 0.2)).counters)
         assert types == ALL_IN_ORDER
+
+
+@pytest.mark.parametrize("what", ["the wake-up", "the subscription"])
+def test_a_recorder_without_descriptors_says_so_and_leaves_nothing(
+    what: str, own_controller: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = recsvc.AudioSource(48_000, 1)
+    stream = recsvc.MediaStream([source.track])
+    with recsvc.MediaRecorder(stream) as recorder:
+        recorder.start()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "too many") if what == "the wake-up" else errors.QuotaExceededError("too many")
+
+    recorder = recsvc.MediaRecorder(stream)
+    before = descriptors()
+    with monkeypatch.context() as patched:
+        if what == "the wake-up":
+            patched.setattr(subscription.os, "eventfd", fail)
+        else:
+            patched.setattr(client.Client, "subscribe", fail)
+        with pytest.raises(errors.QuotaExceededError, match="too many"):
+            recorder.start()
+    assert recorder.state == "inactive" and descriptors() <= before
+    with recorder:
+        recorder.start()
+    assert recorder.recording is not None
+
+
+def descriptors() -> set[int]:
+    return {int(name) for name in os.listdir("/proc/self/fd")}
+
+
+def test_a_caller_without_descriptors_does_not_take_its_recording_for_lost(
+    own_controller: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "EVENT_ASK_NS", 20_000_000)
+    asked = threading.Event()
+
+    def ask(self: Subscription, recording: str) -> None:
+        asked.set()
+        raise errors.QuotaExceededError("too many files open")
+
+    source = recsvc.AudioSource(48_000, 1)
+    recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
+    types = record_types(recorder)
+    with monkeypatch.context() as patched:
+        patched.setattr(Subscription, "ask", ask)
+        recorder.start()
+        assert asked.wait(DEADLINE_S)
+    recorder.stop()
+    recorder.wait("stop", DEADLINE_S)
+    assert types == ALL_IN_ORDER
+
+
+def test_one_recordings_events_do_not_hide_that_anothers_are_missed(
+    own_controller: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = messages.EVENTS.decode
+    lost: list[str] = []
+
+    def decode_some(header: Any) -> Any:
+        event = original(header)
+        if getattr(event, "type", "") == "stop" and not lost:
+            lost.append(event.recording)
+        return messages.Subscribed() if getattr(event, "type", "") == "stop" and event.recording in lost else event
+
+    monkeypatch.setattr(subscription.messages, "EVENTS", SimpleNamespace(decode=decode_some))
+    monkeypatch.setattr(recordings, "STOP_ASK_NS", 200_000_000)
+    source = recsvc.AudioSource(48_000, 1)
+    recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
+    types = record_types(recorder)
+    with written(source):
+        recorder.start()
+        recorder.stop()
+        recorder.start(timeslice=0)
+        wait_until(lambda: types.count("stop") == 1, "the stop that was lost", DEADLINE_S)
+        recorder.stop()
+        wait_until(lambda: types.count("stop") == 2, "the other one", DEADLINE_S)

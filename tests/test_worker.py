@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import media
@@ -24,9 +26,11 @@ from recsvc.common.limits import (
     DRAIN_DEADLINE_NS,
     FIRST_FRAME_WAIT_NS,
     FRAME_BYTES_MAX,
+    HEADER_BYTES_MAX,
     IDLE_FLUSH_NS,
+    UNFED_SILENCE_NS,
 )
-from recsvc.wire import messages
+from recsvc.wire import line, messages
 from recsvc.wire.answers import take_requests
 from recsvc.wire.line import Line, pair
 
@@ -183,12 +187,23 @@ def test_what_was_on_its_way_when_a_recording_failed_is_no_garbage(
     assert len(caplog.records) == 1
 
 
-def test_commands_that_fail_by_a_fault_of_ours_are_logged_with_their_traceback(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+@pytest.fixture
+def lines() -> Iterator[tuple[Line, Line]]:
+    """A controller's end and its role's."""
     ours, theirs = pair()
     controller = Line(ours, messages.ROLE_REPORTS, Complaints(log))
     role = Line(theirs, messages.WORKER_REQUESTS, Complaints(log))
+    yield controller, role
+    for one in (controller, role):
+        with contextlib.suppress(OSError):
+            os.close(one.descriptor)
+
+
+def test_commands_that_fail_by_a_fault_of_ours_are_logged_with_their_traceback(
+    lines: tuple[Line, Line],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    controller, role = lines
     problems = [errors.NotFoundError("not there"), ValueError("out of range"), ZeroDivisionError("ours")]
     for number in range(1, 4):
         controller.send(messages.Shutdown(id=number))
@@ -201,8 +216,127 @@ def test_commands_that_fail_by_a_fault_of_ours_are_logged_with_their_traceback(
         assert reply.id == number and reply.text == str(problems[number - 1])
     [record] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert record.exc_info is not None and record.exc_info[0] is ZeroDivisionError
-    for line in (controller, role):
-        os.close(line.descriptor)
+
+
+def fill(one: Line) -> int:
+    """How many messages it takes before the first one has to wait."""
+    count = 0
+    while not one.waits:
+        count += 1
+        one.send(messages.Shutdown(id=count))
+    return count
+
+
+def test_messages_that_nobody_reads_wait_in_their_order(lines: tuple[Line, Line]) -> None:
+    controller, role = lines
+    count = fill(controller) + 10
+    for number in range(count - 9, count + 1):
+        controller.send(messages.Shutdown(id=number))
+    found = []
+    while len(found) < count:
+        found.append(role.receive().id)
+        controller.flush()
+    assert found == list(range(1, count + 1)) and not controller.waits
+
+
+def test_messages_that_wait_for_a_process_that_dies_are_let_go(lines: tuple[Line, Line]) -> None:
+    controller, role = lines
+    controller.send(messages.Shutdown(id=1))
+    fill(role)
+    role.send(messages.Ready())
+    os.close(controller.descriptor)
+    role.flush()
+    assert not role.waits
+    role.send(messages.Ready())
+    assert role.receive().id == 1 and role.receive() is None and role.is_over
+
+
+def test_a_process_is_taken_for_hung_only_when_it_reads_nothing_for_long(
+    lines: tuple[Line, Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller, role = lines
+    monkeypatch.setattr(line, "LINE_WAITING_MAX", 10)
+    now_ns = time.monotonic_ns()
+    monkeypatch.setattr(line.time, "monotonic_ns", lambda: now_ns)
+    fill(controller)
+    for _ in range(20):
+        controller.send(messages.Shutdown())
+    assert controller.is_full and not controller.is_stuck
+    now_ns += line.LINE_STUCK_NS
+    assert controller.is_stuck
+    role.receive()
+    controller.flush()
+    assert controller.is_full and not controller.is_stuck
+
+
+def test_a_message_that_could_not_be_read_is_refused_by_its_sender(lines: tuple[Line, Line]) -> None:
+    controller, role = lines
+    with pytest.raises(messages.MessageError, match="at most"):
+        controller.send(messages.RecoverFile(path="x" * HEADER_BYTES_MAX))
+    controller.send(messages.Shutdown(id=7))
+    take_requests(role, lambda _: "x" * HEADER_BYTES_MAX)
+    reply = controller.receive()
+    assert reply.id == 7 and reply.error == "UnknownError" and "at most" in reply.text
+
+
+def test_no_program_that_a_role_starts_holds_its_line(lines: tuple[Line, Line]) -> None:
+    assert not any(os.get_inheritable(one.descriptor) for one in lines)
+
+
+def test_a_worker_whose_controller_stands_still_cuts_longer_pieces(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "LINE_WAITING_MAX", 3)
+    begin_ns = time.monotonic_ns()
+    bench.open("a", "audio", timeslice_ms=0)
+    fill(bench._theirs)
+    for number in range(500):
+        bench.sound("a", begin_ns + number * S // 50, 960)
+    bench.end("a/audio", begin_ns + 10 * S)
+    bench.stop("a")
+    bench.work()
+    found = []
+    while bench._theirs.waits or not found:
+        found += bench.reports()
+        bench._theirs.flush()
+    found += bench.reports()
+    pieces = [report.blob for report in found if isinstance(report, messages.DataReady)]
+    [end] = [report for report in found if isinstance(report, messages.RecordingFinished)]
+    assert 0 < len(pieces) <= 3
+    assert sum(piece.duration for piece in pieces) + end.blob.duration == pytest.approx(10, abs=0.1)
+    assert pieces[-1].end == end.blob.start
+
+
+def test_routes_that_nobody_feeds_end_each_after_its_own_silence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often others of the worker are added to them."""
+    now_ns = time.monotonic_ns()
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now_ns)
+    for name in ("a", "b"):
+        bench.open(name, "audio")
+        bench.sound(name, now_ns, 960)
+    bench.worker._do(messages.CloseRoutes(routes=("a/audio",), until_ns=now_ns))
+    now_ns += UNFED_SILENCE_NS
+    bench.worker._do(messages.CloseRoutes(routes=("b/audio",), until_ns=now_ns))
+    bench.worker.intake.look(now_ns)
+    assert bench.worker.intake.routes["a/audio"].ends and not bench.worker.intake.routes["b/audio"].ends
+
+
+def test_a_route_whose_source_cannot_know_that_it_is_over_ends_while_it_goes_on(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_ns = now_ns = time.monotonic_ns()
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now_ns)
+    bench.open("a", "audio")
+    bench.worker._do(messages.CloseRoutes(routes=("a/audio",), until_ns=now_ns, goes_on=True))
+    for number in range(50):
+        now_ns = begin_ns + number * S // 50
+        bench.sound("a", now_ns, 960)
+        bench.worker.intake.look(now_ns)
+    bench.end("a/audio", now_ns)
+    bench.work()
+    report = bench.finished("a")
+    assert report.error == "" and caplog.records == []
+    assert UNFED_SILENCE_NS <= report.whole.duration * S <= UNFED_SILENCE_NS + S // 20
 
 
 def test_refused_messages_are_logged_once_and_then_counted_now_and_then(

@@ -195,7 +195,7 @@ class Client:
         if self._lost is not None:
             raise self._lost
         with self._lock:
-            self._commands.send(messages.encode(message), sockets.NOBLOCK)
+            sockets.send_command(self._commands, messages.encode(message))
 
     # --- events -----------------------------------------------------------------------------------
 

@@ -163,7 +163,7 @@ class Recorder(Recordings):
                 connection.on_end(self)
                 session.open(self._id, self._options(timeslice_ms))
                 session.happened(Input.OPENED)
-                self._asked_ns = time.monotonic_ns()
+                session.asked_ns = time.monotonic_ns()
                 self._inbox.wake()
                 if self._dispatcher is None:
                     dispatcher = threading.Thread(target=self._dispatch, name="recsvc-recorder", daemon=True)

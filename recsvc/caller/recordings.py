@@ -49,7 +49,6 @@ class Recordings(EventTarget, OfProcess):
         self._sessions: dict[str, Session] = {}  # those whose stop event is still to come
         self._inbox: Inbox | None = None  # while there are any
         self._dispatcher: threading.Thread | None = None
-        self._asked_ns = 0  # when the last event came, or it was asked whether there is one
         self._statistics = RecordingStatistics(state="inactive")
         self._recording: Blob | None = None
         self._replaced: Blob | None = None
@@ -156,7 +155,6 @@ class Recordings(EventTarget, OfProcess):
         while True:
             event = inbox.next(min(self._due_ns(), time.monotonic_ns() + STOP_ASK_NS))  # it may be stopped meanwhile
             if event is not None:
-                self._asked_ns = time.monotonic_ns()
                 self._take(event)
             else:
                 self._look(inbox)
@@ -169,6 +167,7 @@ class Recordings(EventTarget, OfProcess):
         session = self._sessions.get(event.recording)
         if session is None:
             return
+        session.asked_ns = time.monotonic_ns()
         try:
             if event.type != "start" or self._begins(session, event):
                 self._fire(session, event)
@@ -182,9 +181,13 @@ class Recordings(EventTarget, OfProcess):
     def _due_ns(self) -> int:
         """When ``_look`` has something to do, unless it is woken."""
         sessions = list(self._sessions.values())
-        is_stopping = any(session.phase is Phase.STOPPING for session in sessions)
-        due_ns = self._asked_ns + (STOP_ASK_NS if is_stopping else EVENT_ASK_NS)
-        return min([due_ns, *(one.changed_ns + _CHANGE_NS for one in sessions if one.changed_ns is not None)])
+        dues = [self._ask_at_ns(session) for session in sessions]
+        dues += [one.changed_ns + _CHANGE_NS for one in sessions if one.changed_ns is not None]
+        return min(dues, default=0)
+
+    def _ask_at_ns(self, session: Session) -> int:
+        """When it has been silent for so long that events may have been missed."""
+        return session.asked_ns + (STOP_ASK_NS if session.phase is Phase.STOPPING else EVENT_ASK_NS)
 
     def _look(self, inbox: Inbox) -> None:
         """Ends recordings whose stream has changed, and those whose controller is gone, once what that had published
@@ -198,9 +201,9 @@ class Recordings(EventTarget, OfProcess):
                     self._conclude(session, session.lost)
                 else:
                     inbox.wake()  # after those events it is looked again
-        if now_ns >= self._due_ns():
-            self._asked_ns = now_ns
-            for session in list(self._sessions.values()):
+        for session in list(self._sessions.values()):
+            if now_ns >= self._ask_at_ns(session):
+                session.asked_ns = now_ns
                 self._ask(session, inbox)
 
     def _ask(self, session: Session, inbox: Inbox) -> None:
@@ -208,10 +211,10 @@ class Recordings(EventTarget, OfProcess):
             return
         try:
             inbox.at(session.client).ask(session.name)
-        except errors.ServiceError as error:
-            log.debug("asking for events of %s: %s", session.name, error)
-        except errors.RecorderError as error:
+        except errors.InvalidStateError as error:  # the service does not know it
             self._conclude(session, error)
+        except errors.RecorderError as error:
+            log.debug("asking for events of %s: %s", session.name, error)
 
     def _conclude(self, session: Session, error: Exception) -> None:
         """The last events of a recording whose controller publishes nothing more."""

@@ -52,6 +52,7 @@ class Session:
         self.handed_out = HandedOut()
         self.requests = 0  # for data, so far
         self.changed_ns: int | None = None  # when a track was added to the stream or removed
+        self.asked_ns = time.monotonic_ns()  # when its last event came, or it was asked whether there is one
         self.lost: Exception | None = None  # why its controller can publish nothing more
 
     def happened(self, what: Input) -> bool:

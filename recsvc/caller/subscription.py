@@ -52,9 +52,13 @@ class Subscription:
                 continue
             if event.sequence > expected:
                 self._read.appendleft(event)
-                self._mend(event.recording, event.sequence)
+                if not self._mend(event.recording, event.sequence):
+                    return None
                 continue
-            self._expected[event.recording] += 1
+            if event.type == "stop":
+                self.leave(event.recording)
+            else:
+                self._expected[event.recording] += 1
             return event
 
     def _receive(self) -> None:
@@ -72,13 +76,15 @@ class Subscription:
         know the recording."""
         self._read.extendleft(reversed(self._missed(recording)))
 
-    def _mend(self, recording: str, came: int) -> None:
+    def _mend(self, recording: str, came: int) -> bool:
         """Event ``came`` is not the next one: those before it are asked for. What is not kept any more is lost, and an
-        ``error`` event is put in its place."""
+        ``error`` event is put in its place. ``False``: the controller does not answer now, and is to be asked again."""
         expected = self._expected[recording]
         try:
             missed = [event for event in self._missed(recording) if event.sequence < came]
         except errors.RecorderError as error:
+            if self.client.usable and not isinstance(error, errors.InvalidStateError):
+                return False
             log.warning("%s: events from number %d on cannot be asked for: %s", recording, expected, error)
             missed = []
         first = missed[0].sequence if missed else came
@@ -88,6 +94,7 @@ class Subscription:
             lost = msgspec.structs.replace(self._read[0], sequence=first - 1, type="error", statistics=None, whole=None)
             missed.insert(0, msgspec.structs.replace(lost, blob=None, error="UnknownError", text=text))
         self._read.extendleft(reversed(missed))
+        return True
 
     def _missed(self, recording: str) -> list[messages.RecorderEvent]:
         request = messages.AskEvents(
@@ -111,7 +118,10 @@ class Inbox:
         self._recorder = recorder
         self._subscriptions: dict[Client, Subscription] = {}
         self._joining: deque[Subscription] = deque()  # those that the thread does not look at yet
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        try:
+            self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        except OSError as error:
+            raise errors.QuotaExceededError(f"nothing can be opened for events: {error}") from error
         self._poller = sockets.Poller()
         self._poller.register(self._wake, sockets.POLLIN)
 
@@ -125,7 +135,9 @@ class Inbox:
 
     def leave(self, client: Client, recording: str) -> None:
         """Nothing more is wanted of it. From any thread."""
-        self._subscriptions[client].leave(recording)
+        subscription = self._subscriptions.get(client)
+        if subscription is not None:  # else ``follow`` has failed
+            subscription.leave(recording)
 
     def wake(self) -> None:
         """``next`` returns. From any thread."""

@@ -183,7 +183,7 @@ class CaptureProcess:
 
 def main() -> None:
     """``recsvc capture``: the process's entry."""
-    given = arguments("capture", "directory")
+    given = arguments("capture", "directory", needs_line=True)
     lifeline = Lifeline(given)
     place = join(Path(given.directory))
     line = Line(given.line, messages.CAPTURE_REQUESTS, Complaints(log))

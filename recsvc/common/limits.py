@@ -47,14 +47,17 @@ DATA_HIGH_WATER_MARK = 2 * LATE_CREDIT_FRAMES
 """ZeroMQ's own bound, in messages, of a data socket. It is a safety net: credits act first."""
 
 LINE_WAITING_MAX = 10_000
-"""Messages to one of a controller's processes that does not read them (it was halted). A recording needs a few; where
-there are more, the process is taken for hung and killed."""
+LINE_STUCK_NS = 5 * S
+"""Messages between a controller and one of its processes that the other side has not read (it was halted). A recording
+needs a few. Where there are more, and none of them was read for so long, a controller takes the process for hung and
+kills it; a worker whose controller is halted cuts no more pieces for a timeslice until it reads, then a longer one."""
 
 LINE_FLUSH_NS = 5 * MS
 """Messages that wait for such a process to read are tried again this often."""
 
-CONTROL_HIGH_WATER_MARK = 10_000
-"""Messages that may wait on a control socket: reached only where the other side stands still."""
+CONTROL_HIGH_WATER_MARK = 1_000_000
+"""Messages that may wait on a control socket: commands to a service that stands still, each of which counts when it
+goes on. They take 200 bytes each. Who makes more calls meanwhile loses those."""
 
 EVENT_HIGH_WATER_MARK = 1_000_000
 """Events that may wait for a caller that stands still (a debugger, Ctrl-Z) while its recordings go on: the data of a

@@ -49,7 +49,7 @@ class Callers:
 
     def is_gone(self, client: str) -> bool:
         """A request of it may have been under way."""
-        return client in self._gone
+        return client in self._gone or client in self._goodbyes
 
     def unsubscribed(self, client: str) -> None:
         """It has no events any more. Nothing happens where it is known to be gone."""
@@ -74,4 +74,5 @@ class Callers:
         answer = self._goodbyes.pop(client, None)
         if answer is not None:
             self.forget(client)
+            self._gone.append(client)
             answer()

@@ -34,6 +34,11 @@ class Events:
         """Where the events of a recording are put, from ``begin`` to ``end``."""
         return self._outboxes[recording.recorder]
 
+    def drop(self, recording: Recording) -> None:
+        """It was given up: nobody is to have events of it."""
+        self._outboxes[recording.recorder].drop(recording.name)
+        self._published.forget(recording.name)
+
     def end(self, recording: Recording) -> None:
         """Its last event was put there."""
         if self._outboxes[recording.recorder].idle:

@@ -132,6 +132,11 @@ class Published:
                 del self._events[oldest]
                 self._unheard.pop(oldest, None)
 
+    def forget(self, recording: str) -> None:
+        """It was given up: nobody is to have its events."""
+        self._events.pop(recording, None)
+        self._unheard.pop(recording, None)
+
     def unheard(self, recorder: str) -> list[RecorderEvent]:
         """The recorder has subscribed: the events of the recordings of which it may have missed some, in their order.
         What it knows already it leaves out by the numbers."""

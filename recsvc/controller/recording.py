@@ -28,6 +28,7 @@ class Recording:
         self.feeders = dict(captures)  # the same, of those whose process still lives
         self.live = {*captures, *self.pushed}  # the routes of all tracks that have not ended
         self.orphaned = False  # its caller is gone
+        self.ends_unasked = False  # its caller does not know yet that it ends
         self.moved = False  # to another worker, because the first one died before it had opened it
         self.path = path
         self.mime_type = mime_type
@@ -77,6 +78,14 @@ class Recording:
         for route, child in self.captures.items():
             found.setdefault(child, []).append(route)
         return found
+
+    def close_routes(self, routes: list[str], now_ns: int, reason: str, goes_on: bool) -> messages.CloseRoutes:
+        """They end where the recording did, else now."""
+        until_ns = self.stopped_ns or now_ns
+        paused_ns = self.paused_ns(until_ns)
+        return messages.CloseRoutes(
+            routes=tuple(routes), until_ns=until_ns, paused_ns=paused_ns, reason=reason, goes_on=goes_on
+        )
 
     def paused(self, at_ns: int) -> None:
         self._paused_since_ns = at_ns

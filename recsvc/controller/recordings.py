@@ -32,7 +32,6 @@ log = logging.getLogger("recsvc.controller")
 
 RouteAction = Literal["pause", "resume", "mark", "end", "drop"]
 
-_INTERNAL_DEADLINE_NS = 1 * S  # for a recording that an error of ours ended, whose caller still sends
 _WORKER_GRACE_NS = 2 * S  # after the drain's deadline; then the worker is taken for hung
 
 
@@ -111,7 +110,7 @@ class Recordings:
                     return
         if reply.error:
             self.active.pop(recording.name, None)
-            self._events.of(recording).drop(recording.name)
+            self._events.drop(recording)
             self._events.end(recording)
             answer(reply)
             self._on_end(recording.client)
@@ -122,7 +121,7 @@ class Recordings:
         recording.happened(Input.OPENED)
         routes = recording.routes()
         if recording.phase is Phase.STOPPING:
-            self._close_routes(recording, sorted(recording.live))
+            self._close_routes(recording, sorted(recording.live), goes_on=recording.ends_unasked)
         else:
             disabled = tuple(recording.route(track.track) for track in request.tracks if not track.enabled)
             for child, fed in recording.fed().items():
@@ -141,8 +140,7 @@ class Recordings:
         """A capture process cannot feed it, for want of descriptors perhaps. The process's end is handled elsewhere."""
         routes = [route for route, feeder in recording.captures.items() if feeder is child]
         if reply.error and routes and self._supervisor.knows(child) and recording.name in self.active:
-            recording.fail(reply.error, reply.text)
-            self.stop(recording, time.monotonic_ns(), Input.FAIL)
+            self.fail(recording, reply.error, reply.text)
             self._close_routes(recording, routes, reply.text)
 
     def control(self, request: messages.Control) -> None:
@@ -210,41 +208,43 @@ class Recordings:
         self.stop(recording, at_ns, Input.TRACKS_ENDED)
         return True
 
-    def stop(self, recording: Recording, at_ns: int, why: Input, wait_ns: int | None = None) -> None:
-        """Nothing after ``at_ns`` belongs to it; ``wait_ns``: for the drain. Nothing when it is stopping already."""
+    def stop(self, recording: Recording, at_ns: int, why: Input, wait_ns: int | None = None) -> bool:
+        """Nothing after ``at_ns`` belongs to it; ``wait_ns``: for the drain. Whether it was not stopping already."""
         if not recording.happened(why):
-            return
+            return False
         recording.stopped_ns = at_ns
         if wait_ns is None:
             wait_ns = drain_deadline_ns(recording.options.overload)
         recording.due = time.monotonic_ns() + wait_ns, partial(self._finish_late, recording)
         self._command_captures(recording, "end", at_ns)
         self._send_stop(recording)
+        return True
+
+    def end(self, recording: Recording, why: Input, wait_ns: int | None = None) -> None:
+        """Stops it now. Its caller learns of that by the last events, which must not wait for what it pushes."""
+        if self.stop(recording, time.monotonic_ns(), why, wait_ns):
+            recording.ends_unasked = True
+            self._close_routes(recording, sorted(recording.live.intersection(recording.pushed)), goes_on=True)
 
     def _send_stop(self, recording: Recording) -> None:
         stop = messages.StopRecording(recording=recording.name, at_ns=recording.stopped_ns)
         self._supervisor.ask(recording.worker, stop)
 
-    def orphan(self, recording: Recording) -> None:
+    def orphan(self, recording: Recording, wait_ns: int | None = None) -> None:
         """Its caller is gone: it is finished with what was sent; nobody waits for its events."""
         recording.orphaned = True
-        self.stop(recording, time.monotonic_ns(), Input.STOP)
+        self.stop(recording, time.monotonic_ns(), Input.STOP, wait_ns)
         self._close_routes(recording, recording.pushed)
 
-    def fail(self, name: str, text: str) -> None:
-        """It ends with what there is, because of an error of ours. Nothing where there is none of this name."""
-        recording = self.active.get(name)
-        if recording is not None:
-            recording.fail("UnknownError", text)
-            self.stop(recording, time.monotonic_ns(), Input.FAIL, _INTERNAL_DEADLINE_NS)
+    def fail(self, recording: Recording, error: str, text: str) -> None:
+        """It ends with what there is."""
+        recording.fail(error, text)
+        self.end(recording, Input.FAIL)
 
-    def _close_routes(self, recording: Recording, routes: list[str], reason: str = "") -> None:
-        """Nobody feeds them any more."""
+    def _close_routes(self, recording: Recording, routes: list[str], reason: str = "", goes_on: bool = False) -> None:
+        """Nobody feeds them any more. ``goes_on``: or nobody is to."""
         if routes:
-            until_ns = recording.stopped_ns or time.monotonic_ns()
-            close = messages.CloseRoutes(
-                routes=tuple(routes), until_ns=until_ns, paused_ns=recording.paused_ns(until_ns), reason=reason
-            )
+            close = recording.close_routes(routes, time.monotonic_ns(), reason, goes_on)
             self._supervisor.ask(recording.worker, close)
 
     def close_track(self, track: str) -> None:
@@ -272,8 +272,7 @@ class Recordings:
         recording.live.difference_update(routes)
         reason = "" if in_order else "the capture process ended unexpectedly"
         if reason and recording.phase is not Phase.STOPPING:
-            recording.fail("UnknownError", reason)
-            self.stop(recording, now, Input.FAIL)
+            self.fail(recording, "UnknownError", reason)
         self._end_if_over(recording, now)
         self._close_routes(recording, routes, reason)
 
@@ -315,13 +314,13 @@ class Recordings:
         self._conclude(recording, report)
 
     def _conclude(self, recording: Recording, report: messages.RecordingFinished) -> None:
-        outbox = self._events.of(recording)
         if recording.discarded:
             Path(recording.path).unlink(missing_ok=True)
-            outbox.drop(recording.name)
+            self._events.drop(recording)
         else:
             error, text = recording.failure or (report.error, report.text)
-            outbox.conclude(msgspec.structs.replace(report, error=error, text=text), recording.mime_type)
+            last = msgspec.structs.replace(report, error=error, text=text)
+            self._events.of(recording).conclude(last, recording.mime_type)
         recording.happened(Input.FINISHED)
         self._events.end(recording)
         self._on_end(recording.client)

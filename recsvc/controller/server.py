@@ -81,7 +81,9 @@ class Controller:
 
     def _timeout_ms(self) -> int:
         deadlines = self._recordings.deadlines()
-        deadlines += [at for at in (self._supervisor.next_deadline_ns(), self._ending_ns) if at is not None]
+        deadlines += [at for at in (self._supervisor.next_deadline_ns(),) if at is not None]
+        if self._ending_ns is not None and self._recordings.active:
+            deadlines.append(self._ending_ns)
         if not deadlines:
             return 60_000
         return max(0, (min(deadlines) - time.monotonic_ns()) // 1_000_000 + 1)
@@ -96,16 +98,20 @@ class Controller:
             self._supervisor.end(child)
         return not self._supervisor.children
 
-    def _end(self) -> None:
+    def _end(self, *, is_asked: bool = False) -> None:
+        """``is_asked``: by its caller, who has ended what it pushes."""
         if self._ending_ns is not None:
             return
         now = time.monotonic_ns()
         self._ending_ns = now + CLOSE_DEADLINE_NS - SHUTDOWN_DEADLINE_NS
         self._recordings.workers.end()
         for recording in list(self._recordings.active.values()):
-            self._recordings.stop(recording, now, Input.STOP, DRAIN_DEADLINE_NS)
             if self._lifeline.parent_gone:
-                self._recordings.orphan(recording)
+                self._recordings.orphan(recording, DRAIN_DEADLINE_NS)
+            elif is_asked:
+                self._recordings.stop(recording, now, Input.STOP, DRAIN_DEADLINE_NS)
+            else:
+                self._recordings.end(recording, Input.STOP, DRAIN_DEADLINE_NS)
 
     # --- roles ------------------------------------------------------------------------------------
 
@@ -167,8 +173,10 @@ class Controller:
     def _fault(self, message: Any, error: Exception) -> None:
         """An error of ours."""
         log.error("%s failed", message, exc_info=error)
-        text = f"an internal error of the controller, see its log: {error!r}"
-        self._recordings.fail(getattr(message, "recording", ""), text)
+        recording = self._recordings.active.get(getattr(message, "recording", ""))
+        if recording is not None:
+            text = f"an internal error of the controller, see its log: {error!r}"
+            self._recordings.fail(recording, "UnknownError", text)
 
     def _reply(self, identity: bytes, reply: messages.Reply) -> None:
         with contextlib.suppress(sockets.ZMQError):  # the caller went away
@@ -208,7 +216,7 @@ class Controller:
         elif isinstance(request, messages.Bye):
             self._bye(request.client, lambda: answer(messages.Reply(id=0)))
         else:
-            self._end()
+            self._end(is_asked=True)
         if request.id and isinstance(request, _ANSWERED_AT_ONCE):
             answer(messages.Reply(id=0))
 

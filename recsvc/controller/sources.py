@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ..common.limits import CLOSED_TRACKS_KEPT
-from ..errors import InvalidStateError
+from ..errors import InvalidStateError, ServiceError
 from ..wire import messages
 from .supervisor import Child, OnReply, Supervisor
 
@@ -41,7 +41,12 @@ class Sources:
         captures: list[_Capture] = []
         answered = self._collect(len(by_source), captures, on_reply)
         for wishes in by_source.values():
-            capture = _Capture(self._supervisor.start("capture"), request.client)
+            try:
+                capture = _Capture(self._supervisor.start("capture"), request.client)
+            except OSError as error:
+                for one in captures:
+                    self._supervisor.end(one.child)
+                raise ServiceError(f"no capture process can be started: {error}") from error
             capture.tracks = {wish["track"] for wish in wishes.values()}
             self._captures.append(capture)
             captures.append(capture)

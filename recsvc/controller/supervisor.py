@@ -104,16 +104,24 @@ class Supervisor:
         return child
 
     def ask(self, child: Child, request: messages.Request, on_reply: OnReply | None = None) -> None:
-        """Sends a request; ``on_reply`` is called with the answer, or with an error when the child ends first."""
+        """Sends a request; ``on_reply`` is called with the answer, or with an error when the child ends first,
+        or where the request is too large."""
         if on_reply is not None:
             self._next_id += 1
             request = msgspec.structs.replace(request, id=self._next_id)
-            if not self.knows(child):
-                on_reply(_gone(child, self._next_id))
-                return
-            child.asked[self._next_id] = on_reply
-        if self.knows(child):
+        if not self.knows(child):
+            if on_reply is not None:
+                on_reply(_gone(child, request.id))
+            return
+        try:
             child.line.send(request)
+        except messages.MessageError as error:
+            if on_reply is None:
+                raise
+            on_reply(messages.Reply(id=request.id, error="TypeError", text=str(error)))
+        else:
+            if on_reply is not None:
+                child.asked[request.id] = on_reply
 
     def end(self, child: Child) -> None:
         """Asks a child to finish and end; it is killed when it does not."""
@@ -177,7 +185,7 @@ class Supervisor:
             if child.line.waits:
                 child.line.flush()
             late = child.deadline_ns is not None and now >= child.deadline_ns
-            if late or child.line.is_full:
+            if late or child.line.is_stuck:
                 what = ("gone" if child.ending else "ready") + " in time" if late else "reading its messages"
                 log.warning("%s was not %s and is killed", child, what)
                 child.deadline_ns = None

@@ -47,6 +47,7 @@ class Route:
         self.released = 0
         self.waits = False
         self.ends = False  # its end of stream has come
+        self.closed = False  # that was made up here, since its source did not know that it is over
         self.rings: dict[int, RingView] = {}
 
 
@@ -67,8 +68,8 @@ class Intake:
         self._gone: deque[str] = deque(maxlen=_GONE_MAX)
         self._refused = 0
         self._complaints = Complaints(log)
-        self._unfed: dict[str, tuple[messages.CloseRoutes, int]] = {}  # and how many frames of these routes had come
-        self._unfed_check_ns = 0
+        self._unfed: dict[str, tuple[messages.CloseRoutes, int, int]] = {}
+        """Routes that are to end, how many frames of each had come, and when that was."""
 
     def open(self, recording: Recording, kinds: dict[str, str]) -> None:
         """Takes the frames of a recording's routes from now on; ``kinds`` by route."""
@@ -99,10 +100,12 @@ class Intake:
         del parts[1:-2]  # a sender that was interrupted in the midst of a frame begins it again
         message = messages.DATA.decode(parts[1].buffer)
         route = self.routes.get(message.route)
-        if route is None and message.route in self._gone:
-            return  # it was on its way when its recording failed
         if route is None:
+            if message.route in self._gone:
+                return  # it was on its way when its recording failed
             raise messages.MessageError(f"route {message.route!r} is not open here")
+        if route.closed:
+            return
         if not isinstance(message, messages.FrameHeader):
             self._accept_control(parts[0], route, message)
             return
@@ -164,26 +167,24 @@ class Intake:
 
     def end_unfed(self, request: messages.CloseRoutes) -> None:
         """Nobody feeds these routes any more: each ends after the last frame that is still under way."""
+        now_ns = time.monotonic_ns()
         for name in request.routes:
             if name in self.routes:
-                self._unfed[name] = request, self.routes[name].received
-        self._unfed_check_ns = time.monotonic_ns() + UNFED_SILENCE_NS
+                self._unfed[name] = request, self.routes[name].received, now_ns
 
     def look(self, now_ns: int) -> None:
         """Ends such routes of which nothing came for a while, if no end of stream did."""
-        if not self._unfed or now_ns < self._unfed_check_ns:
-            return
-        self._unfed_check_ns = now_ns + UNFED_SILENCE_NS
-        if sockets.readable(self.socket):
-            return
-        for name, (request, received) in list(self._unfed.items()):
+        for name, (request, received, since_ns) in list(self._unfed.items()):
             route = self.routes.get(name)
-            if route is not None and not route.ends and route.received != received:
-                self._unfed[name] = request, route.received
+            if route is None or route.ends:
+                del self._unfed[name]
+                continue
+            if route.received != received and not request.goes_on:
+                self._unfed[name] = request, route.received, now_ns
+                continue
+            if now_ns - since_ns < UNFED_SILENCE_NS or (not request.goes_on and sockets.readable(self.socket)):
                 continue
             del self._unfed[name]
-            if route is None or route.ends:
-                continue
             end = messages.End(
                 route=name,
                 count=route.received,
@@ -196,6 +197,7 @@ class Intake:
             )
             route.recording.incomplete = request.reason
             self._accept_control(b"", route, end)
+            route.closed = request.goes_on
 
     def settle(self, now_ns: int) -> None:
         """Nothing waits to be encoded: frames that waited too long for others go on, and senders get what they may send

@@ -70,7 +70,7 @@ class Worker:
 
     def run(self) -> None:
         """Until a shutdown, a SIGTERM or the controller's end, and then until the files are complete."""
-        while self._ending_ns is None or self._recordings or self._recovering:
+        while self._ending_ns is None or self._recordings or self._recovering or self._line.waits:
             readable = self._poller.poll(self._timeout_ms())
             for source, _ in readable:
                 self._handlers[source]()
@@ -201,7 +201,7 @@ class Worker:
                 self._hand_out(recording)
                 return
             done = recording.encode(name, message, payload, 0 if route.waits else self._scheduler.waiting(name))
-            if recording.options.timeslice_ms is not None:
+            if recording.options.timeslice_ms is not None and not self._line.is_full:
                 piece = recording.due_piece()
                 if piece is not None:
                     self._line.send(piece)
@@ -282,7 +282,7 @@ class Worker:
 
 def main() -> None:
     """``recsvc encode``: the process's entry."""
-    given = arguments("encode", "data", "directory")
+    given = arguments("encode", "data", "directory", needs_line=True)
     lifeline = Lifeline(given)
     place = join(Path(given.directory))
     line = Line(given.line, messages.WORKER_REQUESTS, Complaints(log))

@@ -256,7 +256,7 @@ class Recording:
             self._muxer.finish(self._duration_ns if self.ended else None, self._pieces.end)
         self.reached("muxed")
         written = self._muxer.written
-        if problems or error or not self.ended:
+        if problems or not self.ended:
             self._duration_ns = written.end_ns
         if problems or error:
             for track in self.tracks.values():

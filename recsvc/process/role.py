@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 from contextlib import suppress
@@ -83,7 +84,7 @@ _OPTIONS = {
 }
 
 
-def arguments(role: str, *names: str, optional: tuple[str, ...] = ()) -> argparse.Namespace:
+def arguments(role: str, *names: str, optional: tuple[str, ...] = (), needs_line: bool = False) -> argparse.Namespace:
     """The command line of a role: what ties it to its parent, and these options, all strings."""
     parser = argparse.ArgumentParser(prog=f"recsvc {role}")
     # Set by the process that starts this one: end when that ends, the line to the controller, the standard error later.
@@ -92,7 +93,17 @@ def arguments(role: str, *names: str, optional: tuple[str, ...] = ()) -> argpars
     parser.add_argument("--stderr", type=int, default=None, help=argparse.SUPPRESS)
     for name in names + optional:
         parser.add_argument(f"--{name}", default="", required=name in names, help=_OPTIONS[name])
-    return parser.parse_args(sys.argv[2:])
+    given = parser.parse_args(sys.argv[2:])
+    if needs_line and not _is_socket(given.line):
+        parser.error("it is started by a controller, whose line it is given: run 'recsvc controller'")
+    return given
+
+
+def _is_socket(descriptor: int | None) -> bool:
+    try:
+        return descriptor is not None and stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
 
 
 def started(given: argparse.Namespace) -> None:

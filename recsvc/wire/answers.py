@@ -22,7 +22,10 @@ def take_requests(line: Line, do: Callable[[Any], Any]) -> None:
     while (request := line.receive()) is not None:
         reply = answer(request, do)
         if reply is not None and request.id:
-            line.send(reply)
+            try:
+                line.send(reply)
+            except messages.MessageError as error:
+                line.send(messages.Reply(id=request.id, error="UnknownError", text=str(error)))
 
 
 def answer(request: Any, do: Callable[[Any], Any]) -> messages.Reply | None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections import deque
 from typing import Any
 
 from ..common.complaints import Complaints
-from ..common.limits import HEADER_BYTES_MAX, LINE_WAITING_MAX
+from ..common.limits import HEADER_BYTES_MAX, LINE_STUCK_NS, LINE_WAITING_MAX
 from . import messages
 
 
@@ -28,12 +29,14 @@ class Line:
     def __init__(self, descriptor: int, codec: messages.Codec, complaints: Complaints) -> None:
         """Takes over ``descriptor``. What ``codec`` cannot read goes to ``complaints``."""
         os.set_blocking(descriptor, False)
+        os.set_inheritable(descriptor, False)  # programs that a library starts would hold this end open
         self.descriptor = descriptor
         self.is_over = False
         """Whether the other process is gone, and all that it sent was received."""
         self._codec = codec
         self._complaints = complaints
         self._waiting: deque[bytes] = deque()
+        self._read_ns = 0  # when the other side has last made room for one of these, or the first of them came
 
     @property
     def waits(self) -> bool:
@@ -42,19 +45,31 @@ class Line:
 
     @property
     def is_full(self) -> bool:
-        """Whether the other side has not read for so long that it must be taken for hung."""
+        """Whether so many messages wait that what can be left should be."""
         return len(self._waiting) >= LINE_WAITING_MAX
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the other side must be taken for hung."""
+        return self.is_full and time.monotonic_ns() - self._read_ns >= LINE_STUCK_NS
+
     def send(self, message: messages.Message) -> None:
-        """Sends, or keeps the message until the other side reads."""
+        """Sends, or keeps the message until the other side reads. ``MessageError`` where it is too large to be read."""
         encoded = messages.encode(message)
-        if self._waiting or not self._write(encoded):
+        if len(encoded) > HEADER_BYTES_MAX:
+            raise messages.MessageError(f"a message of {len(encoded)} bytes: at most {HEADER_BYTES_MAX} are taken")
+        if self._waiting:
             self._waiting.append(encoded)
+        elif not self._write(encoded):
+            self._waiting.append(encoded)
+            self._read_ns = time.monotonic_ns()
 
     def flush(self) -> None:
         """Sends what waits, as far as there is room."""
         while self._waiting and self._write(self._waiting[0]):
-            self._waiting.popleft()
+            self._read_ns = time.monotonic_ns()
+            if self._waiting:
+                self._waiting.popleft()
 
     def _write(self, encoded: bytes) -> bool:
         try:

@@ -186,8 +186,7 @@ class Request(Message, kw_only=True):
 
 
 class Hello(Request, tag="hello", kw_only=True):
-    """``pid``: so that the end of the caller is seen, where ``pid_namespace`` is that of the controller, too. The
-    reply has the same of the controller."""
+    """``pid``: so that the caller's end is seen where ``pid_namespace`` is the controller's too; the reply says its."""
 
     client: Id
     pid: Annotated[int, Meta(ge=0, le=2**31)] = 0
@@ -278,12 +277,13 @@ class FinishRecording(Request, tag="finish_recording", kw_only=True):
 class CloseRoutes(Request, tag="close_routes", kw_only=True):
     """Who fed these routes is gone, or never came: they end with what arrives until nothing does. Ends of stream
     that have come count, this does not; ``until_ns`` and ``paused_ns`` are for the others, as in ``End``.
-    ``reason``: why these are incomplete; ``""``: they are not."""
+    ``reason``: why these are incomplete; ``""``: they are not. ``goes_on``: they end though more arrives."""
 
     routes: tuple[Name, ...]
     until_ns: Ns
     paused_ns: Count = 0
     reason: str = ""
+    goes_on: bool = False
 
 
 class CutRecording(Request, tag="cut_recording", kw_only=True):

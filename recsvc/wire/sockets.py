@@ -25,7 +25,7 @@ from ..common.limits import (
     FRAME_BYTES_MAX,
     RECONNECT_MS,
 )
-from ..errors import QuotaExceededError
+from ..errors import QuotaExceededError, ServiceError
 
 ZMQError = zmq.ZMQError
 Frame = zmq.Frame
@@ -101,6 +101,14 @@ def control_client(endpoint: str) -> zmq.Socket[bytes]:
     socket = _make(zmq.DEALER, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS)
     socket.connect(endpoint)
     return socket
+
+
+def send_command(socket: zmq.Socket[bytes], encoded: bytes) -> None:
+    """Waits for nothing. ``ServiceError`` where the socket was closed, or its high-water mark is reached."""
+    try:
+        socket.send(encoded, zmq.NOBLOCK)
+    except zmq.ZMQError as error:
+        raise ServiceError(f"the service takes no more commands: {error}") from error
 
 
 def event_server(endpoint: str) -> zmq.Socket[bytes]:

@@ -142,6 +142,7 @@ def test_a_service_that_is_asked_to_end_ends_what_its_callers_push(place: Path) 
         while "stop" not in types_of(events):
             source.write(b"\0\0" * 960)
             time.sleep(0.02)
+        assert process.wait(DEADLINE_S) == 0
     assert types_of(events) == ALL_IN_ORDER
 
 

@@ -70,7 +70,7 @@ ROOMS = {
     "wire": FLOOR,
     "mux": FLOOR,
     "capture": {"process", "wire", *FLOOR},
-    "controller": {"process", "wire", *FLOOR},
+    "controller": {"process", "wire", "mux", *FLOOR},
     "encode": {"process", "wire", "mux", *FLOOR},
     "caller": {"process", "wire", "mux", *FLOOR},
     "aio": {"caller", *FLOOR},

@@ -12,8 +12,8 @@ from .. import errors
 from ..common.limits import credit
 from ..common.pieces import HandedOut
 from ..common.state import Input, Phase, next_phase
+from ..mux.left_behind import left_behind
 from ..wire import messages
-from ..wire.messages import RecordingStatistics
 from . import recovery
 from .blob import Blob, blob_of_file
 from .client import Client
@@ -139,8 +139,6 @@ class Session:
         done = recovery.wait_completed(self.path, _RECOVERY_LIMIT_S)
         if done is None and self.mime_type and not os.path.exists(self.path):
             raise errors.NotReadableError(f"the recording's file {self.path} is gone")
-        size = done.size if done is not None else os.path.getsize(self.path) if os.path.exists(self.path) else 0
-        duration = None if done is None else done.duration
-        blob, whole, timecode_ms = self.handed_out.rest(self.path, self.mime_type, size, duration)
-        statistics = RecordingStatistics(state="inactive", duration=whole.duration, size_bytes=size)
-        return msgspec.structs.replace(message, blob=blob, whole=whole, timecode_ms=timecode_ms, statistics=statistics)
+        completed = None if done is None else (done.size, done.duration)
+        left = left_behind(self.path, self.mime_type, self.handed_out, completed)
+        return msgspec.structs.replace(message, **left._asdict())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ import msgspec
 
 from ..common.limits import RECOVERY_DEADLINE_NS
 from ..errors import ServiceError
+from ..mux.left_behind import left_behind
 from ..wire import messages
 from .recording import Recording
 from .supervisor import Supervisor
@@ -64,12 +64,7 @@ class Recovery:
         recording, path = self._recording, self._recording.path
         if done is None:
             log.warning("%s is handed out as it is: %s", path, text)
-        size = done.size if done is not None else os.path.getsize(path) if os.path.exists(path) else 0
-        blob, whole, timecode_ms = recording.handed_out.rest(
-            path, recording.mime_type, size, None if done is None else done.duration
-        )
-        statistics = messages.RecordingStatistics(state="inactive", duration=whole.duration, size_bytes=size)
-        report = messages.RecordingFinished(
-            recording=recording.name, blob=blob, timecode_ms=timecode_ms, statistics=statistics, whole=whole
-        )
+        completed = None if done is None else (done.size, done.duration)
+        left = left_behind(path, recording.mime_type, recording.handed_out, completed)
+        report = messages.RecordingFinished(recording=recording.name, **left._asdict())
         self._on_done(recording, report)

@@ -222,6 +222,7 @@ class Worker:
         if recording.ended:
             recording.reached("capture_ended", message.sent_ns)
             recording.reached("frames_drained")
+            recording.drain()
         self._hand_out(recording)
 
     def _hand_out(self, recording: Recording, now_ns: int = 0) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..common import mime
 from ..common.limits import FIRST_FRAME_WAIT_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S, drain_deadline_ns
 from ..common.pieces import HandedOut
+from ..common.problems import noted
 from ..errors import name_of
 from ..mux.muxer import Muxer
 from ..mux.spool import create
@@ -45,6 +44,7 @@ class Recording:
         self._pictures_until_ns: int | None = None
         self._asked: deque[tuple[int, int]] = deque()  # number and deadline of each unanswered request for data
         self._reached_ns: dict[str, int] = {}  # stages of the stop
+        self._problems: list[Exception] = []  # of the end, which goes on in spite of them
         # What was paused before the newest frame of each route that its source cuts, and before the newest picture.
         self._paused_ns: dict[str, int] = {}
         self._picture_paused_ns = 0
@@ -236,12 +236,13 @@ class Recording:
         """Notes when a stage of the stop was reached."""
         self._reached_ns[stage] = time.monotonic_ns() if at_ns is None else at_ns
 
-    def finish(self, error: str = "", text: str = "") -> messages.RecordingFinished:
-        """Drains the encoders, completes the file, and reports what became of everything. A broken disk or encoder
-        raises nothing: it is in the report, which counts what the file holds."""
-        problems: list[Exception] = []
+    def drain(self) -> None:
+        """Takes the last packets from the encoders, once; called when every track has ended, perhaps a moment before
+        the controller's stop comes."""
+        if "encoders_drained" in self._reached_ns:
+            return
         for track in self.tracks.values():
-            with _noted(problems):
+            with noted(self._problems):
                 # How much is to be skipped stands in the header, which may have been handed out, or be fixed.
                 is_fixed = self.format.container == "ogg" or self._pieces.end > 0
                 if isinstance(track, AudioTrack) and not is_fixed and track.skip_whole_packet():
@@ -249,9 +250,15 @@ class Recording:
                 for packet in track.drain():
                     self._muxer.waiting.add(packet)
         self.reached("encoders_drained")
-        with _noted(problems):
+
+    def finish(self, error: str = "", text: str = "") -> messages.RecordingFinished:
+        """Drains the encoders, completes the file, and reports what became of everything. A broken disk or encoder
+        raises nothing: it is in the report, which counts what the file holds."""
+        self.drain()
+        problems = self._problems
+        with noted(problems):
             self._begin(now=True)
-        with _noted(problems):
+        with noted(problems):
             self._duration_ns = self._length_ns()
             self._muxer.finish(self._duration_ns if self.ended else None, self._pieces.end)
         self.reached("muxed")
@@ -309,12 +316,3 @@ class Recording:
                 stage: at_ns - self.stop_ns for stage, at_ns in self._reached_ns.items() if self.stop_ns is not None
             },
         )
-
-
-@contextlib.contextmanager
-def _noted(problems: list[Exception]) -> Iterator[None]:
-    """Keeps a problem for the report. The next step is taken all the same: what was recorded stays."""
-    try:
-        yield
-    except Exception as problem:
-        problems.append(problem)

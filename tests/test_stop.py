@@ -26,6 +26,8 @@ from recsvc import errors
 from recsvc.caller import client, recordings, subscription
 from recsvc.caller.subscription import Subscription
 from recsvc.common.limits import DRAIN_DEADLINE_NS, S
+from recsvc.common.pieces import HandedOut
+from recsvc.controller.recovery import Recovery
 from recsvc.wire import messages, sockets
 
 
@@ -112,6 +114,29 @@ def test_a_role_that_is_killed_at_any_instant_of_a_stop(
     counters = decode(recorder.recording).counters
     assert_consecutive(counters)
     assert len(counters) > 2
+
+
+def test_a_recording_waits_for_the_worker_that_can_complete_its_file() -> None:
+    """Where workers die one soon after the other, the next is started after a pause."""
+    done: list[Any] = []
+    reports: list[messages.RecordingFinished] = []
+    living: list[str] = []
+
+    def choose() -> str:
+        if not living:
+            raise errors.ServiceError("they end at once")
+        return living[0]
+
+    recording: Any = SimpleNamespace(path="a.webm", mime_type="video/webm", handed_out=HandedOut(), due=None, name="a")
+    workers: Any = SimpleNamespace(choose=choose, next_ns=time.monotonic_ns() + S)
+    supervisor: Any = SimpleNamespace(ask=lambda worker, request, answer: done.append(answer), knows=lambda _: True)
+    Recovery(recording, supervisor, workers, lambda _, report: reports.append(report))
+    due_ns, act = recording.due
+    assert due_ns == workers.next_ns and not reports
+    living.append("a worker")
+    act()
+    done[0](messages.Reply(id=1, result={"size": 7, "duration": 2.0}))
+    assert [report.whole.end for report in reports] == [7]
 
 
 def test_a_recording_whose_only_track_ends_before_the_service_knows_of_it(

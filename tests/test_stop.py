@@ -25,7 +25,7 @@ import recsvc
 from recsvc import errors
 from recsvc.caller import client, recordings, subscription
 from recsvc.caller.subscription import Subscription
-from recsvc.common.limits import DRAIN_DEADLINE_NS, S
+from recsvc.common.limits import DRAIN_DEADLINE_NS, IDLE_SOCKETS_MAX, S
 from recsvc.common.pieces import HandedOut
 from recsvc.controller.recovery import Recovery
 from recsvc.wire import messages, sockets
@@ -366,6 +366,22 @@ def test_a_recorder_without_descriptors_says_so_and_leaves_nothing(
 
 def descriptors() -> set[int]:
     return {int(name) for name in os.listdir("/proc/self/fd")}
+
+
+def test_many_requests_at_once_leave_few_descriptors(own_controller: None) -> None:
+    source = recsvc.AudioSource(48_000, 1)
+    with recsvc.MediaRecorder(recsvc.MediaStream([source.track])) as recorder:
+        recorder.start()
+        before = len(descriptors())
+        threads = [threading.Thread(target=recorder.statistics) for _ in range(4 * IDLE_SOCKETS_MAX)]
+        signal_all("controller", signal.SIGSTOP)
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(descriptors()) >= before + len(threads), "a socket for each", DEADLINE_S)
+        signal_all("controller", signal.SIGCONT)
+        for thread in threads:
+            thread.join()
+        wait_until(lambda: len(descriptors()) <= before + 2 * IDLE_SOCKETS_MAX, "few are left", DEADLINE_S)
 
 
 def test_a_caller_without_descriptors_does_not_take_its_recording_for_lost(

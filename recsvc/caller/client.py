@@ -26,6 +26,7 @@ from ..common.limits import (
     CLOSE_DEADLINE_NS,
     CLOSED_TRACKS_KEPT,
     HEADER_BYTES_MAX,
+    IDLE_SOCKETS_MAX,
     LAST_EVENTS_MS,
     READY_DEADLINE_NS,
     RPC_DEADLINE_NS,
@@ -125,9 +126,8 @@ class Client:
         return watch
 
     def _free(self) -> None:
-        for socket in self._idle:
-            socket.close()
-        self._idle.clear()
+        while self._idle:
+            self._idle.pop().close()
         for descriptor in (self._wake_read, self._wake_write):
             os.close(descriptor)
 
@@ -150,7 +150,7 @@ class Client:
             reply = self._await(socket, message.id, time.monotonic_ns() + deadline_ns)
             healthy = True
         finally:
-            if healthy:
+            if healthy and len(self._idle) < IDLE_SOCKETS_MAX:
                 with self._lock:
                     self._idle.append(socket)
             else:

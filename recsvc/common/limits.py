@@ -59,6 +59,10 @@ CONTROL_HIGH_WATER_MARK = 1_000_000
 """Messages that may wait on a control socket: commands to a service that stands still, each of which counts when it
 goes on. They take 200 bytes each. Who makes more calls meanwhile loses those."""
 
+IDLE_SOCKETS_MAX = 8
+"""Sockets for requests that a caller keeps open between two of them: so many threads ask at once without connecting
+anew. Each is a descriptor of the service, too."""
+
 EVENT_HIGH_WATER_MARK = 1_000_000
 """Events that may wait for a caller that stands still (a debugger, Ctrl-Z) while its recordings go on: the data of a
 lost event would be missing. This is enough for four days of pieces of one recording, or a working day of ten; an event

@@ -23,7 +23,9 @@ from services import begin, children, service
 import recsvc
 from recsvc.caller import connections
 from recsvc.controller import server
+from recsvc.controller.callers import Callers
 from recsvc.controller.recordings import Recordings
+from recsvc.controller.sources import Sources
 from recsvc.errors import ServiceError, UnknownError
 from recsvc.process import role
 from recsvc.wire import messages, sockets
@@ -282,3 +284,39 @@ def test_a_service_of_another_version_is_named_as_such(tmp_path: Path) -> None:
     finally:
         service.join()
         server.close()
+
+
+def test_a_caller_that_has_said_goodbye_begins_nothing_any_more() -> None:
+    """Another of its threads may have been about to: nobody would ever end that recording."""
+    callers = Callers(SimpleNamespace(), lambda client: None)
+    answers: list[str] = []
+    callers.hello(messages.Hello(client="c"))
+    assert not callers.is_gone("c")
+    callers.goodbye("c", lambda: answers.append("c"))
+    assert callers.is_gone("c")
+    callers.finished("c")
+    assert callers.is_gone("c") and answers == ["c"]
+
+
+def test_of_two_capture_processes_none_stays_when_the_second_cannot_be_started() -> None:
+    started: list[str] = []
+    ended: list[str] = []
+
+    def start(role: str) -> Any:
+        if started:
+            raise OSError("too many files")
+        started.append(role)
+        return role
+
+    supervisor: Any = SimpleNamespace(start=start, end=ended.append, ask=lambda *_: None)
+    wishes = [{"source": f"test:seed={number}", "track": f"t{number}"} for number in range(2)]
+    with pytest.raises(ServiceError, match="too many files"):
+        Sources(supervisor).open(messages.OpenSource(audio=wishes[0], video=wishes[1]), lambda reply: None)
+    assert ended == started == ["capture"]
+
+
+@pytest.mark.parametrize("arguments", [["encode", "--data", "ipc://x"], ["capture", "--line", "1"]])
+def test_a_role_that_is_started_by_hand_says_who_starts_it(arguments: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "recsvc", *arguments, "--directory", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert done.returncode == 2 and "recsvc controller" in done.stderr and "Traceback" not in done.stderr

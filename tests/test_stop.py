@@ -180,6 +180,32 @@ def written(source: recsvc.AudioSource) -> Iterator[None]:
         thread.join()
 
 
+def test_a_capture_process_that_dies_after_its_track_was_stopped_ends_no_recording_of_others(
+    own_controller: None,
+) -> None:
+    source = recsvc.AudioSource(48_000, 1)
+    stream = recsvc.get_user_media(video=SMALL_TEST)
+    [captured] = stream.get_tracks()
+    with written(source):
+        recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track, captured]))
+        recorder.start()
+        recorder.wait("start", DEADLINE_S)
+        signal_all("capture", signal.SIGSTOP)
+        captured.stop()
+        recorder.statistics()  # the service has read the command by now
+        signal_all("capture", signal.SIGKILL)
+        wait_until(lambda: not roles("capture"), "the end of the capture process", DEADLINE_S)
+        encoded = recorder.statistics().tracks[0].frames_encoded
+
+        def goes_on() -> bool:
+            assert recorder.state == "recording"
+            return recorder.statistics().tracks[0].frames_encoded > encoded + 24_000
+
+        wait_until(goes_on, "sound that comes later", DEADLINE_S)
+        recorder.stop()
+        recorder.wait("stop", DEADLINE_S)
+
+
 def test_a_pushed_track_does_not_hold_up_the_end_that_its_caller_does_not_know_of(own_controller: None) -> None:
     source = recsvc.AudioSource(48_000, 1)
     with recsvc.get_user_media(video=SMALL_TEST) as stream, written(source):

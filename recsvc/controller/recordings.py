@@ -266,12 +266,12 @@ class Recordings:
         """Usually its ends of stream are there already; a recording must not wait for one that never comes."""
         now = time.monotonic_ns()
         routes = [route for route, feeder in recording.feeders.items() if feeder is child]
-        in_order = child not in recording.captures.values() and child.process.returncode == 0
+        was_live = child in recording.captures.values()
+        reason = "the capture process ended unexpectedly" if was_live or child.process.returncode else ""
         for route in routes:
             del recording.feeders[route]
         recording.live.difference_update(routes)
-        reason = "" if in_order else "the capture process ended unexpectedly"
-        if reason and recording.phase is not Phase.STOPPING:
+        if was_live and recording.phase is not Phase.STOPPING:
             self.fail(recording, "UnknownError", reason)
         self._end_if_over(recording, now)
         self._close_routes(recording, routes, reason)

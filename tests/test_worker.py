@@ -441,6 +441,24 @@ def test_a_track_that_has_ended_needs_no_mark(bench: Bench) -> None:
     assert [type(report).__name__ for report in bench.reports()] == ["DataReady"]
 
 
+def test_a_file_is_complete_before_the_stop_and_a_request_on_its_way_still_gets_everything(bench: Bench) -> None:
+    now_ns = time.monotonic_ns()
+    bench.open("a", "audio")
+    for number in range(20):
+        bench.sound("a", now_ns + number * S // 50, 960)
+    bench.end("a/audio", now_ns + 20 * S // 50)
+    bench.work()
+    path = bench.worker._recordings["a"].path
+    assert media.decode(path).sound_s == pytest.approx(0.4, abs=media.TICK_S)
+    bench.worker._flush_idle()
+    bench.ask_for_data("a", 1)
+    bench.stop("a", now_ns + 20 * S // 50)
+    piece, report = [one for one in bench.reports() if not isinstance(one, messages.Ready)]
+    assert piece.blob.end == path.stat().st_size and piece.blob.duration == pytest.approx(0.4)
+    assert (report.blob.start, report.blob.end, report.error) == (piece.blob.end, piece.blob.end, "")
+    assert report.timecode_ms > piece.timecode_ms and report.whole.duration == pytest.approx(0.4)
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(["stop", "a/audio", "a/video"])))
 def test_a_recording_is_finished_by_the_stop_and_every_end_of_stream_in_any_order(
     order: tuple[str, ...], bench: Bench

@@ -222,7 +222,7 @@ class Worker:
         if recording.ended:
             recording.reached("capture_ended", message.sent_ns)
             recording.reached("frames_drained")
-            recording.drain()
+            recording.complete()
         self._hand_out(recording)
 
     def _hand_out(self, recording: Recording, now_ns: int = 0) -> None:
@@ -233,7 +233,7 @@ class Worker:
         except Exception as error:
             self._fail(recording, error)
             return
-        if recording.complete or (recording.ended and self._ending_ns is not None):
+        if recording.is_over or (recording.ended and self._ending_ns is not None):
             self._finish(recording, "UnknownError" if recording.incomplete else "", recording.incomplete)
 
     def _fail(self, recording: Recording, error: Exception) -> None:

@@ -45,6 +45,7 @@ class Recording:
         self._asked: deque[tuple[int, int]] = deque()  # number and deadline of each unanswered request for data
         self._reached_ns: dict[str, int] = {}  # stages of the stop
         self._problems: list[Exception] = []  # of the end, which goes on in spite of them
+        self._is_complete = False  # the file
         # What was paused before the newest frame of each route that its source cuts, and before the newest picture.
         self._paused_ns: dict[str, int] = {}
         self._picture_paused_ns = 0
@@ -162,7 +163,7 @@ class Recording:
         return all(track.ended for track in self.tracks.values())
 
     @property
-    def complete(self) -> bool:
+    def is_over(self) -> bool:
         """Whether nothing more is to come: every end of stream is there, and the controller's stop."""
         return self.ended and self.stop_ns is not None
 
@@ -215,10 +216,11 @@ class Recording:
             if not marked and until_ns > now_ns:
                 break
             self._asked.popleft()
-            # Where no media came before the request, it is too early to decide where the recording begins.
-            self._begin(now=self._is_asked or not marked or any(track.ended for track in tracks))
-            is_whole = self._pictures is None or self._pictures.ended
-            self._muxer.flush(None if is_whole else self._pictures_until_ns)
+            if not self._is_complete:
+                # Where no media came before the request, it is too early to decide where the recording begins.
+                self._begin(now=self._is_asked or not marked or any(track.ended for track in tracks))
+                is_whole = self._pictures is None or self._pictures.ended
+                self._muxer.flush(None if is_whole else self._pictures_until_ns)
             pieces.append(self._cut(asked=True))
         return pieces
 
@@ -236,11 +238,12 @@ class Recording:
         """Notes when a stage of the stop was reached."""
         self._reached_ns[stage] = time.monotonic_ns() if at_ns is None else at_ns
 
-    def drain(self) -> None:
-        """Takes the last packets from the encoders, once; called when every track has ended, perhaps a moment before
-        the controller's stop comes."""
-        if "encoders_drained" in self._reached_ns:
+    def complete(self) -> None:
+        """Drains the encoders and completes the file, once, as soon as every track has ended: the controller's stop may
+        still be on its way. What fails is kept for the report."""
+        if self._is_complete:
             return
+        self._is_complete = self._flushed = True
         for track in self.tracks.values():
             with noted(self._problems):
                 # How much is to be skipped stands in the header, which may have been handed out, or be fixed.
@@ -250,19 +253,18 @@ class Recording:
                 for packet in track.drain():
                     self._muxer.waiting.add(packet)
         self.reached("encoders_drained")
-
-    def finish(self, error: str = "", text: str = "") -> messages.RecordingFinished:
-        """Drains the encoders, completes the file, and reports what became of everything. A broken disk or encoder
-        raises nothing: it is in the report, which counts what the file holds."""
-        self.drain()
-        problems = self._problems
-        with noted(problems):
+        with noted(self._problems):
             self._begin(now=True)
-        with noted(problems):
+        with noted(self._problems):
             self._duration_ns = self._length_ns()
             self._muxer.finish(self._duration_ns if self.ended else None, self._pieces.end)
         self.reached("muxed")
-        written = self._muxer.written
+
+    def finish(self, error: str = "", text: str = "") -> messages.RecordingFinished:
+        """Completes the file, and reports what became of everything, which counts what the file holds. A broken disk or
+        encoder raises nothing: it is in the report."""
+        self.complete()
+        problems, written = self._problems, self._muxer.written
         if problems or not self.ended:
             self._duration_ns = written.end_ns
         if problems or error:
@@ -270,9 +272,8 @@ class Recording:
                 track.settle(written, "not_written" if self._muxer.failed else "failed")
         if problems and not error:
             error, text = name_of(problems[0]), f"the file could not be completed: {problems[0]}"
-        blob, whole, timecode_ms = self._pieces.rest(
-            str(self.path), self.format.mime_type, self._muxer.bytes_written, self._duration_ns / S
-        )
+        size, seconds = self._muxer.bytes_written, self._duration_ns / S
+        blob, whole, timecode_ms = self._pieces.rest(str(self.path), self.format.mime_type, size, seconds)
         return messages.RecordingFinished(
             recording=self.name,
             blob=blob,

@@ -307,6 +307,21 @@ def test_a_worker_whose_controller_stands_still_cuts_longer_pieces(
     assert pieces[-1].end == end.blob.start
 
 
+@pytest.mark.parametrize("encoded", [True, False])
+def test_a_frame_after_the_end_of_stream_is_refused_and_the_file_stays_whole(encoded: bool, bench: Bench) -> None:
+    now_ns = time.monotonic_ns()
+    bench.open("a", "audio")
+    bench.sound("a", now_ns, 960)
+    bench.end("a/audio", now_ns + S // 50)
+    if encoded:
+        bench.work()
+    bench.sound("a", now_ns + S // 50, 960)
+    bench.work()
+    report = bench.finished("a")
+    assert report.error == "" and report.statistics.tracks[0].dropped_by_cause == {"refused": 1}
+    assert report.statistics.tracks[0].frames_encoded == 960
+
+
 def test_routes_that_nobody_feeds_end_each_after_its_own_silence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often others of the worker are added to them."""
     now_ns = time.monotonic_ns()

@@ -123,7 +123,7 @@ class Intake:
         messages.check_payload(message, len(payload))
         if message.sequence == route.newest:
             return  # its sender was interrupted after it, and sent it again
-        if track.ended:
+        if route.ends:
             raise messages.MessageError("a frame after the end of stream")
         route.newest = message.sequence
         route.received += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import logging
 import os
@@ -237,6 +238,21 @@ def test_messages_that_nobody_reads_wait_in_their_order(lines: tuple[Line, Line]
         found.append(role.receive().id)
         controller.flush()
     assert found == list(range(1, count + 1)) and not controller.waits
+
+
+def test_a_machine_without_memory_only_delays_a_message(
+    lines: tuple[Line, Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller, role = lines
+
+    def write(*_: object) -> int:
+        raise OSError(errno.ENOBUFS, "no buffer space available")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(line.os, "write", write)
+        controller.send(messages.Shutdown(id=1))
+    controller.flush()
+    assert role.receive().id == 1 and not controller.waits
 
 
 def test_messages_that_wait_for_a_process_that_dies_are_let_go(lines: tuple[Line, Line]) -> None:

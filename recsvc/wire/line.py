@@ -6,6 +6,7 @@ file means that the other process is gone: nobody else has its end of the line. 
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -15,6 +16,9 @@ from typing import Any
 from ..common.complaints import Complaints
 from ..common.limits import HEADER_BYTES_MAX, LINE_STUCK_NS, LINE_WAITING_MAX
 from . import messages
+
+_FULL = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM)
+"""There is no room for a message now: in the socket, or in the whole machine."""
 
 
 def pair() -> tuple[int, int]:
@@ -74,10 +78,10 @@ class Line:
     def _write(self, encoded: bytes) -> bool:
         try:
             os.write(self.descriptor, encoded)
-        except BlockingIOError:
-            return False
-        except OSError:  # nobody reads it any more, which the end of file shows
-            self._waiting.clear()
+        except OSError as error:
+            if error.errno in _FULL:
+                return False
+            self._waiting.clear()  # nobody reads it any more, which the end of file will show
         return True
 
     def receive(self) -> Any:

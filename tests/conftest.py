@@ -8,6 +8,7 @@ by side do so in several processes; each has directories of its own, by which it
 import gc
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["RECSVC_SPOOL"] = str(SPOOL)
     os.environ["XDG_RUNTIME_DIR"] = str(RUNTIME)
     os.environ.pop("RECSVC_SERVICE", None)
+    for number in (
+        signal.SIGINT,
+        signal.SIGHUP,
+    ):  # a shell's background jobs ignore them, and so would all that we start
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

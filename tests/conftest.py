@@ -40,10 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["RECSVC_SPOOL"] = str(SPOOL)
     os.environ["XDG_RUNTIME_DIR"] = str(RUNTIME)
     os.environ.pop("RECSVC_SERVICE", None)
-    for number in (
-        signal.SIGINT,
-        signal.SIGHUP,
-    ):  # a shell's background jobs ignore them, and so would all that we start
+    # A job in the background of a script ignores these, and so would every program that it starts.
+    for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 

@@ -114,14 +114,14 @@ def test_files_named_in_the_same_second_are_several(tmp_path, monkeypatch):
 
 
 def test_a_second_ctrl_c_leaves_at_once_and_the_duration_holds_with_a_stuck_worker(tmp_path, spool):
-    with recording("--video", SMALL_TEST, "--duration", 1.2, "-o", tmp_path / "out.webm") as process:
+    with recording("--video", SMALL_TEST, "--duration", 2.5, "-o", tmp_path / "out.webm") as process:
         process.stdout.readline()
         workers = [pid for pid, line in role_processes().items() if " encode " in line]
         for pid in workers:
             os.kill(pid, signal.SIGSTOP)
         try:
             process.stdout.readline()
-            time.sleep(1.2)  # the duration is over long before this
+            time.sleep(2.5)  # the duration is over long before this
             process.send_signal(signal.SIGINT)
             time.sleep(0.5)
             begin_s = time.monotonic()

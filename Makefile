@@ -18,6 +18,11 @@ ready := setup-test
 ready_to_run := setup
 endif
 
+# $(call again,MARK): tests of real time that a busy machine has starved run once more, one after the other. A test that
+# fails twice has failed; what failed once stays in the output, under its first name.
+again = || { [ $$? = 1 ] && echo "recsvc: once more, by themselves: the tests above that failed" && \
+	$(BIN)/python -m pytest -m $(1) --last-failed --last-failed-no-failures=none; }
+
 # $(call failed,WHAT): ends the command before it with one clear line.
 failed = || { echo "recsvc: error: $(1) failed (lines above)" >&2; exit 1; }
 # $(call logged,FILE,COMMANDS): shows the output of the commands only when they fail.
@@ -67,9 +72,9 @@ sanitize: $(ready) ## the C tests under the address and undefined-behaviour sani
 
 pytest: setup-test ## run the Python tests: side by side, then those that need the machine for themselves
 	@echo "recsvc: running the Python tests side by side"
-	@$(BIN)/python -m pytest -m "not alone" --numprocesses=$(WORKERS) --dist=worksteal $(call failed,a Python test)
+	@$(BIN)/python -m pytest -m "not alone" --numprocesses=$(WORKERS) --dist=worksteal $(call again,"not alone") $(call failed,a Python test)
 	@echo "recsvc: running the Python tests and small benchmarks that need the machine for themselves"
-	@$(BIN)/python -m pytest -m alone $(call failed,a Python test)
+	@$(BIN)/python -m pytest -m alone $(call again,alone) $(call failed,a Python test)
 
 bench: setup-test ## measure everything in full size (about 25 minutes, best alone on the machine)
 	@mkdir -p build

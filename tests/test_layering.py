@@ -55,7 +55,7 @@ LINES_MAX = 320
 # Files that are longer still, and how long they are: that may only shrink, and no file comes to these.
 LONG_FILES = {
     "caller/client.py": 337,
-    "controller/recordings.py": 356,
+    "controller/recordings.py": 354,
     "encode/native.py": 328,
     "wire/messages.py": 471,
 }

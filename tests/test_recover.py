@@ -30,7 +30,7 @@ from typer.testing import CliRunner
 import recsvc
 from recsvc import aio, errors
 from recsvc.cli.commands import app
-from recsvc.common.descriptions import BlobDescription
+from recsvc.common.descriptions import BlobDescription, CompletedFile
 from recsvc.common.pieces import HandedOut
 from recsvc.mux import recover as recovering
 from recsvc.mux import repair
@@ -506,15 +506,15 @@ def test_only_headers_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert Counted.count < size // 20
 
 
-@pytest.mark.parametrize("completed", [(5000, 2.5), None])
-def test_what_is_left_behind_comes_after_the_pieces(tmp_path: Path, completed: tuple[int, float] | None) -> None:
+@pytest.mark.parametrize("completed", [CompletedFile(size=5000, duration=2.5), None])
+def test_what_is_left_behind_comes_after_the_pieces(tmp_path: Path, completed: CompletedFile | None) -> None:
     path = str(tmp_path / "a.webm")
     assert left_behind(path, "video/webm", HandedOut(), None).statistics.size_bytes == 0, "it is gone"
     Path(path).write_bytes(bytes(4000))
     pieces = HandedOut()
     pieces.add(BlobDescription(path=path, start=0, end=3000, duration=1.5), 0.0)
     left = left_behind(path, "video/webm", pieces, completed)
-    size, duration = completed or (4000, 1.5)
+    size, duration = (completed.size, completed.duration) if completed else (4000, 1.5)
     assert (left.blob.start, left.blob.end, left.whole.end, left.timecode_ms) == (3000, size, size, 1500)
     assert (left.blob.duration, left.whole.duration) == (duration - 1.5, duration)
     assert (left.statistics.duration, left.statistics.size_bytes) == (duration, size)

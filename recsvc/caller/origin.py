@@ -7,9 +7,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from ..common.descriptions import RouteDescription
+from ..common.descriptions import RouteAction, RouteDescription
 from ..errors import ServiceError
 from ..wire.messages import CloseTrack, ControlRoutes, SourceEvent
 from ..wire.sender import FrameSender
@@ -114,7 +114,7 @@ class CapturedOrigin(Origin):
         client.command(ControlRoutes(routes=(route,), action="end", at_ns=at_ns))
 
     def enable(self, client: Client, route: str, enabled: bool) -> None:
-        action: Literal["enable", "disable"] = "enable" if enabled else "disable"
+        action: RouteAction = "enable" if enabled else "disable"
         client.command(ControlRoutes(routes=(route,), action=action, at_ns=time.monotonic_ns()))
 
     def release(self) -> None:

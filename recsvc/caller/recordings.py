@@ -8,11 +8,12 @@ import sys
 import threading
 import time
 import uuid
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import msgspec
 
 from .. import errors
+from ..common.descriptions import RecordingAction
 from ..common.limits import CLOSE_DEADLINE_NS, EVENT_ASK_NS, STOP_ASK_NS, S
 from ..common.state import Input, Phase
 from ..wire import messages
@@ -26,8 +27,6 @@ from .session import Session
 from .subscription import Inbox
 
 log = logging.getLogger("recsvc")
-
-Action = Literal["pause", "resume", "request_data", "stop", "modified", "discard"]
 
 _CHANGE_NS = 50_000_000  # so long after a change of the stream its recordings end
 
@@ -72,7 +71,7 @@ class Recordings(EventTarget, OfProcess):
         elif not self._sessions:
             self._forget()
 
-    def _send(self, session: Session, action: Action, at_ns: int, number: int = 0) -> None:
+    def _send(self, session: Session, action: RecordingAction, at_ns: int, number: int = 0) -> None:
         try:
             session.client.command(messages.Control(recording=session.name, action=action, at_ns=at_ns, number=number))
         except errors.ServiceError:

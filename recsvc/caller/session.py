@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import msgspec
 
 from .. import errors
-from ..common.limits import credit
+from ..common.limits import RECOVERY_DEADLINE_NS, S, credit
 from ..common.pieces import HandedOut
-from ..common.state import Input, Phase, next_phase
+from ..common.state import Life
 from ..mux.left_behind import left_behind
 from ..wire import messages
 from . import recovery
@@ -20,8 +20,6 @@ from .client import Client
 from .connections import connect
 from .origin import Origin, Track
 from .storage import SpoolFile
-
-_RECOVERY_LIMIT_S = 4.0  # orphaned encoders finish their files within 2 s
 
 
 def connection_for(tracks: list[Track], service: str | None) -> Client:
@@ -37,14 +35,14 @@ def connection_for(tracks: list[Track], service: str | None) -> Client:
     return found
 
 
-class Session:
+class Session(Life):
     """One recording of a recorder, from ``start()`` to its ``stop`` event."""
 
     def __init__(self, name: str, connection: Client, tracks: list[Track]) -> None:
+        super().__init__()
         self.name = name
         self.client = connection
         self.tracks = tracks
-        self.phase = next_phase(Phase.IDLE, Input.START)
         self.path = ""
         self.stop_ns: int | None = None
         self.file: SpoolFile | None = None
@@ -54,12 +52,6 @@ class Session:
         self.changed_ns: int | None = None  # when a track was added to the stream or removed
         self.asked_ns = time.monotonic_ns()  # when its last event came, or it was asked whether there is one
         self.lost: Exception | None = None  # why its controller can publish nothing more
-
-    def happened(self, what: Input) -> bool:
-        """Applies an input; whether the phase changed. ``InvalidStateError`` where the table has none."""
-        before = self.phase
-        self.phase = next_phase(before, what)
-        return self.phase is not before
 
     def open(self, recorder: str, options: messages.RecordingOptions) -> None:
         """Has the service open the recording. Frames that come meanwhile belong to it."""
@@ -133,12 +125,11 @@ class Session:
 
     def left_behind(self, message: messages.RecorderEvent) -> messages.RecorderEvent:
         """The last ``dataavailable`` where no controller can publish it: waits for the file to be finished, at most
-        ``_RECOVERY_LIMIT_S``."""
+        ``RECOVERY_DEADLINE_NS``."""
         if self.path:  # else it was lost before it was opened
             self._check_is_ours(self.path)
-        done = recovery.wait_completed(self.path, _RECOVERY_LIMIT_S)
+        done = recovery.wait_completed(self.path, RECOVERY_DEADLINE_NS / S)
         if done is None and self.mime_type and not os.path.exists(self.path):
             raise errors.NotReadableError(f"the recording's file {self.path} is gone")
-        completed = None if done is None else (done.size, done.duration)
-        left = left_behind(self.path, self.mime_type, self.handed_out, completed)
+        left = left_behind(self.path, self.mime_type, self.handed_out, done)
         return msgspec.structs.replace(message, **left._asdict())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -16,6 +16,12 @@ Id = Annotated[str, Meta(max_length=100, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\
 Side = Annotated[int, Meta(ge=1, le=FRAME_SIDE_MAX)]
 Rate = Annotated[int, Meta(ge=SAMPLE_RATE_MIN, le=SAMPLE_RATE_MAX)]
 Channels = Annotated[int, Meta(ge=1, le=CHANNEL_COUNT_MAX)]
+
+
+RecordingAction = Literal["pause", "resume", "request_data", "stop", "modified", "discard"]
+"""What a command does to a recording."""
+RouteAction = Literal["pause", "resume", "mark", "end", "enable", "disable", "drop"]
+"""What a command does to a track of one."""
 
 
 class TrackDescription(Struct, kw_only=True, frozen=True):

@@ -90,6 +90,19 @@ def next_phase(phase: Phase, happened: Input) -> Phase:
         raise InvalidStateError(f"{happened.value} is not possible while {phase.value}") from None
 
 
+class Life:
+    """The phase of one recording, from its ``start`` on."""
+
+    def __init__(self) -> None:
+        self.phase = next_phase(Phase.IDLE, Input.START)
+
+    def happened(self, what: Input) -> bool:
+        """Applies an input; whether the phase changed. ``InvalidStateError`` where the table has none."""
+        before = self.phase
+        self.phase = next_phase(before, what)
+        return self.phase is not before
+
+
 def allowed_calls(state: str) -> tuple[Input, ...]:
     """The methods that may be called in this public state."""
     return tuple(call for call in _CALLS if any((p, call) in TABLE for p in _AT_REST if PUBLIC[p] == state))

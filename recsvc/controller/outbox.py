@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ..common.limits import ENDED_RECORDINGS_KEPT, EVENTS_PER_REPLY, RECORDER_EVENTS_KEPT
+from ..common.pieces import after
 from ..errors import InvalidStateError
 from ..wire.messages import RecorderEvent, RecordingFinished
 
@@ -67,7 +68,7 @@ class Outbox:
         for _ in range(self._held.get(name, []).count(None)):  # the end came first, and with it what was asked for
             nothing = msgspec.structs.replace(report.blob, start=0, end=0, head=b"", duration=0.0, whole=False)
             self.keep_promise(name, blob=nothing, timecode_ms=timecode_ms, mime_type=mime_type)
-            timecode_ms += 0.001  # they must rise
+            timecode_ms = after(timecode_ms)
         if report.error:
             self.add(name, "error", error=report.error, text=report.text)
         self.add(

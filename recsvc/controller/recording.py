@@ -7,22 +7,22 @@ from typing import Any
 
 from ..common.limits import credit
 from ..common.pieces import HandedOut
-from ..common.state import Input, Phase, next_phase
+from ..common.state import Life
 from ..wire import messages
 
 
-class Recording:
+class Recording(Life):
     """One life from ``start`` to ``stop``. ``worker`` and ``captures`` are the supervisor's children."""
 
     def __init__(
         self, request: messages.Start, worker: Any, captures: dict[str, Any], path: str, mime_type: str
     ) -> None:
+        super().__init__()
         self.name = request.recording
         self.client = request.client
         self.recorder = request.recorder
         self.tracks = request.tracks
         self.options = request.options
-        self.started_ns = request.at_ns
         self.worker = worker
         self.captures = captures  # route -> capture process, of the captured tracks that have not ended
         self.feeders = dict(captures)  # the same, of those whose process still lives
@@ -32,7 +32,6 @@ class Recording:
         self.moved = False  # to another worker, because the first one died before it had opened it
         self.path = path
         self.mime_type = mime_type
-        self.phase = next_phase(Phase.IDLE, Input.START)
         self.failure: tuple[str, str] | None = None
         self.stopped_ns = 0
         self.due: tuple[int, Callable[[], None]] | None = None  # when something must have happened, and what if not
@@ -99,12 +98,6 @@ class Recording:
         """How long it was paused, up to this instant."""
         going_on = 0 if self._paused_since_ns is None else max(0, until_ns - self._paused_since_ns)
         return self._paused_ns + going_on
-
-    def happened(self, what: Input) -> bool:
-        """Applies an input; whether the phase changed. ``InvalidStateError`` where the table has none."""
-        before = self.phase
-        self.phase = next_phase(before, what)
-        return self.phase is not before
 
     def fail(self, error: str, text: str) -> None:
         """The first failure is the one that is published."""

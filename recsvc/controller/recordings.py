@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from .. import errors
 from ..common import mime
+from ..common.descriptions import RouteAction
 from ..common.limits import DISCARDED_KEPT, S, drain_deadline_ns
 from ..common.state import Input, Phase
 from ..wire import messages
@@ -29,8 +29,6 @@ from .supervisor import Child, OnReply, Supervisor
 from .workers import Workers, usable_cores
 
 log = logging.getLogger("recsvc.controller")
-
-RouteAction = Literal["pause", "resume", "mark", "end", "drop"]
 
 _WORKER_GRACE_NS = 2 * S  # after the drain's deadline; then the worker is taken for hung
 

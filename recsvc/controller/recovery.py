@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from ..common.descriptions import CompletedFile
 from ..common.limits import RECOVERY_DEADLINE_NS
 from ..errors import ServiceError
 from ..mux.left_behind import left_behind
@@ -54,7 +55,7 @@ class Recovery:
 
         def answered(reply: messages.Reply) -> None:
             if not reply.error:
-                self._end(msgspec.convert(reply.result, messages.CompletedFile), "")
+                self._end(msgspec.convert(reply.result, CompletedFile), "")
             elif self._supervisor.knows(worker) or self._is_over:
                 self._end(None, reply.text)
             else:
@@ -62,7 +63,7 @@ class Recovery:
 
         self._supervisor.ask(worker, messages.RecoverFile(path=self._recording.path), answered)
 
-    def _end(self, done: messages.CompletedFile | None, text: str) -> None:
+    def _end(self, done: CompletedFile | None, text: str) -> None:
         """The file is completed, or it is what the dead worker left of it."""
         if self._is_over:
             return
@@ -70,7 +71,6 @@ class Recovery:
         recording, path = self._recording, self._recording.path
         if done is None:
             log.warning("%s is handed out as it is: %s", path, text)
-        completed = None if done is None else (done.size, done.duration)
-        left = left_behind(path, recording.mime_type, recording.handed_out, completed)
+        left = left_behind(path, recording.mime_type, recording.handed_out, done)
         report = messages.RecordingFinished(recording=recording.name, **left._asdict())
         self._on_done(recording, report)

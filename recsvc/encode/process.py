@@ -20,6 +20,7 @@ from typing import Any
 
 from .. import errors
 from ..common.complaints import Complaints
+from ..common.descriptions import CompletedFile
 from ..common.limits import (
     DRAIN_DEADLINE_NS,
     IDLE_FLUSH_NS,
@@ -169,7 +170,7 @@ class Worker:
         """On a thread of its own, since it waits for the disk: the recordings of this worker go on meanwhile."""
         try:
             done = complete(request.path)
-            result = messages.CompletedFile(size=done.size, duration=done.duration)
+            result = CompletedFile(size=done.size, duration=done.duration)
             reply = messages.Reply(id=request.id, result=result)
         except Exception as error:
             if not isinstance(error, errors.RecorderError):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from ..common.descriptions import BlobDescription, RecordingStatistics
+from ..common.descriptions import BlobDescription, CompletedFile, RecordingStatistics
 from ..common.pieces import HandedOut
+from .recover import Completed
 
 
 class LeftBehind(NamedTuple):
@@ -18,10 +19,11 @@ class LeftBehind(NamedTuple):
     statistics: RecordingStatistics
 
 
-def left_behind(path: str, mime_type: str, handed_out: HandedOut, completed: tuple[int, float] | None) -> LeftBehind:
-    """What comes after the pieces that were handed out of the file. ``completed``: its size and its duration (s);
+def left_behind(path: str, mime_type: str, handed_out: HandedOut, done: Completed | CompletedFile | None) -> LeftBehind:
+    """What comes after the pieces that were handed out of the file. ``done``: it was completed;
     ``None`` where it could not be completed, and is handed out as it is."""
-    size, duration = completed or (os.path.getsize(path) if os.path.exists(path) else 0, None)
+    size = done.size if done is not None else os.path.getsize(path) if os.path.exists(path) else 0
+    duration = None if done is None else done.duration
     blob, whole, timecode_ms = handed_out.rest(path, mime_type, size, duration)
     statistics = RecordingStatistics(state="inactive", duration=whole.duration, size_bytes=size)
     return LeftBehind(blob, timecode_ms, whole, statistics)

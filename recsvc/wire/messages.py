@@ -19,9 +19,10 @@ from ..common.descriptions import (
     Name,
     Ns,
     Rate,
+    RecordingAction,
+    RouteAction,
     Side,
 )
-from ..common.descriptions import CompletedFile as CompletedFile
 from ..common.descriptions import Id as Id
 from ..common.descriptions import RecordedTrack as RecordedTrack
 from ..common.descriptions import RecordingOptions as RecordingOptions
@@ -228,7 +229,7 @@ class Control(Request, tag="control", kw_only=True):
     data this is, from 1 on."""
 
     recording: Name
-    action: Literal["pause", "resume", "request_data", "stop", "modified", "discard"]
+    action: RecordingAction
     at_ns: Ns
     number: Count = 0
 
@@ -287,8 +288,7 @@ class CloseRoutes(Request, tag="close_routes", kw_only=True):
 
 
 class CutRecording(Request, tag="cut_recording", kw_only=True):
-    """A request for data: a piece is handed out once each track that has not ended has sent the ``Mark`` of this
-    ``number``."""
+    """A request for data: a piece is handed out once each track that goes on has sent the ``Mark`` of ``number``."""
 
     recording: Name
     number: Count
@@ -315,7 +315,7 @@ class ControlRoutes(Request, tag="control_routes", kw_only=True):
     mark. A caller gives ``enable`` and ``disable`` for captured tracks, and ``end`` for any, also those it feeds."""
 
     routes: tuple[Name, ...]
-    action: Literal["pause", "resume", "mark", "end", "enable", "disable", "drop"]
+    action: RouteAction
     at_ns: Ns
     number: Count = 0
 

@@ -37,7 +37,7 @@ class Origin:
         self.live = True
         self.users: Living[Track] = Living()
 
-    def prepare(self, track: Track, client: Client, route: str, from_ns: int, frames: int, size: int) -> None:
+    def prepare(self, track: Track, route: str, from_ns: int, frames: int, size: int) -> None:
         """A recording is about to be opened, and frames from ``from_ns`` on belong to it. ``frames``, ``size``: how
         many frames and bytes may wait for that."""
 
@@ -59,11 +59,12 @@ class Origin:
     def drop(self, route: str) -> None:
         """The recording is given up: nobody waits for its frames."""
 
-    def end(self, client: Client, route: str, at_ns: int) -> None:
-        """The track ends; its recordings, which are ``client``'s, may go on with others."""
+    def end(self, client: Client | None, route: str, at_ns: int) -> None:
+        """The track ends; its recording, which is ``client``'s, may go on with others. ``None``: the service does not
+        know the recording yet."""
         raise NotImplementedError
 
-    def enable(self, client: Client, route: str, enabled: bool) -> None:
+    def enable(self, client: Client | None, route: str, enabled: bool) -> None:
         """The track is recorded as it is from now on, or as black or silence."""
         raise NotImplementedError
 
@@ -110,12 +111,12 @@ class CapturedOrigin(Origin):
     def opened(self, track: Track, client: Client, description: RouteDescription, enabled: bool) -> None:
         track.attach(description.route, client, enabled)
 
-    def end(self, client: Client, route: str, at_ns: int) -> None:
-        client.command(ControlRoutes(routes=(route,), action="end", at_ns=at_ns))
+    def end(self, client: Client | None, route: str, at_ns: int) -> None:
+        self.client.command(ControlRoutes(routes=(route,), action="end", at_ns=at_ns))
 
-    def enable(self, client: Client, route: str, enabled: bool) -> None:
+    def enable(self, client: Client | None, route: str, enabled: bool) -> None:
         action: RouteAction = "enable" if enabled else "disable"
-        client.command(ControlRoutes(routes=(route,), action=action, at_ns=time.monotonic_ns()))
+        self.client.command(ControlRoutes(routes=(route,), action=action, at_ns=time.monotonic_ns()))
 
     def release(self) -> None:
         if self.live and self.client.usable:
@@ -139,13 +140,13 @@ class PushedOrigin(Origin):
         super().__init__()
         self.sender = sender
 
-    def prepare(self, track: Track, client: Client, route: str, from_ns: int, frames: int, size: int) -> None:
+    def prepare(self, track: Track, route: str, from_ns: int, frames: int, size: int) -> None:
         self.sender.prepare(route, from_ns, frames, size)
-        track.attach(route, client, True)
+        track.attach(route, None, True)
 
     def opened(self, track: Track, client: Client, description: RouteDescription, enabled: bool) -> None:
         self.sender.open(description)
-        track.opened(description.route)
+        track.opened(description.route, client)
 
     def pause(self, route: str, at_ns: int) -> None:
         self.sender.pause(route, at_ns)
@@ -162,11 +163,12 @@ class PushedOrigin(Origin):
     def drop(self, route: str) -> None:
         self.sender.drop(route)
 
-    def end(self, client: Client, route: str, at_ns: int) -> None:
+    def end(self, client: Client | None, route: str, at_ns: int) -> None:
         self.sender.end(route, at_ns)
-        client.command(ControlRoutes(routes=(route,), action="end", at_ns=at_ns))
+        if client is not None:
+            client.command(ControlRoutes(routes=(route,), action="end", at_ns=at_ns))
 
-    def enable(self, client: Client, route: str, enabled: bool) -> None:
+    def enable(self, client: Client | None, route: str, enabled: bool) -> None:
         self.sender.enable(route, enabled)
 
     def over(self) -> None:
@@ -189,7 +191,8 @@ class Track:
         self.id = name or f"{kind}-{uuid.uuid4().hex[:12]}"
         self.enabled = True
         self.live = origin.live
-        self.routes: dict[str, Client] = {}  # of the recordings that record it now, and where these are
+        # Of the recordings that record it now, and where these are; ``None``: the service does not know it yet.
+        self.routes: dict[str, Client | None] = {}
         self._ended_ns = 0
         self._lock = threading.RLock()
         origin.users.add(self)
@@ -223,7 +226,7 @@ class Track:
         if not any(track.live for track in self.origin.users.all()):
             self.origin.release()
 
-    def attach(self, route: str, client: Client, enabled: bool) -> None:
+    def attach(self, route: str, client: Client | None, enabled: bool) -> None:
         """It is recorded from now on. ``enabled``: whether it was taken for enabled; what has changed since is
         commanded now."""
         with self._lock:
@@ -233,12 +236,13 @@ class Track:
             if not self.live:
                 self._end(route)
 
-    def opened(self, route: str) -> None:
-        """The recording that it was attached to is open: if it ended before, the service may not have known the route
-        then, so that end is commanded again."""
+    def opened(self, route: str, client: Client) -> None:
+        """The service knows the recording that it was attached to: an end of the track meanwhile is commanded now."""
         with self._lock:
-            if not self.live and route in self.routes:
-                self._end(route)
+            if route in self.routes:
+                self.routes[route] = client
+                if not self.live:
+                    self._end(route)
 
     def detach(self, route: str) -> None:
         """It is not recorded any more."""
@@ -251,7 +255,7 @@ class Track:
     def _end(self, route: str) -> None:
         self._command(route, self.origin.end, self._ended_ns or time.monotonic_ns())
 
-    def _command(self, route: str, command: Callable[[Client, str, T], None], given: T) -> None:
+    def _command(self, route: str, command: Callable[[Client | None, str, T], None], given: T) -> None:
         try:
             command(self.routes[route], route, given)
         except ServiceError:

@@ -58,7 +58,7 @@ class Session(Life):
         at_ns = time.monotonic_ns()
         for track in self.tracks:
             bound = credit(track.kind, options.overload)
-            track.origin.prepare(track, self.client, self.route(track), at_ns, *bound)
+            track.origin.prepare(track, self.route(track), at_ns, *bound)
         recorded = tuple(
             messages.RecordedTrack(
                 track=track.captured_as,

@@ -96,7 +96,7 @@ def test_wire(benchmark: Any, size: str) -> None:
         description = messages.RouteDescription(
             route=route,
             track="t",
-            endpoint=receiver.ready()["endpoint"],
+            endpoints=(receiver.ready()["endpoint"],),
             credit_frames=VIDEO_CREDIT_FRAMES,
             credit_bytes=QUEUE_BYTES_MAX,
         )

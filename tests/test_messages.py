@@ -5,6 +5,7 @@ import random
 import msgspec
 import pytest
 
+from recsvc.common import media
 from recsvc.common.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, S
 from recsvc.wire import messages
 from recsvc.wire.messages import AudioFrame, MessageError, VideoFrame
@@ -40,7 +41,7 @@ def as_map(**changes: object) -> bytes:
         b"\xc1",
         b"not a map",
         messages.encode(VIDEO)[:-1],
-        as_map(v=2),
+        as_map(v=messages.VERSION + 1),
         as_map(v="1"),
         as_map(kind="nonsense"),
         as_map(kind=None),
@@ -98,7 +99,7 @@ def test_random_bytes_never_raise_anything_else() -> None:
     ],
 )
 def test_picture_bytes(pixel_format: str, width: int, height: int, size: int) -> None:
-    assert messages.picture_bytes(pixel_format, width, height) == size
+    assert media.picture_bytes(pixel_format, width, height) == size
     header = VideoFrame(route="r", sequence=0, captured_ns=0, pixel_format=pixel_format, width=width, height=height)
     messages.check_payload(header, size)
     for wrong in (size - 1, size + 1, 0):

@@ -318,7 +318,7 @@ def test_a_worker_that_is_behind_at_the_end_still_finds_its_pictures(tmp_path: P
     for route in ("one", "other"):
         frames.begin(
             messages.RouteDescription(
-                route=route, track="t", endpoint=worker.endpoint, credit_frames=1000, credit_bytes=10**9
+                route=route, track="t", endpoints=(worker.endpoint,), credit_frames=1000, credit_bytes=10**9
             ),
             0,
         )

@@ -114,7 +114,7 @@ def beside(call: Callable[[], Any]) -> None:
 
 def described(receiver: Receiver, route: str, frames: int = 1000, size: int = 10**9) -> messages.RouteDescription:
     return messages.RouteDescription(
-        route=route, track="t", endpoint=receiver.endpoint, credit_frames=frames, credit_bytes=size
+        route=route, track="t", endpoints=(receiver.endpoint,), credit_frames=frames, credit_bytes=size
     )
 
 
@@ -145,7 +145,7 @@ class Case:
 
     def open(self, route: str) -> None:
         self.sender.prepare(route, 0, 1000, 10**9)
-        self.sender.open(described(self.receiver, route))
+        self.sender.open(route, self.receiver.endpoint)
 
     def payload(self, number: int) -> bytes:
         return payload_of(self.kind, number)
@@ -430,7 +430,7 @@ def test_a_block_that_has_no_credit_waits_for_nothing_and_is_counted(receiver: R
     sender.prepare("tight/a", 0, 2, 10**6)
     for number in range(12):
         assert sender.send(Block(number * 20 * MS, TEN * 2, 160)) == (number < 4)
-    sender.open(described(receiver, "tight/a", 2, 10**6))
+    sender.open("tight/a", receiver.endpoint)
     sender.end("tight/a", 0)
     assert [count for _, count, _, _ in blocks(receiver, "tight/a")] == [320, 320]
     assert receiver.ends["tight/a"].dropped == {"queue_full": 8 * 160}
@@ -443,7 +443,7 @@ def test_a_route_that_ends_before_it_is_open_sends_all_it_has_and_the_end(receiv
     sender.end("early/v", 1)
     sender.end("early/v", 2)
     assert not sender.send(Picture(2, bytes(24 * 16 * 3 // 2), "i420", 24, 16))
-    sender.open(described(receiver, "early/v", 10, 10**6))
+    sender.open("early/v", receiver.endpoint)
     receiver.until_ended({"early/v"})
     assert receiver.ends["early/v"].count == len(receiver.frames["early/v"]) == 1
     assert not sender.recorded

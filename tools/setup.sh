@@ -146,14 +146,15 @@ print(int(importlib.util.find_spec("ensurepip") is not None))')
     need $missing
 }
 
-# Everything an installation depends on: this place, the interpreter, the sources of the core. (Python
-# files are run from the tree, and `make ctest` builds the C tests.)
+# Everything an installation depends on: this place, the interpreter, the sources of the core, the names of the modules.
+# (Python files are run from the tree, and `make ctest` builds the C tests.)
 fingerprint() {
     {
         pwd
         .venv/bin/python -VV
         find native CMakeLists.txt pyproject.toml -type f ! -path 'native/tests/*' ! -name '*.pyc' \
             -exec sha256sum {} + | LC_ALL=C sort -k 2
+        find recsvc -name '*.py' | LC_ALL=C sort
     } | sha256sum | cut -d ' ' -f 1
 }
 

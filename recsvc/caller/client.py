@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import msgspec
 
 from .. import errors
+from ..common.descriptions import Welcome
 from ..common.limits import (
     CLOSE_DEADLINE_NS,
     CLOSED_TRACKS_KEPT,
@@ -91,19 +92,14 @@ class Client:
                 undo.callback(os.close, self._watch)
             self._commands = sockets.control_client(endpoint)
             undo.callback(self._commands.close)
-            hello = self.request(
-                messages.Hello(client=self.name, pid=os.getpid(), pid_namespace=role.pid_namespace()),
-                READY_DEADLINE_NS,
-            )
-            if not {"events", "pid", "pid_namespace"} <= set(hello):
-                raise errors.ServiceError(f"the service at {endpoint} runs another version of recsvc: restart it")
-            self._events_endpoint = hello["events"]
+            welcome = self._hello()
+            self._events_endpoint = self.reachable(welcome.events)
             self._events = self.subscribe("source")
             undo.callback(self._events.close)
             if process is None:
-                self._watch = self._watch_other(hello["pid"], hello["pid_namespace"], undo)
+                self._watch = self._watch_other(welcome.pid, welcome.pid_namespace, undo)
             if not self._events.poll(READY_DEADLINE_NS // 1_000_000):
-                raise errors.ServiceError(f"the service at {endpoint} publishes no events at {hello['events']}")
+                raise errors.ServiceError(f"the service at {endpoint} publishes no events")
             self._events.recv_multipart()  # the answer to the subscription: from now on nothing is missed
             self._reader = threading.Thread(target=self._read_events, name="recsvc-events", daemon=True)
             self._reader.start()
@@ -130,6 +126,19 @@ class Client:
             self._idle.pop().close()
         for descriptor in (self._wake_read, self._wake_write):
             os.close(descriptor)
+
+    def reachable(self, endpoints: tuple[str, ...]) -> str:
+        """Of the endpoints of one socket, the one that is reached as this connection's is."""
+        return sockets.reachable(endpoints, self._endpoint)
+
+    def _hello(self) -> Welcome:
+        hello = messages.Hello(client=self.name, pid=os.getpid(), pid_namespace=role.pid_namespace())
+        hello.clock = role.clock_name()
+        try:
+            return msgspec.convert(self.request(hello, READY_DEADLINE_NS), Welcome)
+        except (msgspec.ValidationError, TypeError):
+            text = f"the service at {self._endpoint} runs another version of recsvc: restart it"
+            raise errors.ServiceError(text) from None
 
     # --- requests ---------------------------------------------------------------------------------
 

@@ -145,7 +145,7 @@ class PushedOrigin(Origin):
         track.attach(route, None, True)
 
     def opened(self, track: Track, client: Client, description: RouteDescription, enabled: bool) -> None:
-        self.sender.open(description)
+        self.sender.open(description.route, client.reachable(description.endpoints))
         track.opened(description.route, client)
 
     def pause(self, route: str, at_ns: int) -> None:

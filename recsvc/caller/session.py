@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from .. import errors
+from ..common.descriptions import Started
 from ..common.limits import RECOVERY_DEADLINE_NS, S, credit
 from ..common.pieces import HandedOut
 from ..common.state import Life
@@ -79,9 +80,9 @@ class Session(Life):
                 at_ns=at_ns,
             )
         )
-        self.path = reply["path"]
-        routes = msgspec.convert(reply["routes"], list[messages.RouteDescription])
-        for track, route, one in zip(self.tracks, routes, recorded, strict=True):
+        started = msgspec.convert(reply, Started)
+        self.path = started.path
+        for track, route, one in zip(self.tracks, started.routes, recorded, strict=True):
             track.origin.opened(track, self.client, route, one.enabled)
 
     def route(self, track: Track) -> str:

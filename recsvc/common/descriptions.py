@@ -34,11 +34,12 @@ class TrackDescription(Struct, kw_only=True, frozen=True):
 
 
 class RouteDescription(Struct, kw_only=True, frozen=True):
-    """Where the frames of one track of one recording go, and how many may be under way at first."""
+    """Where the frames of one track of one recording go, and how many may be under way at first. ``endpoints`` as in
+    ``Welcome``."""
 
     route: Name
     track: Name
-    endpoint: str
+    endpoints: tuple[str, ...]
     credit_frames: Count
     credit_bytes: Count
 
@@ -115,3 +116,68 @@ class CompletedFile(Struct, kw_only=True, frozen=True):
 
     size: Count
     duration: float
+
+
+# --- what a service says of itself and of its recordings -------------------------------------------
+
+
+class Welcome(Struct, kw_only=True, frozen=True):
+    """Where a service's other sockets are, each as endpoints of which the client takes the one with the transport that
+    it came by; ``*`` as a host is the host that it came by. ``catalog``: none where recordings are not kept, but
+    belong to their callers. ``lease_ms``: a client that cannot be watched otherwise is taken for gone when nothing
+    came from it for so long; 0: it is not. ``clock`` as in ``Hello``."""
+
+    service: Name
+    version: str
+    events: tuple[str, ...]
+    catalog: tuple[str, ...] = ()
+    permissions: tuple[Name, ...] = ()
+    lease_ms: Count = 0
+    pid: Count = 0
+    pid_namespace: str = ""
+    clock: str = ""
+
+
+class Pong(Struct, kw_only=True, frozen=True):
+    """When the service answered, on its clock."""
+
+    at_ns: Ns
+
+
+class Started(Struct, kw_only=True, frozen=True):
+    """``path`` is that of the file on the service's machine; ``topic`` that of its events."""
+
+    recording: Name
+    topic: str
+    path: str
+    routes: tuple[RouteDescription, ...] = ()
+
+
+class Finished(Struct, kw_only=True, frozen=True):
+    """A recording that was finished; ``whole`` is all of it. ``error`` is ``""`` where nothing went wrong."""
+
+    recording: Name
+    whole: BlobDescription
+    statistics: RecordingStatistics
+    error: str = ""
+    text: str = ""
+
+
+class RecordingInfo(Struct, kw_only=True, frozen=True):
+    """A recording as the catalog knows it. ``began``, ``ended``: seconds since 1970; ``ended`` is 0 while it goes on.
+    ``state``: ``recording``, ``paused``, ``finished``; ``failed`` where it ended with an ``error``; ``recovered`` where
+    its file was completed after a crash. ``owner``: the name of the key that began it; ``""`` without keys. ``topic``:
+    of its events. ``statistics``: of the whole, once it is finished."""
+
+    recording: Name
+    name: str
+    owner: str
+    state: Name
+    mime_type: str
+    began: float
+    ended: float = 0.0
+    size_bytes: Count = 0
+    duration: float = 0.0
+    topic: str = ""
+    error: str = ""
+    statistics: RecordingStatistics | None = None

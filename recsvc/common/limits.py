@@ -1,7 +1,8 @@
 """Every bound and deadline of recsvc, each with its reason and with what happens when it is reached.
 
-Three kinds of numbers stand elsewhere: those of sources, in ``recsvc.capture.limits``; the shape of the files, in
-``recsvc.mux``; the sizes, rates and bit rates that media may have, in ``recsvc.common.media``.
+Four kinds of numbers stand elsewhere: those of a service with many clients, in ``service_limits``; those of sources, in
+``recsvc.capture.limits``; the shape of the files, in ``recsvc.mux``; the sizes, rates and bit rates that media may
+have, in ``recsvc.common.media``.
 """
 
 MS = 1_000_000

@@ -25,7 +25,7 @@ class Events:
         """Its events follow those of the recorder's recordings before it."""
         outbox = self._outboxes.get(recording.recorder)
         if outbox is None:
-            topic = f"{recording.client}/{recording.recorder}"
+            topic = recording.topic
             outbox = Outbox(recording.recorder, lambda event: self._take(topic, event), time.monotonic_ns)
             self._outboxes[recording.recorder] = outbox
         outbox.begin(recording.name)

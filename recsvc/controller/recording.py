@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..common.descriptions import Started
 from ..common.limits import credit
 from ..common.pieces import HandedOut
 from ..common.state import Life
@@ -40,6 +41,14 @@ class Recording(Life):
         self._paused_since_ns: int | None = None
         self.handed_out = HandedOut()
 
+    @property
+    def topic(self) -> str:
+        """Of its events."""
+        return f"{self.client}/{self.recorder}"
+
+    def started(self, routes: tuple[messages.RouteDescription, ...]) -> Started:
+        return Started(recording=self.name, topic=self.topic, path=self.path, routes=routes)
+
     def route(self, track: str) -> str:
         return f"{self.name}/{track}"
 
@@ -52,7 +61,7 @@ class Recording(Life):
                 messages.RouteDescription(
                     route=self.route(track.track),
                     track=track.track,
-                    endpoint=self.worker.endpoint,
+                    endpoints=self.worker.endpoints,
                     credit_frames=frames,
                     credit_bytes=size,
                 )

@@ -130,7 +130,7 @@ class Recordings:
                 )
                 self._supervisor.ask(child, begin, partial(self._began, recording, child))
         self._events.of(recording).add(recording.name, "start", mime_type=recording.mime_type)
-        answer(messages.Reply(id=0, result={"routes": routes, "path": recording.path}))
+        answer(messages.Reply(id=0, result=recording.started(tuple(routes))))
         self._close_routes(recording, recording.unfed)  # they ended meanwhile
         self._end_if_over(recording, time.monotonic_ns())
 

@@ -11,18 +11,20 @@ import logging
 import os
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from .. import errors
+from .. import __version__, errors
 from ..common.complaints import Complaints
+from ..common.descriptions import Pong, Welcome
 from ..common.limits import CLOSE_DEADLINE_NS, DRAIN_DEADLINE_NS, SHUTDOWN_DEADLINE_NS
 from ..common.state import Input
 from ..process import runtime
-from ..process.role import Lifeline, arguments, pid_namespace, started
+from ..process.role import Lifeline, arguments, clock_name, pid_namespace, started
 from ..wire import messages, sockets
 from .callers import Callers
 from .events import Events
@@ -41,6 +43,7 @@ class Controller:
 
     def __init__(self, endpoint: str, directory: Path, spool: Path, lifeline: Lifeline) -> None:
         self._lifeline = lifeline
+        self._name = f"service-{uuid.uuid4().hex[:12]}"
         self._poller = sockets.Poller()
         self._callers = sockets.control_server(endpoint)
         self._events_endpoint = f"ipc://{directory}/events"
@@ -211,8 +214,17 @@ class Controller:
             self._recordings.close_track(request.track)
         elif isinstance(request, messages.Hello):
             self._callers_there.hello(request)
-            here = {"events": self._events_endpoint, "pid": os.getpid(), "pid_namespace": pid_namespace()}
+            here = Welcome(
+                service=self._name,
+                version=__version__,
+                events=(self._events_endpoint,),
+                pid=os.getpid(),
+                pid_namespace=pid_namespace(),
+                clock=clock_name(),
+            )
             answer(messages.Reply(id=0, result=here))
+        elif isinstance(request, messages.Ping):
+            answer(messages.Reply(id=0, result=Pong(at_ns=time.monotonic_ns())))
         elif isinstance(request, messages.Bye):
             self._bye(request.client, lambda: answer(messages.Reply(id=0)))
         else:

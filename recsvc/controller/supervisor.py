@@ -28,7 +28,7 @@ OnReply = Callable[[messages.Reply], None]
 
 
 class Child:
-    """A role process. Once it is ready, ``endpoint`` is where a worker takes frames."""
+    """A role process. Once it is ready, ``endpoints`` are where a worker takes frames."""
 
     def __init__(self, role: str, *arguments: str) -> None:
         self.role = role
@@ -43,7 +43,7 @@ class Child:
         self.line = line.Line(ours, messages.ROLE_REPORTS, complaints)
         self.ready_ns: int | None = None
         self.reason = ""  # why it could not start, by the last line that it wrote
-        self.endpoint = ""
+        self.endpoints: tuple[str, ...] = ()
         self.deadline_ns: int | None = time.monotonic_ns() + READY_DEADLINE_NS
         self.ending = False
         self.asked: dict[int, OnReply] = {}
@@ -57,8 +57,9 @@ class Child:
         self.process.wait()
         os.close(self.line.descriptor)
         self.reason = self.process.started()
-        if self.endpoint:
-            Path(self.endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
+        for endpoint in self.endpoints:
+            if endpoint.startswith("ipc://"):
+                Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
 
     def __str__(self) -> str:
         return f"{self.role} process {self.process.pid}"
@@ -154,7 +155,7 @@ class Supervisor:
                 on_reply(message)
             return
         if isinstance(message, messages.Ready):
-            child.endpoint, child.ready_ns = message.endpoint, time.monotonic_ns()
+            child.endpoints, child.ready_ns = message.endpoints, time.monotonic_ns()
             child.process.started()
             if not child.ending:
                 child.deadline_ns = None

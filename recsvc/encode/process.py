@@ -67,7 +67,7 @@ class Worker:
         }
         for source in self._handlers:
             self._poller.register(source, sockets.POLLIN)
-        line.send(messages.Ready(endpoint=self.intake.endpoint))
+        line.send(messages.Ready(endpoints=(self.intake.endpoint,)))
 
     def run(self) -> None:
         """Until a shutdown, a SIGTERM or the controller's end, and then until the files are complete."""

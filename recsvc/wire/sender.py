@@ -47,12 +47,12 @@ class FrameSender(Generic[F]):
             if self.closed:
                 self.end(route, from_ns)
 
-    def open(self, description: messages.RouteDescription) -> None:
+    def open(self, name: str, endpoint: str) -> None:
         """Connects a prepared route and sends what it holds, the end of stream too where it has ended already."""
         with self._writes.lock:
-            route = self._routes.get(description.route)
+            route = self._routes.get(name)
             if route is not None:
-                route.open(description.endpoint, waits=self._waits)
+                route.open(endpoint, waits=self._waits)
                 if route.over:
                     self._forget(route)
 
@@ -61,7 +61,7 @@ class FrameSender(Generic[F]):
         with self._writes.lock:
             self.prepare(description.route, from_ns, description.credit_frames, description.credit_bytes)
             self.enable(description.route, enabled)
-            self.open(description)
+            self.open(description.route, description.endpoints[0])
 
     def enable(self, route: str, enabled: bool) -> None:
         """A disabled route gets black pictures and silence, of the right length."""

@@ -89,6 +89,18 @@ def _make(kind: int, high_water_mark: int, linger_ms: int, message_bytes_max: in
     return socket
 
 
+def reachable(endpoints: tuple[str, ...], by: str) -> str:
+    """Of the endpoints of one socket of a service, the one with the transport of ``by``, the endpoint by which the
+    service was reached; a host ``*`` is its host. ``ServiceError``: there is none. Pure."""
+    transport, _, address = by.partition("://")
+    for endpoint in endpoints:
+        if endpoint.startswith(f"{transport}://"):
+            return endpoint.replace("://*:", f"://{address.rpartition(':')[0]}:")
+    raise ServiceError(
+        f"the service at {by} names no endpoint that is reached so, but {', '.join(endpoints) or 'none'}"
+    )
+
+
 def control_server(endpoint: str) -> zmq.Socket[bytes]:
     """ROUTER, bound: requests come in with their sender's identity, replies go out by it."""
     socket = _make(zmq.ROUTER, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS, CONTROL_BYTES_MAX)

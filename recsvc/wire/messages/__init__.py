@@ -1,0 +1,75 @@
+"""All messages, as MessagePack maps, by the sockets on which they go; no sockets here.
+
+Each map has ``v`` (the protocol's version) and ``kind``. Times are nanoseconds of the sender's monotonic clock.
+Decoding validates: what does not fit raises ``MessageError`` with the reason.
+"""
+
+from ...common.descriptions import BlobDescription as BlobDescription
+from ...common.descriptions import Id as Id
+from ...common.descriptions import RecordedTrack as RecordedTrack
+from ...common.descriptions import RecordingOptions as RecordingOptions
+from ...common.descriptions import RecordingStatistics as RecordingStatistics
+from ...common.descriptions import RouteDescription as RouteDescription
+from ...common.descriptions import TrackDescription as TrackDescription
+from ...common.descriptions import TrackStatistics as TrackStatistics
+from .base import VERSION as VERSION
+from .base import Codec as Codec
+from .base import Message as Message
+from .base import MessageError as MessageError
+from .base import Reply as Reply
+from .base import Request as Request
+from .base import encode as encode
+from .base import request_id as request_id
+from .catalog import CATALOG_REQUESTS as CATALOG_REQUESTS
+from .catalog import DeleteRecording as DeleteRecording
+from .catalog import Fetch as Fetch
+from .catalog import GetRecording as GetRecording
+from .catalog import ListRecordings as ListRecordings
+from .catalog import RenameRecording as RenameRecording
+from .data import DATA as DATA
+from .data import SENDER as SENDER
+from .data import Attach as Attach
+from .data import AudioFrame as AudioFrame
+from .data import Credit as Credit
+from .data import DataMessage as DataMessage
+from .data import End as End
+from .data import FrameHeader as FrameHeader
+from .data import Mark as Mark
+from .data import Refused as Refused
+from .data import Ring as Ring
+from .data import RingReady as RingReady
+from .data import VideoFrame as VideoFrame
+from .data import check_payload as check_payload
+from .events import EVENTS as EVENTS
+from .events import RecorderEvent as RecorderEvent
+from .events import SourceEvent as SourceEvent
+from .events import Subscribed as Subscribed
+from .lines import CAPTURE_REQUESTS as CAPTURE_REQUESTS
+from .lines import ROLE_REPORTS as ROLE_REPORTS
+from .lines import WORKER_REQUESTS as WORKER_REQUESTS
+from .lines import BeginRoutes as BeginRoutes
+from .lines import CloseRoutes as CloseRoutes
+from .lines import CutRecording as CutRecording
+from .lines import DataReady as DataReady
+from .lines import FinishRecording as FinishRecording
+from .lines import OpenRecording as OpenRecording
+from .lines import Ready as Ready
+from .lines import RecordingFinished as RecordingFinished
+from .lines import RecoverFile as RecoverFile
+from .lines import StopRecording as StopRecording
+from .lines import TrackEnded as TrackEnded
+from .requests import CALLER_REQUESTS as CALLER_REQUESTS
+from .requests import REPLIES as REPLIES
+from .requests import AskEvents as AskEvents
+from .requests import AskStatistics as AskStatistics
+from .requests import AskStatus as AskStatus
+from .requests import Bye as Bye
+from .requests import CloseTrack as CloseTrack
+from .requests import Control as Control
+from .requests import ControlRoutes as ControlRoutes
+from .requests import Hello as Hello
+from .requests import OpenSource as OpenSource
+from .requests import Ping as Ping
+from .requests import Record as Record
+from .requests import Shutdown as Shutdown
+from .requests import Start as Start

@@ -1,0 +1,165 @@
+"""Frames, from senders to workers, and what goes back: raw pictures and samples follow these headers as a part of their
+own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from ...common.descriptions import Channels, Count, Name, Ns, Rate, Side
+from ...common.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, S
+from ...common.media import BYTES_PER_SAMPLE, picture_bytes
+from .base import Codec, Message, MessageError
+
+# --- sender -> worker -----------------------------------------------------------------------------
+
+
+class Attach(Message, tag="attach", kw_only=True):
+    """First message of a route: its sender is the peer that gets the route's credits. ``waits``: it waits where it has
+    no credit, so that a full queue is no overload."""
+
+    route: Name
+    waits: bool = False
+
+
+class Ring(Message, tag="ring", kw_only=True):
+    """Shared memory of the sender, for pictures to come: number ``ring`` of the route is what the process ``pid`` has
+    open as ``descriptor``, a memfd of ``size`` bytes, sealed against shrinking, which begins with ``token``. A worker
+    that could map it answers ``RingReady``; until then, and without an answer, payloads are part of the messages."""
+
+    route: Name
+    ring: Annotated[int, Meta(ge=1, le=2**62)]
+    pid: Annotated[int, Meta(ge=1, le=2**31)]
+    descriptor: Annotated[int, Meta(ge=0, le=2**31)]
+    size: Annotated[int, Meta(ge=1, le=2**40)]
+    token: Annotated[bytes, Meta(max_length=64)]
+
+
+class FrameHeader(Message, kw_only=True):
+    """Common to both kinds of frame. ``sequence`` counts from 0; a sender that was interrupted sends the same frame
+    again, the number that came last is left out then, and of a message of more than two parts the last two count.
+    ``paused_ns`` is the time spent paused before this frame, and ``since_ns`` when the unpaused interval began that it
+    belongs to (0: the source does not cut by capture time); ``dropped`` are the sender's running totals by cause
+    (sound: samples per channel); ``counted`` are its other running totals (such as ``device_overflow``). A ``muted``
+    frame is recorded black or silent and may come without payload."""
+
+    route: Name
+    sequence: Count
+    captured_ns: Ns
+    paused_ns: Count = 0
+    since_ns: Ns = 0
+    muted: bool = False
+    dropped: dict[Name, Count] = {}
+    counted: dict[Name, Count] = {}
+
+
+class VideoFrame(FrameHeader, tag="video", kw_only=True):
+    """A tightly packed picture follows as payload; or, where ``ring`` is not 0, an empty payload, and the picture lies
+    in this ring from ``offset`` on. It stays unchanged there until the frame is ``released``."""
+
+    pixel_format: Name
+    width: Side
+    height: Side
+    ring: Count = 0
+    offset: Count = 0
+
+    def payload_bytes(self) -> int:
+        try:
+            return picture_bytes(self.pixel_format, self.width, self.height)
+        except ValueError as error:
+            raise MessageError(str(error)) from None
+
+
+class AudioFrame(FrameHeader, tag="audio", kw_only=True):
+    """Interleaved samples follow as payload; ``captured_ns`` is that of the first one. ``last``: the end of stream
+    follows at once, and somebody may be waiting for it."""
+
+    sample_format: Name
+    sample_rate: Rate
+    channel_count: Channels
+    sample_count: Count
+    last: bool = False
+
+    def payload_bytes(self) -> int:
+        width = BYTES_PER_SAMPLE.get(self.sample_format)
+        if width is None:
+            raise MessageError(f"unknown sample format {self.sample_format!r}: expected s16 or f32")
+        return self.sample_count * self.channel_count * width
+
+
+class End(Message, tag="end", kw_only=True):
+    """End of stream, after the last frame: ``count`` frames were sent. The recorded time of this route ends at
+    ``until_ns``, of which ``paused_ns`` were paused. ``exact``: pictures captured later are left out, which were sent
+    before the stop was known. ``at_ns`` is when the end was asked for, ``sent_ns`` when this was sent."""
+
+    route: Name
+    count: Count
+    until_ns: Ns
+    paused_ns: Count = 0
+    dropped: dict[Name, Count] = {}
+    counted: dict[Name, Count] = {}
+    at_ns: Ns = 0
+    sent_ns: Ns = 0
+    exact: bool = False
+
+
+class Mark(Message, tag="mark", kw_only=True):
+    """Follows the last frame that the recording's request for data number ``number`` (from 1) is to give: of pictures
+    those up to ``recorded_ns`` (recorded time) where the source cuts by capture time (``exact``), else all."""
+
+    route: Name
+    number: Count
+    recorded_ns: Ns = 0
+    exact: bool = False
+
+
+DataMessage = Attach | Ring | VideoFrame | AudioFrame | Mark | End
+
+
+# --- worker -> sender -----------------------------------------------------------------------------
+
+
+class Credit(Message, tag="credit", kw_only=True):
+    """Totals since the route began: the sender may have sent this many frames and payload bytes. Frames whose
+    ``sequence`` is less than ``released`` are read no more."""
+
+    route: Name
+    frames: Count
+    bytes: Count
+    released: Count = 0
+
+
+class RingReady(Message, tag="ring_ready", kw_only=True):
+    """From here on pictures of this route may lie in this ring."""
+
+    route: Name
+    ring: Count
+
+
+class Refused(Message, tag="refused", kw_only=True):
+    """A data message was refused and counted, for this ``reason``."""
+
+    route: Name
+    reason: str
+
+
+DATA = Codec(DataMessage)
+SENDER = Codec(Credit | RingReady | Refused)
+
+
+def check_payload(header: VideoFrame | AudioFrame, payload_bytes: int) -> None:
+    """Raises ``MessageError`` unless the payload has the length that the header promises."""
+    expected = header.payload_bytes()
+    if isinstance(header, AudioFrame) and header.sample_count * S > BLOCK_NS_MAX * header.sample_rate:
+        length = f"{header.sample_count} samples at {header.sample_rate} Hz"
+        raise MessageError(f"a block of {length}: at most {BLOCK_NS_MAX // S} s are taken; send it in parts")
+    if header.muted and payload_bytes == 0:
+        return
+    if payload_bytes != expected or payload_bytes > FRAME_BYTES_MAX:
+        what = (
+            f"{header.width}x{header.height} {header.pixel_format}"
+            if isinstance(header, VideoFrame)
+            else f"{header.sample_count} samples x {header.channel_count} of {header.sample_format}"
+        )
+        raise MessageError(f"payload of {payload_bytes} bytes: {what} takes {expected} (at most {FRAME_BYTES_MAX})")

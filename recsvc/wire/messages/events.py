@@ -1,0 +1,41 @@
+"""What the controller publishes to its subscribers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ...common.descriptions import BlobDescription, Count, Name, Ns, RecordingStatistics
+from .base import Codec, Message
+
+
+class RecorderEvent(Message, tag="event", kw_only=True):
+    """``sequence`` counts per recording from 0 without gaps: a subscriber that sees one asks with ``AskEvents``.
+    ``at_ns`` is when it was published first."""
+
+    recorder: Name
+    recording: Name
+    sequence: Count
+    type: Literal["start", "pause", "resume", "dataavailable", "error", "stop"]
+    at_ns: Ns
+    mime_type: str = ""
+    blob: BlobDescription | None = None
+    timecode_ms: float = 0.0
+    error: str = ""
+    text: str = ""
+    statistics: RecordingStatistics | None = None
+    whole: BlobDescription | None = None
+
+
+class SourceEvent(Message, tag="source_event", kw_only=True):
+    """A captured track ended by itself; ``error`` is ``""`` when its source came to its end."""
+
+    track: Name
+    error: str = ""
+    text: str = ""
+
+
+class Subscribed(Message, tag="subscribed", kw_only=True):
+    """Answers a new subscription: from now on its subscriber misses nothing."""
+
+
+EVENTS = Codec(RecorderEvent | SourceEvent | Subscribed)

@@ -1,0 +1,124 @@
+"""What the controller and its own processes send each other, over the lines between them. No client sees these."""
+
+from __future__ import annotations
+
+from ...common.descriptions import (
+    BlobDescription,
+    Count,
+    Name,
+    Ns,
+    RecordedTrack,
+    RecordingOptions,
+    RecordingStatistics,
+    RouteDescription,
+)
+from .base import Codec, Message, Reply, Request
+from .requests import AskStatistics, CloseTrack, ControlRoutes, OpenSource, Shutdown
+
+# --- requests of the controller -------------------------------------------------------------------
+
+
+class OpenRecording(Request, tag="open_recording", kw_only=True):
+    recording: Name
+    path: str
+    tracks: tuple[RecordedTrack, ...]
+    routes: tuple[Name, ...]
+    options: RecordingOptions
+    at_ns: Ns
+
+
+class StopRecording(Request, tag="stop_recording", kw_only=True):
+    """The recording ended at ``at_ns``: it is finished when every end of stream has come."""
+
+    recording: Name
+    at_ns: Ns
+
+
+class FinishRecording(Request, tag="finish_recording", kw_only=True):
+    """The drain's deadline is over: the recording is finished with what has come."""
+
+    recording: Name
+
+
+class CloseRoutes(Request, tag="close_routes", kw_only=True):
+    """Who fed these routes is gone, or never came: they end with what arrives until nothing does. Ends of stream
+    that have come count, this does not; ``until_ns`` and ``paused_ns`` are for the others, as in ``End``.
+    ``reason``: why these are incomplete; ``""``: they are not. ``goes_on``: they end though more arrives."""
+
+    routes: tuple[Name, ...]
+    until_ns: Ns
+    paused_ns: Count = 0
+    reason: str = ""
+    goes_on: bool = False
+
+
+class CutRecording(Request, tag="cut_recording", kw_only=True):
+    """A request for data: a piece is handed out once each track that goes on has sent the ``Mark`` of ``number``."""
+
+    recording: Name
+    number: Count
+
+
+class RecoverFile(Request, tag="recover_file", kw_only=True):
+    """Complete what another worker left behind; the reply's result is a ``CompletedFile``."""
+
+    path: str
+
+
+class BeginRoutes(Request, tag="begin_routes", kw_only=True):
+    """All routes of one recording that this process feeds, together: a source that waits to be wanted must not run
+    off before the last of them. ``disabled``: those that begin black or silent."""
+
+    routes: tuple[RouteDescription, ...]
+    from_ns: Ns
+    disabled: tuple[Name, ...] = ()
+
+
+# --- reports of the roles -------------------------------------------------------------------------
+
+
+class Ready(Message, tag="ready", kw_only=True):
+    """A role's first message; ``endpoints`` are where a worker takes frames, the one for this machine first."""
+
+    endpoints: tuple[str, ...] = ()
+
+
+class TrackEnded(Message, tag="track_ended", kw_only=True):
+    track: Name
+    error: str = ""
+    text: str = ""
+
+
+class DataReady(Message, tag="data_ready", kw_only=True):
+    """A piece of a recording that still goes on. ``asked``: for ``request_data``, else for the timeslice."""
+
+    recording: Name
+    blob: BlobDescription
+    timecode_ms: float
+    asked: bool = False
+
+
+class RecordingFinished(Message, tag="recording_finished", kw_only=True):
+    """The file is complete and closed. ``error`` is ``""`` unless the worker had to give up."""
+
+    recording: Name
+    blob: BlobDescription
+    timecode_ms: float
+    statistics: RecordingStatistics
+    whole: BlobDescription
+    error: str = ""
+    text: str = ""
+
+
+WORKER_REQUESTS = Codec(
+    OpenRecording
+    | StopRecording
+    | FinishRecording
+    | CloseRoutes
+    | CutRecording
+    | RecoverFile
+    | AskStatistics
+    | Shutdown
+)
+CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoutes | ControlRoutes | Shutdown)
+ROLE_REPORTS = Codec(Reply | Ready | TrackEnded | DataReady | RecordingFinished)

@@ -3,6 +3,7 @@
 import pytest
 
 from recsvc.common.limits import ENDED_RECORDINGS_KEPT, EVENTS_PER_REPLY, RECORDER_EVENTS_KEPT
+from recsvc.common.service_limits import SNAPSHOT_RECORDINGS_MAX
 from recsvc.controller.outbox import Outbox, Published
 from recsvc.errors import InvalidStateError
 from recsvc.wire.messages import RecorderEvent
@@ -86,7 +87,7 @@ def event(recording: str, sequence: int, type: str = "dataavailable") -> Recorde
 def test_missed_events_can_be_asked_for_a_few_at_a_time() -> None:
     published = Published()
     for number in range(2 * EVENTS_PER_REPLY):
-        published.add(event("a", number), is_heard=True)
+        published.add("c/r", event("a", number))
     found = published.since("r", "a", 3)
     assert [one.sequence for one in found] == list(range(3, 3 + EVENTS_PER_REPLY))
     assert published.since("r", "a", 2 * EVENTS_PER_REPLY) == []
@@ -95,7 +96,7 @@ def test_missed_events_can_be_asked_for_a_few_at_a_time() -> None:
 def test_only_the_newest_events_of_a_recording_are_kept_and_only_for_its_recorder() -> None:
     published = Published()
     for number in range(RECORDER_EVENTS_KEPT + 5):
-        published.add(event("a", number), is_heard=True)
+        published.add("c/r", event("a", number))
     assert published.since("r", "a", 0)[0].sequence == 5
     for recorder, recording in (("another", "a"), ("r", "never-there")):
         with pytest.raises(InvalidStateError, match="are known"):
@@ -105,27 +106,36 @@ def test_only_the_newest_events_of_a_recording_are_kept_and_only_for_its_recorde
 def test_recordings_that_have_ended_are_forgotten_in_their_order() -> None:
     published = Published()
     for number in range(ENDED_RECORDINGS_KEPT + 1):
-        published.add(event(f"ended-{number}", 0, "stop"), is_heard=False)
+        published.add("c/r", event(f"ended-{number}", 0, "stop"))
     assert published.since("r", "ended-1", 0)
     with pytest.raises(InvalidStateError):
         published.since("r", "ended-0", 0)
-    assert len(published.unheard("r")) == ENDED_RECORDINGS_KEPT
+    assert len(published.snapshot("c/r")) == min(ENDED_RECORDINGS_KEPT, SNAPSHOT_RECORDINGS_MAX)
 
 
-def test_who_subscribes_late_gets_what_was_published_before_once() -> None:
+def test_who_subscribes_late_sees_what_was_published_before() -> None:
     published = Published()
-    published.add(event("before", 0), is_heard=True)
-    for number in range(2):
-        published.add(event("a", number), is_heard=number > 0)
-    assert published.unheard("another") == []
-    assert [(one.recording, one.sequence) for one in published.unheard("r")] == [("a", 0), ("a", 1)]
-    assert published.unheard("r") == []
+    for number in range(3):
+        published.add("c/r", event("a", number))
+    published.add("c/other", event("b", 0))
+    published.add("d/r", event("c", 0))
+    assert published.snapshot("c/r") == {"a": 3}
+    assert published.snapshot("c/") == {"a": 3, "b": 1}
+    assert published.snapshot("") == {"a": 3, "b": 1, "c": 1}
+    assert published.snapshot("e/") == {}
+
+
+def test_a_subscriber_of_everything_sees_the_newest_recordings() -> None:
+    published = Published()
+    for number in range(SNAPSHOT_RECORDINGS_MAX + 1):
+        published.add("c/r", event(f"a{number}", 0))
+    assert len(published.snapshot("")) == SNAPSHOT_RECORDINGS_MAX and "a0" not in published.snapshot("")
 
 
 def test_nothing_is_kept_of_a_recording_that_was_given_up() -> None:
     published = Published()
-    published.add(event("a", 0), is_heard=False)
+    published.add("c/r", event("a", 0))
     published.forget("a")
-    assert published.unheard("r") == []
+    assert published.snapshot("") == {}
     with pytest.raises(InvalidStateError):
         published.since("r", "a", 0)

@@ -245,6 +245,9 @@ class Controller:
     def publish_stop(self, number: int) -> None:
         self._server.send_multipart([b"c/r", messages.encode(msgspec.structs.replace(self.event(number), type="stop"))])
 
+    def publish_subscribed(self, next: dict[str, int]) -> None:
+        self._server.send_multipart([b"c/r", messages.encode(messages.Subscribed(next=next))])
+
     def subscribe(self, recorder: str) -> Any:
         socket = sockets.event_client(self._endpoint, b"c/r")
         assert self._server.poll(DEADLINE_S * 1000)
@@ -308,6 +311,18 @@ def test_events_that_nobody_keeps_any_more_are_replaced_by_an_error(
     controller, subscription = subscribed
     controller.publish(0, 5)
     assert take(subscription, 5) == [(0, "pause"), (2, "error"), (3, "pause"), (4, "pause"), (5, "pause")]
+
+
+def test_what_was_published_before_the_subscription_stood_is_asked_for(
+    subscribed: tuple[Controller, Subscription],
+) -> None:
+    controller, subscription = subscribed
+    controller.publish_subscribed({"a": 0, "another": 7})
+    controller.publish_subscribed({"a": 2})
+    assert take(subscription, 10) == [(number, "pause") for number in range(10)] and controller.asked == [0]
+    controller.publish_subscribed({"a": 10})
+    controller.publish_stop(10)
+    assert take(subscription, 1) == [(10, "stop")] and controller.asked == [0]
 
 
 def test_a_gap_that_nobody_can_mend_is_an_error(subscribed: tuple[Controller, Subscription]) -> None:

@@ -70,6 +70,17 @@ class Subscription:
                 continue
             if isinstance(event, messages.RecorderEvent):
                 self._read.append(event)
+            elif isinstance(event, messages.Subscribed):
+                self._catch_up(event)
+
+    def _catch_up(self, there: messages.Subscribed) -> None:
+        """The subscription stands, for the first time or again after the connection broke."""
+        for recording in self._expected.keys() & there.next.keys():
+            if there.next[recording] > self._expected[recording]:
+                try:
+                    self.ask(recording)
+                except errors.RecorderError as error:  # it is asked for again when it was silent for too long
+                    log.debug("asking for the first events of %s: %s", recording, error)
 
     def ask(self, recording: str) -> None:
         """Looks whether an event was missed that no later one shows. ``InvalidStateError``: the controller does not

@@ -19,7 +19,6 @@ class Events:
         self._publish = publish
         self._outboxes: dict[str, Outbox] = {}
         self._published = Published()
-        self._subscribed: set[str] = set()
 
     def begin(self, recording: Recording) -> None:
         """Its events follow those of the recorder's recordings before it."""
@@ -45,18 +44,12 @@ class Events:
             del self._outboxes[recording.recorder]
 
     def _take(self, topic: str, event: messages.RecorderEvent) -> None:
-        self._published.add(event, is_heard=topic in self._subscribed)
+        self._published.add(topic, event)
         self._publish(topic, event)
 
-    def subscribed(self, topic: str) -> None:
-        """A recorder has its events from now on, and those that were published a moment before."""
-        self._subscribed.add(topic)
-        for event in self._published.unheard(topic.rpartition("/")[2]):
-            self._publish(topic, event)
-
-    def unsubscribed(self, topic: str) -> None:
-        """Nobody has its events any more."""
-        self._subscribed.discard(topic)
+    def snapshot(self, topic: str) -> dict[str, int]:
+        """What a new subscriber of all topics that begin so may have missed: see ``Subscribed``."""
+        return self._published.snapshot(topic)
 
     def since(self, request: messages.AskEvents, *, is_active: bool) -> list[messages.RecorderEvent]:
         """For a subscriber that has missed some. ``InvalidStateError`` where nothing is known of a recording that is

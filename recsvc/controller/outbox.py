@@ -10,6 +10,7 @@ import msgspec
 
 from ..common.limits import ENDED_RECORDINGS_KEPT, EVENTS_PER_REPLY, RECORDER_EVENTS_KEPT
 from ..common.pieces import after
+from ..common.service_limits import SNAPSHOT_RECORDINGS_MAX
 from ..errors import InvalidStateError
 from ..wire.messages import RecorderEvent, RecordingFinished
 
@@ -117,34 +118,29 @@ class Published:
 
     def __init__(self) -> None:
         self._events: dict[str, deque[RecorderEvent]] = {}
+        self._topics: dict[str, str] = {}
         self._ended: deque[str] = deque()
-        self._unheard: dict[str, None] = {}  # recordings of which something was published before anybody subscribed
 
-    def add(self, event: RecorderEvent, *, is_heard: bool) -> None:
-        """``is_heard``: whether its recorder has subscribed."""
+    def add(self, topic: str, event: RecorderEvent) -> None:
+        """``topic``: the one on which it is published."""
         name = event.recording
+        self._topics[name] = topic
         self._events.setdefault(name, deque(maxlen=RECORDER_EVENTS_KEPT)).append(event)
-        if not is_heard:
-            self._unheard[name] = None
         if event.type == "stop":
             self._ended.append(name)
             if len(self._ended) > ENDED_RECORDINGS_KEPT:
-                oldest = self._ended.popleft()
-                del self._events[oldest]
-                self._unheard.pop(oldest, None)
+                self.forget(self._ended.popleft())
 
     def forget(self, recording: str) -> None:
-        """It was given up: nobody is to have its events."""
+        """Nobody is to have its events any more."""
         self._events.pop(recording, None)
-        self._unheard.pop(recording, None)
+        self._topics.pop(recording, None)
 
-    def unheard(self, recorder: str) -> list[RecorderEvent]:
-        """The recorder has subscribed: the events of the recordings of which it may have missed some, in their order.
-        What it knows already it leaves out by the numbers."""
-        names = [name for name in self._unheard if self._events[name][0].recorder == recorder]
-        for name in names:
-            del self._unheard[name]
-        return [event for name in names for event in self._events[name]]
+    def snapshot(self, topic: str) -> dict[str, int]:
+        """For who subscribes to all topics that begin so: the number of the next event of each of their recordings, of
+        the newest ones."""
+        names = [name for name, its in self._topics.items() if its.startswith(topic)][-SNAPSHOT_RECORDINGS_MAX:]
+        return {name: self._events[name][-1].sequence + 1 for name in names}
 
     def since(self, recorder: str, recording: str, sequence: int) -> list[RecorderEvent]:
         """The first of a recording's events from ``sequence`` on. ``InvalidStateError`` where none are known."""

@@ -259,10 +259,9 @@ class Controller:
             news = self._events.recv(sockets.NOBLOCK)
             topic = news[1:].decode(errors="replace")
             if news[:1] == b"\x01":
-                self._events.send_multipart([news[1:], messages.encode(messages.Subscribed())])
-                self._recorder_events.subscribed(topic)
+                there = messages.Subscribed(next=self._recorder_events.snapshot(topic))
+                self._events.send_multipart([news[1:], messages.encode(there)])
             else:
-                self._recorder_events.unsubscribed(topic)
                 self._callers_there.unsubscribed(topic.removesuffix("/source"))
 
 

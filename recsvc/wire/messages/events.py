@@ -35,7 +35,11 @@ class SourceEvent(Message, tag="source_event", kw_only=True):
 
 
 class Subscribed(Message, tag="subscribed", kw_only=True):
-    """Answers a new subscription: from now on its subscriber misses nothing."""
+    """Answers a new subscription, also one that a connection renews after it broke: from now on its subscriber misses
+    nothing. ``next`` has, of the newest recordings whose events have such a topic, the number of the next event: who
+    has had fewer asks for them with ``AskEvents``."""
+
+    next: dict[Name, Count] = {}
 
 
 EVENTS = Codec(RecorderEvent | SourceEvent | Subscribed)

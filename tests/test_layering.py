@@ -19,7 +19,7 @@ OWNERS = {
     "zmq": {"wire.sockets"},
     "cffi": set(),
     "sounddevice": {"capture.microphone"},
-    "typer": {"cli.commands"},
+    "typer": {"cli.commands.app"},
     "rich": {"cli.terminal"},
     "numpy": set(),
 }

@@ -181,3 +181,53 @@ class RecordingInfo(Struct, kw_only=True, frozen=True):
     topic: str = ""
     error: str = ""
     statistics: RecordingStatistics | None = None
+
+
+class RecordingStatus(Struct, kw_only=True, frozen=True):
+    """A recording that goes on. ``state``: ``recording``, ``paused``, ``stopping``. ``began`` and ``topic`` as in
+    ``RecordingInfo``. ``worker``: the ``number`` of its ``WorkerStatus``. ``statistics``: the newest that are known,
+    without waiting for anybody; ``queue_frames``: what its tracks have waiting to be encoded."""
+
+    recording: Name
+    name: str
+    owner: str
+    state: Name
+    mime_type: str
+    began: float
+    topic: str = ""
+    worker: Count = 0
+    queue_frames: Count = 0
+    queue_bytes: Count = 0
+    statistics: RecordingStatistics | None = None
+
+
+class WorkerStatus(Struct, kw_only=True, frozen=True):
+    """An encoder worker; its place in the pool is ``number``, from 0. ``state``: ``starting``, ``ready``, ``ending``.
+    ``load``: which share of one core its recordings took lately; ``cost``: which share placement reckons with.
+    ``encode_ns``: time in encoders since it began, for ``frames_encoded`` frames (blocks of sound are frames too)."""
+
+    number: Count
+    pid: Count
+    state: Name
+    recordings: Count = 0
+    load: float = 0.0
+    cost: float = 0.0
+    queue_frames: Count = 0
+    queue_bytes: Count = 0
+    frames_encoded: Count = 0
+    encode_ns: Count = 0
+
+
+class ServiceStatus(Struct, kw_only=True, frozen=True):
+    """How a service is. ``began``: seconds since 1970. ``cost_max``: what ``cost`` of all workers together may be, by
+    admission. ``free_bytes``: room for recordings on the spool's disk. ``clients``: those that are connected."""
+
+    service: Name
+    version: str
+    began: float
+    recordings: tuple[RecordingStatus, ...] = ()
+    workers: tuple[WorkerStatus, ...] = ()
+    cost_max: float = 0.0
+    spool: str = ""
+    free_bytes: Count = 0
+    clients: Count = 0

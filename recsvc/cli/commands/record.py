@@ -1,0 +1,89 @@
+"""``recsvc record``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from .app import Json, Option, app, one_line
+
+
+@app.command()
+def record(
+    audio: Annotated[str | None, Option(metavar="SOURCE", help="mic:, mic:NAME, file:PATH, test: or a URL.")] = None,
+    video: Annotated[
+        str | None, Option(metavar="SOURCE", help="camera:/dev/video0, screen:, file:PATH, test: or a URL.")
+    ] = None,
+    duration: Annotated[float | None, Option(metavar="S", help="Stop after this many seconds.")] = None,
+    type: Annotated[str, Option(metavar="MIME", help="One of `recsvc types`; by default as FILE ends.")] = "",
+    audio_bitrate: Annotated[int | None, Option(metavar="BITS/S", help="By default 128000.")] = None,
+    video_bitrate: Annotated[int | None, Option(metavar="BITS/S", help="By default 2500000.")] = None,
+    width: Annotated[int | None, Option(metavar="PIXELS", help="Width of the pictures.")] = None,
+    height: Annotated[int | None, Option(metavar="PIXELS", help="Height of the pictures.")] = None,
+    frame_rate: Annotated[float | None, Option(metavar="1/S", help="Pictures per second.")] = None,
+    sample_rate: Annotated[int | None, Option(metavar="HZ", help="Sample rate of the sound.")] = None,
+    channels: Annotated[int | None, Option(metavar="N", help="Channels of the sound.")] = None,
+    output: Annotated[
+        Path | None,
+        Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Save the recording there; its ending chooses the container. - is standard output. By default "
+            "recording-DATE-TIME in the current directory.",
+        ),
+    ] = None,
+    service: Annotated[
+        str | None,
+        Option(
+            metavar="ENDPOINT",
+            envvar="RECSVC_SERVICE",
+            help="Use this controller of the same machine, such as ipc:///run/user/1000/recsvc.sock. By default a "
+            "private one is started.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Record to a file, and print a report.
+
+    The recording ends when --duration is over, when its sources end, or when you press q or Ctrl-C; p pauses and
+    resumes it. Without --audio and --video the default microphone and camera are recorded.
+
+    A second Ctrl-C leaves at once. What could not be saved to FILE stays in the spool: see `recsvc recover`.
+    """
+    from .. import console, report, terminal
+
+    terminal.go_on_in_background()
+    terminal.make_output_last()
+    with one_line():
+        made = console.record(
+            {
+                "audio": _wish("--audio", audio, sample_rate=sample_rate, channels=channels),
+                "video": _wish("--video", video, width=width, height=height, frame_rate=frame_rate),
+            },
+            duration=duration,
+            output=output,
+            service=service,
+            quiet=as_json,
+            mime_type=type,
+            audio_bits_per_second=audio_bitrate,
+            video_bits_per_second=video_bitrate,
+        )
+        out = sys.stderr if str(output) == "-" else sys.stdout
+        if as_json:
+            print(json.dumps(made), file=out)
+        else:
+            report.show(made, out)
+
+
+_CONSTRAINTS = {"channels": "channel_count"}  # where an option has another name
+
+
+def _wish(option: str, source: str | None, **constraints: Any) -> dict[str, Any] | None:
+    given = {name: value for name, value in constraints.items() if value is not None}
+    if source is None and given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"{names} without {option}: say what it is for, such as {option} test:")
+    return None if source is None else {"source": source, **{_CONSTRAINTS.get(n, n): v for n, v in given.items()}}

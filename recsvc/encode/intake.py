@@ -107,7 +107,7 @@ class Intake:
         if route.closed:
             return
         if not isinstance(message, messages.FrameHeader):
-            self._accept_control(parts[0], route, message)
+            self._accept_control(parts[0], message.route, route, message)
             return
         if len(parts) != 3:
             raise messages.MessageError("a frame without its payload")
@@ -126,6 +126,7 @@ class Intake:
         if route.ends:
             raise messages.MessageError("a frame after the end of stream")
         route.newest = message.sequence
+        route.identity = parts[0]  # credits go where frames come from, another peer after a reconnection
         route.received += 1
         track.account.received += unit_count(message)
         track.account.note_sender_totals(message.dropped, message.counted)
@@ -139,10 +140,11 @@ class Intake:
         if not ready and len(payload) > route.window_bytes // 4:  # its sender may have no room for another
             self.push_waited(message.route)
 
-    def _accept_control(self, identity: bytes, route: Route, message: Any) -> None:
+    def _accept_control(self, identity: bytes, name: str, route: Route, message: Any) -> None:
         """``Attach``, ``Ring``, ``Mark`` or ``End``."""
         if isinstance(message, messages.Attach):
             route.identity, route.waits = identity, message.waits
+            self._send_credit(name, route)
         elif isinstance(message, messages.Ring):
             self._map_ring(route, message)
         else:
@@ -196,7 +198,7 @@ class Intake:
                 sent_ns=now_ns,
             )
             route.recording.incomplete = request.reason
-            self._accept_control(b"", route, end)
+            self._accept_control(b"", name, route, end)
             route.closed = request.goes_on
 
     def settle(self, now_ns: int) -> None:

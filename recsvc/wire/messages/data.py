@@ -16,8 +16,9 @@ from .base import Codec, Message, MessageError
 
 
 class Attach(Message, tag="attach", kw_only=True):
-    """First message of a route: its sender is the peer that gets the route's credits. ``waits``: it waits where it has
-    no credit, so that a full queue is no overload."""
+    """A route's sender, of which there is one at a time, is the peer that sent the newest of its frames, or this: it
+    gets the route's credits, the first at once. A sender may leave it out; one whose connection broke sends it again,
+    since credits may be lost. ``waits``: it waits where it has no credit, so that a full queue is no overload."""
 
     route: Name
     waits: bool = False

@@ -1,0 +1,181 @@
+// A client of recsvc: the sockets and messages of docs/protocol.md that a program needs to record.
+import { randomUUID } from "node:crypto";
+import { readFileSync, readlinkSync } from "node:fs";
+import { decode, encode } from "@msgpack/msgpack";
+import { Dealer, Subscriber } from "zeromq";
+
+const VERSION = 2;
+const FETCH_BYTES = 1024 * 1024; // of one fetch
+const FETCH_CREDIT = 8; // fetches that may be unanswered
+
+/** Nanoseconds of the monotonic clock, on which capture times count. A BigInt, and so are 64-bit numbers that come. */
+export const nowNs = () => process.hrtime.bigint();
+const pack = (message) => encode({ v: VERSION, ...message }, { useBigInt64: true });
+const unpack = (bytes) => decode(bytes, { useBigInt64: true });
+
+/** The name of that clock: where the service has the same one, it translates nothing. */
+function clockName() {
+  try {
+    const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+    return `${boot} ${readlinkSync("/proc/self/ns/time")}`;
+  } catch {
+    return "";
+  }
+}
+
+/** Of the endpoints of one socket of the service, the one with our transport; the host `*` is the one we came by. */
+function reachable(endpoints, by) {
+  const [transport, address] = by.split("://");
+  const found = endpoints.find((endpoint) => endpoint.startsWith(`${transport}://`));
+  if (!found) throw new Error(`the service at ${by} names no endpoint that is reached so, but ${endpoints}`);
+  return found.replace("://*:", `://${address.slice(0, address.lastIndexOf(":"))}:`);
+}
+
+/** A DEALER on which requests go out and their replies come back, by their ids. */
+class Requests {
+  #socket;
+  #waiting = new Map();
+  #last = 0;
+
+  constructor(endpoint, options) {
+    this.#socket = new Dealer({ linger: 1000, ...options });
+    this.#socket.connect(endpoint);
+    this.#take();
+  }
+
+  async #take() {
+    for await (const [header, payload] of this.#socket) {
+      const reply = unpack(header);
+      const waiting = this.#waiting.get(reply.id);
+      this.#waiting.delete(reply.id);
+      if (reply.error) waiting?.reject(new Error(`${reply.error}: ${reply.text}`));
+      else waiting?.resolve(payload === undefined ? reply.result : payload);
+    }
+  }
+
+  /** The reply's result, or the bytes that came with it. */
+  async ask(kind, fields = {}) {
+    const id = ++this.#last;
+    const answered = new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
+    await this.#socket.send(pack({ kind, id, ...fields }));
+    return answered;
+  }
+
+  close() {
+    this.#socket.close();
+  }
+}
+
+/** What frames of one recording's tracks go through, as far as the service grants credit. */
+class Data {
+  #socket;
+  #routes = new Map();
+
+  constructor(endpoint, options, routes) {
+    this.#socket = new Dealer({ linger: 10_000, sendHighWaterMark: 0, ...options });
+    this.#socket.connect(endpoint);
+    for (const { route, credit_frames: frames, credit_bytes: bytes } of routes)
+      this.#routes.set(route, { frames, bytes, window: frames, sent: 0, sentBytes: 0, granted: () => {} });
+    this.#take();
+  }
+
+  async #take() {
+    for await (const [header] of this.#socket) {
+      const message = unpack(header);
+      const route = this.#routes.get(message.route);
+      if (message.kind === "credit" && route) {
+        route.frames = Math.max(route.frames, Number(message.frames)); // totals, which never shrink
+        route.bytes = Math.max(route.bytes, Number(message.bytes));
+        route.granted();
+      } else if (message.kind === "refused") console.error(`refused: ${message.reason}`);
+    }
+  }
+
+  /** Sends one frame, as soon as there is credit. */
+  async frame(kind, name, fields, payload) {
+    const route = this.#routes.get(name);
+    const allowed = () =>
+      route.sent < route.frames &&
+      (route.frames - route.sent >= route.window || route.sentBytes + payload.length <= route.bytes);
+    while (!allowed()) await new Promise((resolve) => (route.granted = resolve));
+    const header = pack({ kind, route: name, sequence: route.sent, ...fields });
+    route.sent += 1;
+    route.sentBytes += payload.length;
+    await this.#socket.send([header, payload]);
+  }
+
+  /** The end of stream, behind the last frame. */
+  async end(name, untilNs, pausedNs) {
+    const count = this.#routes.get(name).sent;
+    await this.#socket.send(pack({ kind: "end", route: name, count, until_ns: untilNs, paused_ns: pausedNs }));
+  }
+
+  close() {
+    this.#socket.close();
+  }
+}
+
+export class Client {
+  name = `node-${randomUUID()}`;
+
+  /** Connects: `keys` are CURVE keys for `tcp`, none for `ipc`. */
+  static async connect(endpoint, keys = {}) {
+    const client = new Client();
+    client.endpoint = endpoint;
+    client.keys = keys;
+    client.control = new Requests(endpoint, keys);
+    client.welcome = await client.control.ask("hello", { client: client.name, clock: clockName() });
+    if (client.welcome.catalog.length) client.catalog = new Requests(client.reach(client.welcome.catalog), keys);
+    client.pinging = setInterval(() => client.#ping(), 1000); // a sign of life, and a measurement of our clock
+    return client;
+  }
+
+  reach(endpoints) {
+    return reachable(endpoints, this.endpoint);
+  }
+
+  #echo = {};
+
+  async #ping() {
+    const pong = await this.control.ask("ping", { client: this.name, at_ns: nowNs(), ...this.#echo });
+    this.#echo = { echo_ns: pong.at_ns, echo_at_ns: nowNs() };
+  }
+
+  /** The service's reply to `start`, and where the frames go. */
+  async start(fields) {
+    const started = await this.control.ask("start", { client: this.name, ...fields });
+    const data = new Data(this.reach(started.routes[0].endpoints), this.keys, started.routes);
+    return { started, data };
+  }
+
+  /** Events whose topic begins so, as they come: `[topic, event]`. */
+  async *events(topic) {
+    const socket = new Subscriber({ receiveHighWaterMark: 0, ...this.keys });
+    socket.connect(this.reach(this.welcome.events));
+    socket.subscribe(topic);
+    try {
+      for await (const [from, event] of socket) yield [from.toString(), unpack(event)];
+    } finally {
+      socket.close();
+    }
+  }
+
+  /** The bytes of a recording's file, in order, some of them under way at any time. */
+  async *fetch(recording, size) {
+    const asked = [];
+    for (let start = 0; start < size || asked.length; ) {
+      while (start < size && asked.length < FETCH_CREDIT) {
+        asked.push(this.catalog.ask("fetch", { recording, start, size: Math.min(FETCH_BYTES, size - start) }));
+        start += FETCH_BYTES;
+      }
+      yield await asked.shift();
+    }
+  }
+
+  async close() {
+    clearInterval(this.pinging);
+    await this.control.ask("bye", { client: this.name });
+    this.control.close();
+    this.catalog?.close();
+  }
+}

@@ -7,7 +7,7 @@ WORKERS := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
 CONFIGURE := cmake -S . -G Ninja -DRECSVC_TESTS=ON -DRECSVC_PYTHON=OFF
 
 .DEFAULT_GOAL := help
-.PHONY: bench bench-peers bench-report help setup setup-test demo test checks lint types ctest sanitize pytest wheel-test mutants format clean
+.PHONY: bench bench-peers bench-report help setup setup-test demo test checks lint types ctest sanitize pytest wheel wheel-test wheel-test-debian mutants format clean
 
 # One target after the other, but for those that `make test` runs side by side once everything is set up.
 ifdef side_by_side
@@ -30,7 +30,7 @@ logged = { $(2); } >$(1) 2>&1 || { cat $(1) >&2; false; }
 
 help: ## list the targets
 	@echo "recsvc: make TARGET, one of"
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 15
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 20
 
 setup: ## install what recording needs: system packages, .venv, the core
 	@tools/setup.sh run
@@ -92,10 +92,18 @@ bench-report: setup-test ## tables and plots of the last `make bench` into bench
 	@test -s build/bench.json || $(MAKE) --no-print-directory bench
 	@$(BIN)/python bench/report.py build/bench.json $(wildcard build/peers.json) $(call failed,the report)
 
+wheel: ## build dist/recsvc-*.whl for any Linux of glibc 2.34 or newer, codec libraries inside (2 minutes)
+	@tools/setup.sh wheel
+	@tools/wheel.sh build
+
+wheel-test-debian: setup-test wheel ## install that wheel into bare Debians 12 and 13 and record 1 s with it (2 minutes more)
+	@tools/wheel.sh try bookworm trixie
+
 wheel-test: $(ready_to_run) ## build the wheel, install it into an empty environment, record 1 s with it
 	@echo "recsvc: building the wheel"
 	@rm -rf build/wheel && mkdir -p build/wheel
 	@$(BIN)/python -m pip wheel -qq --no-deps -w build/wheel . $(call failed,the build of the wheel)
+	@$(BIN)/python tools/check_wheel.py build/wheel/*.whl $(call failed,the check of the wheel)
 	@echo "recsvc: installing it into an empty virtual environment"
 	@$(BIN)/python -m venv build/wheel/venv && build/wheel/venv/bin/python -m pip install -qq build/wheel/*.whl $(call failed,the installation of the wheel)
 	@echo "recsvc: recording 1 s with it"
@@ -111,5 +119,6 @@ format: setup-test ## format the Python code and mend what ruff can
 	@$(BIN)/ruff format .
 
 clean: ## remove everything the other targets made
+	@for directory in build/debian/*/; do tools/debian.sh remove "$${directory%/}"; done
 	rm -rf .venv build dist demo.webm .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find recsvc tests -name __pycache__ -type d -exec rm -rf {} +

@@ -16,4 +16,12 @@ target_link_libraries(_native PRIVATE recsvc)
 target_compile_definitions(_native PRIVATE Py_LIMITED_API=0x030b0000)
 set_target_properties(_native PROPERTIES SUFFIX ".abi3.so")
 
+# Codec libraries that are linked statically, as in the wheel of `make wheel`, keep their names to themselves: other
+# packages of the process bring libraries of the same names. With shared ones this changes nothing.
+include(CheckLinkerFlag)
+check_linker_flag(C LINKER:--exclude-libs,ALL hides_archives)
+if(hides_archives)
+  target_link_options(_native PRIVATE LINKER:--exclude-libs,ALL,--gc-sections)
+endif()
+
 install(TARGETS _native LIBRARY DESTINATION recsvc/encode)

@@ -3,6 +3,7 @@
 #
 #   tools/setup.sh run     what recording needs
 #   tools/setup.sh test    the same, and what the tests need
+#   tools/setup.sh wheel   the system packages that building the manylinux wheel needs, nothing else
 #
 # Only what is missing or out of date is done, so a second call takes a fraction of a second.
 # PYTHON=/path/to/python3 chooses the interpreter of a new .venv.
@@ -71,7 +72,7 @@ need() { # need PACKAGE...
 
 system_packages() {
     command -v dpkg-query >/dev/null || die "this is neither Debian nor Ubuntu; install what tools/packages lists"
-    wanted=$(awk -v what="$1" '!/^#/ && NF && ($2 == "run" || $2 == what) { print $1 }' tools/packages)
+    wanted=$(awk -v what="$1" '!/^#/ && NF && ($2 == what || $2 == "run" && what != "wheel") { print $1 }' tools/packages)
     # One call answers for all packages; those it does not know are missing too.
     have=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null | sed -n 's/^installed //p') || true
     missing=
@@ -190,10 +191,11 @@ package() {
 # ---- the steps ------------------------------------------------------------------------------------
 
 case ${1-} in
-run | test) ;;
-*) die "usage: tools/setup.sh run|test" ;;
+run | test | wheel) ;;
+*) die "usage: tools/setup.sh run|test|wheel" ;;
 esac
 system_packages "$1"
+[ "$1" != wheel ] || exit 0
 virtual_environment
 package "$1"
 [ "$1" = run ] || browsers

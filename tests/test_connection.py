@@ -22,6 +22,7 @@ from services import begin, children, service
 
 import recsvc
 from recsvc.caller import connections
+from recsvc.common.service import ServiceAddress, ServiceOptions
 from recsvc.controller import server
 from recsvc.controller.callers import Callers
 from recsvc.controller.recordings import Recordings
@@ -167,7 +168,7 @@ def test_events_wait_for_a_caller_that_stands_still(place: Path) -> None:
     """Hours of them, in the controller: their data would be missing."""
     endpoint = f"ipc://{place}/events"
     server_socket = sockets.event_server(endpoint)
-    caller = sockets.event_client(endpoint, b"caller/")
+    caller = sockets.event_client(ServiceAddress(endpoint), b"caller/")
     try:
         assert server_socket.poll(DEADLINE_S * 1000) and server_socket.recv()
         count = 30_000
@@ -243,7 +244,8 @@ def test_an_error_inside_the_controller_is_logged_and_ends_its_recording(
     (place / "spool").mkdir()
     lifeline: Any = SimpleNamespace(descriptors=[], parent_gone=False, ended_by=lambda descriptor: False)
     endpoint = f"ipc://{place}/control"
-    controller = server.Controller(endpoint, place, place / "spool", lifeline)
+    options = ServiceOptions(endpoint=endpoint, spool=str(place / "spool"))
+    controller = server.Controller(options, place, lifeline)
     running = threading.Thread(target=controller.run)
     running.start()
     try:
@@ -259,7 +261,7 @@ def test_an_error_inside_the_controller_is_logged_and_ends_its_recording(
         assert any(record.exc_info and "mistake" in str(record.exc_info[1]) for record in caplog.records)
     finally:
         connections.close_all()
-        asking = sockets.control_client(endpoint)
+        asking = sockets.control_client(ServiceAddress(endpoint))
         asking.send(messages.encode(messages.Shutdown()))
         running.join(DEADLINE_S)
         asking.close()

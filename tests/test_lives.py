@@ -110,10 +110,12 @@ def test_one_service_at_an_endpoint(place: Path) -> None:
 def test_other_transports_are_refused_by_name(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("--endpoint", endpoint)
     assert done.returncode != 0 and "ipc:///" in done.stderr and done.stderr.count("\n") == 1
-    with pytest.raises(ValueError, match="ipc:///"):
+    if endpoint.startswith(("tcp://127.", "/")):
+        return  # a client takes these
+    with pytest.raises(ValueError, match="ipc:///|tcp://HOST"):
         recsvc.get_user_media(audio="test:", service=endpoint)
     monkeypatch.setenv("RECSVC_SERVICE", endpoint)
-    with pytest.raises(ValueError, match="ipc:///"):
+    with pytest.raises(ValueError, match="ipc:///|tcp://HOST"):
         recsvc.get_user_media(audio="test:")
 
 
@@ -472,7 +474,7 @@ def test_what_cannot_be_read_is_answered() -> None:
     connection = connections.connect()
     header = {"v": 1, "kind": "start", "id": 77, "nonsense": "x" * 70_000}
     answers = []
-    asking = sockets.control_client(connection._endpoint)
+    asking = sockets.control_client(connection._address)
     try:
         for sent in (messages.encode(header), messages.encode({"v": 1, "kind": "who knows", "id": 78})):
             asking.send(sent)

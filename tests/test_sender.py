@@ -20,6 +20,7 @@ from interruptions import Interrupter, Interruption, everywhere, interrupt
 
 from recsvc.common.limits import S
 from recsvc.common.media import AudioFormat
+from recsvc.common.service import ServiceAddress
 from recsvc.wire import lending, messages, sockets
 from recsvc.wire.captured import CapturedPictureSender, CapturedSoundSender
 from recsvc.wire.frames import Block, Picture
@@ -145,7 +146,7 @@ class Case:
 
     def open(self, route: str) -> None:
         self.sender.prepare(route, 0, 1000, 10**9)
-        self.sender.open(route, self.receiver.endpoint)
+        self.sender.open(route, ServiceAddress(self.receiver.endpoint))
 
     def payload(self, number: int) -> bytes:
         return payload_of(self.kind, number)
@@ -430,7 +431,7 @@ def test_a_block_that_has_no_credit_waits_for_nothing_and_is_counted(receiver: R
     sender.prepare("tight/a", 0, 2, 10**6)
     for number in range(12):
         assert sender.send(Block(number * 20 * MS, TEN * 2, 160)) == (number < 4)
-    sender.open("tight/a", receiver.endpoint)
+    sender.open("tight/a", ServiceAddress(receiver.endpoint))
     sender.end("tight/a", 0)
     assert [count for _, count, _, _ in blocks(receiver, "tight/a")] == [320, 320]
     assert receiver.ends["tight/a"].dropped == {"queue_full": 8 * 160}
@@ -443,7 +444,7 @@ def test_a_route_that_ends_before_it_is_open_sends_all_it_has_and_the_end(receiv
     sender.end("early/v", 1)
     sender.end("early/v", 2)
     assert not sender.send(Picture(2, bytes(24 * 16 * 3 // 2), "i420", 24, 16))
-    sender.open("early/v", receiver.endpoint)
+    sender.open("early/v", ServiceAddress(receiver.endpoint))
     receiver.until_ended({"early/v"})
     assert receiver.ends["early/v"].count == len(receiver.frames["early/v"]) == 1
     assert not sender.recorded

@@ -27,6 +27,7 @@ from recsvc.caller import client, recordings, subscription
 from recsvc.caller.subscription import Subscription
 from recsvc.common.limits import DRAIN_DEADLINE_NS, IDLE_SOCKETS_MAX, S
 from recsvc.common.pieces import HandedOut
+from recsvc.common.service import ServiceAddress
 from recsvc.controller.recovery import Recovery
 from recsvc.wire import messages, sockets
 
@@ -249,7 +250,7 @@ class Controller:
         self._server.send_multipart([b"c/r", messages.encode(messages.Subscribed(next=next))])
 
     def subscribe(self, recorder: str) -> Any:
-        socket = sockets.event_client(self._endpoint, b"c/r")
+        socket = sockets.event_client(ServiceAddress(self._endpoint), b"c/r")
         assert self._server.poll(DEADLINE_S * 1000)
         self._server.recv()
         return socket

@@ -33,6 +33,7 @@ from ..common.limits import (
     RPC_DEADLINE_NS,
     S,
 )
+from ..common.service import ServiceAddress
 from ..process import role, runtime
 from ..wire import messages, sockets
 from . import calls
@@ -67,12 +68,12 @@ class Client:
     """
 
     def __init__(
-        self, endpoint: str, process: role.Process | None = None, place: runtime.Runtime | None = None
+        self, address: ServiceAddress, process: role.Process | None = None, place: runtime.Runtime | None = None
     ) -> None:
-        """``process``: the private controller at the endpoint; ``place``: its runtime directory. They go with this
+        """``process``: the private controller at the address; ``place``: its runtime directory. They go with this
         connection, but not where this raises."""
         self.name = f"client-{uuid.uuid4().hex[:12]}"
-        self._endpoint = endpoint
+        self._address = address
         self._process = process
         self._place = place
         self._lock = threading.Lock()
@@ -90,16 +91,16 @@ class Client:
             if process is not None:
                 self._watch = os.pidfd_open(process.pid)
                 undo.callback(os.close, self._watch)
-            self._commands = sockets.control_client(endpoint)
+            self._commands = sockets.control_client(address)
             undo.callback(self._commands.close)
             welcome = self._hello()
-            self._events_endpoint = self.reachable(welcome.events)
+            self._events_address = self.reachable(welcome.events)
             self._events = self.subscribe("source")
             undo.callback(self._events.close)
             if process is None:
                 self._watch = self._watch_other(welcome.pid, welcome.pid_namespace, undo)
             if not self._events.poll(READY_DEADLINE_NS // 1_000_000):
-                raise errors.ServiceError(f"the service at {endpoint} publishes no events")
+                raise errors.ServiceError(f"the service at {address} publishes no events")
             self._events.recv_multipart()  # the answer to the subscription: from now on nothing is missed
             self._reader = threading.Thread(target=self._read_events, name="recsvc-events", daemon=True)
             self._reader.start()
@@ -113,7 +114,7 @@ class Client:
         try:
             watch: Any = role.watch(pid, namespace)
         except ProcessLookupError:
-            raise errors.ServiceError(f"the service at {self._endpoint} has ended") from None
+            raise errors.ServiceError(f"the service at {self._address} has ended") from None
         if watch is None:
             watch = sockets.disconnection(self._events)
             undo.callback(watch.close)
@@ -127,9 +128,9 @@ class Client:
         for descriptor in (self._wake_read, self._wake_write):
             os.close(descriptor)
 
-    def reachable(self, endpoints: tuple[str, ...]) -> str:
+    def reachable(self, endpoints: tuple[str, ...]) -> ServiceAddress:
         """Of the endpoints of one socket, the one that is reached as this connection's is."""
-        return sockets.reachable(endpoints, self._endpoint)
+        return sockets.reachable(endpoints, self._address)
 
     def _hello(self) -> Welcome:
         hello = messages.Hello(client=self.name, pid=os.getpid(), pid_namespace=role.pid_namespace())
@@ -137,7 +138,7 @@ class Client:
         try:
             return msgspec.convert(self.request(hello, READY_DEADLINE_NS), Welcome)
         except (msgspec.ValidationError, TypeError):
-            text = f"the service at {self._endpoint} runs another version of recsvc: restart it"
+            text = f"the service at {self._address} runs another version of recsvc: restart it"
             raise errors.ServiceError(text) from None
 
     # --- requests ---------------------------------------------------------------------------------
@@ -147,7 +148,7 @@ class Client:
         if self._lost is not None:
             raise self._lost
         with self._lock:
-            socket = self._idle.pop() if self._idle else sockets.control_client(self._endpoint)
+            socket = self._idle.pop() if self._idle else sockets.control_client(self._address)
             self._next_id += 1
             message = msgspec.structs.replace(message, id=self._next_id)
         healthy = False
@@ -184,14 +185,12 @@ class Client:
             elif self._watch in readable:
                 raise self._ended()
             elif left_ms <= 0:
-                raise errors.ServiceError(f"no answer from {self._endpoint}: is a recsvc controller running there?")
+                raise errors.ServiceError(f"no answer from {self._address}: is a recsvc controller running there?")
 
     def _ended(self) -> errors.ServiceError:
         """Says who is gone and, of a private controller that could not begin, why."""
         if self._process is None:
-            return errors.ServiceError(
-                f"the service at {self._endpoint} ended; what was recorded is in the spool there"
-            )
+            return errors.ServiceError(f"the service at {self._address} ended; what was recorded is in the spool there")
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
         reason = self._process.started()
@@ -210,7 +209,7 @@ class Client:
 
     def subscribe(self, what: str) -> Any:
         """A socket of its own for the events of one recorder, or of this caller's sources."""
-        return sockets.event_client(self._events_endpoint, f"{self.name}/{what}".encode())
+        return sockets.event_client(self._events_address, f"{self.name}/{what}".encode())
 
     def on_track(self, track: str, handler: Callable[[messages.SourceEvent], None] | None) -> None:
         """``handler`` is called when a captured track ends by itself, at once where it has ended. ``None``: no more."""
@@ -323,7 +322,7 @@ class Client:
         try:
             self.request(messages.Bye(client=self.name), CLOSE_DEADLINE_NS)
         except errors.RecorderError as error:
-            log.warning("the service at %s did not finish in order: %s", self._endpoint, error)
+            log.warning("the service at %s did not finish in order: %s", self._address, error)
 
     def _end_process(self, process: role.Process) -> None:
         with contextlib.suppress(sockets.ZMQError):

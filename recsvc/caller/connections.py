@@ -1,4 +1,4 @@
-"""The connections of this process: one per endpoint, made at the first use and closed at the program's end."""
+"""The connections of this process: one per service, made at the first use and closed at the program's end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import sys
 import threading
 
 from .. import errors
-from ..process import role, runtime
+from ..common.service import ServiceAddress
+from ..process import role, runtime, services
 from ..process.runtime import prepare_spool, spool_directory
 from . import calls
 from .client import Client
@@ -20,37 +21,37 @@ log = logging.getLogger("recsvc")
 _LAST_OF_ALL = -1000  # of what multiprocessing's children do at their end
 
 _lock = threading.Lock()
-_clients: dict[str, Client] = {}
+_clients: dict[ServiceAddress | None, Client] = {}  # ``None``: the private one
 _everyone: Living[Client] = Living()  # also those that were lost, whose listeners may still be busy
 _owner_pid = 0
 _ending_pid = 0  # the child of ``multiprocessing`` that closes them by its own end
 
 
-def connect(service: str | None = None) -> Client:
+def connect(service: str | os.PathLike[str] | None = None) -> Client:
     """The connection to ``service``, else to ``RECSVC_SERVICE``, else to this process's private controller.
 
-    One connection per endpoint and process; made on first use. ``ServiceError`` when nobody answers.
+    A service is named by an endpoint or by the path of a connection file. One connection per service and process; made
+    on first use. ``ServiceError`` when nobody answers.
     """
     global _owner_pid
-    endpoint = service if service is not None else os.environ.get("RECSVC_SERVICE", "")
-    if not isinstance(endpoint, str):
-        raise TypeError(f"service must be an endpoint such as 'ipc:///run/recsvc.sock', got {service!r}")
-    if endpoint:
-        endpoint = runtime.checked_endpoint(endpoint)
+    named = service if service is not None else os.environ.get("RECSVC_SERVICE", "")
+    if not isinstance(named, str | os.PathLike):
+        raise TypeError(f"service must be an endpoint, or the path of a connection file, got {service!r}")
+    address = services.address_of(named) if named else None
     with _lock:
         if _owner_pid != os.getpid():  # a forked child has none of its parent's connections
             _clients.clear()
             _everyone.clear()
             _owner_pid = os.getpid()
-        client = _clients.get(endpoint)
+        client = _clients.get(address)
         if client is None or not client.usable:
             if client is not None:
                 client.discard()
             try:
-                client = Client(endpoint) if endpoint else _start_private()
+                client = Client(address) if address else _start_private()
             except OSError as error:
                 raise errors.ServiceError(f"no connection to a service can be made: {error}") from error
-            _clients[endpoint] = client
+            _clients[address] = client
             _everyone.add(client)
             _end_with_process()
         return client
@@ -67,7 +68,7 @@ def _start_private() -> Client:
             "controller", "--endpoint", endpoint, "--directory", str(place.path), "--spool", str(spool)
         )
         runtime.sweep(place.path.parent)  # while it starts
-        return Client(endpoint, process, place)
+        return Client(ServiceAddress(endpoint), process, place)
     except BaseException:
         if process is not None:
             process.kill()

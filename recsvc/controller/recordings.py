@@ -19,6 +19,7 @@ from .. import errors
 from ..common import mime
 from ..common.descriptions import RouteAction
 from ..common.limits import DISCARDED_KEPT, S, drain_deadline_ns
+from ..common.service import ServiceOptions
 from ..common.state import Input, Phase
 from ..wire import messages
 from .events import Events
@@ -44,18 +45,18 @@ class Recordings:
         supervisor: Supervisor,
         sources: Sources,
         directory: Path,
-        spool: Path,
+        options: ServiceOptions,
         events: Events,
         on_end: Callable[[str], None],
     ) -> None:
         self._supervisor = supervisor
         self._sources = sources
-        self._spool = spool
+        self._spool = Path(options.spool)
         self._events = events
         self._on_end = on_end
         self._discarded: deque[str] = deque(maxlen=DISCARDED_KEPT)
         self.active: dict[str, Recording] = {}
-        self.workers = Workers(supervisor, directory, usable_cores(), self._load)
+        self.workers = Workers(supervisor, directory, options.workers or usable_cores(), self._load)
 
     def start(self, request: messages.Start, answer: OnReply) -> None:
         """Opens a recording; ``answer`` is called when that is done. Raises what is wrong with the request."""
@@ -146,8 +147,7 @@ class Recordings:
         recording = self.active.get(request.recording)
         if request.action == "discard":
             self._discard(request.recording, recording)
-            return
-        if recording is not None:
+        elif recording is not None:
             self._obey(recording, request)
 
     def _discard(self, name: str, recording: Recording | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -22,12 +21,13 @@ from .. import __version__, errors
 from ..common.complaints import Complaints
 from ..common.descriptions import Pong, Welcome
 from ..common.limits import CLOSE_DEADLINE_NS, DRAIN_DEADLINE_NS, SHUTDOWN_DEADLINE_NS
+from ..common.service import ServiceOptions
 from ..common.state import Input
-from ..process import runtime
-from ..process.role import Lifeline, arguments, clock_name, pid_namespace, started
+from ..process.role import Lifeline, clock_name, pid_namespace
 from ..wire import messages, sockets
 from .callers import Callers
 from .events import Events
+from .host import Host
 from .recordings import Recordings
 from .sources import Sources
 from .supervisor import Child, Supervisor
@@ -41,11 +41,13 @@ _ANSWERED_AT_ONCE = messages.Control | messages.ControlRoutes | messages.CloseTr
 class Controller:
     """Owns the callers' socket, the events' socket and the supervisor. Run it with ``run``."""
 
-    def __init__(self, endpoint: str, directory: Path, spool: Path, lifeline: Lifeline) -> None:
+    def __init__(self, options: ServiceOptions, directory: Path, lifeline: Lifeline, host: Host | None = None) -> None:
+        """``options`` name the endpoint and the spool; ``directory``: the runtime directory."""
         self._lifeline = lifeline
+        self._host = host or Host()
         self._name = f"service-{uuid.uuid4().hex[:12]}"
         self._poller = sockets.Poller()
-        self._callers = sockets.control_server(endpoint)
+        self._callers = sockets.control_server(options.endpoint)
         self._events_endpoint = f"ipc://{directory}/events"
         self._events = sockets.event_server(self._events_endpoint)
         for source in (self._callers, self._events, *lifeline.descriptors):
@@ -55,7 +57,7 @@ class Controller:
         self._sources = Sources(self._supervisor)
         self._recorder_events = Events(self._publish)
         self._recordings = Recordings(
-            self._supervisor, self._sources, directory, spool, self._recorder_events, self._conclude_caller
+            self._supervisor, self._sources, directory, options, self._recorder_events, self._conclude_caller
         )
         self._ending_ns: int | None = None
 
@@ -77,14 +79,17 @@ class Controller:
                 if self._lifeline.ended_by(descriptor):
                     self._poller.unregister(descriptor)
                     self._end()
+                elif self._lifeline.hung_up():
+                    self._host.reload()
             self._supervisor.look()
             self._recordings.look()
+            self._host.look()
         for socket in (self._callers, self._events):
             socket.close()
 
     def _timeout_ms(self) -> int:
         deadlines = self._recordings.deadlines()
-        deadlines += [at for at in (self._supervisor.next_deadline_ns(),) if at is not None]
+        deadlines += [at for at in (self._supervisor.next_deadline_ns(), self._host.next_ns()) if at is not None]
         if self._ending_ns is not None and self._recordings.active:
             deadlines.append(self._ending_ns)
         if not deadlines:
@@ -122,6 +127,7 @@ class Controller:
         if isinstance(message, messages.Ready):
             if child.role == "encode":
                 self._recordings.workers.ready()
+                self._host.ready()
         elif isinstance(message, messages.TrackEnded):
             self._publish(
                 f"{self._sources.client_of(child)}/source",
@@ -263,38 +269,3 @@ class Controller:
                 self._events.send_multipart([news[1:], messages.encode(there)])
             else:
                 self._callers_there.unsubscribed(topic.removesuffix("/source"))
-
-
-def main() -> None:
-    """``recsvc controller``: the process's entry. By hand, ``--directory`` is where its runtime directory is made."""
-    given = arguments("controller", optional=("endpoint", "directory", "spool"))
-    logging.basicConfig(format="%(name)s: %(message)s")
-    try:
-        endpoint = runtime.checked_endpoint(given.endpoint) if given.endpoint else ""
-        spool = Path(given.spool).absolute() if given.spool else runtime.spool_directory()
-        runtime.prepare_spool(spool)
-        base = Path(given.directory).absolute() if given.directory else runtime.default_base()
-        place = runtime.join(base)
-        if place is None:
-            runtime.sweep(base)
-            place = runtime.make(base)
-    except (errors.RecorderError, ValueError, OSError) as error:
-        sys.exit(f"recsvc controller: {error}")
-    claim = None
-    try:
-        endpoint = endpoint or f"ipc://{place.path}/control"
-        if Path(endpoint.removeprefix("ipc://")).parent != place.path:
-            claim = runtime.Claim(endpoint)
-        try:
-            controller = Controller(endpoint, place.path, spool, Lifeline(given))
-        except sockets.ZMQError as error:
-            raise errors.ServiceError(f"cannot serve at {endpoint}: {error}") from error
-        started(given)
-        controller.run()
-        sockets.deliver()
-    except (errors.RecorderError, OSError) as error:
-        sys.exit(f"recsvc controller: {error}")
-    finally:
-        if claim is not None:
-            claim.release()
-        place.leave()

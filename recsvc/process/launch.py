@@ -6,8 +6,9 @@ import gc
 import importlib
 
 ROLE_MODULES = {
-    "controller": "recsvc.controller.server",
+    "controller": "recsvc.controller.process",
     "encode": "recsvc.encode.process",
+    "serve": "recsvc.serve.process",
     "capture": "recsvc.capture.process",
 }
 

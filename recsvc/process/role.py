@@ -154,9 +154,14 @@ class Lifeline:
     """Descriptors that become readable when this process is to end: of SIGTERM, and of its parent's end, where it has
     a parent to watch; where it was started by hand also of SIGINT and SIGHUP."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
+    def __init__(self, given: argparse.Namespace, *, reloads: bool = False) -> None:
+        """``reloads``: SIGHUP does not end it, see ``hung_up``."""
         self._ends = {signal.SIGTERM}
-        if given.parent or given.line is not None:
+        self._hung_up = False
+        if reloads:
+            self._ends.add(signal.SIGINT)
+            signal.signal(signal.SIGHUP, lambda *_: None)
+        elif given.parent or given.line is not None:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         else:
             self._ends |= {n for n in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN}
@@ -182,5 +187,12 @@ class Lifeline:
             return True
         if readable == self._signal_read:
             with suppress(BlockingIOError):
-                return not self._ends.isdisjoint(os.read(self._signal_read, 64))
+                came = os.read(self._signal_read, 64)
+                self._hung_up = self._hung_up or signal.SIGHUP in came
+                return not self._ends.isdisjoint(came)
         return False
+
+    def hung_up(self) -> bool:
+        """Whether a SIGHUP has come since the last call, of one that ``reloads``."""
+        came, self._hung_up = self._hung_up, False
+        return came

@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any, Generic
 
 from ..common.complaints import Complaints
+from ..common.service import ServiceAddress
 from . import messages, sockets
 from .flow import CaptureWindow, CreditBalance, Interval
 from .frames import F
@@ -69,9 +70,9 @@ class Route(Generic[F]):
         self._sending: tuple[bytes, Any, int, int, int] | None = None  # a message, and the totals once it has gone
         self._backlog: list[tuple[Any, ...]] = []  # until the route is open; bounded by the first credit
 
-    def open(self, endpoint: str, *, waits: bool) -> None:
+    def open(self, address: ServiceAddress, *, waits: bool) -> None:
         """Connects, and sends what was kept until now."""
-        socket = sockets.data_client(endpoint)
+        socket = sockets.data_client(address)
         send = sockets.sending(socket)
         send(messages.encode(messages.Attach(route=self.name, waits=waits)))
         for kept in self._backlog:

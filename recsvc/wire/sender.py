@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any, Generic
 
 from ..common.limits import WRITER_BLIND_LOOK_MS, WRITER_LOOK_MS
+from ..common.service import ServiceAddress
 from . import messages, sockets
 from .flow import Interval
 from .frames import F
@@ -47,12 +48,12 @@ class FrameSender(Generic[F]):
             if self.closed:
                 self.end(route, from_ns)
 
-    def open(self, name: str, endpoint: str) -> None:
+    def open(self, name: str, address: ServiceAddress) -> None:
         """Connects a prepared route and sends what it holds, the end of stream too where it has ended already."""
         with self._writes.lock:
             route = self._routes.get(name)
             if route is not None:
-                route.open(endpoint, waits=self._waits)
+                route.open(address, waits=self._waits)
                 if route.over:
                     self._forget(route)
 
@@ -61,7 +62,7 @@ class FrameSender(Generic[F]):
         with self._writes.lock:
             self.prepare(description.route, from_ns, description.credit_frames, description.credit_bytes)
             self.enable(description.route, enabled)
-            self.open(description.route, description.endpoints[0])
+            self.open(description.route, ServiceAddress(description.endpoints[0]))
 
     def enable(self, route: str, enabled: bool) -> None:
         """A disabled route gets black pictures and silence, of the right length."""

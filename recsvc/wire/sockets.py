@@ -25,6 +25,7 @@ from ..common.limits import (
     FRAME_BYTES_MAX,
     RECONNECT_MS,
 )
+from ..common.service import ServiceAddress
 from ..errors import QuotaExceededError, ServiceError
 
 ZMQError = zmq.ZMQError
@@ -89,13 +90,13 @@ def _make(kind: int, high_water_mark: int, linger_ms: int, message_bytes_max: in
     return socket
 
 
-def reachable(endpoints: tuple[str, ...], by: str) -> str:
-    """Of the endpoints of one socket of a service, the one with the transport of ``by``, the endpoint by which the
-    service was reached; a host ``*`` is its host. ``ServiceError``: there is none. Pure."""
-    transport, _, address = by.partition("://")
+def reachable(endpoints: tuple[str, ...], by: ServiceAddress) -> ServiceAddress:
+    """Of the endpoints of one socket of a service, the one with the transport of ``by``, by which the service was
+    reached; a host ``*`` is its host. ``ServiceError``: there is none. Pure."""
+    transport, _, address = by.endpoint.partition("://")
     for endpoint in endpoints:
         if endpoint.startswith(f"{transport}://"):
-            return endpoint.replace("://*:", f"://{address.rpartition(':')[0]}:")
+            return by.at(endpoint.replace("://*:", f"://{address.rpartition(':')[0]}:"))
     raise ServiceError(
         f"the service at {by} names no endpoint that is reached so, but {', '.join(endpoints) or 'none'}"
     )
@@ -108,10 +109,10 @@ def control_server(endpoint: str) -> zmq.Socket[bytes]:
     return socket
 
 
-def control_client(endpoint: str) -> zmq.Socket[bytes]:
+def control_client(address: ServiceAddress) -> zmq.Socket[bytes]:
     """DEALER, connected to a ``control_server``."""
     socket = _make(zmq.DEALER, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS)
-    socket.connect(endpoint)
+    socket.connect(address.endpoint)
     return socket
 
 
@@ -131,10 +132,10 @@ def event_server(endpoint: str) -> zmq.Socket[bytes]:
     return socket
 
 
-def event_client(endpoint: str, topic: bytes) -> zmq.Socket[bytes]:
+def event_client(address: ServiceAddress, topic: bytes) -> zmq.Socket[bytes]:
     """SUB, connected and subscribed to every topic that begins with ``topic``."""
     socket = _make(zmq.SUB, EVENT_HIGH_WATER_MARK, 0)
-    socket.connect(endpoint)
+    socket.connect(address.endpoint)
     socket.setsockopt(zmq.SUBSCRIBE, topic)
     return socket
 
@@ -157,10 +158,10 @@ def data_server(endpoint: str) -> tuple[zmq.Socket[bytes], str]:
     return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
 
-def data_client(endpoint: str) -> zmq.Socket[bytes]:
+def data_client(address: ServiceAddress) -> zmq.Socket[bytes]:
     """DEALER, connected to a ``data_server``: one per route, so that routes never wait for each other."""
     socket = _make(zmq.DEALER, DATA_HIGH_WATER_MARK, DATA_LINGER_MS)
-    socket.connect(endpoint)
+    socket.connect(address.endpoint)
     return socket
 
 

@@ -1,4 +1,4 @@
-"""Commands about this machine: ``recsvc recover``, ``devices``, ``types``, ``controller``."""
+"""Commands about this machine: ``recsvc recover``, ``devices``, ``types``, ``serve``."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def types() -> None:
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def controller() -> None:
-    """Run a service that several programs share (see recsvc controller --help)."""
+def serve() -> None:
+    """Run a service that many programs record with (see recsvc serve --help)."""
     from ...process.launch import run_role
 
-    run_role("controller")
+    run_role("serve")

@@ -180,7 +180,8 @@ FAILING = [
     (1, ["--video", "test:", "--type", "audio/webm"], "video track"),
     (2, ["--video", "test:", "--duration", "0"], "0"),
     (2, ["--video", "test:", "--duration", "nan"], "nan"),
-    (2, ["--video", "test:", "--service", "nowhere"], "nowhere"),
+    (2, ["--video", "test:", "--service", "udp://nowhere"], "nowhere"),
+    (1, ["--video", "test:", "--service", "nowhere.json"], "no such connection file"),
 ]
 
 

@@ -80,6 +80,18 @@ class QuotaExceededError(RecorderError):
     name = "QuotaExceededError"
 
 
+class BusyError(QuotaExceededError):
+    """The service cannot take this recording in real time beside those that it has.
+
+    ``needed`` and ``free`` are in cores: what it would take of the processors' time, and what is left of it. A service
+    may also have no core that is free enough, while all together would be. Stop a recording, wait for one to end, or
+    record less: fewer pixels, fewer pictures per second, VP8 instead of VP9.
+    """
+
+    needed: float = 0.0
+    free: float = 0.0
+
+
 class ServiceError(RecorderError):
     """There is no service at the endpoint, or it went away."""
 
@@ -89,12 +101,22 @@ class ServiceError(RecorderError):
 BY_NAME = {cls.name: cls for cls in RecorderError.__subclasses__()}
 
 
-def from_name(name: str, text: str) -> Exception:
-    """The exception that another process sent by its name; ``UnknownError`` where the name is not known."""
+BUSY = "busy"
+"""The code of a ``BusyError`` in a reply; browsers know no such error."""
+
+
+def from_name(name: str, text: str, details: object = None) -> Exception:
+    """The exception that another process sent by its name; ``UnknownError`` where the name is not known. ``details``:
+    the reply's result."""
     if name == "TypeError":
         return TypeError(text)
     if name == "ValueError":
         return ValueError(text)
+    if name == BUSY:
+        busy = BusyError(text)
+        if isinstance(details, dict):
+            busy.needed, busy.free = (float(details.get(key, 0.0)) for key in ("needed", "free"))
+        return busy
     return event_error(name, text)
 
 
@@ -106,8 +128,15 @@ def event_error(name: str, text: str) -> RecorderError:
 
 def name_of(error: BaseException) -> str:
     """The name under which an exception travels to another process."""
+    if isinstance(error, BusyError):
+        return BUSY
     if isinstance(error, RecorderError):
         return error.name
     if isinstance(error, (TypeError, ValueError)):
         return type(error).__name__ if type(error) in (TypeError, ValueError) else "ValueError"
     return "UnknownError"
+
+
+def details_of(error: BaseException) -> dict[str, float] | None:
+    """What travels with it, as a reply's result."""
+    return {"needed": error.needed, "free": error.free} if isinstance(error, BusyError) else None

@@ -107,6 +107,8 @@ def test_a_wish_of_the_wrong_type_is_named_without_its_password():
 def test_a_request_shows_no_password_in_a_log():
     wish = {"source": "rtsp://user:s3cr3t@camera?token=s3cr3t", "width": 640}
     request = messages.OpenSource(id=1, audio=wish, video={"source": 5})
+    options = messages.RecordingOptions(mime_type="", audio_bits_per_second=1, video_bits_per_second=1)
+    assert SECRET not in repr(messages.Record(recording="r", options=options, audio=wish))
     assert SECRET not in f"{request} {request!r}" and "camera" in str(request) and "640" in str(request)
 
 

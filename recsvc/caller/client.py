@@ -166,7 +166,7 @@ class Client:
             else:
                 socket.close(linger=0)
         if reply.error:
-            raise errors.from_name(reply.error, reply.text)
+            raise errors.from_name(reply.error, reply.text, reply.result)
         return reply.result
 
     def _await(self, socket: Any, number: int, deadline_ns: int) -> messages.Reply:

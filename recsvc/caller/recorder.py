@@ -203,22 +203,16 @@ class Recorder(Recordings):
             check_call(self._phase, Input.PAUSE)
             session = self._session
             assert session is not None
-            if not session.happened(Input.PAUSE):
-                return
-            for origin, route in session.routes():
-                origin.pause(route, at_ns)
-            self._send(session, "pause", at_ns)
+            if session.command(Input.PAUSE, at_ns):
+                self._send(session, "pause", at_ns, session.commands)
 
     def _resume(self, at_ns: int) -> None:
         with self._lock:
             check_call(self._phase, Input.RESUME)
             session = self._session
             assert session is not None
-            if not session.happened(Input.RESUME):
-                return
-            for origin, route in session.routes():
-                origin.resume(route, at_ns)
-            self._send(session, "resume", at_ns)
+            if session.command(Input.RESUME, at_ns):
+                self._send(session, "resume", at_ns, session.commands)
 
     def _request_data(self, at_ns: int) -> None:
         with self._lock:

@@ -72,8 +72,11 @@ class Recordings(EventTarget, OfProcess):
             self._forget()
 
     def _send(self, session: Session, action: RecordingAction, at_ns: int, number: int = 0) -> None:
+        command = messages.Control(
+            recording=session.name, action=action, at_ns=at_ns, number=number, client=session.client.name
+        )
         try:
-            session.client.command(messages.Control(recording=session.name, action=action, at_ns=at_ns, number=number))
+            session.client.command(command)
         except errors.ServiceError:
             log.debug("%s of %s: the service is gone; error and stop follow", action, session.name)
 
@@ -167,6 +170,8 @@ class Recordings(EventTarget, OfProcess):
         if session is None:
             return
         session.asked_ns = time.monotonic_ns()
+        if event.type in ("pause", "resume"):
+            self._obey(session, event)
         try:
             if event.type != "start" or self._begins(session, event):
                 self._fire(session, event)
@@ -176,6 +181,12 @@ class Recordings(EventTarget, OfProcess):
             with self._lock:
                 session.happened(Input.FINISHED)
                 self._sessions.pop(session.name, None)
+
+    def _obey(self, session: Session, event: messages.RecorderEvent) -> None:
+        """Somebody else may have paused or resumed it: then so are its tracks here, from now on."""
+        with self._lock:
+            if self._session is session:
+                session.obey(Input(event.type), event.number)
 
     def _due_ns(self) -> int:
         """When ``_look`` has something to do, unless it is woken."""

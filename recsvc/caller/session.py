@@ -12,7 +12,7 @@ from .. import errors
 from ..common.descriptions import Started
 from ..common.limits import RECOVERY_DEADLINE_NS, S, credit
 from ..common.pieces import HandedOut
-from ..common.state import Life
+from ..common.state import Input, Life
 from ..mux.left_behind import left_behind
 from ..wire import messages
 from . import recovery
@@ -50,6 +50,7 @@ class Session(Life):
         self.mime_type = ""
         self.handed_out = HandedOut()
         self.requests = 0  # for data, so far
+        self.commands = 0  # pauses and resumes, so far
         self.changed_ns: int | None = None  # when a track was added to the stream or removed
         self.asked_ns = time.monotonic_ns()  # when its last event came, or it was asked whether there is one
         self.lost: Exception | None = None  # why its controller can publish nothing more
@@ -92,6 +93,24 @@ class Session(Life):
         """Each track's origin and route."""
         for track in self.tracks:
             yield track.origin, self.route(track)
+
+    def command(self, what: Input, at_ns: int) -> bool:
+        """A pause or resume of its caller, which pushed tracks obey. Whether it changes anything."""
+        if not self.happened(what):
+            return False
+        self.commands += 1
+        self._apply(what, at_ns)
+        return True
+
+    def obey(self, what: Input, number: int) -> None:
+        """A pause or resume that the service has published, perhaps of somebody else, after so many of its caller's:
+        where that has commanded more since, the newest of these holds there too."""
+        if number == self.commands and self.happened(what):
+            self._apply(what, time.monotonic_ns())
+
+    def _apply(self, what: Input, at_ns: int) -> None:
+        for origin, route in self.routes():
+            (origin.pause if what is Input.PAUSE else origin.resume)(route, at_ns)
 
     def end_pushed(self, at_ns: int) -> None:
         """Pushed tracks are ended by their own process, after the last frame that was written."""

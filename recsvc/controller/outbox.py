@@ -143,8 +143,9 @@ class Published:
         return {name: self._events[name][-1].sequence + 1 for name in names}
 
     def since(self, recorder: str, recording: str, sequence: int) -> list[RecorderEvent]:
-        """The first of a recording's events from ``sequence`` on. ``InvalidStateError`` where none are known."""
+        """The first of a recording's events from ``sequence`` on; ``recorder`` may be ``""``. ``InvalidStateError``
+        where none are known."""
         events = self._events.get(recording)
-        if events is None or events[0].recorder != recorder:
+        if events is None or recorder not in ("", events[0].recorder):
             raise InvalidStateError(f"no events of a recording {recording!r} of this recorder are known")
         return [event for event in events if event.sequence >= sequence][:EVENTS_PER_REPLY]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,11 @@ class Recording(Life):
         self.name = request.recording
         self.client = request.client
         self.recorder = request.recorder
+        self.title = request.name
+        self.sender = b""  # the connection by which its caller began it
+        self.owner = ""  # the name of its caller's key
+        self.began = time.time()
+        self.commands = 0  # the number of its caller's newest pause or resume
         self.tracks = request.tracks
         self.options = request.options
         self.worker = worker
@@ -40,6 +46,10 @@ class Recording(Life):
         self._paused_ns = 0  # all together, before the pause that goes on
         self._paused_since_ns: int | None = None
         self.handed_out = HandedOut()
+
+    def is_from(self, client: str, sender: bytes) -> bool:
+        """Whether a command comes from its caller."""
+        return client == self.client or (not client and sender == self.sender)
 
     @property
     def topic(self) -> str:

@@ -37,7 +37,7 @@ _WORKER_GRACE_NS = 2 * S  # after the drain's deadline; then the worker is taken
 class Recordings:
     """Owns the recordings and the workers that they are on. Not thread-safe: the controller's loop calls it.
 
-    ``on_end(client)`` is called after a recording of this caller has ended.
+    ``on_end(recording, report)`` is called after a recording has ended; ``None``: it did not begin, or was given up.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Recordings:
         directory: Path,
         options: ServiceOptions,
         events: Events,
-        on_end: Callable[[str], None],
+        on_end: Callable[[Recording, messages.RecordingFinished | None], None],
     ) -> None:
         self._supervisor = supervisor
         self._sources = sources
@@ -58,10 +58,17 @@ class Recordings:
         self.active: dict[str, Recording] = {}
         self.workers = Workers(supervisor, directory, options.workers or usable_cores(), self._load)
 
-    def start(self, request: messages.Start, answer: OnReply) -> None:
-        """Opens a recording; ``answer`` is called when that is done. Raises what is wrong with the request."""
-        if request.recording in self._discarded:
-            raise errors.InvalidStateError(f"the recording {request.recording} was given up before it began")
+    def check_new(self, name: str) -> None:
+        """``InvalidStateError`` where there is such a recording already, or where it was given up."""
+        if name in self._discarded:
+            raise errors.InvalidStateError(f"the recording {name} was given up before it began")
+        if name in self.active:
+            raise errors.InvalidStateError(f"there is a recording {name} already")
+
+    def start(self, request: messages.Start, answer: OnReply, sender: bytes = b"", owner: str = "") -> None:
+        """Opens a recording; ``answer`` is called when that is done. Raises what is wrong with the request. ``sender``:
+        the connection that it came by; ``owner``: the name of its key."""
+        self.check_new(request.recording)
         format_ = mime.choose(request.options.mime_type, {track.kind for track in request.tracks})
         captures = {}
         for track in request.tracks:
@@ -72,9 +79,10 @@ class Recordings:
                 elif not self._sources.was_closed(track.track):  # else it has ended just now
                     raise errors.NotSupportedError(f"the {track.kind} track {track.track} is not captured here")
         path = self._spool / f"{request.recording}{format_.suffix}"
-        if request.recording in self.active or os.path.lexists(path):
+        if os.path.lexists(path):
             raise errors.InvalidStateError(f"there is a recording {path} already")
         recording = Recording(request, self.workers.choose(), captures, str(path), format_.mime_type)
+        recording.sender, recording.owner = sender, owner
         self.active[recording.name] = recording
         self._events.begin(recording)
         self._open(recording, request, answer)
@@ -112,7 +120,7 @@ class Recordings:
             self._events.drop(recording)
             self._events.end(recording)
             answer(reply)
-            self._on_end(recording.client)
+            self._on_end(recording, None)
             return
         if recording.discarded:
             answer(messages.Reply(id=0, error="InvalidStateError", text="it was given up"))
@@ -142,44 +150,16 @@ class Recordings:
             self.fail(recording, reply.error, reply.text)
             self._close_routes(recording, routes, reply.text)
 
-    def control(self, request: messages.Control) -> None:
-        """A command for a recording that ended meanwhile is late, not wrong: its events are on their way."""
-        recording = self.active.get(request.recording)
-        if request.action == "discard":
-            self._discard(request.recording, recording)
-        elif recording is not None:
-            self._obey(recording, request)
-
-    def _discard(self, name: str, recording: Recording | None) -> None:
-        """The caller was interrupted, or waited too long for the answer."""
+    def discard(self, name: str) -> None:
+        """Its caller was interrupted, or waited too long for the answer."""
         self._discarded.append(name)  # the command may have overtaken the request
+        recording = self.active.get(name)
         if recording is not None:
             recording.discarded = True
             self.stop(recording, time.monotonic_ns(), Input.STOP, 0)
 
-    def _obey(self, recording: Recording, request: messages.Control) -> None:
-        outbox = self._events.of(recording)
-        if request.action == "pause" and recording.happened(Input.PAUSE):
-            recording.paused(request.at_ns)
-            self._command_captures(recording, "pause", request.at_ns)
-            outbox.add(recording.name, "pause")
-        elif request.action == "resume" and recording.happened(Input.RESUME):
-            recording.resumed(request.at_ns)
-            self._command_captures(recording, "resume", request.at_ns)
-            outbox.add(recording.name, "resume")
-        elif request.action == "request_data":
-            recording.happened(Input.REQUEST_DATA)
-            self._command_captures(recording, "mark", request.at_ns, request.number)
-            outbox.promise(recording.name)
-            cut = messages.CutRecording(recording=recording.name, number=request.number)
-            self._supervisor.ask(recording.worker, cut)
-        elif request.action == "stop":
-            self.stop(recording, request.at_ns, Input.STOP)
-        elif request.action == "modified":
-            recording.fail("InvalidModificationError", "a track was added to or removed from the recorded stream")
-            self.stop(recording, request.at_ns, Input.FAIL)
-
-    def _command_captures(self, recording: Recording, action: RouteAction, at_ns: int, number: int = 0) -> None:
+    def command_captures(self, recording: Recording, action: RouteAction, at_ns: int, number: int = 0) -> None:
+        """To the capture processes that feed it."""
         for child, routes in recording.fed().items():
             command = messages.ControlRoutes(routes=tuple(routes), action=action, at_ns=at_ns, number=number)
             self._supervisor.ask(child, command)
@@ -214,13 +194,14 @@ class Recordings:
         if wait_ns is None:
             wait_ns = drain_deadline_ns(recording.options.overload)
         recording.due = time.monotonic_ns() + wait_ns, partial(self._finish_late, recording)
-        self._command_captures(recording, "end", at_ns)
+        self.command_captures(recording, "end", at_ns)
         self._send_stop(recording)
         return True
 
-    def end(self, recording: Recording, why: Input, wait_ns: int | None = None) -> None:
-        """Stops it now. Its caller learns of that by the last events, which must not wait for what it pushes."""
-        if self.stop(recording, time.monotonic_ns(), why, wait_ns):
+    def end(self, recording: Recording, why: Input, wait_ns: int | None = None, at_ns: int | None = None) -> None:
+        """Stops it, now or ``at_ns``. Its caller learns of that by the last events, which must not wait for what it
+        pushes."""
+        if self.stop(recording, time.monotonic_ns() if at_ns is None else at_ns, why, wait_ns):
             recording.ends_unasked = True
             self._close_routes(recording, sorted(recording.live.intersection(recording.pushed)), goes_on=True)
 
@@ -292,7 +273,7 @@ class Recordings:
             return
         if recording.phase is not Phase.STOPPING:  # the worker gave up, or was told to end
             recording.happened(Input.FAIL if message.error else Input.TRACKS_ENDED)
-            self._command_captures(recording, "end", time.monotonic_ns())
+            self.command_captures(recording, "end", time.monotonic_ns())
         self._conclude(recording, message)
 
     def worker_gone(self, worker: Child) -> None:
@@ -304,7 +285,7 @@ class Recordings:
         now = time.monotonic_ns()
         recording.fail("UnknownError", text)
         recording.happened(Input.FAIL)
-        self._command_captures(recording, "drop", now)
+        self.command_captures(recording, "drop", now)
         Recovery(recording, self._supervisor, self.workers, self._recovered)
 
     def _recovered(self, recording: Recording, report: messages.RecordingFinished) -> None:
@@ -317,11 +298,11 @@ class Recordings:
             self._events.drop(recording)
         else:
             error, text = recording.failure or (report.error, report.text)
-            last = msgspec.structs.replace(report, error=error, text=text)
-            self._events.of(recording).conclude(last, recording.mime_type)
+            report = msgspec.structs.replace(report, error=error, text=text)
+            self._events.of(recording).conclude(report, recording.mime_type)
         recording.happened(Input.FINISHED)
         self._events.end(recording)
-        self._on_end(recording.client)
+        self._on_end(recording, None if recording.discarded else report)
 
     def look(self) -> None:
         """What is due by now, at every turn of the loop."""

@@ -26,16 +26,19 @@ from ..common.state import Input
 from ..process.role import Lifeline, clock_name, pid_namespace
 from ..wire import messages, sockets
 from .callers import Callers
+from .commands import Commands
 from .events import Events
 from .host import Host
+from .recording import Recording
 from .recordings import Recordings
 from .sources import Sources
 from .supervisor import Child, Supervisor
+from .unattended import Unattended, errors_reply
 
 log = logging.getLogger("recsvc.controller")
 complaints = Complaints(log)
 
-_ANSWERED_AT_ONCE = messages.Control | messages.ControlRoutes | messages.CloseTrack | messages.Shutdown
+_ANSWERED_AT_ONCE = messages.ControlRoutes | messages.CloseTrack | messages.Shutdown
 
 
 class Controller:
@@ -57,8 +60,10 @@ class Controller:
         self._sources = Sources(self._supervisor)
         self._recorder_events = Events(self._publish)
         self._recordings = Recordings(
-            self._supervisor, self._sources, directory, options, self._recorder_events, self._conclude_caller
+            self._supervisor, self._sources, directory, options, self._recorder_events, self._recording_ended
         )
+        self._unattended = Unattended(self._recordings, self._sources)
+        self._commands = Commands(self._supervisor, self._recordings, self._recorder_events, self._unattended)
         self._ending_ns: int | None = None
 
     # --- the loop ---------------------------------------------------------------------------------
@@ -170,7 +175,8 @@ class Controller:
                 self._do(identity, request)
             except Exception as error:
                 self._failed(request, error)
-                self._reply(identity, messages.Reply(id=request.id, error=errors.name_of(error), text=str(error)))
+                if request.id:
+                    self._reply(identity, errors_reply(error, request.id))
 
     def _failed(self, request: Any, error: Exception) -> None:
         """A request was wrong; or we are: then the recording that it was for ends with what there is."""
@@ -193,17 +199,20 @@ class Controller:
 
     def _do(self, identity: bytes, request: Any) -> None:
         def answer(reply: messages.Reply) -> None:
-            self._reply(identity, msgspec.structs.replace(reply, id=request.id))
+            if request.id:
+                self._reply(identity, msgspec.structs.replace(reply, id=request.id))
 
-        if isinstance(request, messages.Start | messages.OpenSource):
+        if isinstance(request, messages.Start | messages.Record | messages.OpenSource):
             if self._ending_ns is not None:
                 raise errors.ServiceError("the service is ending")
-            if self._callers_there.is_gone(request.client):
+            if not isinstance(request, messages.Record) and self._callers_there.is_gone(request.client):
                 raise errors.ServiceError(f"the caller {request.client} is gone")
         if isinstance(request, messages.Control):
-            self._recordings.control(request)
+            self._commands.control(request, answer, identity)
         elif isinstance(request, messages.Start):
-            self._recordings.start(request, answer)
+            self._recordings.start(request, answer, identity)
+        elif isinstance(request, messages.Record):
+            self._unattended.record(request, answer, identity)
         elif isinstance(request, messages.OpenSource):
             self._sources.open(request, answer)
         elif isinstance(request, messages.AskStatistics):
@@ -249,6 +258,11 @@ class Controller:
         for recording in self._recordings.of(client):
             self._recordings.orphan(recording)
         self._sources.close_client(client)
+
+    def _recording_ended(self, recording: Recording, report: messages.RecordingFinished | None) -> None:
+        self._unattended.ended(recording)
+        self._commands.ended(recording, report)
+        self._conclude_caller(recording.client)
 
     def _conclude_caller(self, client: str) -> None:
         if not self._recordings.of(client):

@@ -10,7 +10,9 @@ from .base import Codec, Message
 
 class RecorderEvent(Message, tag="event", kw_only=True):
     """``sequence`` counts per recording from 0 without gaps: a subscriber that sees one asks with ``AskEvents``.
-    ``at_ns`` is when it was published first."""
+    ``at_ns`` is when it was published first. ``number``, of a pause or resume: which of the pauses and resumes of the
+    client that feeds the recording was the last before (see ``Control``); so that client knows whether it is to carry
+    it out, or has commanded something newer itself."""
 
     recorder: Name
     recording: Name
@@ -19,6 +21,7 @@ class RecorderEvent(Message, tag="event", kw_only=True):
     at_ns: Ns
     mime_type: str = ""
     blob: BlobDescription | None = None
+    number: Count = 0
     timecode_ms: float = 0.0
     error: str = ""
     text: str = ""

@@ -51,10 +51,12 @@ class OpenSource(Request, tag="open_source", kw_only=True):
 
     def __repr__(self) -> str:
         """As logs show it: an address may have a password in it."""
-        wishes = [
-            wish and {name: redacted(str(value)) for name, value in wish.items()} for wish in (self.audio, self.video)
-        ]
-        return f"OpenSource(id={self.id}, client={self.client!r}, audio={wishes[0]}, video={wishes[1]})"
+        return f"OpenSource(id={self.id}, client={self.client!r}, {_shown(self.audio, self.video)})"
+
+
+def _shown(audio: dict[str, Any] | None, video: dict[str, Any] | None) -> str:
+    wishes = [wish and {name: redacted(str(value)) for name, value in wish.items()} for wish in (audio, video)]
+    return f"audio={wishes[0]}, video={wishes[1]}"
 
 
 class CloseTrack(Request, tag="close_track", kw_only=True):
@@ -76,7 +78,8 @@ class Start(Request, tag="start", kw_only=True):
 
 class Record(Request, tag="record", kw_only=True):
     """Opens a recording of sources that the service captures, which needs no client: it goes on until somebody stops
-    it. The constraint maps are those of ``OpenSource`` without ``track``. The reply's result is a ``Started``."""
+    it, or its sources end. The constraint maps are those of ``OpenSource`` without ``track``. The reply's result is a
+    ``Started``. A ``stop`` or ``discard`` that comes before undoes it."""
 
     recording: Id
     options: RecordingOptions
@@ -84,18 +87,31 @@ class Record(Request, tag="record", kw_only=True):
     audio: dict[str, Any] | None = None
     video: dict[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        """As logs show it: see ``OpenSource``."""
+        return f"Record(id={self.id}, recording={self.recording!r}, {_shown(self.audio, self.video)})"
+
 
 class Control(Request, tag="control", kw_only=True):
-    """A command for a recording. ``modified``: the stream's set of tracks has changed. ``discard``: what ``Start``
-    began, or is about to, is undone, and there are no events of it. ``number``: which of the caller's requests for
-    data this is, from 1 on. ``wait``: the answer to a ``stop`` comes when the recording is finished; its result is a
-    ``Finished``."""
+    """A command for a recording, by whoever may. ``at_ns``: when it was given; 0: when it comes.
+
+    ``client``: who commands. The client that began the recording is known by this name, or by having sent its ``Start``
+    on the same connection; from it a ``stop`` means that its own tracks end by themselves. From anybody else it ends
+    these too, and a ``pause`` or ``resume`` is carried out by the client that feeds them, when it has the event.
+
+    ``request_data`` has a ``number``: which of the caller's requests for data this is, from 1 on; so may its own
+    ``pause`` and ``resume``, which count together: the events say by it which of them came before. ``modified``: the
+    stream's set of tracks has changed. ``discard``: what ``Start`` or ``Record`` began, or is about to, is undone, and
+    there are no events of it; only for who began it. ``wait``: the answer to a ``stop`` comes when the recording is
+    finished, also where it is already; its result is a ``Finished``. ``InvalidStateError``: no such recording goes
+    on."""
 
     recording: Name
     action: RecordingAction
-    at_ns: Ns
+    at_ns: Ns = 0
     number: Count = 0
     wait: bool = False
+    client: Name = ""
 
 
 class AskStatistics(Request, tag="statistics", kw_only=True):
@@ -105,12 +121,13 @@ class AskStatistics(Request, tag="statistics", kw_only=True):
 class Bye(Request, tag="bye", kw_only=True):
     """The caller is done: its recordings are finished, its tracks closed. The reply comes after that."""
 
-    client: Name
+    client: Id
 
 
 class AskEvents(Request, tag="ask_events", kw_only=True):
     """For a subscriber that has missed some: the reply's result is a list of the recorder's events since this
-    ``sequence`` of a recording, as far as they are kept. ``InvalidStateError``: nothing is known of the recording."""
+    ``sequence`` of a recording, as far as they are kept; ``recorder`` may be ``""``. ``InvalidStateError``: nothing is
+    known of the recording."""
 
     recorder: Name
     recording: Name

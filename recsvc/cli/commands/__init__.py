@@ -1,6 +1,7 @@
 """The command line, a module for each topic."""
 
 from . import machine as machine
+from . import protocol as protocol
 from . import record as record
 from .app import app as app
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -45,6 +45,7 @@ class Codec:
     """Decodes the messages of one socket: a closed set of kinds, anything else is refused."""
 
     def __init__(self, kinds: Any) -> None:
+        self.kinds: tuple[type[Message], ...] = get_args(kinds) or (kinds,)
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(kinds)
 
     def decode(self, header: Any) -> Any:

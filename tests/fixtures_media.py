@@ -282,6 +282,8 @@ class KeepingSink:
     def wait_wanted(self, timeout_s: float) -> bool:
         return self.wanted.wait(timeout_s)
 
+    is_recorded = True
+
     @property
     def samples(self) -> bytes:
         with self.lock:

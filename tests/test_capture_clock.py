@@ -84,3 +84,23 @@ def test_samples_lost_without_notice_are_a_gap_soon():
     assert abs(stamps[-1] + 10 * MS - now_ns) < AUDIO_GAP_NS
     jumps = [b - a for a, b in zip(stamps, stamps[1:], strict=False) if b - a != 10 * MS]
     assert len(jumps) == 1 and abs(jumps[0] - S - 10 * MS) < AUDIO_GAP_NS
+
+
+def test_one_wrong_report_of_the_delay_counts_for_nothing():
+    """The first blocks' reports are looked at together, before anything is recorded."""
+    for wrong in range(5):
+        stamper = Stamper(48_000, 30 * MS)
+        called_ns, stamps = S, []
+        for number in range(20):
+            delay_ns = 480 * MS if number == wrong else 12 * MS
+            stamps.append(stamper.stamp(480, called_ns, delay_ns, False, settling=number < 15))
+            called_ns += 10 * MS
+        assert stamps[-1] == called_ns - 10 * MS - 12 * MS
+        assert stamps[14:] == list(range(stamps[14], stamps[-1] + 1, 10 * MS))
+
+
+def test_the_delay_is_not_changed_any_more_while_it_may_be_recorded():
+    stamper = Stamper(48_000, 30 * MS)
+    first = [stamper.stamp(480, S + n * 10 * MS, 12 * MS, False, settling=True) for n in range(15)]
+    later = [stamper.stamp(480, S + n * 10 * MS, 39 * MS, False) for n in range(15, 60)]
+    assert [b - a for a, b in zip(first + later, (first + later)[1:], strict=False)] == [10 * MS] * 59

@@ -27,9 +27,11 @@ class Device:
     def __init__(self, *, starts: bool = True, speaks: bool = True) -> None:
         self.latency, self.closed, self.blocks = 0.01, 0, 0
         self._starts, self._speaks = starts, speaks
+        self.latencies: list[float] = []  # that were asked for
 
     def RawInputStream(self, **settings):  # noqa: N802, as sounddevice spells it
         self._callback = settings["callback"]
+        self.latencies.append(settings["latency"])
         return self
 
     def start(self):
@@ -144,6 +146,38 @@ def test_a_microphone_that_cannot_be_opened_leaves_nothing(monkeypatch, device):
         opened(device)
     wait_until(lambda: threading.active_count() == before, "the end of its thread", DEADLINE_S)
     assert device.closed == 1
+
+
+def test_a_driver_that_lost_sound_may_keep_more_once_nobody_records():
+    device, sink = Device(), KeepingSink()
+    source = opened(device)
+    started(source, device, sink)
+    sink.is_recorded = True
+    device.bring(3, overflow=True)
+    device.bring(3)
+    wait_until(lambda: sink.counts.get("device_overflow") == 3, "what came with the overflow", DEADLINE_S)
+    assert device.latencies == [0.02] and device.closed == 0
+    sink.is_recorded = False
+    device.bring(1)
+    wait_until(lambda: len(device.latencies) == 2, "another stream", DEADLINE_S)
+    wait_until(lambda: source._thread.is_alive() and source._queue.qsize() == 0, "its first block", DEADLINE_S)
+    before = len(sink.sounds)
+    device.bring(200)
+    wait_until(lambda: len(sink.sounds) > before, "its sound", DEADLINE_S)
+    assert device.latencies == [0.02, 0.04] and device.closed == 1 and not sink.ends
+    source.close()
+    assert device.closed == 2
+
+
+def test_a_driver_keeps_what_its_caller_wishes(monkeypatch):
+    device, sink = Device(), KeepingSink()
+    source = MicrophoneSource(device, {"name": "fake", "index": 0}, AudioFormat(RATE, 1, "s16"), 5_000_000)
+    started(source, device, sink)
+    device.bring(1, overflow=True)
+    device.bring(5)
+    wait_until(lambda: sink.counts.get("device_overflow") == 1 and source._queue.qsize() == 0, "it all", DEADLINE_S)
+    source.close()
+    assert device.latencies == [0.005]
 
 
 class BrokenSink(KeepingSink):

@@ -92,8 +92,9 @@ def get_user_media(audio: Wish = False, video: Wish = False, *, service: str | N
     """Opens capture and returns a stream of its tracks (Media Capture and Streams, "getUserMedia()").
 
     ``audio``, ``video``: ``False``, ``True`` (the default device), a source string, or a dict of constraints:
-    ``source`` and ``sample_rate`` (Hz), ``channel_count``, ``sample_size`` (16 or 32 bits); or ``width``,
-    ``height`` (pixels), ``frame_rate`` (1/s). Equal source strings are opened once. Blocks until the devices
+    ``source`` and ``sample_rate`` (Hz), ``channel_count``, ``sample_size`` (16 or 32 bits), ``latency`` (seconds of
+    sound that a microphone's driver may keep, for which a stop waits); or ``width``, ``height`` (pixels),
+    ``frame_rate`` (1/s). Equal source strings are opened once. Blocks until the devices
     deliver. Raises ``NotFoundError``, ``NotReadableError``, ``OverconstrainedError``; ``TypeError`` when neither
     is asked for, and with ``ValueError`` for nonsense; ``ServiceError``.
     """

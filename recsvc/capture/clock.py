@@ -7,8 +7,11 @@ ever add. So the least lateness within a window is followed, slowly; a single la
 No threads, no reading of clocks: all times are arguments, so that tests can choose them.
 """
 
+from collections import deque
+from statistics import median
+
 from ..common.limits import AUDIO_GAP_NS, S
-from .limits import GAP_WINDOW_NS, STEP_NS, WINDOW_NS
+from .limits import GAP_WINDOW_NS, MICROPHONE_DELAYS, STEP_NS, WINDOW_NS
 
 
 class ArrivalClock:
@@ -82,8 +85,10 @@ class Stamper:
         self._latency_ns = latency_ns
         self._count = 0
         self._clock = ArrivalClock(gap_ns=AUDIO_GAP_NS, gap_window_ns=GAP_WINDOW_NS)
+        """When a block's last sample would arrive without delay, its length before."""
         self._delay_ns = 0
-        """The fixed part of the delay: lateness is measured against the first block."""
+        """The fixed part of the delay, by the first blocks: the clock measures what comes on top."""
+        self._delays_ns: deque[int] = deque(maxlen=MICROPHONE_DELAYS)
 
     def skip(self, count: int) -> None:
         """``count`` samples are missing before the next block."""
@@ -98,18 +103,19 @@ class Stamper:
         media_ns = self._count * S // self._rate
         length_ns = count * S // self._rate
         self._count += count
-        if not self._clock.is_set:
-            self._delay_ns = self._plausible_ns(delay_ns, length_ns) - length_ns
-        arrived_ns = called_ns - length_ns - self._delay_ns
+        if settling or not self._clock.is_set:
+            self._delays_ns.append(self._plausible_ns(delay_ns, length_ns) - length_ns)
+            self._delay_ns = int(median(self._delays_ns))
+        arrived_ns = called_ns - length_ns
         if overflow and self._clock.is_set:
-            captured_ns = called_ns - self._plausible_ns(delay_ns, length_ns)
-            if captured_ns - self._clock.captured_ns(media_ns) > AUDIO_GAP_NS:
-                self._clock.set(media_ns, captured_ns, called_ns)
+            undelayed_ns = called_ns - self._plausible_ns(delay_ns, length_ns) + self._delay_ns
+            if undelayed_ns - self._clock.captured_ns(media_ns) > AUDIO_GAP_NS:
+                self._clock.set(media_ns, undelayed_ns, called_ns)
         elif settling:
             self._clock.settle(media_ns, arrived_ns, called_ns)
         else:
             self._clock.follow(media_ns, arrived_ns, called_ns)
-        return self._clock.captured_ns(media_ns)
+        return self._clock.captured_ns(media_ns) - self._delay_ns
 
     def _plausible_ns(self, delay_ns: int, length_ns: int) -> int:
         """The reported delay within what is possible: the block's length, and at most the latency on top."""

@@ -22,6 +22,18 @@ MICROPHONE_STALL_NS = 3 * S
 """A microphone brings its first block within the first of these (sound servers wake a sleeping device, wireless ones
 connect), then one every few ms, whether there is sound or not; it is over when none comes for the second."""
 
+MICROPHONE_LATENCY_NS = 20 * MS
+MICROPHONE_LATENCY_MAX_NS = 320 * MS
+"""Sound that a microphone's driver may keep before it brings it, unless the caller names another ``latency``. A stop
+waits for what the driver still has, so that is little: PortAudio brings a quarter of it at a time. (With six busy
+programs beside on two cores nothing was lost at 5 ms either, but more wake-ups cost more.) After an overflow it is
+doubled, up to the second, as soon as nobody records the microphone."""
+
+MICROPHONE_DELAYS = 15
+MICROPHONE_SETTLE_NS = 100 * MS
+"""The delay between sound and its block is the middle one of as many reports, for which the opening waits so long at
+most after the first: some sound servers report half a second now and then, which is not so."""
+
 MICROPHONE_BLOCKS_MAX = 256
 """Blocks between PortAudio's thread and ours: at 2 ms a block half a second, in which ours must run once. What comes
 when it is full is lost and counted."""

@@ -18,7 +18,7 @@ class Direct(Delivery):
         self, tracks: list[TrackInfo], clock: Clock | None = None, flush_limit_ns: int = LIVE_FLUSH_NS
     ) -> None:
         super().__init__(tracks, clock)
-        self._flush_limit_ns = flush_limit_ns
+        self.flush_limit_ns = flush_limit_ns
         self.begin_ns: int | None = None
         """``None`` until ``begin``."""
         self.is_over = False
@@ -59,7 +59,7 @@ class Direct(Delivery):
         until_ns = min(until_ns, now_ns)
         with self.changed:
             self.wait(
-                lambda: self.is_over or min(self._given_until_ns.values()) > until_ns, now_ns + self._flush_limit_ns
+                lambda: self.is_over or min(self._given_until_ns.values()) > until_ns, now_ns + self.flush_limit_ns
             )
 
     def _is_wanted(self, captured_ns: int) -> bool:

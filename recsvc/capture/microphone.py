@@ -4,7 +4,7 @@ PortAudio's thread calls back with a block of samples; the callback copies it in
 returns. A thread of ours stamps the blocks and hands them on.
 
 Capture times count samples, on a clock fitted to the blocks' arrival: what PortAudio reports as a block's
-time jumps by 100 ms on some sound servers, so it is used only for the delay of the first block, and after an
+time jumps by 100 ms on some sound servers, so it is used only for the delay of the first blocks, and after an
 overflow, within the bounds that the stream's latency sets.
 """
 
@@ -20,11 +20,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..common.constraints import AudioWish
-from ..common.limits import S
+from ..common.limits import MS, S
 from ..common.media import OPUS_RATE
 from ..errors import NotFoundError, NotReadableError, OverconstrainedError
 from .clock import Stamper
-from .limits import MICROPHONE_BLOCKS_MAX, MICROPHONE_FLUSH_EXTRA_NS, MICROPHONE_OPEN_NS, MICROPHONE_STALL_NS
+from .limits import (
+    MICROPHONE_BLOCKS_MAX,
+    MICROPHONE_DELAYS,
+    MICROPHONE_FLUSH_EXTRA_NS,
+    MICROPHONE_LATENCY_MAX_NS,
+    MICROPHONE_LATENCY_NS,
+    MICROPHONE_OPEN_NS,
+    MICROPHONE_SETTLE_NS,
+    MICROPHONE_STALL_NS,
+)
 from .running import Device
 from .source import AudioFormat, TrackInfo
 
@@ -83,7 +92,8 @@ def open_microphone(name: str, wish: AudioWish) -> MicrophoneSource:
     with quiet_stderr():
         device = _find(sounddevice, name)
         form = _format(sounddevice, device, wish)
-        return MicrophoneSource(sounddevice, device, form)
+        latency_ns = None if wish.latency is None else int(wish.latency * S)
+        return MicrophoneSource(sounddevice, device, form, latency_ns)
 
 
 class _Block(NamedTuple):
@@ -96,76 +106,118 @@ class _Block(NamedTuple):
     """Samples before it that found the queue full."""
 
 
-class MicrophoneSource(Device):
-    """An opened microphone. Its ``flush`` takes about the stream's latency, at most twice that and
-    ``MICROPHONE_FLUSH_EXTRA_NS``."""
+class _Blocks:
+    """What the thread of PortAudio calls, of one stream."""
 
-    def __init__(self, sounddevice: Any, device: Mapping[str, Any], form: AudioFormat) -> None:
-        what = f"microphone {device['name']!r}"
-        self._format = form
-        self._queue: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
-        self._lost = 0
-        """Samples that found the queue full since the last block in it. Only the callback writes it."""
-        self._came = threading.Event()
-        """A block has come, or the end."""
-        try:
-            self._stream = sounddevice.RawInputStream(
-                samplerate=form.sample_rate,
-                blocksize=0,
-                device=device["index"],
-                channels=form.channel_count,
-                dtype=DTYPES[form.sample_format],
-                latency="high",
-                callback=self._callback,
-                finished_callback=self._interrupt,
-            )
-        except sounddevice.PortAudioError as error:
-            raise NotReadableError(f"{what} cannot be opened (in use elsewhere?): {error}") from error
-        latency_ns = int(self._stream.latency * S)
-        self._stamper = Stamper(form.sample_rate, latency_ns)
-        super().__init__(
-            what,
-            TrackInfo("audio", device["name"], form),
-            flush_limit_ns=2 * latency_ns + MICROPHONE_FLUSH_EXTRA_NS,
-            stall_ns=MICROPHONE_STALL_NS,
-        )
-        try:
-            self._stream.start()
-        except sounddevice.PortAudioError as error:
-            self._stream.close()
-            raise NotReadableError(f"{what} does not start: {error}") from error
-        self._thread.start()
-        if not self._came.wait(MICROPHONE_OPEN_NS / S) or self._delivery.is_over:
-            silent = NotReadableError(f"{what} was opened, but no sound came for {MICROPHONE_OPEN_NS / S:g} s")
-            reason = self._delivery.error or silent
-            self.close()
-            raise reason
-        self._watchdog.start()
+    def __init__(self, blocks: queue.SimpleQueue[_Block | None]) -> None:
+        self._queue = blocks
+        self.lost = 0
+        """Samples that found the queue full since the last block in it."""
 
-    def _callback(self, samples: Any, frames: int, when: Any, status: Any) -> None:
-        """In PortAudio's thread: copies and returns."""
+    def take(self, samples: Any, frames: int, when: Any, status: Any) -> None:
+        """Copies and returns."""
         if self._queue.qsize() >= MICROPHONE_BLOCKS_MAX:
-            self._lost += frames
+            self.lost += frames
             return
         delay_ns = 0
         if when.inputBufferAdcTime > 0:
             delay_ns = int((when.currentTime - when.inputBufferAdcTime) * S)
-        lost, self._lost = self._lost, 0
+        lost, self.lost = self.lost, 0
         self._queue.put(_Block(bytes(samples), delay_ns, time.monotonic_ns(), bool(status.input_overflow), lost))
 
+    def end(self) -> None:
+        """The device has stopped."""
+        self._queue.put(None)
+
+
+class MicrophoneSource(Device):
+    """An opened microphone. Its ``flush`` takes about the stream's latency, at most twice that and
+    ``MICROPHONE_FLUSH_EXTRA_NS``.
+
+    A driver that keeps little sound brings it soon, so that a stop waits less, and loses some where this machine is
+    too busy to fetch it in time: then it may keep more from the next recording on.
+    """
+
+    def __init__(
+        self, sounddevice: Any, device: Mapping[str, Any], form: AudioFormat, latency_ns: int | None = None
+    ) -> None:
+        """``latency_ns``: as its caller wants it; ``None``: what this machine can bear."""
+        self._sounddevice = sounddevice
+        self._device = device
+        self._format = form
+        self._is_fixed = latency_ns is not None
+        self._latency_ns = MICROPHONE_LATENCY_NS if latency_ns is None else latency_ns
+        self._overflowed = False
+        """Since the stream was opened."""
+        self._came = threading.Event()
+        """A block has come, or the end."""
+        self._settled = threading.Event()
+        """So many that their delay is known, or the end."""
+        self._open()
+        super().__init__(
+            f"microphone {device['name']!r}",
+            TrackInfo("audio", device["name"], form),
+            flush_limit_ns=self._flush_limit_ns(),
+            stall_ns=MICROPHONE_STALL_NS,
+        )
+        self._start()
+        self._thread.start()
+        if not self._came.wait(MICROPHONE_OPEN_NS / S) or self._delivery.is_over:
+            silent = NotReadableError(f"{self._what} was opened, but no sound came for {MICROPHONE_OPEN_NS / S:g} s")
+            reason = self._delivery.error or silent
+            self.close()
+            raise reason
+        self._settled.wait(MICROPHONE_SETTLE_NS / S)
+        self._watchdog.start()
+
+    def _open(self) -> None:
+        """Makes a stream, with a queue of its own: what another one still calls comes to nobody."""
+        self._queue: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
+        blocks = _Blocks(self._queue)
+        try:
+            self._stream = self._sounddevice.RawInputStream(
+                samplerate=self._format.sample_rate,
+                blocksize=0,
+                device=self._device["index"],
+                channels=self._format.channel_count,
+                dtype=DTYPES[self._format.sample_format],
+                latency=self._latency_ns / S,
+                callback=blocks.take,
+                finished_callback=blocks.end,
+            )
+        except self._sounddevice.PortAudioError as error:
+            raise NotReadableError(
+                f"microphone {self._device['name']!r} cannot be opened (in use elsewhere?): {error}"
+            ) from error
+        self._blocks = blocks
+        self._stamper = Stamper(self._format.sample_rate, int(self._stream.latency * S))
+
+    def _start(self) -> None:
+        try:
+            self._stream.start()
+        except self._sounddevice.PortAudioError as error:
+            self._stream.close()
+            raise NotReadableError(f"{self._what} does not start: {error}") from error
+
+    def _flush_limit_ns(self) -> int:
+        return 2 * int(self._stream.latency * S) + MICROPHONE_FLUSH_EXTRA_NS
+
     def _interrupt(self) -> None:
-        """The device has stopped or nothing more is wanted."""
+        """Nothing more is wanted."""
         self._queue.put(None)
 
     def _read(self) -> None:
         while (block := self._queue.get()) is not None:
             self._give(block)
-        self._delivery.give_count("audio", "capture_queue_full", self._lost)
+            if self._overflowed and not self._is_fixed:
+                self._widen()
+        self._delivery.give_count("audio", "capture_queue_full", self._blocks.lost)
         raise NotReadableError(f"{self._what}: the device stopped; was it unplugged?")
 
     def _give(self, block: _Block) -> None:
         count = len(block.samples) // self._format.frame_bytes
         self._brought += 1
+        self._overflowed |= block.overflow or block.lost > 0
         self._stamper.skip(block.lost)
         captured_ns = self._stamper.stamp(
             count, block.called_ns, block.delay_ns, block.overflow, settling=not self._is_started
@@ -174,14 +226,35 @@ class MicrophoneSource(Device):
         self._delivery.give_count("audio", "capture_queue_full", block.lost)
         self._delivery.audio(captured_ns, block.samples)
         self._came.set()
+        if self._brought >= MICROPHONE_DELAYS:
+            self._settled.set()
 
-    def _free(self) -> None:
-        self._came.set()
+    def _widen(self) -> None:
+        """The driver may keep twice as much, once no recording is torn by that."""
+        sink = self._delivery.sinks.get("audio")
+        if self._latency_ns >= MICROPHONE_LATENCY_MAX_NS or (sink is not None and sink.is_recorded):
+            return
+        self._latency_ns = min(2 * self._latency_ns, MICROPHONE_LATENCY_MAX_NS)
+        log.info("%s lost sound; from now on its driver keeps %d ms", self._what, self._latency_ns // MS)
+        self._free_stream()
+        self._open()
+        self._start()
+        self._overflowed = False
+        self._delivery.flush_limit_ns = self._flush_limit_ns()
+        if self._delivery.closing.is_set():
+            self._interrupt()  # the one that came meanwhile is in the other queue
+
+    def _free_stream(self) -> None:
         try:
             self._stream.abort()
             self._stream.close()
         except Exception:
             log.debug("%s did not close", self._what, exc_info=True)
+
+    def _free(self) -> None:
+        self._came.set()
+        self._settled.set()
+        self._free_stream()
 
 
 def _find(sounddevice: Any, name: str) -> Mapping[str, Any]:

@@ -89,6 +89,10 @@ class TrackSink:
         self.sender.end_all(time.monotonic_ns())
         self._on_ended(self.name, error)
 
+    @property
+    def is_recorded(self) -> bool:
+        return self.sender.recorded
+
     def wait_wanted(self, timeout_s: float) -> bool:
         return self._demand.wait(timeout_s)
 

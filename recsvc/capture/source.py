@@ -80,5 +80,9 @@ class Sink(Protocol):
     def ended(self, error: Exception | None = None) -> None:
         """The track is over; no frame follows. ``error`` says why when the source did not end by itself."""
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a recording has the track, paused or not."""
+
     def wait_wanted(self, timeout_s: float) -> bool:
         """Blocks at most ``timeout_s`` until a recording wants frames; whether one does."""

@@ -35,8 +35,11 @@ def show(report: dict[str, Any], out: TextIO) -> None:
             rows.append(("", f"timestamps corrected{_causes(track['timestamps_corrected'])}"))
     rows.append(("size", f"{report['size_bytes']} bytes, {report['bits_per_second'] / 1000:.0f} kbit/s on average"))
     if report["stop_to_dataavailable_ms"] is not None:
-        stages = _causes({name: f"{at_ms:.2f}" for name, at_ms in report["stop_stages_ms"].items()})
-        rows.append(("stop", f"dataavailable after {report['stop_to_dataavailable_ms']:.2f} ms{stages}"))
+        stages = report["stop_stages_ms"]
+        text = f"dataavailable after {report['stop_to_dataavailable_ms']:.2f} ms"
+        if "capture_ended" in stages:
+            text += f", {stages['capture_ended']:.2f} of it for the sources to bring what they had captured"
+        rows.append(("stop", text + _causes({name: f"{at_ms:.2f}" for name, at_ms in stages.items()})))
     rows.append(("file", f"{report['file']} ({report['mime_type']})"))
     for name, value in rows:
         print(f"{name:<10} {value}", file=out)

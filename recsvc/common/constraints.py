@@ -17,6 +17,7 @@ from .media import (
     CHANNEL_COUNT_MAX,
     FRAME_RATE_MAX,
     FRAME_SIDE_MAX,
+    LATENCY_MAX_S,
     SAMPLE_RATE_MAX,
     SAMPLE_RATE_MIN,
     picture_bytes,
@@ -29,20 +30,25 @@ BOUNDS: dict[str, dict[str, tuple[int, float]]] = {
         "sample_rate": (SAMPLE_RATE_MIN, SAMPLE_RATE_MAX),
         "channel_count": (1, CHANNEL_COUNT_MAX),
         "sample_size": (1, 64),
+        "latency": (0, LATENCY_MAX_S),
     },
     "video": {"width": (1, FRAME_SIDE_MAX), "height": (1, FRAME_SIDE_MAX), "frame_rate": (0, FRAME_RATE_MAX)},
 }
-"""The constraints of each kind, with the lowest and the highest value that can be recorded. Whole numbers, but
-``frame_rate``."""
+"""The constraints of each kind, with the lowest and the highest value that can be recorded."""
+
+FRACTIONAL = {"frame_rate", "latency"}
+"""Those that need not be whole numbers, and are more than the lowest value."""
 
 
 @dataclass(frozen=True)
 class AudioWish:
-    """Constraints of an audio track: Hz, channels, ``s16`` or ``f32``; ``None``: the source chooses."""
+    """Constraints of an audio track: Hz, channels, ``s16`` or ``f32``, seconds of sound that a device may keep before
+    it brings them; ``None``: the source chooses."""
 
     sample_rate: int | None = None
     channel_count: int | None = None
     sample_format: str | None = None
+    latency: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ def checked_video(constraints: Mapping[str, object] | None) -> VideoWish | None:
 
 def plain(constraints: Mapping[str, Any]) -> dict[str, Any]:
     """Checked constraints as they can be sent: ints, floats and the source's string, nothing that is ``None``."""
-    kinds = {"frame_rate": float, "source": str}
+    kinds = {**dict.fromkeys(FRACTIONAL, float), "source": str}
     return {name: kinds.get(name, int)(value) for name, value in constraints.items() if value is not None}
 
 
@@ -111,7 +117,7 @@ def _wishes(kind: str, given: Mapping[str, object]) -> dict[str, Any]:
 def _wish(name: str, value: object, low: int, high: float) -> int | float:
     """Any kind of number, of numpy too, as int or float. One that a source could have, but that none is recorded with,
     is ``OverconstrainedError``."""
-    is_whole = name != "frame_rate"
+    is_whole = name not in FRACTIONAL
     expected = f"a whole number of {low} to {high}" if is_whole else f"a number above {low} and at most {high:g}"
     is_number = isinstance(value, (Real, Decimal)) and not isinstance(value, bool)
     number: Any = value if is_number else math.nan

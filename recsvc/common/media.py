@@ -13,6 +13,8 @@ FRAME_SIDE_MAX = 16383
 
 FRAME_RATE_MAX = 1000.0
 """Above this no capture device delivers, and frame times would come near the file's milliseconds."""
+LATENCY_MAX_S = 1
+"""Seconds of sound that a device may be asked to keep before it brings them."""
 
 SAMPLE_RATE_MIN, SAMPLE_RATE_MAX = 8_000, 192_000
 """Telephony's lowest rate, and the highest one that sound cards offer."""

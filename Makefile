@@ -92,7 +92,7 @@ bench-report: setup-test ## tables and plots of the last `make bench` into bench
 	@test -s build/bench.json || $(MAKE) --no-print-directory bench
 	@$(BIN)/python bench/report.py build/bench.json $(wildcard build/peers.json) $(call failed,the report)
 
-wheel: ## build dist/recsvc-*.whl for any Linux of glibc 2.34 or newer, codec libraries inside (2 minutes)
+wheel: ## build dist/recsvc-*.whl for any Linux of glibc 2.34 or newer, codec libraries inside (3 minutes, then seconds)
 	@tools/setup.sh wheel
 	@tools/wheel.sh build
 

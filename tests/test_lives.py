@@ -387,7 +387,7 @@ def test_cores_are_counted_by_what_may_be_used(tmp_path: Path) -> None:
 @pytest.fixture
 def unheard(monkeypatch: pytest.MonkeyPatch) -> None:
     """This caller hears of no track's end."""
-    monkeypatch.setattr(connections.connect(), "_track_ended", lambda event: None)
+    monkeypatch.setattr(connections.connect()._sources, "_over", lambda event: None)
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -426,7 +426,7 @@ def test_a_track_whose_end_comes_before_it_is_known_has_ended(monkeypatch: pytes
         reply = request(message, *arguments)
         wait_until(lambda: not roles("capture"), "the end of the source", DEADLINE_S)
         connection.request = request
-        wait_until(lambda: connection._ended_tracks, "the news", DEADLINE_S)
+        wait_until(lambda: connection._sources._ended, "the news", DEADLINE_S)
         return reply
 
     monkeypatch.setattr(connection, "request", slow)

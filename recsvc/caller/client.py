@@ -15,9 +15,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -25,7 +23,6 @@ from .. import errors
 from ..common.descriptions import Welcome
 from ..common.limits import (
     CLOSE_DEADLINE_NS,
-    CLOSED_TRACKS_KEPT,
     HEADER_BYTES_MAX,
     IDLE_SOCKETS_MAX,
     LAST_EVENTS_MS,
@@ -34,9 +31,13 @@ from ..common.limits import (
     S,
 )
 from ..common.service import ServiceAddress
+from ..common.service_limits import RESEND_NS, SERVICE_SILENCE_NS
 from ..process import role, runtime
 from ..wire import messages, sockets
 from . import calls
+from .ending import Ending
+from .link import Link
+from .sources import SourceEvents
 from .weak import Living
 
 log = logging.getLogger("recsvc")
@@ -44,27 +45,12 @@ log = logging.getLogger("recsvc")
 _LOOK_MS = 20  # a caller that was interrupted waits so long at most until its request is given up
 
 
-class Ending(Protocol):
-    """What has to know of a connection's end."""
-
-    def service_closing(self) -> None:
-        """This process is about to close the connection, and its controller finishes the recordings."""
-
-    def service_closed(self) -> None:
-        """The connection was closed, and every event has come."""
-
-    def service_lost(self, error: Exception) -> None:
-        """The controller is gone."""
-
-    def service_given_up(self) -> list[str]:
-        """The program leaves before its listeners have had everything. Returns the files that are kept."""
-
-
 class Client:
     """A connection to one controller. Get it from ``connections.connect``.
 
     That the controller is gone is seen at once, through its pidfd, however busy or stopped it may be. One in another
-    pid namespace (a container) cannot be watched so: there the end of its connection shows it.
+    pid namespace (a container) cannot be watched so: there the end of its connection shows it. One on another machine
+    is taken for gone when nothing came from it for a while, or when another one answers in its place.
     """
 
     def __init__(
@@ -79,12 +65,12 @@ class Client:
         self._lock = threading.Lock()
         self._idle: list[Any] = []
         self._next_id = 0
-        self._on_track: dict[str, Callable[[messages.SourceEvent], None]] = {}
-        self._ended_tracks: deque[messages.SourceEvent] = deque(maxlen=CLOSED_TRACKS_KEPT)  # which no handler has had
         self._listeners: Living[Ending] = Living()
         self._lost: errors.ServiceError | None = None
         self.closing = False
-        self._watch: Any = None  # readable when the controller is gone: a pidfd, else a socket
+        self._is_remote = address.endpoint.startswith("tcp://")
+        self._watch: Any = None  # readable when the controller is gone: a pidfd, else a socket; none of another machine
+        self._link: Link | None = None  # to one that cannot see this process's end, or has another clock
         with contextlib.ExitStack() as undo:
             self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             undo.callback(self._free)
@@ -94,14 +80,21 @@ class Client:
             self._commands = sockets.control_client(address)
             undo.callback(self._commands.close)
             welcome = self._hello()
+            self._service = welcome.service
             self._events_address = self.reachable(welcome.events)
             self._events = self.subscribe("source")
             undo.callback(self._events.close)
+            self._sources = SourceEvents(self._events)
+            self.on_track = self._sources.on_track
             if process is None:
                 self._watch = self._watch_other(welcome.pid, welcome.pid_namespace, undo)
             if not self._events.poll(READY_DEADLINE_NS // 1_000_000):
                 raise errors.ServiceError(f"the service at {address} publishes no events")
             self._events.recv_multipart()  # the answer to the subscription: from now on nothing is missed
+            if welcome.lease_ms or welcome.clock != role.clock_name():
+                self._link = Link(self.name, address, self._sources.note, self._welcomed)
+                undo.callback(self._link.close)
+                self._link.begin(self._greeting())
             self._reader = threading.Thread(target=self._read_events, name="recsvc-events", daemon=True)
             self._reader.start()
             undo.pop_all()
@@ -115,11 +108,11 @@ class Client:
             watch: Any = role.watch(pid, namespace)
         except ProcessLookupError:
             raise errors.ServiceError(f"the service at {self._address} has ended") from None
-        if watch is None:
+        if watch is not None:
+            undo.callback(os.close, watch)
+        elif not self._is_remote:
             watch = sockets.disconnection(self._events)
             undo.callback(watch.close)
-        else:
-            undo.callback(os.close, watch)
         return watch
 
     def _free(self) -> None:
@@ -132,9 +125,14 @@ class Client:
         """Of the endpoints of one socket, the one that is reached as this connection's is."""
         return sockets.reachable(endpoints, self._address)
 
+    def _greeting(self) -> messages.Hello:
+        """Over a network a process that lives may be out of reach, so it has a lease wherever it is."""
+        pid = 0 if self._is_remote else os.getpid()
+        namespace, clock = role.pid_namespace(), role.clock_name()
+        return messages.Hello(client=self.name, pid=pid, pid_namespace=namespace, clock=clock)
+
     def _hello(self) -> Welcome:
-        hello = messages.Hello(client=self.name, pid=os.getpid(), pid_namespace=role.pid_namespace())
-        hello.clock = role.clock_name()
+        hello = self._greeting()
         try:
             return msgspec.convert(self.request(hello, READY_DEADLINE_NS), Welcome)
         except (msgspec.ValidationError, TypeError):
@@ -157,7 +155,7 @@ class Client:
             if len(encoded) > HEADER_BYTES_MAX:
                 raise ValueError(f"this makes a request of {len(encoded)} bytes: at most {HEADER_BYTES_MAX} are taken")
             socket.send(encoded)
-            reply = self._await(socket, message.id, time.monotonic_ns() + deadline_ns)
+            reply = self._await(socket, message.id, encoded, time.monotonic_ns() + deadline_ns)
             healthy = True
         finally:
             if healthy and len(self._idle) < IDLE_SOCKETS_MAX:
@@ -169,13 +167,19 @@ class Client:
             raise errors.from_name(reply.error, reply.text, reply.result)
         return reply.result
 
-    def _await(self, socket: Any, number: int, deadline_ns: int) -> messages.Reply:
+    def _await(self, socket: Any, number: int, encoded: bytes, deadline_ns: int) -> messages.Reply:
         poller = sockets.Poller()
         poller.register(socket, sockets.POLLIN)
         if isinstance(self._watch, int):
             poller.register(self._watch, sockets.POLLIN)
+        again_ns = time.monotonic_ns() + RESEND_NS if self._is_remote else deadline_ns
         while True:
             calls.look()
+            if self._lost is not None:
+                raise self._lost
+            if time.monotonic_ns() >= again_ns < deadline_ns:  # the network may have been cut
+                sockets.send_command(socket, encoded)
+                again_ns += RESEND_NS
             left_ms = (deadline_ns - time.monotonic_ns()) // 1_000_000
             readable = dict(poller.poll(min(max(left_ms, 0), _LOOK_MS)))
             if socket in readable:
@@ -203,33 +207,16 @@ class Client:
         if self._lost is not None:
             raise self._lost
         with self._lock:
-            sockets.send_command(self._commands, messages.encode(message))
+            if self._link is not None:
+                self._link.command(message)
+            else:
+                sockets.send_command(self._commands, messages.encode(message))
 
     # --- events -----------------------------------------------------------------------------------
 
     def subscribe(self, what: str) -> Any:
         """A socket of its own for the events of one recorder, or of this caller's sources."""
         return sockets.event_client(self._events_address, f"{self.name}/{what}".encode())
-
-    def on_track(self, track: str, handler: Callable[[messages.SourceEvent], None] | None) -> None:
-        """``handler`` is called when a captured track ends by itself, at once where it has ended. ``None``: no more."""
-        if handler is None:
-            self._on_track.pop(track, None)
-            return
-        with self._lock:
-            early = next((event for event in self._ended_tracks if event.track == track), None)
-            if early is None:
-                self._on_track[track] = handler
-        if early is not None:
-            handler(early)
-
-    def _track_ended(self, event: messages.SourceEvent) -> None:
-        with self._lock:
-            handler = self._on_track.pop(event.track, None)
-            if handler is None:  # its source ended before the answer to who opened it was read
-                self._ended_tracks.append(event)
-        if handler is not None:
-            handler(event)
 
     def on_end(self, listener: Ending) -> None:
         """``listener`` is held weakly."""
@@ -243,40 +230,45 @@ class Client:
 
     def _read_events(self) -> None:
         poller = sockets.Poller()
-        for source in (self._events, self._wake_read, self._watch):
-            poller.register(source, sockets.POLLIN)
+        link, watch = self._link, self._watch
+        for source in (self._events, self._wake_read, watch, *((link.socket, link.wake) if link else ())):
+            if source is not None:
+                poller.register(source, sockets.POLLIN)
+        wait_ms: int | None = None
         while True:
-            readable = dict(poller.poll())
-            if self._events in readable:
-                self._take_events()
-            if self._wake_read in readable:
-                break
-            if self._watch in readable:
+            readable = dict(poller.poll(wait_ms))
+            if self._events in readable and self._sources.take() and link is not None:
+                link.ask_who()
+            if link is not None:
+                link.take()
+                wait_ms = link.look(link.wake in readable)
+                if self._is_remote and link.is_lost:
+                    text = f"nothing came from the service at {self._address} for {SERVICE_SILENCE_NS // S} s"
+                    self._lose(errors.ServiceError(f"{text}; what was recorded is in the spool there"))
+            if watch in readable:
                 while self._events.poll(LAST_EVENTS_MS):
-                    self._take_events()
-                self._lose()
+                    self._sources.take()
+                self._lose(self._ended())
+            if self._wake_read in readable or self._lost is not None:
                 break
         self._events.close()
-        if not isinstance(self._watch, int):
-            self._watch.close()
+        if watch is not None and not isinstance(watch, int):
+            watch.close()
+        if link is not None:
+            link.close()
 
-    def _take_events(self) -> None:
-        while sockets.readable(self._events):
-            try:
-                event = messages.EVENTS.decode(sockets.receive_event(self._events))
-            except ValueError as error:
-                log.warning("an event was refused: %s", error)
-                continue
-            try:
-                if isinstance(event, messages.SourceEvent):
-                    self._track_ended(event)
-            except Exception:
-                log.exception("handling %s failed", event)
+    def _welcomed(self, welcome: Welcome) -> None:
+        """After an interruption, the service has answered."""
+        if welcome.service != self._service:
+            text = f"the service at {self._address} has ended, and another one answers there"
+            self._lose(errors.ServiceError(f"{text}; what was recorded is in the spool there"))
+        else:
+            self._sources.keep_only(welcome.tracks)
 
-    def _lose(self) -> None:
-        if self.closing:
+    def _lose(self, error: errors.ServiceError) -> None:
+        if self.closing or self._lost is not None:
             return
-        self._lost = self._ended()
+        self._lost = error
         for listener in self._listeners.all():
             try:
                 listener.service_lost(self._lost)
@@ -320,6 +312,8 @@ class Client:
     def _say_goodbye(self) -> None:
         """To a service that goes on: the answer comes when this caller's recordings are finished."""
         try:
+            if self._link is not None:
+                self._link.settled(CLOSE_DEADLINE_NS / S)
             self.request(messages.Bye(client=self.name), CLOSE_DEADLINE_NS)
         except errors.RecorderError as error:
             log.warning("the service at %s did not finish in order: %s", self._address, error)

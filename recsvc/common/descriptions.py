@@ -125,7 +125,8 @@ class Welcome(Struct, kw_only=True, frozen=True):
     """Where a service's other sockets are, each as endpoints of which the client takes the one with the transport that
     it came by; ``*`` as a host is the host that it came by. ``catalog``: none where recordings are not kept, but
     belong to their callers. ``lease_ms``: a client that cannot be watched otherwise is taken for gone when nothing
-    came from it for so long; 0: it is not. ``clock`` as in ``Hello``."""
+    came from it for so long; 0: it is not. ``clock`` as in ``Hello``. ``tracks``: those that the client has opened and
+    that go on, so that who comes back after an interruption sees which have ended."""
 
     service: Name
     version: str
@@ -136,12 +137,15 @@ class Welcome(Struct, kw_only=True, frozen=True):
     pid: Count = 0
     pid_namespace: str = ""
     clock: str = ""
+    tracks: tuple[Name, ...] = ()
 
 
 class Pong(Struct, kw_only=True, frozen=True):
-    """When the service answered, on its clock."""
+    """When the service answered, on its clock. ``known``: whether it had the client until then; else it was started
+    anew, or has given the client up, which says ``Hello`` to learn what became of its recordings and tracks."""
 
     at_ns: Ns
+    known: bool = True
 
 
 class Started(Struct, kw_only=True, frozen=True):

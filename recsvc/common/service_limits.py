@@ -1,5 +1,7 @@
 """The bounds of a service with many clients, each with its reason and with what happens when it is reached."""
 
+from .limits import S
+
 FETCH_BYTES_MAX = 1024 * 1024
 FETCH_CREDIT = 8
 """A client fetches a recording's file in ranges of at most this many bytes, and may have so many of them unanswered: on
@@ -9,3 +11,40 @@ are refused."""
 SNAPSHOT_RECORDINGS_MAX = 100
 """Recordings of which the answer to a subscription has the number of the next event: the newest ones. A program that
 watches everything finds older ones, where there are more, in the catalog."""
+
+# --- clients that may vanish ------------------------------------------------------------------------
+LEASE_NS = 5 * S
+"""A client that cannot be watched otherwise is taken for gone when nothing came from it for so long, neither a message
+nor a frame: longer than a network is usually cut for, and than TCP takes to go on after a cut of 2 s. Its recordings
+are finished with what has come, its sources closed. One that comes back is taken anew, but finds these ended."""
+
+PING_NS = S
+"""A client gives a sign of life this often: several of a lease may be lost or late."""
+
+SERVICE_SILENCE_NS = 2 * LEASE_NS
+"""A client takes a service on another machine for gone when nothing came from there for so long: its recordings have
+been finished there by then. They end with ``error``, what there is, ``stop``."""
+
+RESEND_NS = S
+"""What asks for an answer is sent again over a network when none came for so long: a connection that broke may have
+taken along the question or the answer. A service does it once."""
+
+STOOD_STILL_NS = 2 * S
+"""Who did not run itself for so long (it was halted, or its machine slept) cannot say that others were silent, and
+counts anew."""
+
+PEERS_KEPT = 1024
+"""Connections of which a service remembers what they asked for last, so that it is not done twice when it comes twice;
+of more the oldest are forgotten."""
+
+IDENTITIES_KEPT = 64
+"""Connections of one client by which a message is known to be the client's; of more the oldest are forgotten."""
+
+HEARTBEAT_MS = 1_000
+HEARTBEAT_TIMEOUT_MS = 4_000
+"""ZeroMQ's own signs of life over a network: a connection on which nothing has come for the second of these is closed
+and made anew. TCP itself, which loses nothing, has gone on by then after a cut of 2 s."""
+
+CONNECT_TIMEOUT_MS = 1_000
+HANDSHAKE_TIMEOUT_MS = 3_000
+"""A connection that is not made by then is tried anew: one that was begun while the network was cut waits long."""

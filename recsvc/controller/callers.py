@@ -1,69 +1,152 @@
-"""Who is connected: the callers that said hello, until they said goodbye, closed their connection, or are gone."""
+"""Who is connected: the callers that said hello or began something, until they said goodbye, or are gone."""
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ..common.limits import GONE_CALLERS_KEPT
+from ..common.limits import GONE_CALLERS_KEPT, S
+from ..common.service_limits import IDENTITIES_KEPT, LEASE_NS, STOOD_STILL_NS
 from ..process.role import watch
 from ..wire import messages, sockets
 
 log = logging.getLogger("recsvc.controller")
 
+_ASKING_NS = S  # an answer of a worker about its frames is waited for so long
+
+
+class _Caller:
+    """``descriptor``: its pidfd; without one, ``until_ns`` is when its lease runs out."""
+
+    def __init__(self, descriptor: int | None, until_ns: int) -> None:
+        self.descriptor = descriptor
+        self.until_ns = until_ns
+        self.identities: deque[bytes] = deque()
+
 
 class Callers:
     """Not thread-safe: the controller's loop calls it.
 
-    A caller that is gone is seen at once, through its pidfd, however busy or stopped it was before. One in another pid
-    namespace (a container) cannot be watched so: there the end of its subscription to events shows it, which
-    processes that it has forked can delay.
+    A caller of the same pid namespace is seen at once when it is gone, through its pidfd, however busy or stopped it
+    was before. Any other one (a container, another machine) has a lease, which every message of its refreshes: of the
+    connections by which it has named itself, and its frames. A caller has several connections, and not every message
+    names it; so those of one connection are of the client that was named there last.
     """
 
-    def __init__(self, poller: Any, on_gone: Callable[[str], None]) -> None:
+    def __init__(self, poller: Any, on_gone: Callable[[str], None], on_silent: Callable[[str], None]) -> None:
+        """``on_gone(client)``: its process has ended, or it has been given up. ``on_silent(client)``: its lease has run
+        out, but for its frames: one calls ``alive`` or ``give_up``."""
         self._poller = poller
         self._on_gone = on_gone
-        self._descriptors: dict[str, int | None] = {}
+        self._on_silent = on_silent
+        self._callers: dict[str, _Caller] = {}
+        self._by_identity: dict[bytes, str] = {}
         self._goodbyes: dict[str, Callable[[], None]] = {}
         self._gone: deque[str] = deque(maxlen=GONE_CALLERS_KEPT)
+        self._looked_ns = time.monotonic_ns()
 
-    def hello(self, request: messages.Hello) -> None:
-        """Raises ``ProcessLookupError`` when the caller has ended meanwhile."""
+    def hello(self, identity: bytes, request: messages.Hello) -> bool:
+        """Whether it is watched and needs no lease. Raises ``ProcessLookupError`` when it has ended meanwhile."""
         self.forget(request.client)
         descriptor = watch(request.pid, request.pid_namespace) if request.pid else None
-        self._descriptors[request.client] = descriptor
+        self._add(request.client, descriptor)
+        self._named(identity, request.client)
         if descriptor is not None:
             self._poller.register(descriptor, sockets.POLLIN)
+        return descriptor is not None
+
+    def _add(self, client: str, descriptor: int | None) -> _Caller:
+        if client in self._gone:
+            self._gone.remove(client)
+        caller = self._callers[client] = _Caller(descriptor, time.monotonic_ns() + LEASE_NS)
+        return caller
+
+    def came(self, identity: bytes, request: messages.Request) -> bool:
+        """A message came. Whether its client was known before, if it names one."""
+        client = getattr(request, "client", "")
+        known = client in self._callers
+        if client and not isinstance(request, messages.Hello | messages.Bye) and not self.is_gone(client):
+            if not known:
+                self._add(client, None)
+            self._named(identity, client)
+        client = self._by_identity.get(identity, "")
+        if client:
+            self.alive(client)
+        return known
+
+    def _named(self, identity: bytes, client: str) -> None:
+        if self._by_identity.get(identity) == client:
+            return
+        self._by_identity[identity] = client
+        identities = self._callers[client].identities
+        identities.append(identity)
+        if len(identities) > IDENTITIES_KEPT:
+            self._forget_identity(identities.popleft(), client)
+
+    def _forget_identity(self, identity: bytes, client: str) -> None:
+        if self._by_identity.get(identity) == client:
+            del self._by_identity[identity]
+
+    def of(self, identity: bytes) -> str:
+        """The client whose connection this is; ``""``: it has not named itself."""
+        return self._by_identity.get(identity, "")
+
+    def alive(self, client: str, at_ns: int | None = None) -> None:
+        """A sign of life, now or at ``at_ns``."""
+        caller = self._callers.get(client)
+        if caller is not None:
+            caller.until_ns = (time.monotonic_ns() if at_ns is None else at_ns) + LEASE_NS
 
     def ended(self, readable: int) -> bool:
         """Whether a readable descriptor is a caller's end, which is then reported."""
-        for client, descriptor in self._descriptors.items():
-            if descriptor == readable:
+        for client, caller in self._callers.items():
+            if caller.descriptor == readable:
                 log.info("the caller %s is gone", client)
-                self.unsubscribed(client)
+                self._gone.append(client)
+                self.give_up(client)
                 return True
         return False
 
-    def is_gone(self, client: str) -> bool:
-        """A request of it may have been under way."""
-        return client in self._gone or client in self._goodbyes
-
-    def unsubscribed(self, client: str) -> None:
-        """It has no events any more. Nothing happens where it is known to be gone."""
-        if client in self._descriptors:
+    def give_up(self, client: str) -> None:
+        """It is gone; one with a lease may come back."""
+        if client in self._callers:
             self.forget(client)
-            self._gone.append(client)
             self._on_gone(client)
 
+    def is_gone(self, client: str) -> bool:
+        """It has ended, or is about to. A request of it may have been under way."""
+        return client in self._gone or client in self._goodbyes
+
+    def due_ns(self) -> int | None:
+        """When ``look`` has something to do."""
+        leases = [caller.until_ns for caller in self._callers.values() if caller.descriptor is None]
+        return min(min(leases), self._looked_ns + S) if leases else None
+
+    def look(self) -> None:
+        """At every turn of the loop: whose lease has run out."""
+        now = time.monotonic_ns()
+        stood_still = now - self._looked_ns > STOOD_STILL_NS
+        self._looked_ns = now
+        for client, caller in list(self._callers.items()):
+            if caller.descriptor is None and now >= caller.until_ns:
+                caller.until_ns = now + (LEASE_NS if stood_still else _ASKING_NS)
+                if not stood_still:
+                    self._on_silent(client)
+
     def forget(self, client: str) -> None:
-        descriptor = self._descriptors.pop(client, None)
+        caller = self._callers.pop(client, None)
         self._goodbyes.pop(client, None)
-        if descriptor is not None:
-            self._poller.unregister(descriptor)
-            os.close(descriptor)
+        if caller is None:
+            return
+        for identity in caller.identities:
+            self._forget_identity(identity, client)
+        if caller.descriptor is not None:
+            self._poller.unregister(caller.descriptor)
+            os.close(caller.descriptor)
 
     def goodbye(self, client: str, answer: Callable[[], None]) -> None:
         """``answer`` is called by ``finished``."""

@@ -11,7 +11,6 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,17 @@ import msgspec
 from .. import __version__, errors
 from ..common.complaints import Complaints
 from ..common.descriptions import Pong, Welcome
-from ..common.limits import CLOSE_DEADLINE_NS, DRAIN_DEADLINE_NS, SHUTDOWN_DEADLINE_NS
+from ..common.limits import CLOSE_DEADLINE_NS, DRAIN_DEADLINE_NS, MS, SHUTDOWN_DEADLINE_NS
 from ..common.service import ServiceOptions
+from ..common.service_limits import LEASE_NS
 from ..common.state import Input
 from ..process.role import Lifeline, clock_name, pid_namespace
 from ..wire import messages, sockets
-from .callers import Callers
 from .commands import Commands
 from .events import Events
 from .host import Host
+from .leases import Leases
+from .once import Once
 from .recording import Recording
 from .recordings import Recordings
 from .sources import Sources
@@ -39,6 +40,8 @@ log = logging.getLogger("recsvc.controller")
 complaints = Complaints(log)
 
 _ANSWERED_AT_ONCE = messages.ControlRoutes | messages.CloseTrack | messages.Shutdown
+_BEGINS = messages.Start | messages.Record | messages.OpenSource
+_DONE_ONCE = _ANSWERED_AT_ONCE | _BEGINS | messages.Control | messages.Bye
 
 
 class Controller:
@@ -56,12 +59,15 @@ class Controller:
         for source in (self._callers, self._events, *lifeline.descriptors):
             self._poller.register(source, sockets.POLLIN)
         self._supervisor = Supervisor(self._poller, directory, self._on_report, self._on_child_end, self._fault)
-        self._callers_there = Callers(self._poller, self._caller_gone)
         self._sources = Sources(self._supervisor)
+        self._leases = Leases(self._poller, self._supervisor, self._sources)
+        self._callers_there = self._leases.callers
+        self._once = Once()
         self._recorder_events = Events(self._publish)
         self._recordings = Recordings(
             self._supervisor, self._sources, directory, options, self._recorder_events, self._recording_ended
         )
+        self._leases.recordings = self._recordings
         self._unattended = Unattended(self._recordings, self._sources)
         self._commands = Commands(self._supervisor, self._recordings, self._recorder_events, self._unattended)
         self._ending_ns: int | None = None
@@ -89,12 +95,14 @@ class Controller:
             self._supervisor.look()
             self._recordings.look()
             self._host.look()
+            self._callers_there.look()
         for socket in (self._callers, self._events):
             socket.close()
 
     def _timeout_ms(self) -> int:
         deadlines = self._recordings.deadlines()
-        deadlines += [at for at in (self._supervisor.next_deadline_ns(), self._host.next_ns()) if at is not None]
+        others = self._supervisor.next_deadline_ns(), self._callers_there.due_ns(), self._host.next_ns()
+        deadlines += [at for at in others if at is not None]
         if self._ending_ns is not None and self._recordings.active:
             deadlines.append(self._ending_ns)
         if not deadlines:
@@ -171,8 +179,14 @@ class Controller:
                 number = messages.request_id(header)
                 self._reply(identity, messages.Reply(id=number, error="TypeError", text=str(error)))
                 continue
+            known = self._callers_there.came(identity, request)
             try:
-                self._do(identity, request)
+                if request.id and isinstance(request, _DONE_ONCE):
+                    new, answered = self._once.is_new(identity, request.id, header)
+                    if not new:
+                        self._send(identity, answered)
+                        continue
+                self._do(identity, request, known)
             except Exception as error:
                 self._failed(request, error)
                 if request.id:
@@ -194,15 +208,23 @@ class Controller:
             self._recordings.fail(recording, "UnknownError", text)
 
     def _reply(self, identity: bytes, reply: messages.Reply) -> None:
-        with contextlib.suppress(sockets.ZMQError):  # the caller went away
-            self._callers.send_multipart([identity, messages.encode(reply)], sockets.NOBLOCK)
+        encoded = messages.encode(reply)
+        self._once.answered(identity, reply.id, encoded)
+        self._send(identity, encoded)
 
-    def _do(self, identity: bytes, request: Any) -> None:
+    def _send(self, identity: bytes, encoded: bytes | None) -> None:
+        if encoded is not None:
+            with contextlib.suppress(sockets.ZMQError):  # the caller went away
+                self._callers.send_multipart([identity, encoded], sockets.NOBLOCK)
+
+    def _do(self, identity: bytes, request: Any, known: bool) -> None:
+        """``known``: whether its client was there before."""
+
         def answer(reply: messages.Reply) -> None:
             if request.id:
                 self._reply(identity, msgspec.structs.replace(reply, id=request.id))
 
-        if isinstance(request, messages.Start | messages.Record | messages.OpenSource):
+        if isinstance(request, _BEGINS):
             if self._ending_ns is not None:
                 raise errors.ServiceError("the service is ending")
             if not isinstance(request, messages.Record) and self._callers_there.is_gone(request.client):
@@ -228,45 +250,35 @@ class Controller:
         elif isinstance(request, messages.CloseTrack):
             self._recordings.close_track(request.track)
         elif isinstance(request, messages.Hello):
-            self._callers_there.hello(request)
+            is_watched = self._callers_there.hello(identity, request)
             here = Welcome(
                 service=self._name,
                 version=__version__,
                 events=(self._events_endpoint,),
+                lease_ms=0 if is_watched else LEASE_NS // MS,
+                tracks=self._sources.tracks_of(request.client),
                 pid=os.getpid(),
                 pid_namespace=pid_namespace(),
                 clock=clock_name(),
             )
             answer(messages.Reply(id=0, result=here))
         elif isinstance(request, messages.Ping):
-            answer(messages.Reply(id=0, result=Pong(at_ns=time.monotonic_ns())))
+            if request.id:
+                answer(messages.Reply(id=0, result=Pong(at_ns=time.monotonic_ns(), known=known)))
         elif isinstance(request, messages.Bye):
-            self._bye(request.client, lambda: answer(messages.Reply(id=0)))
+            self._leases.leave(request.client, self._stop_now, lambda: answer(messages.Reply(id=0)))
         else:
             self._end(is_asked=True)
         if request.id and isinstance(request, _ANSWERED_AT_ONCE):
             answer(messages.Reply(id=0))
 
-    def _bye(self, client: str, answer: Callable[[], None]) -> None:
-        for recording in self._recordings.of(client):
-            self._recordings.stop(recording, time.monotonic_ns(), Input.STOP)
-        self._sources.close_client(client)
-        self._callers_there.goodbye(client, answer)
-        self._conclude_caller(client)
-
-    def _caller_gone(self, client: str) -> None:
-        for recording in self._recordings.of(client):
-            self._recordings.orphan(recording)
-        self._sources.close_client(client)
+    def _stop_now(self, recording: Recording) -> None:
+        self._recordings.stop(recording, time.monotonic_ns(), Input.STOP)
 
     def _recording_ended(self, recording: Recording, report: messages.RecordingFinished | None) -> None:
         self._unattended.ended(recording)
         self._commands.ended(recording, report)
-        self._conclude_caller(recording.client)
-
-    def _conclude_caller(self, client: str) -> None:
-        if not self._recordings.of(client):
-            self._callers_there.finished(client)
+        self._leases.conclude(recording.client)
 
     # --- events -----------------------------------------------------------------------------------
 
@@ -277,9 +289,7 @@ class Controller:
         """Each new subscription is answered on its own topic: from then on the subscriber misses nothing."""
         while sockets.readable(self._events):
             news = self._events.recv(sockets.NOBLOCK)
-            topic = news[1:].decode(errors="replace")
             if news[:1] == b"\x01":
+                topic = news[1:].decode(errors="replace")
                 there = messages.Subscribed(next=self._recorder_events.snapshot(topic))
                 self._events.send_multipart([news[1:], messages.encode(there)])
-            else:
-                self._callers_there.unsubscribed(topic.removesuffix("/source"))

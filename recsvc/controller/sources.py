@@ -85,6 +85,12 @@ class Sources:
         """The capture process of a track that is still wanted."""
         return next((capture.child for capture in self._captures if track in capture.tracks), None)
 
+    def tracks_of(self, client: str) -> tuple[str, ...]:
+        """The tracks that a caller has opened, and which still go on."""
+        return tuple(
+            track for capture in self._captures if capture.client == client for track in sorted(capture.tracks)
+        )
+
     def was_closed(self, track: str) -> bool:
         """Whether it was there, not long ago, and has ended."""
         return track in self._closed

@@ -127,7 +127,7 @@ class Worker:
             self.intake.end_unfed(request)
             return None
         recording = self._recordings.get(request.recording)
-        if recording is None and not isinstance(request, messages.AskStatistics):
+        if recording is None and not isinstance(request, messages.AskStatistics | messages.AskSilence):
             return None  # it has ended by itself meanwhile; the report is on its way
         if recording is None:
             raise errors.InvalidStateError(f"recording {request.recording!r} is not open here")
@@ -139,6 +139,8 @@ class Worker:
         elif isinstance(request, messages.CutRecording):
             recording.ask_for_data(request.number)
             self._hand_out(recording)
+        elif isinstance(request, messages.AskSilence):
+            return time.monotonic_ns() - recording.active_ns
         else:
             return recording.statistics()
         return None

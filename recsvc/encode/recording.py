@@ -52,7 +52,7 @@ class Recording:
         self._until_ns: int | None = None  # recorded time at which the last track ended
         self._first_ns = 0  # when the first frame came, on our clock
         self._duration_ns = 0
-        self._active_ns, self._flushed = time.monotonic_ns(), True
+        self.active_ns, self._flushed = time.monotonic_ns(), True  # when something was encoded last
         sound: AudioTrack | None = None
         for track, route in zip(request.tracks, request.routes, strict=True):
             if self.format.video_codec is not None and track.kind == "video":
@@ -125,7 +125,7 @@ class Recording:
         self._begin()
         for packet in packets:
             self._muxer.write(packet)
-        self._active_ns, self._flushed = time.monotonic_ns(), False
+        self.active_ns, self._flushed = time.monotonic_ns(), False
         return not track.unfinished
 
     def reached_by(self, route: str) -> int | None:
@@ -134,7 +134,7 @@ class Recording:
 
     def idle(self, now_ns: int) -> None:
         """To be called now and then: writes what is held once nothing has come for a while."""
-        if not self._flushed and now_ns - self._active_ns >= IDLE_FLUSH_NS:
+        if not self._flushed and now_ns - self.active_ns >= IDLE_FLUSH_NS:
             # Nothing can be concluded from the time that goes by about media that has a clock of its own.
             self._begin(now=not any(track.clock.is_media for track in self.tracks.values()))
             self._muxer.flush()

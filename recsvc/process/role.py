@@ -123,16 +123,19 @@ def raise_descriptor_limit() -> None:
 
 
 def pid_namespace() -> str:
-    """Names the set of processes in which this one's id means something."""
-    with suppress(OSError):
-        return os.readlink("/proc/self/ns/pid")
-    return ""
+    """Names the set of processes in which this one's id means something; on all machines the first one is called the
+    same."""
+    return _namespace("pid")
 
 
 def clock_name() -> str:
     """Names the clock of ``time.monotonic_ns()``: two processes with the same name read the same one."""
+    return _namespace("time")
+
+
+def _namespace(kind: str) -> str:
     with suppress(OSError), open("/proc/sys/kernel/random/boot_id") as boot:
-        return f"{boot.read().strip()} {os.readlink('/proc/self/ns/time')}"
+        return f"{boot.read().strip()} {os.readlink(f'/proc/self/ns/{kind}')}"
     return ""
 
 

@@ -26,6 +26,7 @@ from ..common.limits import (
     RECONNECT_MS,
 )
 from ..common.service import ServiceAddress
+from ..common.service_limits import CONNECT_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS, HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
 from ..errors import QuotaExceededError, ServiceError
 
 ZMQError = zmq.ZMQError
@@ -90,6 +91,30 @@ def _make(kind: int, high_water_mark: int, linger_ms: int, message_bytes_max: in
     return socket
 
 
+def _connect(socket: zmq.Socket[bytes], address: ServiceAddress) -> zmq.Socket[bytes]:
+    """Over a network a connection that broke is seen soon, and made again; a socket that is answered is the same to its
+    peer then."""
+    if address.endpoint.startswith("tcp://"):
+        _survive(socket)
+        socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
+        if socket.socket_type == zmq.DEALER:
+            socket.setsockopt(zmq.ROUTING_ID, b"r" + os.urandom(16))
+    socket.connect(address.endpoint)
+    return socket
+
+
+def _bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    if endpoint.startswith("tcp://"):
+        _survive(socket)
+    socket.bind(endpoint)
+
+
+def _survive(socket: zmq.Socket[bytes]) -> None:
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
+
+
 def reachable(endpoints: tuple[str, ...], by: ServiceAddress) -> ServiceAddress:
     """Of the endpoints of one socket of a service, the one with the transport of ``by``, by which the service was
     reached; a host ``*`` is its host. ``ServiceError``: there is none. Pure."""
@@ -105,15 +130,14 @@ def reachable(endpoints: tuple[str, ...], by: ServiceAddress) -> ServiceAddress:
 def control_server(endpoint: str) -> zmq.Socket[bytes]:
     """ROUTER, bound: requests come in with their sender's identity, replies go out by it."""
     socket = _make(zmq.ROUTER, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS, CONTROL_BYTES_MAX)
-    socket.bind(endpoint)
+    socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+    _bind(socket, endpoint)
     return socket
 
 
 def control_client(address: ServiceAddress) -> zmq.Socket[bytes]:
     """DEALER, connected to a ``control_server``."""
-    socket = _make(zmq.DEALER, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS)
-    socket.connect(address.endpoint)
-    return socket
+    return _connect(_make(zmq.DEALER, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS), address)
 
 
 def send_command(socket: zmq.Socket[bytes], encoded: bytes) -> None:
@@ -128,14 +152,13 @@ def event_server(endpoint: str) -> zmq.Socket[bytes]:
     """XPUB, bound; it also receives each subscription, so that it can be answered."""
     socket = _make(zmq.XPUB, EVENT_HIGH_WATER_MARK, CONTROL_LINGER_MS, CONTROL_BYTES_MAX)
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)
-    socket.bind(endpoint)
+    _bind(socket, endpoint)
     return socket
 
 
 def event_client(address: ServiceAddress, topic: bytes) -> zmq.Socket[bytes]:
     """SUB, connected and subscribed to every topic that begins with ``topic``."""
-    socket = _make(zmq.SUB, EVENT_HIGH_WATER_MARK, 0)
-    socket.connect(address.endpoint)
+    socket = _connect(_make(zmq.SUB, EVENT_HIGH_WATER_MARK, 0), address)
     socket.setsockopt(zmq.SUBSCRIBE, topic)
     return socket
 
@@ -154,15 +177,14 @@ def receive_event(socket: zmq.Socket[bytes]) -> bytes:
 def data_server(endpoint: str) -> tuple[zmq.Socket[bytes], str]:
     """ROUTER, bound, for frames; also returns the endpoint really bound (for ``tcp://…:*``)."""
     socket = _make(zmq.ROUTER, DATA_HIGH_WATER_MARK, 0, FRAME_BYTES_MAX)
-    socket.bind(endpoint)
+    socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+    _bind(socket, endpoint)
     return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
 
 def data_client(address: ServiceAddress) -> zmq.Socket[bytes]:
     """DEALER, connected to a ``data_server``: one per route, so that routes never wait for each other."""
-    socket = _make(zmq.DEALER, DATA_HIGH_WATER_MARK, DATA_LINGER_MS)
-    socket.connect(address.endpoint)
-    return socket
+    return _connect(_make(zmq.DEALER, DATA_HIGH_WATER_MARK, DATA_LINGER_MS), address)
 
 
 def readable(socket: zmq.Socket[bytes]) -> bool:

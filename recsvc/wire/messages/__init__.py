@@ -47,6 +47,7 @@ from .events import Subscribed as Subscribed
 from .lines import CAPTURE_REQUESTS as CAPTURE_REQUESTS
 from .lines import ROLE_REPORTS as ROLE_REPORTS
 from .lines import WORKER_REQUESTS as WORKER_REQUESTS
+from .lines import AskSilence as AskSilence
 from .lines import BeginRoutes as BeginRoutes
 from .lines import CloseRoutes as CloseRoutes
 from .lines import CutRecording as CutRecording

@@ -59,6 +59,12 @@ class CutRecording(Request, tag="cut_recording", kw_only=True):
     number: Count
 
 
+class AskSilence(Request, tag="ask_silence", kw_only=True):
+    """The reply's result: for how many nanoseconds no frame of the recording was encoded."""
+
+    recording: Name
+
+
 class RecoverFile(Request, tag="recover_file", kw_only=True):
     """Complete what another worker left behind; the reply's result is a ``CompletedFile``."""
 
@@ -118,6 +124,7 @@ WORKER_REQUESTS = Codec(
     | CutRecording
     | RecoverFile
     | AskStatistics
+    | AskSilence
     | Shutdown
 )
 CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoutes | ControlRoutes | Shutdown)

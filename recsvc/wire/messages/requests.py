@@ -32,8 +32,9 @@ class Hello(Request, tag="hello", kw_only=True):
 
 
 class Ping(Request, tag="ping", kw_only=True):
-    """A sign of life, and a measurement of the client's clock: it is sent at ``at_ns`` of that. ``echo_ns``: what the
-    last reply said, which came at ``echo_at_ns``; both 0 at first. The reply's result is a ``Pong``."""
+    """A sign of life (without an ``id`` it is not answered), and a measurement of the client's clock: it is sent at
+    ``at_ns`` of that. ``echo_ns``: what the last reply said, which came at ``echo_at_ns``; both 0 at first. The reply's
+    result is a ``Pong``."""
 
     client: Id
     at_ns: Ns = 0

@@ -48,3 +48,34 @@ and made anew. TCP itself, which loses nothing, has gone on by then after a cut 
 CONNECT_TIMEOUT_MS = 1_000
 HANDSHAKE_TIMEOUT_MS = 3_000
 """A connection that is not made by then is tried anew: one that was begun while the network was cut waits long."""
+
+# --- HTTP ------------------------------------------------------------------------------------------
+HTTP_PIECE_BYTES = 256 * 1024
+"""What of a download is in memory at a time, and asked of the catalog at once: a thousand slow ones hold 256 MiB at
+most."""
+
+HTTP_CONNECTIONS_MAX = 2_048
+"""Connections of HTTP clients; at one more, one that has asked for nothing is cut, else the new one. A descriptor each,
+of which a process has some thousands."""
+
+HTTP_BACKLOG = 512
+"""Connections that the system keeps until they are accepted; further ones wait at their clients."""
+
+HTTP_REQUEST_NS = 10 * S
+"""A client that has not sent a whole request by then is cut: it would hold its connection forever."""
+
+HTTP_IDLE_NS = 5 * S
+"""A connection between two requests is closed after this time; the client opens another one."""
+
+HTTP_STALL_NS, HTTP_STALL_BYTES = 30 * S, 16 * 1024
+"""A client that takes less of its download than so many bytes in this time is cut, and what was held for it is freed.
+It can go on from there with a range."""
+
+HTTP_END_NS = 2 * S
+"""The HTTP side ends within this time, whatever is under way: below ``SHUTDOWN_DEADLINE_NS``. Downloads are cut."""
+
+HTTP_ANSWER_NS = 5 * S
+"""The service answers the HTTP side within this time, or the client is answered 503."""
+
+HTTP_STATUS_AGE_NS = S // 4
+"""An answer of the service about itself is this old at most; so it is asked four times a second, however many ask."""

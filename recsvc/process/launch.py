@@ -10,6 +10,7 @@ ROLE_MODULES = {
     "encode": "recsvc.encode.process",
     "serve": "recsvc.serve.process",
     "capture": "recsvc.capture.process",
+    "http": "recsvc.http.process",
 }
 
 

@@ -45,6 +45,7 @@ from .events import RecorderEvent as RecorderEvent
 from .events import SourceEvent as SourceEvent
 from .events import Subscribed as Subscribed
 from .lines import CAPTURE_REQUESTS as CAPTURE_REQUESTS
+from .lines import HTTP_REQUESTS as HTTP_REQUESTS
 from .lines import ROLE_REPORTS as ROLE_REPORTS
 from .lines import WORKER_REQUESTS as WORKER_REQUESTS
 from .lines import AskSilence as AskSilence
@@ -57,6 +58,7 @@ from .lines import OpenRecording as OpenRecording
 from .lines import Ready as Ready
 from .lines import RecordingFinished as RecordingFinished
 from .lines import RecoverFile as RecoverFile
+from .lines import ServeHttp as ServeHttp
 from .lines import StopRecording as StopRecording
 from .lines import TrackEnded as TrackEnded
 from .requests import CALLER_REQUESTS as CALLER_REQUESTS

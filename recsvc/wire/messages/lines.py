@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from ...common.descriptions import (
     BlobDescription,
     Count,
@@ -80,6 +84,21 @@ class BeginRoutes(Request, tag="begin_routes", kw_only=True):
     disabled: tuple[Name, ...] = ()
 
 
+class ServeHttp(Request, tag="serve_http", kw_only=True):
+    """Where to serve HTTP, and to which service (``endpoint``); port 0: any free one. The reply's result are the URLs;
+    after an error the process ends. ``token``: what clients show; ``""``: none is needed."""
+
+    endpoint: str
+    host: str
+    port: Annotated[int, Meta(ge=0, le=65535)]
+    token: str = ""
+    spool: str = ""
+
+    def __repr__(self) -> str:
+        """As logs show it, without the token."""
+        return f"ServeHttp(id={self.id}, host={self.host!r}, port={self.port})"
+
+
 # --- reports of the roles -------------------------------------------------------------------------
 
 
@@ -128,4 +147,5 @@ WORKER_REQUESTS = Codec(
     | Shutdown
 )
 CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoutes | ControlRoutes | Shutdown)
+HTTP_REQUESTS = Codec(ServeHttp | Shutdown)
 ROLE_REPORTS = Codec(Reply | Ready | TrackEnded | DataReady | RecordingFinished)

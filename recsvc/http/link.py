@@ -1,0 +1,166 @@
+"""The connection to the service, on an event loop and without a thread: requests, ranges of files, all events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from .. import errors
+from ..common.descriptions import RecordingInfo, ServiceStatus, Welcome
+from ..common.limits import S
+from ..common.service_limits import FETCH_CREDIT, HTTP_ANSWER_NS, HTTP_STATUS_AGE_NS
+from ..process import role
+from ..wire import messages, sockets
+
+log = logging.getLogger("recsvc.http")
+
+Result = TypeVar("Result")
+
+
+class _Door:
+    """One socket for requests, and who waits for their answers."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._socket = sockets.control_client(endpoint)
+        self._descriptor = sockets.file_descriptor(self._socket)
+        self._loop = asyncio.get_running_loop()
+        self._asked: dict[int, asyncio.Future[list[bytes]]] = {}
+        self._next_id = 0
+        self._loop.add_reader(self._descriptor, self._take)
+
+    async def ask(self, request: messages.Request) -> list[bytes]:
+        """The parts of the answer. ``ServiceError``: there is none; else what the service raised."""
+        self._next_id += 1
+        request.id = self._next_id
+        answer: asyncio.Future[list[bytes]] = self._loop.create_future()
+        self._asked[request.id] = answer
+        try:
+            sockets.send_command(self._socket, messages.encode(request))
+            self._loop.call_soon(self._take)  # sending may have taken away what would make the descriptor readable
+            async with asyncio.timeout(HTTP_ANSWER_NS / S):
+                return await answer
+        except TimeoutError:
+            raise errors.ServiceError("the service does not answer") from None
+        finally:
+            del self._asked[request.id]
+
+    def _take(self) -> None:
+        while sockets.readable(self._socket):
+            parts = self._socket.recv_multipart(sockets.NOBLOCK)
+            waiting = self._asked.get(messages.request_id(parts[0]))
+            if waiting is not None and not waiting.done():
+                waiting.set_result(parts)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._descriptor)
+        self._socket.close(linger=0)
+
+
+class Link:
+    """What the HTTP side asks of the service. Used on one event loop."""
+
+    def __init__(self, control: _Door, welcome: Welcome, endpoint: str) -> None:
+        self._control = control
+        self._catalog = _Door(sockets.reachable(welcome.catalog, endpoint)) if welcome.catalog else None
+        self._events = sockets.event_client(sockets.reachable(welcome.events, endpoint), b"")
+        self._events_descriptor = sockets.file_descriptor(self._events)
+        self._fetching = asyncio.Semaphore(FETCH_CREDIT)
+        self._status: asyncio.Task[ServiceStatus] | None = None
+        self._status_ns = 0
+        self.on_event: Callable[[messages.RecorderEvent], None] = lambda event: None
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._events_descriptor, self._take_events)
+        self._loop.call_soon(self._take_events)
+
+    @classmethod
+    async def connected(cls, endpoint: str) -> Link:
+        """``ServiceError``: nobody answers there."""
+        control = _Door(endpoint)
+        try:
+            hello = messages.Hello(client=f"http-{uuid.uuid4().hex[:12]}", pid=os.getpid(), clock=role.clock_name())
+            hello.pid_namespace = role.pid_namespace()
+            return cls(control, _result(await control.ask(hello), Welcome), endpoint)
+        except BaseException:
+            control.close()
+            raise
+
+    async def status(self) -> ServiceStatus:
+        """How the service is, or was a moment ago: however many ask, it is asked a few times a second at most."""
+        now_ns = time.monotonic_ns()
+        if self._status is None or (self._status.done() and now_ns - self._status_ns > HTTP_STATUS_AGE_NS):
+            self._status_ns = now_ns
+            self._status = self._loop.create_task(self._ask_status())
+            self._status.add_done_callback(lambda task: task.cancelled() or task.exception())  # perhaps nobody waits
+        return await asyncio.shield(self._status)
+
+    async def _ask_status(self) -> ServiceStatus:
+        return _result(await self._control.ask(messages.AskStatus()), ServiceStatus)
+
+    async def recordings(self, limit: int, before: float) -> list[RecordingInfo]:
+        """Those that began before ``before`` (seconds since 1970; 0: now), the newest first."""
+        request = messages.ListRecordings(limit=limit, before=before)
+        return _result(await self._the_catalog().ask(request), list[RecordingInfo])
+
+    async def recording(self, name: str) -> RecordingInfo:
+        """``NotFoundError``: there is none of this name."""
+        return _result(await self._the_catalog().ask(messages.GetRecording(recording=name)), RecordingInfo)
+
+    async def delete(self, name: str) -> None:
+        """``InvalidStateError``: it goes on."""
+        _reply(await self._the_catalog().ask(messages.DeleteRecording(recording=name)))
+
+    async def fetch(self, name: str, start: int, size: int) -> bytes:
+        """Bytes of a recording's file; fewer than ``size`` where it ends. All who fetch take turns."""
+        # One that is given up keeps its credit until it is answered: the catalog still has it.
+        fetching = self._loop.create_task(self._fetch(messages.Fetch(recording=name, start=start, size=size)))
+        fetching.add_done_callback(lambda task: task.cancelled() or task.exception())
+        parts = await asyncio.shield(fetching)
+        _reply(parts)
+        return parts[1] if len(parts) > 1 else b""
+
+    async def _fetch(self, request: messages.Fetch) -> list[bytes]:
+        async with self._fetching:
+            return await self._the_catalog().ask(request)
+
+    def _the_catalog(self) -> _Door:
+        if self._catalog is None:
+            raise errors.NotSupportedError("this service keeps no recordings")
+        return self._catalog
+
+    def _take_events(self) -> None:
+        while sockets.readable(self._events):
+            try:
+                event = messages.EVENTS.decode(sockets.receive_event(self._events))
+            except ValueError as error:
+                log.warning("an event was refused: %s", error)
+                continue
+            if isinstance(event, messages.RecorderEvent):
+                self.on_event(event)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._events_descriptor)
+        self._events.close()
+        for door in (self._control, self._catalog):
+            if door is not None:
+                door.close()
+
+
+def _reply(parts: list[bytes]) -> messages.Reply:
+    reply: messages.Reply = messages.REPLIES.decode(parts[0])
+    if reply.error:
+        raise errors.from_name(reply.error, reply.text)
+    return reply
+
+
+def _result(parts: list[bytes], kind: type[Result]) -> Result:
+    try:
+        return msgspec.convert(_reply(parts).result, kind)
+    except msgspec.ValidationError as error:
+        raise errors.ServiceError(f"the service answered something else than {kind.__name__}: {error}") from None

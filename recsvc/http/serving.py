@@ -1,0 +1,170 @@
+"""The server: connections, and what bounds them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import socket
+import struct
+import termios
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ..common.limits import S
+from ..common.service_limits import (
+    HTTP_BACKLOG,
+    HTTP_CONNECTIONS_MAX,
+    HTTP_END_NS,
+    HTTP_IDLE_NS,
+    HTTP_REQUEST_NS,
+    HTTP_STALL_BYTES,
+    HTTP_STALL_NS,
+)
+
+
+class _Connection(H11Protocol):
+    """Ends where its client does not: one that asks for nothing, or takes nothing of what it asked for, is cut."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > HTTP_CONNECTIONS_MAX:
+            silent = (one for one in self.connections if isinstance(one, _Connection) and one.is_silent)
+            next(silent, self).cut()
+        self._time()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it waits for a request of its client, the rest of one perhaps."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.is_silent:
+            self._time()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._time()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._untime()
+        super().connection_lost(exc)
+
+    def cut(self) -> None:
+        """Whatever it holds is dropped."""
+        self.transport.abort()
+
+    def _time(self) -> None:
+        """What it waits for has begun, and a limit for that: its client takes something, or sends a whole request."""
+        self._untime()
+        if self.flow.write_paused:
+            self._timer = self.loop.call_later(HTTP_STALL_NS / S, self._look_at_stalled, self._held_bytes())
+        elif self.is_silent and not self.transport.is_closing():
+            self._timer = self.loop.call_later(HTTP_REQUEST_NS / S, self.cut)
+
+    def _untime(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_at_stalled(self, held_bytes: int) -> None:
+        if self._held_bytes() > held_bytes - HTTP_STALL_BYTES:
+            self.cut()
+        else:
+            self._time()
+
+    def _held_bytes(self) -> int:
+        """What its client has not taken yet, here and in the system."""
+        in_system = 0
+        with contextlib.suppress(OSError, AttributeError):
+            descriptor = self.transport.get_extra_info("socket").fileno()
+            (in_system,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
+        return in_system + self.transport.get_write_buffer_size()
+
+
+class Server(uvicorn.Server):
+    """Serves an ASGI application on sockets that listen already, until ``end``."""
+
+    def __init__(self, application: Any) -> None:
+        # No ``uvloop``, ``httptools`` or ``websockets``, whatever else is installed; no line for each request.
+        super().__init__(
+            uvicorn.Config(
+                application,
+                http=_Connection,
+                loop="asyncio",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=HTTP_IDLE_NS // S,
+                timeout_graceful_shutdown=HTTP_END_NS // S,
+            )
+        )
+        logging.getLogger("uvicorn.error").addFilter(_is_ours)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The process has a handler of its own."""
+        yield
+
+    def end(self) -> None:
+        """Answers that are under way have a moment; downloads are cut."""
+        self.should_exit = True
+        asyncio.get_running_loop().call_later(HTTP_END_NS / 2 / S, self._cut_all)
+
+    def _cut_all(self) -> None:
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, _Connection):
+                connection.cut()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a line of the server tells of a fault of ours, and not of its clients'."""
+    return record.exc_info is not None
+
+
+def listening(host: str, port: int) -> list[socket.socket]:
+    """Sockets at every address of ``host``; port 0: any free one. ``OSError`` where that is impossible."""
+    found: list[socket.socket] = []
+    try:
+        for family, kind, _, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            if found and not port:
+                address = (address[0], found[0].getsockname()[1], *address[2:])
+            one = socket.socket(family, kind)
+            found.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(address)
+            one.listen(HTTP_BACKLOG)
+            one.setblocking(False)
+    except BaseException:
+        for one in found:
+            one.close()
+        raise
+    return found
+
+
+def urls(listening: list[socket.socket]) -> list[str]:
+    """Where these are reached."""
+    addresses = [one.getsockname()[:2] for one in listening]
+    return [f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}" for host, port in addresses]

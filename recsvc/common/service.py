@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field, replace
 
 CONTROL_PORT, EVENTS_PORT, CATALOG_PORT, WORKERS_PORT = range(4)
@@ -70,3 +71,23 @@ class ServiceAddress:
 
     def __str__(self) -> str:
         return self.endpoint
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach an address."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def check_http(host: str, token: str) -> None:
+    """Raises ``ValueError`` where an address must not be served without a token."""
+    if not token and not is_loopback(host):
+        raise ValueError(
+            f"HTTP at {host} is reached by other machines: set a token (http_token), or serve at 127.0.0.1 only"
+        )
+    if token and not (token.isascii() and token.isprintable() and " " not in token):
+        raise ValueError("the token for HTTP must be printable ASCII without spaces")

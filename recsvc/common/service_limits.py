@@ -79,3 +79,6 @@ HTTP_ANSWER_NS = 5 * S
 
 HTTP_STATUS_AGE_NS = S // 4
 """An answer of the service about itself is this old at most; so it is asked four times a second, however many ask."""
+
+HTTP_WAIT_NS = 2 * S
+"""The HTTP process starts when an encoder worker is ready, or after this time: then it says that none is."""

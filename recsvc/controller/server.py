@@ -28,6 +28,7 @@ from ..wire import messages, sockets
 from .commands import Commands
 from .events import Events
 from .host import Host
+from .http_side import HttpSide
 from .leases import Leases
 from .once import Once
 from .recording import Recording
@@ -70,6 +71,7 @@ class Controller:
         self._leases.recordings = self._recordings
         self._unattended = Unattended(self._recordings, self._sources)
         self._commands = Commands(self._supervisor, self._recordings, self._recorder_events, self._unattended)
+        self._http = HttpSide(self._supervisor, options)
         self._ending_ns: int | None = None
 
     # --- the loop ---------------------------------------------------------------------------------
@@ -94,6 +96,7 @@ class Controller:
                     self._host.reload()
             self._supervisor.look()
             self._recordings.look()
+            self._http.look()
             self._host.look()
             self._callers_there.look()
         for socket in (self._callers, self._events):
@@ -101,7 +104,8 @@ class Controller:
 
     def _timeout_ms(self) -> int:
         deadlines = self._recordings.deadlines()
-        others = self._supervisor.next_deadline_ns(), self._callers_there.due_ns(), self._host.next_ns()
+        others = [self._supervisor.next_deadline_ns(), self._callers_there.due_ns()]
+        others += [self._http.next_ns(), self._host.next_ns()]
         deadlines += [at for at in others if at is not None]
         if self._ending_ns is not None and self._recordings.active:
             deadlines.append(self._ending_ns)
@@ -126,6 +130,7 @@ class Controller:
         now = time.monotonic_ns()
         self._ending_ns = now + CLOSE_DEADLINE_NS - SHUTDOWN_DEADLINE_NS
         self._recordings.workers.end()
+        self._http.end()
         for recording in list(self._recordings.active.values()):
             if self._lifeline.parent_gone:
                 self._recordings.orphan(recording, DRAIN_DEADLINE_NS)
@@ -140,6 +145,7 @@ class Controller:
         if isinstance(message, messages.Ready):
             if child.role == "encode":
                 self._recordings.workers.ready()
+                self._http.worker_ready()
                 self._host.ready()
         elif isinstance(message, messages.TrackEnded):
             self._publish(
@@ -156,6 +162,9 @@ class Controller:
         if child.role == "encode":
             self._recordings.workers.ended(child)
             self._recordings.worker_gone(child)
+            return
+        if child.role == "http":
+            self._http.ended(child)
             return
         client = self._sources.client_of(child)
         for track in self._sources.gone(child):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from ..common.service import is_loopback
 
 OPEN_PATHS = ("/healthz", "/readyz")
 """What everybody may ask, since it says nothing of any recording: whoever watches over a service has no token."""
@@ -17,26 +18,6 @@ class Refusal(NamedTuple):
     status: int
     error: str
     text: str
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine reach an address."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
-    except ValueError:
-        return False
-
-
-def check(host: str, token: str) -> None:
-    """Raises ``ValueError`` where an address must not be served without a token."""
-    if not token and not is_loopback(host):
-        raise ValueError(
-            f"HTTP at {host} is reached by other machines: set a token (http_token), or serve at 127.0.0.1 only"
-        )
-    if token and not (token.isascii() and token.isprintable() and " " not in token):
-        raise ValueError("the token for HTTP must be printable ASCII without spaces")
 
 
 class Guard:

@@ -15,6 +15,7 @@ import msgspec
 from .. import errors
 from ..common.descriptions import RecordingInfo, ServiceStatus, Welcome
 from ..common.limits import S
+from ..common.service import ServiceAddress
 from ..common.service_limits import FETCH_CREDIT, HTTP_ANSWER_NS, HTTP_STATUS_AGE_NS
 from ..process import role
 from ..wire import messages, sockets
@@ -27,8 +28,8 @@ Result = TypeVar("Result")
 class _Door:
     """One socket for requests, and who waits for their answers."""
 
-    def __init__(self, endpoint: str) -> None:
-        self._socket = sockets.control_client(endpoint)
+    def __init__(self, address: ServiceAddress) -> None:
+        self._socket = sockets.control_client(address)
         self._descriptor = sockets.file_descriptor(self._socket)
         self._loop = asyncio.get_running_loop()
         self._asked: dict[int, asyncio.Future[list[bytes]]] = {}
@@ -66,10 +67,10 @@ class _Door:
 class Link:
     """What the HTTP side asks of the service. Used on one event loop."""
 
-    def __init__(self, control: _Door, welcome: Welcome, endpoint: str) -> None:
+    def __init__(self, control: _Door, welcome: Welcome, address: ServiceAddress) -> None:
         self._control = control
-        self._catalog = _Door(sockets.reachable(welcome.catalog, endpoint)) if welcome.catalog else None
-        self._events = sockets.event_client(sockets.reachable(welcome.events, endpoint), b"")
+        self._catalog = _Door(sockets.reachable(welcome.catalog, address)) if welcome.catalog else None
+        self._events = sockets.event_client(sockets.reachable(welcome.events, address), b"")
         self._events_descriptor = sockets.file_descriptor(self._events)
         self._fetching = asyncio.Semaphore(FETCH_CREDIT)
         self._status: asyncio.Task[ServiceStatus] | None = None
@@ -82,11 +83,12 @@ class Link:
     @classmethod
     async def connected(cls, endpoint: str) -> Link:
         """``ServiceError``: nobody answers there."""
-        control = _Door(endpoint)
+        address = ServiceAddress(endpoint)
+        control = _Door(address)
         try:
             hello = messages.Hello(client=f"http-{uuid.uuid4().hex[:12]}", pid=os.getpid(), clock=role.clock_name())
             hello.pid_namespace = role.pid_namespace()
-            return cls(control, _result(await control.ask(hello), Welcome), endpoint)
+            return cls(control, _result(await control.ask(hello), Welcome), address)
         except BaseException:
             control.close()
             raise

@@ -9,12 +9,13 @@ from pathlib import Path
 from .. import errors
 from ..common.complaints import Complaints
 from ..common.limits import LINE_FLUSH_NS, S
+from ..common.service import check_http
 from ..process.role import Lifeline, arguments, started
 from ..process.runtime import join
 from ..wire import messages
 from ..wire.line import Line
 from .app import Application
-from .guard import Guard, check
+from .guard import Guard
 from .link import Link
 from .serving import Server, listening, urls
 
@@ -69,7 +70,7 @@ class HttpProcess:
     async def _serve(self, request: messages.ServeHttp) -> None:
         reply = messages.Reply(id=request.id)
         try:
-            check(request.host, request.token)
+            check_http(request.host, request.token)
             sockets = listening(request.host, request.port)
             link = await Link.connected(request.endpoint)
         except OSError as error:

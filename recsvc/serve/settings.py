@@ -19,7 +19,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from ..common.service import ServiceOptions
+from ..common.service import ServiceOptions, check_http
 from ..process.runtime import checked_endpoint
 from ..process.services import FILE_NAME, service_directory
 
@@ -171,7 +171,9 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     def options(self) -> ServiceOptions:
-        """What the controller gets of them."""
+        """What the controller gets of them. ``ValueError`` where they do not go together."""
+        if self.http_port:
+            check_http(self.http_host, self.http_token.get_secret_value())
         return ServiceOptions(
             endpoint=self.endpoint or checked_endpoint(f"ipc://{self.directory}/control"),
             tcp=self.tcp,

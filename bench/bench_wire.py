@@ -37,7 +37,7 @@ FLAT_OUT_FRAMES = 2000 if FULL else 60
 
 def receive() -> None:
     """The other process: takes, checks and counts frames, and gives credit as a worker does. An order is a route."""
-    socket, endpoint = sockets.data_server(f"ipc://{os.environ['TMPDIR']}/wire")
+    socket, (endpoint,) = sockets.data_server(f"ipc://{os.environ['TMPDIR']}/wire")
     ring: RingView | None = None
 
     def run(order: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,12 @@ class SecurityError(RecorderError):
     name = "SecurityError"
 
 
+class NotAllowedError(RecorderError):
+    """The service does not permit this to the key by which one came; the text names the permission that is missing."""
+
+    name = "NotAllowedError"
+
+
 class InvalidModificationError(RecorderError):
     """A track was added to or removed from the stream while it was recorded."""
 

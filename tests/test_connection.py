@@ -25,7 +25,6 @@ from recsvc.caller import connections
 from recsvc.common.service import ServiceAddress, ServiceOptions
 from recsvc.controller import server
 from recsvc.controller.callers import Callers
-from recsvc.controller.commands import Commands
 from recsvc.controller.recordings import Recordings
 from recsvc.controller.sources import Sources
 from recsvc.errors import ServiceError, UnknownError
@@ -168,10 +167,11 @@ def test_a_service_that_stands_still_is_not_gone(place: Path) -> None:
 def test_events_wait_for_a_caller_that_stands_still(place: Path) -> None:
     """Hours of them, in the controller: their data would be missing."""
     endpoint = f"ipc://{place}/events"
-    server_socket = sockets.event_server(endpoint)
+    server_socket, _ = sockets.event_server(endpoint)
     caller = sockets.event_client(ServiceAddress(endpoint), b"caller/")
     try:
-        assert server_socket.poll(DEADLINE_S * 1000) and server_socket.recv()
+        assert server_socket.poll(DEADLINE_S * 1000)
+        sockets.subscription(server_socket, server_socket.recv()[1:], begins=True)
         count = 30_000
         for number in range(count):
             server_socket.send_multipart([b"caller/recorder", str(number).encode()])
@@ -236,14 +236,14 @@ def test_a_caller_that_ends_in_order_waits_for_its_recordings(place: Path) -> No
         assert time.monotonic() - begin_s < 10
 
 
-@pytest.mark.parametrize(("part", "where"), [(Commands, "_obey"), (Recordings, "hand_out")])
+@pytest.mark.parametrize("where", ["_obey", "hand_out"])
 def test_an_error_inside_the_controller_is_logged_and_ends_its_recording(
-    part: type, where: str, place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    where: str, place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: Any) -> None:
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr(part, where, broken)
+    monkeypatch.setattr(Recordings, where, broken)
     (place / "spool").mkdir()
     lifeline: Any = SimpleNamespace(descriptors=[], parent_gone=False, ended_by=lambda descriptor: False)
     endpoint = f"ipc://{place}/control"
@@ -273,7 +273,7 @@ def test_an_error_inside_the_controller_is_logged_and_ends_its_recording(
 def test_a_service_of_another_version_is_named_as_such(tmp_path: Path) -> None:
     """One that ran on while the package was replaced knows other words."""
     endpoint = f"ipc://{tmp_path}/old"
-    server = sockets.control_server(endpoint)
+    server, _ = sockets.control_server(endpoint)
 
     def answer() -> None:
         if server.poll(DEADLINE_S * 1000):

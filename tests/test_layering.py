@@ -16,7 +16,7 @@ PACKAGE = Path(recsvc.__file__).parent
 
 # Third-party library -> the modules that may import it: one per role.
 OWNERS = {
-    "zmq": {"wire.sockets"},
+    "zmq": {"wire.curve", "wire.sockets"},
     "cffi": set(),
     "sounddevice": {"capture.microphone"},
     "typer": {"cli.commands.app"},
@@ -40,6 +40,7 @@ PURE = (
     "common.mime",
     "capture.limits",
     "common.limits",
+    "common.permissions",
     "common.redact",
     "common.service",
     "common.sources",

@@ -279,7 +279,7 @@ class SlowWorker:
     """Takes what is sent, maps rings, reads pictures when asked, and releases nothing by itself."""
 
     def __init__(self, directory: Path) -> None:
-        self.socket, self.endpoint = sockets.data_server(f"ipc://{directory}/data")
+        self.socket, (self.endpoint,) = sockets.data_server(f"ipc://{directory}/data")
         self.identities: dict[str, bytes] = {}
         self.rings: dict[str, RingView] = {}
         self.pictures: dict[str, list[memoryview]] = {}

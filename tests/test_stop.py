@@ -228,7 +228,7 @@ class Controller:
     """Publishes the events of one recording and answers those who have missed some."""
 
     def __init__(self, place: Path, kept_from: int = 0) -> None:
-        self._server = sockets.event_server(f"ipc://{place}/events")
+        self._server, _ = sockets.event_server(f"ipc://{place}/events")
         self._endpoint = f"ipc://{place}/events"
         self._kept_from = kept_from
         self.asked: list[int] = []
@@ -252,7 +252,7 @@ class Controller:
     def subscribe(self, recorder: str) -> Any:
         socket = sockets.event_client(ServiceAddress(self._endpoint), b"c/r")
         assert self._server.poll(DEADLINE_S * 1000)
-        self._server.recv()
+        sockets.subscription(self._server, self._server.recv()[1:], begins=True)
         return socket
 
     def request(self, request: messages.AskEvents, deadline_ns: int) -> Any:

@@ -82,3 +82,21 @@ HTTP_STATUS_AGE_NS = S // 4
 
 HTTP_WAIT_NS = 2 * S
 """The HTTP process starts when an encoder worker is ready, or after this time: then it says that none is."""
+
+CONNECTIONS_MAX = 8192
+"""Connections over the network that one process takes, or half as many as it may have files open, where that is less: a
+hundred clients with ten recordings each have about 20 at a socket. Further ones are closed at once, counted and logged.
+One address has at most half of these, so that nobody alone keeps the others out."""
+
+KEYS_LOOK_NS = 1_000_000_000
+"""The folder of authorized keys is looked at again after this long, when somebody comes: a key that was added or
+removed counts from then on."""
+
+KEYS_MAX = 10_000
+KEY_FILE_BYTES_MAX = 4096
+"""Files in the folder of authorized keys, and the length of one; ours have 100 bytes. What is beyond is skipped and
+logged."""
+
+CLAIMS_KEPT = 10_000
+"""Names of clients, and of recordings that have ended, of which a controller knows whose key they belong to; the oldest
+go first. What goes on is known anyway."""

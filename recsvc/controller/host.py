@@ -9,8 +9,9 @@ class Host:
     Called in the controller's loop, so nothing here may block.
     """
 
-    def serving(self) -> None:
-        """Its sockets are bound: who connects is answered."""
+    def serving(self, endpoints: tuple[str, ...]) -> None:
+        """Its sockets are bound: who connects is answered. ``endpoints``: where, ``tcp://*:PORT`` for other
+        machines."""
 
     def ready(self) -> None:
         """An encoder worker is ready: recordings begin at once."""

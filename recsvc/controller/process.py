@@ -12,7 +12,7 @@ from .. import errors
 from ..common.service import ServiceOptions
 from ..process import runtime
 from ..process.role import Lifeline, arguments, started
-from ..wire import sockets
+from ..wire import curve, sockets
 from .host import Host
 from .server import Controller
 
@@ -21,6 +21,8 @@ def serve(options: ServiceOptions, base: Path, lifeline: Lifeline, host: Host) -
     """Runs a controller in this process until it has ended. ``base``: its runtime directory, or where one is made.
     ``RecorderError`` or ``OSError`` where it cannot."""
     runtime.prepare_spool(Path(options.spool))
+    if options.tcp and not options.insecure:
+        curve.prepare(Path(options.keys), Path(options.key_file))
     place = runtime.join(base)
     if place is None:
         runtime.sweep(base)
@@ -34,7 +36,7 @@ def serve(options: ServiceOptions, base: Path, lifeline: Lifeline, host: Host) -
             controller = Controller(options, place.path, lifeline, host)
         except sockets.ZMQError as error:
             raise errors.ServiceError(f"cannot serve at {options.endpoint}: {error}") from error
-        host.serving()
+        host.serving(controller.endpoints)
         controller.run()
         sockets.deliver()
     finally:
@@ -49,7 +51,7 @@ class _Role(Host):
     def __init__(self, given: argparse.Namespace) -> None:
         self._given = given
 
-    def serving(self) -> None:
+    def serving(self, endpoints: tuple[str, ...]) -> None:
         started(self._given)
 
 

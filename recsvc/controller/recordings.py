@@ -27,7 +27,7 @@ from .recording import Recording
 from .recovery import Recovery
 from .sources import Sources
 from .supervisor import Child, OnReply, Supervisor
-from .workers import Workers, usable_cores
+from .workers import Workers
 
 log = logging.getLogger("recsvc.controller")
 
@@ -56,7 +56,7 @@ class Recordings:
         self._on_end = on_end
         self._discarded: deque[str] = deque(maxlen=DISCARDED_KEPT)
         self.active: dict[str, Recording] = {}
-        self.workers = Workers(supervisor, directory, options.workers or usable_cores(), self._load)
+        self.workers = Workers(supervisor, directory, options, self._load)
 
     def check_new(self, name: str) -> None:
         """``InvalidStateError`` where there is such a recording already, or where it was given up."""
@@ -78,8 +78,7 @@ class Recordings:
                     captures[f"{request.recording}/{track.track}"] = child
                 elif not self._sources.was_closed(track.track):  # else it has ended just now
                     raise errors.NotSupportedError(f"the {track.kind} track {track.track} is not captured here")
-        path = self._spool / f"{request.recording}{format_.suffix}"
-        if os.path.lexists(path):
+        if os.path.lexists(path := self._spool / f"{request.recording}{format_.suffix}"):
             raise errors.InvalidStateError(f"there is a recording {path} already")
         recording = Recording(request, self.workers.choose(), captures, str(path), format_.mime_type)
         recording.sender, recording.owner = sender, owner
@@ -97,6 +96,7 @@ class Recordings:
                 routes=tuple(recording.route(track.track) for track in request.tracks),
                 options=request.options,
                 at_ns=request.at_ns,
+                owner=recording.owner,
             ),
             lambda reply: self._opened(recording, request, reply, answer),
         )
@@ -206,8 +206,8 @@ class Recordings:
             self._close_routes(recording, sorted(recording.live.intersection(recording.pushed)), goes_on=True)
 
     def _send_stop(self, recording: Recording) -> None:
-        stop = messages.StopRecording(recording=recording.name, at_ns=recording.stopped_ns)
-        self._supervisor.ask(recording.worker, stop)
+        at_ns = recording.stopped_ns
+        self._supervisor.ask(recording.worker, messages.StopRecording(recording=recording.name, at_ns=at_ns))
 
     def orphan(self, recording: Recording, wait_ns: int | None = None) -> None:
         """Its caller is gone: it is finished with what was sent; nobody waits for its events."""

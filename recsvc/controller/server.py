@@ -20,20 +20,24 @@ from .. import __version__, errors
 from ..common.complaints import Complaints
 from ..common.descriptions import Pong, Welcome
 from ..common.limits import CLOSE_DEADLINE_NS, DRAIN_DEADLINE_NS, MS, SHUTDOWN_DEADLINE_NS
-from ..common.service import ServiceOptions
+from ..common.permissions import Peer
+from ..common.service import CONTROL_PORT, EVENTS_PORT, ServiceOptions
 from ..common.service_limits import LEASE_NS
 from ..common.state import Input
 from ..process.role import Lifeline, clock_name, pid_namespace
 from ..wire import messages, sockets
+from ..wire.gate import open_gate
 from .commands import Commands
 from .events import Events
 from .host import Host
 from .http_side import HttpSide
 from .leases import Leases
 from .once import Once
+from .permissions import Permissions
 from .recording import Recording
 from .recordings import Recordings
 from .sources import Sources
+from .subscriptions import Subscriptions
 from .supervisor import Child, Supervisor
 from .unattended import Unattended, errors_reply
 
@@ -54,10 +58,16 @@ class Controller:
         self._host = host or Host()
         self._name = f"service-{uuid.uuid4().hex[:12]}"
         self._poller = sockets.Poller()
-        self._callers = sockets.control_server(options.endpoint)
-        self._events_endpoint = f"ipc://{directory}/events"
-        self._events = sockets.event_server(self._events_endpoint)
-        for source in (self._callers, self._events, *lifeline.descriptors):
+        self._gate = open_gate(options.tcp, "" if options.insecure else options.keys, options.key_file)
+        self._callers, self.endpoints = sockets.control_server(
+            options.endpoint, options.tcp_endpoint(CONTROL_PORT), self._gate.secret
+        )
+        self._events, self._events_endpoints = sockets.event_server(
+            f"ipc://{directory}/events", options.tcp_endpoint(EVENTS_PORT), self._gate.secret
+        )
+        if options.tcp:
+            self._gate.guard(self._callers, self._events)
+        for source in (self._callers, self._events, *self._gate.sources, *lifeline.descriptors):
             self._poller.register(source, sockets.POLLIN)
         self._supervisor = Supervisor(self._poller, directory, self._on_report, self._on_child_end, self._fault)
         self._sources = Sources(self._supervisor)
@@ -72,6 +82,8 @@ class Controller:
         self._unattended = Unattended(self._recordings, self._sources)
         self._commands = Commands(self._supervisor, self._recordings, self._recorder_events, self._unattended)
         self._http = HttpSide(self._supervisor, options)
+        self._permissions = Permissions(self._recordings, self._sources)
+        self._subscriptions = Subscriptions(self._events, self._gate, self._permissions, self._subscribed)
         self._ending_ns: int | None = None
 
     # --- the loop ---------------------------------------------------------------------------------
@@ -85,7 +97,8 @@ class Controller:
             if self._callers in readable:
                 self._take_requests()
             if self._events in readable:
-                self._take_subscriptions()
+                self._subscriptions.take()
+            self._gate.take()
             for descriptor in [d for d in readable if isinstance(d, int)]:
                 if self._supervisor.take(descriptor) or self._callers_there.ended(descriptor):
                     continue
@@ -99,7 +112,7 @@ class Controller:
             self._http.look()
             self._host.look()
             self._callers_there.look()
-        for socket in (self._callers, self._events):
+        for socket in (self._callers, self._events, self._gate):
             socket.close()
 
     def _timeout_ms(self) -> int:
@@ -178,24 +191,31 @@ class Controller:
     def _take_requests(self) -> None:
         while sockets.readable(self._callers):
             try:
-                identity, header = self._callers.recv_multipart(sockets.NOBLOCK)[:2]
+                identity, part = sockets.receive_frame(self._callers)[:2]
             except ValueError:
                 continue  # a message of one part: there is nobody to answer
+            header, peer = part.bytes, self._gate.peer(part)
             try:
                 request = messages.CALLER_REQUESTS.decode(header)
             except messages.MessageError as error:
-                complaints.about("", f"a request was refused: {error}")
+                self._gate.refused["message"] += 1
+                complaints.about(f"{peer}", f"a request of {peer} was refused: {error}")
                 number = messages.request_id(header)
                 self._reply(identity, messages.Reply(id=number, error="TypeError", text=str(error)))
                 continue
-            known = self._callers_there.came(identity, request)
             try:
+                self._permissions.check(peer, request)
+                known = self._callers_there.came(identity, request)
                 if request.id and isinstance(request, _DONE_ONCE):
                     new, answered = self._once.is_new(identity, request.id, header)
                     if not new:
                         self._send(identity, answered)
                         continue
-                self._do(identity, request, known)
+                self._do(identity, peer, request, known)
+            except errors.NotAllowedError as error:
+                self._gate.refused["permission"] += 1
+                complaints.about(f"{peer}", f"a request of {peer} was refused: {error}")
+                self._send(identity, messages.encode(errors_reply(error, request.id)))
             except Exception as error:
                 self._failed(request, error)
                 if request.id:
@@ -226,7 +246,7 @@ class Controller:
             with contextlib.suppress(sockets.ZMQError):  # the caller went away
                 self._callers.send_multipart([identity, encoded], sockets.NOBLOCK)
 
-    def _do(self, identity: bytes, request: Any, known: bool) -> None:
+    def _do(self, identity: bytes, peer: Peer, request: Any, known: bool) -> None:
         """``known``: whether its client was there before."""
 
         def answer(reply: messages.Reply) -> None:
@@ -241,11 +261,11 @@ class Controller:
         if isinstance(request, messages.Control):
             self._commands.control(request, answer, identity)
         elif isinstance(request, messages.Start):
-            self._recordings.start(request, answer, identity)
+            self._recordings.start(request, answer, identity, peer.name)
         elif isinstance(request, messages.Record):
-            self._unattended.record(request, answer, identity)
+            self._unattended.record(request, answer, identity, peer.name)
         elif isinstance(request, messages.OpenSource):
-            self._sources.open(request, answer)
+            self._sources.open(request, answer, peer.name)
         elif isinstance(request, messages.AskStatistics):
             recording = self._recordings.active.get(request.recording)
             if recording is None:
@@ -263,7 +283,8 @@ class Controller:
             here = Welcome(
                 service=self._name,
                 version=__version__,
-                events=(self._events_endpoint,),
+                events=self._events_endpoints,
+                permissions=tuple(sorted(peer.permissions)),
                 lease_ms=0 if is_watched else LEASE_NS // MS,
                 tracks=self._sources.tracks_of(request.client),
                 pid=os.getpid(),
@@ -294,11 +315,6 @@ class Controller:
     def _publish(self, topic: str, message: messages.Message) -> None:
         self._events.send_multipart([topic.encode(), messages.encode(message)])
 
-    def _take_subscriptions(self) -> None:
+    def _subscribed(self, topic: str) -> None:
         """Each new subscription is answered on its own topic: from then on the subscriber misses nothing."""
-        while sockets.readable(self._events):
-            news = self._events.recv(sockets.NOBLOCK)
-            if news[:1] == b"\x01":
-                topic = news[1:].decode(errors="replace")
-                there = messages.Subscribed(next=self._recorder_events.snapshot(topic))
-                self._events.send_multipart([news[1:], messages.encode(there)])
+        self._publish(topic, messages.Subscribed(next=self._recorder_events.snapshot(topic)))

@@ -15,9 +15,10 @@ from .supervisor import Child, OnReply, Supervisor
 
 
 class _Capture:
-    def __init__(self, child: Child, client: str) -> None:
+    def __init__(self, child: Child, client: str, owner: str) -> None:
         self.child = child
         self.client = client
+        self.owner = owner
         self.tracks: set[str] = set()
 
 
@@ -29,10 +30,10 @@ class Sources:
         self._captures: list[_Capture] = []
         self._closed: deque[str] = deque(maxlen=CLOSED_TRACKS_KEPT)
 
-    def open(self, request: messages.OpenSource, on_reply: OnReply) -> None:
-        """One capture process per distinct source string. ``on_reply`` gets the tracks' descriptions when all are
-        open, or the first error, and then none stays. Raises ``ValueError`` for a track without a name of its own,
-        ``InvalidStateError`` where its caller has closed it already."""
+    def open(self, request: messages.OpenSource, on_reply: OnReply, owner: str = "") -> None:
+        """One capture process per distinct source string. ``on_reply`` gets the tracks' descriptions when all are open,
+        or the first error, and then none stays. ``owner``: the name of the key by which it came. Raises ``ValueError``
+        for a track without a name of its own, ``InvalidStateError`` where its caller has closed it already."""
         by_source: dict[str, dict[str, Any]] = {}
         for kind, wish in (("audio", request.audio), ("video", request.video)):
             if wish is not None:
@@ -42,7 +43,7 @@ class Sources:
         answered = self._collect(len(by_source), captures, on_reply)
         for wishes in by_source.values():
             try:
-                capture = _Capture(self._supervisor.start("capture"), request.client)
+                capture = _Capture(self._supervisor.start("capture"), request.client, owner)
             except OSError as error:
                 for one in captures:
                     self._supervisor.end(one.child)
@@ -98,6 +99,14 @@ class Sources:
     def client_of(self, child: Child) -> str:
         """Who opened it; ``""`` when it is none of these."""
         return next((capture.client for capture in self._captures if capture.child is child), "")
+
+    def owner_of(self, track: str) -> str | None:
+        """The name of the key that opened a track that is still wanted; ``None``: there is no such track."""
+        return next((capture.owner for capture in self._captures if track in capture.tracks), None)
+
+    def owner_of_client(self, client: str) -> str | None:
+        """The name of the key of a caller that has opened something; ``None``: it has not."""
+        return next((capture.owner for capture in self._captures if capture.client == client), None)
 
     def close_track(self, track: str) -> None:
         """Nobody needs it any more; its process ends with its last track. One that is still to come is not opened."""

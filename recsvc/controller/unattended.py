@@ -42,7 +42,7 @@ class Unattended:
         opened = partial(self._opened, request, answer, sender, owner)
         try:
             audio, video = _named("audio", request.audio), _named("video", request.video)
-            self._sources.open(messages.OpenSource(client=SERVICE, audio=audio, video=video), opened)
+            self._sources.open(messages.OpenSource(client=SERVICE, audio=audio, video=video), opened, owner)
         except BaseException:
             self._opening.discard(name)
             raise

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..common.limits import WORKER_PAUSE_MAX_NS, WORKER_PAUSE_NS, WORKER_STEADY_NS
+from ..common.service import WORKERS_PORT, ServiceOptions
 from ..errors import ServiceError
 from .supervisor import Child, Supervisor
 
@@ -24,12 +25,16 @@ class Workers:
     or when there is a second recording to place. ``load``: how many recordings a worker has, ready or not.
     """
 
-    def __init__(self, supervisor: Supervisor, directory: Path, count: int, load: Callable[[Child], int]) -> None:
+    def __init__(
+        self, supervisor: Supervisor, directory: Path, options: ServiceOptions, load: Callable[[Child], int]
+    ) -> None:
         self._supervisor = supervisor
         self._directory = directory
-        self._count = count
+        self._options = options
+        self._count = options.workers or usable_cores()
         self._load = load
         self._children: list[Child] = []
+        self._numbers: dict[Child, int] = {}
         self._failures = 0  # of workers that ended soon, one after the other
         self._reason = ""
         self._retry_ns: int | None = None
@@ -57,6 +62,7 @@ class Workers:
         if child not in self._children:
             return
         self._children.remove(child)
+        del self._numbers[child]
         if self._ending:
             return
         now = time.monotonic_ns()
@@ -86,9 +92,10 @@ class Workers:
 
     def _start(self, count: int) -> None:
         while len(self._children) < min(count, self._count) and not (self._ending and self._children):
-            endpoint = f"ipc://{self._directory}/encode-{uuid.uuid4().hex[:8]}"
+            # One that takes the place of another has its number, and so its port.
+            number = next(n for n in range(self._count) if n not in self._numbers.values())
             try:
-                child = self._supervisor.start("encode", "--data", endpoint)
+                child = self._supervisor.start("encode", *self._arguments(number))
             except OSError as error:
                 log.warning("no encoder worker can be started: %s", error)
                 self._failures += 1
@@ -96,6 +103,17 @@ class Workers:
                 self._retry_ns = time.monotonic_ns() + pause_ns(self._failures)
                 return
             self._children.append(child)
+            self._numbers[child] = number
+
+    def _arguments(self, number: int) -> tuple[str, ...]:
+        """Where it takes frames; over the network by a port of its number."""
+        data = "--data", f"ipc://{self._directory}/encode-{uuid.uuid4().hex[:8]}"
+        options = self._options
+        if not options.tcp:
+            return data
+        tcp = "--tcp", options.tcp_endpoint(WORKERS_PORT + number)
+        keys = () if options.insecure else ("--keys", options.keys, "--key-file", options.key_file)
+        return *data, *tcp, *keys
 
 
 def pause_ns(failures: int) -> int:

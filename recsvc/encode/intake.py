@@ -15,7 +15,9 @@ from typing import Any
 
 from ..common.complaints import Complaints
 from ..common.limits import CREDIT_STEP_BYTES, UNFED_SILENCE_NS, credit
+from ..common.permissions import RECORD
 from ..wire import messages, sockets
+from ..wire.gate import Gate
 from ..wire.ring import RingView
 from .account import unit_count
 from .recording import Recording
@@ -38,7 +40,8 @@ class Route:
         self.track = recording.tracks[name]
         self.expected = messages.VideoFrame if kind == "video" else messages.AudioFrame
         self.identity: bytes | None = None
-        self.received = 0
+        self.is_local = False  # whether that is a program of this machine
+        self.received = self.bytes_received = 0
         self.newest = -1  # the number of the frame that came last
         self.window, self.window_bytes = credit(kind, recording.options.overload)
         self.frames_done = 0
@@ -56,12 +59,15 @@ class Intake:
 
     def __init__(
         self,
-        endpoint: str,
+        endpoints: tuple[str, str],
+        gate: Gate,
         scheduler: Scheduler[tuple[Any, Any]],
         on_failure: Callable[[Recording, Exception], None],
     ) -> None:
-        """``on_failure(recording, error)`` ends a recording whose frame could not be taken."""
-        self.socket, self.endpoint = sockets.data_server(endpoint)
+        """``endpoints``: for senders of this machine, and for others (``""``: none). ``on_failure(recording, error)``
+        ends a recording whose frame could not be taken."""
+        self.socket, self.endpoints = sockets.data_server(*endpoints, gate.secret)
+        self._gate = gate
         self.routes: dict[str, Route] = {}
         self._scheduler = scheduler
         self._on_failure = on_failure
@@ -104,6 +110,8 @@ class Intake:
             if message.route in self._gone:
                 return  # it was on its way when its recording failed
             raise messages.MessageError(f"route {message.route!r} is not open here")
+        if parts[0] != route.identity:
+            self._attach(parts, route)
         if route.closed:
             return
         if not isinstance(message, messages.FrameHeader):
@@ -121,13 +129,18 @@ class Intake:
                 raise messages.MessageError(f"a picture in ring {message.ring}, which is not open here")
             payload = ring.picture(message.offset, message.payload_bytes())
         messages.check_payload(message, len(payload))
-        if message.sequence == route.newest:
+        if message.sequence <= route.newest:
             return  # its sender was interrupted after it, and sent it again
+        if route.received >= route.frames_granted + route.window or (
+            route.received > route.frames_done
+            and route.bytes_received + len(payload) > route.bytes_granted + route.window_bytes
+        ):
+            raise messages.MessageError("a frame beyond the route's credit, which has to be waited for")
         if route.ends:
             raise messages.MessageError("a frame after the end of stream")
         route.newest = message.sequence
-        route.identity = parts[0]  # credits go where frames come from, another peer after a reconnection
         route.received += 1
+        route.bytes_received += len(payload)
         track.account.received += unit_count(message)
         track.account.note_sender_totals(message.dropped, message.counted)
         try:
@@ -140,12 +153,23 @@ class Intake:
         if not ready and len(payload) > route.window_bytes // 4:  # its sender may have no room for another
             self.push_waited(message.route)
 
+    def _attach(self, parts: list[Any], route: Route) -> None:
+        """Credits go where the route's messages come from, another connection after the first was cut; but only its
+        owner's."""
+        peer = self._gate.peer(parts[1])
+        if not peer.owns(route.recording.owner) or not peer.has(RECORD):
+            self._gate.refused["permission"] += 1
+            raise messages.MessageError(f"the route belongs to another key than {peer}'s")
+        route.identity, route.is_local = parts[0], peer.is_local
+
     def _accept_control(self, identity: bytes, name: str, route: Route, message: Any) -> None:
         """``Attach``, ``Ring``, ``Mark`` or ``End``."""
         if isinstance(message, messages.Attach):
             route.identity, route.waits = identity, message.waits
             self._send_credit(name, route)
         elif isinstance(message, messages.Ring):
+            if not route.is_local:
+                raise messages.MessageError("shared memory is taken from this machine alone")
             self._map_ring(route, message)
         else:
             route.ends = isinstance(message, messages.End)
@@ -229,12 +253,14 @@ class Intake:
         with contextlib.suppress(messages.MessageError, IndexError):
             route = messages.DATA.decode(parts[1].buffer).route
         known = self.routes.get(route)
-        if known is not None:
+        if known is not None and known.identity == parts[0]:
             known.recording.tracks[route].account.drop("refused", 1)
             known.recording.tracks[route].account.received += 1
             known.received += 1
             self.consumed(route, known, 0)
-        self._complaints.about(route, f"a data message was refused ({self._refused} so far): {reason}")
+        peer = self._gate.peer(parts[-1]) if len(parts) > 1 else ""
+        subject = f"{peer} {route if known is not None else ''}"
+        self._complaints.about(subject, f"a data message was refused ({self._refused} so far): {reason}")
         try:
             self.socket.send_multipart(
                 [parts[0], messages.encode(messages.Refused(route=route, reason=reason))],

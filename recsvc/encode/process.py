@@ -31,6 +31,7 @@ from ..process.role import Lifeline, arguments, started
 from ..process.runtime import join
 from ..wire import messages, sockets
 from ..wire.answers import LATER, take_requests
+from ..wire.gate import Gate, open_gate
 from ..wire.line import Line
 from .intake import Intake, Route
 from .recording import Recording
@@ -46,11 +47,15 @@ _FINISHED_MAX = 8  # recordings that wait for that; then one is freed although o
 class Worker:
     """Owns the sockets, the scheduler and the recordings of this process."""
 
-    def __init__(self, line: Line, data_endpoint: str, lifeline: Lifeline) -> None:
+    def __init__(
+        self, line: Line, data_endpoint: str, lifeline: Lifeline, tcp: str = "", gate: Gate | None = None
+    ) -> None:
+        """``tcp``: where other machines send frames, through the ``gate``."""
+        gate = gate or Gate()
         self._lifeline = lifeline
         self._line = line
         self._scheduler: Scheduler[tuple[Any, Any]] = Scheduler()
-        self.intake = Intake(data_endpoint, self._scheduler, self._fail)
+        self.intake = Intake((data_endpoint, tcp), gate, self._scheduler, self._fail)
         self._recordings: dict[str, Recording] = {}
         self._finished: deque[Recording] = deque()  # whose encoders are still to be freed
         self._ending_ns: int | None = None  # until when its files are finished, once this process is to end
@@ -65,9 +70,12 @@ class Worker:
             self._wake: self._send_recovered,
             **{descriptor: partial(self._on_lifeline, descriptor) for descriptor in lifeline.descriptors},
         }
+        if tcp:
+            gate.guard(self.intake.socket)
+        self._handlers.update(dict.fromkeys(gate.sources, gate.take))
         for source in self._handlers:
             self._poller.register(source, sockets.POLLIN)
-        line.send(messages.Ready(endpoints=(self.intake.endpoint,)))
+        line.send(messages.Ready(endpoints=self.intake.endpoints))
 
     def run(self) -> None:
         """Until a shutdown, a SIGTERM or the controller's end, and then until the files are complete."""
@@ -286,12 +294,12 @@ class Worker:
 
 def main() -> None:
     """``recsvc encode``: the process's entry."""
-    given = arguments("encode", "data", "directory", needs_line=True)
+    given = arguments("encode", "data", "directory", optional=("tcp", "keys", "key-file"), needs_line=True)
     lifeline = Lifeline(given)
     place = join(Path(given.directory))
     line = Line(given.line, messages.WORKER_REQUESTS, Complaints(log))
     try:
-        worker = Worker(line, given.data, lifeline)
+        worker = Worker(line, given.data, lifeline, given.tcp, open_gate(given.tcp, given.keys, given.key_file))
         started(given)
         worker.run()
     except sockets.ZMQError:

@@ -28,6 +28,7 @@ class Recording:
 
     def __init__(self, request: OpenRecording) -> None:
         self.name = request.recording
+        self.owner = request.owner
         self.path = Path(request.path)
         self.options = request.options
         self.format = mime.choose(request.options.mime_type, {track.kind for track in request.tracks})

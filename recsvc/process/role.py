@@ -79,6 +79,9 @@ def environment() -> dict[str, str]:
 _OPTIONS = {
     "endpoint": "where programs reach this service, such as ipc:///run/user/1000/recsvc.sock",
     "data": "the endpoint that takes frames",
+    "tcp": "where other machines send frames, such as tcp://*:7703",
+    "keys": "the folder of the public keys that may connect from other machines; without one all may",
+    "key-file": "the service's own pair of keys",
     "directory": "where the sockets are (by default in a directory below XDG_RUNTIME_DIR)",
     "spool": "where recordings are written (by default RECSVC_SPOOL, else ~/.local/state/recsvc/spool)",
 }

@@ -29,12 +29,16 @@ class Daemon(Host):
         self._options = options
         self._published: services.Published | None = None
 
-    def serving(self) -> None:
+    def serving(self, endpoints: tuple[str, ...]) -> None:
         path = Path(self._settings.connection_file or f"{self._settings.directory}/{services.FILE_NAME}")
         self._published = services.Published(
             path,
             services.Connection(
-                endpoint=self._options.endpoint, pid=os.getpid(), spool=self._options.spool, version=__version__
+                endpoint=self._options.endpoint,
+                tcp=next((one for one in endpoints if one.startswith("tcp://")), ""),
+                pid=os.getpid(),
+                spool=self._options.spool,
+                version=__version__,
             ),
         )
 

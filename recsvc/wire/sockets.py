@@ -36,6 +36,9 @@ NOBLOCK = zmq.NOBLOCK
 SNDMORE = zmq.SNDMORE
 POLLIN = int(zmq.POLLIN)  # as an enumeration it costs more than the call it is for
 Poller = zmq.Poller
+ACCEPTED = int(zmq.EVENT_ACCEPTED)
+DISCONNECTED = int(zmq.EVENT_DISCONNECTED)
+_FAILED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _SOCKETS_MAX = 8192  # a process with thousands of routes; the default of 1023 ends at some hundreds of recordings
 
 _lock = threading.Lock()
@@ -99,14 +102,33 @@ def _connect(socket: zmq.Socket[bytes], address: ServiceAddress) -> zmq.Socket[b
         socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
         if socket.socket_type == zmq.DEALER:
             socket.setsockopt(zmq.ROUTING_ID, b"r" + os.urandom(16))
+        if address.server_key:
+            socket.setsockopt(zmq.CURVE_SERVERKEY, address.server_key.encode())
+            socket.setsockopt(zmq.CURVE_PUBLICKEY, address.public_key.encode())
+            socket.setsockopt(zmq.CURVE_SECRETKEY, address.secret_key.encode())
     socket.connect(address.endpoint)
     return socket
 
 
-def _bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
-    if endpoint.startswith("tcp://"):
+def _bind(socket: zmq.Socket[bytes], endpoint: str, tcp: str, secret: str) -> tuple[str, ...]:
+    """Binds a server's socket for programs of this machine and, where ``tcp`` is not empty, for others, which must show
+    a key unless ``secret`` is empty. ZeroMQ copies a socket's options when it binds: what is set after the first
+    endpoint holds for the second alone. Returns the endpoints really bound, for clients: see ``reachable``."""
+    bound = []
+    if endpoint:
+        socket.bind(endpoint)
+        bound.append(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+    if tcp:
         _survive(socket)
-    socket.bind(endpoint)
+        if secret:
+            socket.setsockopt(zmq.CURVE_SERVER, 1)
+            socket.setsockopt(zmq.CURVE_SECRETKEY, secret.encode())
+            socket.setsockopt(zmq.ZAP_DOMAIN, b"recsvc")
+            socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # nobody is let in where nobody looks at keys
+        socket.bind(tcp)
+        port = socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2]
+        bound.append(f"tcp://*:{port}")
+    return tuple(bound)
 
 
 def _survive(socket: zmq.Socket[bytes]) -> None:
@@ -127,12 +149,24 @@ def reachable(endpoints: tuple[str, ...], by: ServiceAddress) -> ServiceAddress:
     )
 
 
-def control_server(endpoint: str) -> zmq.Socket[bytes]:
-    """ROUTER, bound: requests come in with their sender's identity, replies go out by it."""
+def key_server() -> zmq.Socket[bytes]:
+    """Gets, from every socket of this process that others must show a key to, the keys that they show (ZAP)."""
+    socket = _make(zmq.ROUTER, CONTROL_HIGH_WATER_MARK, 0)
+    socket.bind("inproc://zeromq.zap.01")
+    return socket
+
+
+def connections(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+    """Gets the connections that come to a server's socket, and their ends."""
+    return socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _FAILED)
+
+
+def control_server(endpoint: str, tcp: str = "", secret: str = "") -> tuple[zmq.Socket[bytes], tuple[str, ...]]:
+    """ROUTER, bound: requests come in with their sender's identity, replies go out by it. Also returns the endpoints
+    really bound (for ``tcp://…:*``)."""
     socket = _make(zmq.ROUTER, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS, CONTROL_BYTES_MAX)
     socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-    _bind(socket, endpoint)
-    return socket
+    return socket, _bind(socket, endpoint, tcp, secret)
 
 
 def control_client(address: ServiceAddress) -> zmq.Socket[bytes]:
@@ -148,12 +182,18 @@ def send_command(socket: zmq.Socket[bytes], encoded: bytes) -> None:
         raise ServiceError(f"the service takes no more commands: {error}") from error
 
 
-def event_server(endpoint: str) -> zmq.Socket[bytes]:
-    """XPUB, bound; it also receives each subscription, so that it can be answered."""
+def event_server(endpoint: str, tcp: str = "", secret: str = "") -> tuple[zmq.Socket[bytes], tuple[str, ...]]:
+    """XPUB, bound; it receives each subscription and each end of one, which ``subscription`` grants. Also returns the
+    endpoints really bound."""
     socket = _make(zmq.XPUB, EVENT_HIGH_WATER_MARK, CONTROL_LINGER_MS, CONTROL_BYTES_MAX)
-    socket.setsockopt(zmq.XPUB_VERBOSE, 1)
-    _bind(socket, endpoint)
-    return socket
+    socket.setsockopt(zmq.XPUB_MANUAL, 1)
+    return socket, _bind(socket, endpoint, tcp, secret)
+
+
+def subscription(socket: zmq.Socket[bytes], topic: bytes, *, begins: bool) -> None:
+    """Grants what was received last from an ``event_server``, or ends it. Whose connection has ended gets nothing more
+    in any case."""
+    socket.setsockopt(zmq.SUBSCRIBE if begins else zmq.UNSUBSCRIBE, topic)
 
 
 def event_client(address: ServiceAddress, topic: bytes) -> zmq.Socket[bytes]:
@@ -174,12 +214,11 @@ def receive_event(socket: zmq.Socket[bytes]) -> bytes:
     return body
 
 
-def data_server(endpoint: str) -> tuple[zmq.Socket[bytes], str]:
-    """ROUTER, bound, for frames; also returns the endpoint really bound (for ``tcp://…:*``)."""
+def data_server(endpoint: str, tcp: str = "", secret: str = "") -> tuple[zmq.Socket[bytes], tuple[str, ...]]:
+    """ROUTER, bound, for frames; also returns the endpoints really bound."""
     socket = _make(zmq.ROUTER, DATA_HIGH_WATER_MARK, 0, FRAME_BYTES_MAX)
     socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-    _bind(socket, endpoint)
-    return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    return socket, _bind(socket, endpoint, tcp, secret)
 
 
 def data_client(address: ServiceAddress) -> zmq.Socket[bytes]:
@@ -202,6 +241,16 @@ def receive_frame(socket: zmq.Socket[bytes]) -> list[Any]:
         parts.append(socket.recv(zmq.NOBLOCK, copy=False))
         more = parts[-1].more
     return parts
+
+
+def property_of(frame: zmq.Frame, name: str) -> str:
+    """What ZeroMQ knows of the connection that a frame came by, such as ``User-Id`` and ``Peer-Address``; ``""``:
+    nothing."""
+    try:
+        found = frame.get(name)
+    except zmq.ZMQError:
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 def sending(socket: zmq.Socket[bytes]) -> Callable[..., Any]:

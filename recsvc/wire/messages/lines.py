@@ -23,12 +23,15 @@ from .requests import AskStatistics, CloseTrack, ControlRoutes, OpenSource, Shut
 
 
 class OpenRecording(Request, tag="open_recording", kw_only=True):
+    """``owner``: the name of the key that began it, by which alone its routes are fed."""
+
     recording: Name
     path: str
     tracks: tuple[RecordedTrack, ...]
     routes: tuple[Name, ...]
     options: RecordingOptions
     at_ns: Ns
+    owner: str = ""
 
 
 class StopRecording(Request, tag="stop_recording", kw_only=True):

@@ -1,0 +1,127 @@
+"""A daemon that other machines reach with keys, on ports of its own, and clients of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fixtures_media import wait_until
+from media import DEADLINE_S
+
+from recsvc.common.service import ServiceAddress
+from recsvc.wire import curve, messages, sockets
+
+
+class Daemon:
+    """``recsvc serve`` below ``path``. A client's key is made by ``add``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.keys = path / "keys"
+        self.spool = path / "spool"
+        self.key_file = path / "service.key"
+        self.server = curve.make_service_keys(self.key_file)
+        self.keys.mkdir(mode=0o700)
+        self.log = path / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.path / "run" / "service.json").read_text())
+        return found
+
+    @property
+    def local(self) -> str:
+        """For clients of this machine."""
+        return str(self.connection["endpoint"])
+
+    @property
+    def port(self) -> int:
+        return int(str(self.connection["tcp"]).rpartition(":")[2])
+
+    def add(self, name: str, *permissions: str) -> None:
+        """Lets a client in."""
+        pair = curve.make_keys()
+        (self.keys / f"{name}.toml").write_text(curve.authorized_text(pair.public, permissions))
+        (self.path / f"{name}.pair").write_text(" ".join(pair))
+
+    def address(self, name: str = "", *, port: int = 0) -> ServiceAddress:
+        """By what this client reaches it; ``""``: one without keys."""
+        endpoint = f"tcp://127.0.0.1:{port or self.port}"
+        if not name:
+            return ServiceAddress(endpoint)
+        return ServiceAddress(endpoint, self.server.public, *(self.path / f"{name}.pair").read_text().split(" "))
+
+    def file(self, name: str) -> str:
+        """A connection file of this client."""
+        path = self.path / f"{name}.json"
+        address = self.address(name)
+        content = {field: getattr(address, field) for field in ("endpoint", "server_key", "public_key", "secret_key")}
+        path.write_text(json.dumps(content))
+        path.chmod(0o600)
+        return str(path)
+
+    def start(self, *arguments: str, insecure: bool = False) -> None:
+        command = [sys.executable, "-m", "recsvc", "serve", "--tcp", "tcp://127.0.0.1:*", "--spool", str(self.spool)]
+        command += ["--directory", str(self.path / "run"), "--keys", str(self.keys), "--key-file", str(self.key_file)]
+        command += ["--insecure"] if insecure else []
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen([*command, *arguments], stderr=log)
+        ready = self.path / "run" / "service.json"
+        wait_until(lambda: ready.exists() or self.process.poll() is not None, "the daemon", DEADLINE_S)
+        assert ready.exists(), self.log.read_text()
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(DEADLINE_S) == 0, self.log.read_text()
+
+
+@contextlib.contextmanager
+def daemon(path: Path, *arguments: str, insecure: bool = False, **clients: tuple[str, ...]) -> Iterator[Daemon]:
+    """With keys of these clients, each with its permissions."""
+    made = Daemon(path)
+    for name, permissions in clients.items():
+        made.add(name, *permissions)
+    made.start(*arguments, insecure=insecure)
+    try:
+        yield made
+        made.stop()
+    finally:
+        if made.process is not None and made.process.poll() is None:
+            made.process.kill()
+            made.process.wait()
+
+
+class Talk:
+    """A connection to a daemon's control socket, for requests as one likes."""
+
+    def __init__(self, address: ServiceAddress) -> None:
+        self.address = address
+        self.socket = sockets.control_client(address)
+        self.number = 0
+
+    def ask(self, request: messages.Request) -> messages.Reply:
+        self.number += 1
+        request.id = self.number
+        return self.send(messages.encode(request))
+
+    def send(self, *parts: bytes) -> messages.Reply:
+        self.socket.send_multipart(parts)
+        assert self.socket.poll(DEADLINE_S * 1000), "no answer"
+        reply: messages.Reply = messages.REPLIES.decode(self.socket.recv())
+        return reply
+
+    def close(self) -> None:
+        self.socket.close(0)
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))

@@ -147,7 +147,7 @@ def test_events_keep_the_order_of_the_calls_however_late_the_controller_is(own_c
 
 def test_a_closed_track_is_no_longer_listened_for() -> None:
     """However often a stream is opened and closed, or ends by itself, the connection keeps nothing of it."""
-    known = connections.connect()._on_track
+    known = connections.connect()._sources._handlers
     before = dict(known)
     for _ in range(3):
         with recsvc.get_user_media(audio=SMALL_TEST) as stream:

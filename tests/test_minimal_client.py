@@ -10,6 +10,7 @@ import pytest
 from worker_bench import Bench
 
 from recsvc.common.limits import AUDIO_CREDIT_FRAMES, QUEUE_BYTES_MAX
+from recsvc.common.service import ServiceAddress
 from recsvc.wire import messages, sockets
 
 pytest_plugins = ["worker_bench"]
@@ -23,7 +24,7 @@ class Sender:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._socket = sockets.data_client(bench.worker.intake.endpoint)
+        self._socket = sockets.data_client(ServiceAddress(bench.worker.intake.endpoints[0]))
 
     def __enter__(self) -> Sender:
         return self

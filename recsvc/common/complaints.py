@@ -16,7 +16,8 @@ class Complaints:
         self._logged: dict[str, tuple[int, int]] = {}  # subject -> when its next line is due, how many were left out
 
     def about(self, subject: str, text: str) -> None:
-        """Logs ``text``, unless a line about ``subject`` was logged just now: then it is counted, for the next line."""
+        """Logs ``text``, unless a line about ``subject`` was logged just now: then it is counted, for the next line. Of
+        a route, its name says which recording it is."""
         now_ns = time.monotonic_ns()
         if subject not in self._logged and len(self._logged) >= COMPLAINTS_MAX:
             self._logged = {name: logged for name, logged in self._logged.items() if logged[0] > now_ns}
@@ -27,4 +28,6 @@ class Complaints:
             self._logged[subject] = due_ns, left_out + 1
             return
         self._logged[subject] = now_ns + COMPLAINT_INTERVAL_NS, 0
-        self._logger.warning("%s%s", text, f" ({left_out} more since the last line like this)" if left_out else "")
+        more = f" ({left_out} more since the last line like this)" if left_out else ""
+        recording, slash, _ = subject.partition("/")
+        self._logger.warning("%s%s", text, more, extra={"recording": recording if slash else ""})

@@ -179,6 +179,9 @@ time-outs of their own."""
 DRAIN_DEADLINE_NS = 10 * S
 """All that was captured must be encoded this long after ``stop()``; else ``error``, what is playable, ``stop``."""
 
+WORKER_GRACE_NS = 2 * S
+"""A worker that has not finished a file this long after the drain's deadline is taken for hung, and killed."""
+
 LATE_DRAIN_DEADLINE_NS = 600 * S
 """The drain's deadline with ``overload="finish-late"``, whose queue may be long."""
 

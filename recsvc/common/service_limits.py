@@ -8,6 +8,13 @@ FETCH_CREDIT = 8
 a network with 50 ms of delay that is 160 MB/s, and the catalog holds no more than 8 MiB for one client. Further ones
 are refused."""
 
+INSIST_NS = S
+"""A second SIGTERM that comes this long after the first one means that nobody wants to wait; one that comes sooner is
+the same wish, passed on twice."""
+
+LOG_LINES_WAITING_MAX = 10_000
+"""Lines of a service's log that wait for whoever reads it; some MiB. Further ones are left out and counted."""
+
 SNAPSHOT_RECORDINGS_MAX = 100
 """Recordings of which the answer to a subscription has the number of the next event: the newest ones. A program that
 watches everything finds older ones, where there are more, in the catalog."""

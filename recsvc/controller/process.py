@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +57,6 @@ class _Role(Host):
 def main() -> None:
     """``recsvc controller``: the process's entry. By hand, ``--directory`` is where its runtime directory is made."""
     given = arguments("controller", optional=("endpoint", "directory", "spool"))
-    logging.basicConfig(format="%(name)s: %(message)s")
     try:
         options = ServiceOptions(
             endpoint=runtime.checked_endpoint(given.endpoint) if given.endpoint else "",

@@ -42,6 +42,7 @@ class Recording(Life):
         self.failure: tuple[str, str] | None = None
         self.stopped_ns = 0
         self.due: tuple[int, Callable[[], None]] | None = None  # when something must have happened, and what if not
+        self.cut = False  # the drain took too long, and its file ends with what was encoded
         self.discarded = False  # its caller gave it up while it began
         self._paused_ns = 0  # all together, before the pause that goes on
         self._paused_since_ns: int | None = None
@@ -104,6 +105,11 @@ class Recording(Life):
         return messages.CloseRoutes(
             routes=tuple(routes), until_ns=until_ns, paused_ns=paused_ns, reason=reason, goes_on=goes_on
         )
+
+    def hurry(self, at_ns: int) -> None:
+        """What is waited for is waited for until ``at_ns`` at most."""
+        if self.due is not None and self.due[0] > at_ns:
+            self.due = at_ns, self.due[1]
 
     def paused(self, at_ns: int) -> None:
         self._paused_since_ns = at_ns

@@ -18,10 +18,11 @@ import msgspec
 from .. import errors
 from ..common import mime
 from ..common.descriptions import RouteAction
-from ..common.limits import DISCARDED_KEPT, S, drain_deadline_ns
+from ..common.limits import DISCARDED_KEPT, WORKER_GRACE_NS, drain_deadline_ns
 from ..common.service import ServiceOptions
 from ..common.state import Input, Phase
 from ..wire import messages
+from . import journal
 from .events import Events
 from .recording import Recording
 from .recovery import Recovery
@@ -30,8 +31,6 @@ from .supervisor import Child, OnReply, Supervisor
 from .workers import Workers
 
 log = logging.getLogger("recsvc.controller")
-
-_WORKER_GRACE_NS = 2 * S  # after the drain's deadline; then the worker is taken for hung
 
 
 class Recordings:
@@ -320,11 +319,12 @@ class Recordings:
 
     def _finish_late(self, recording: Recording) -> None:
         """The drain did not end in time: the worker has to finish the file as it is."""
-        recording.due = time.monotonic_ns() + _WORKER_GRACE_NS, partial(self._kill_hung, recording)
+        recording.cut = True
+        recording.due = time.monotonic_ns() + WORKER_GRACE_NS, partial(self._kill_hung, recording)
         self._supervisor.ask(recording.worker, messages.FinishRecording(recording=recording.name))
 
     def _kill_hung(self, recording: Recording) -> None:
-        log.warning("the worker of recording %s does not answer and is killed", recording.name)
+        log.warning("its worker does not answer and is killed", extra=journal.about(recording.name))
         self._supervisor.kill(recording.worker)
 
     def of(self, client: str) -> list[Recording]:

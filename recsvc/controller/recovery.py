@@ -13,6 +13,7 @@ from ..common.limits import RECOVERY_DEADLINE_NS
 from ..errors import ServiceError
 from ..mux.left_behind import left_behind
 from ..wire import messages
+from .journal import about
 from .recording import Recording
 from .supervisor import Supervisor
 from .workers import Workers
@@ -70,7 +71,7 @@ class Recovery:
         self._is_over = True
         recording, path = self._recording, self._recording.path
         if done is None:
-            log.warning("%s is handed out as it is: %s", path, text)
+            log.warning("%s is handed out as it is: %s", path, text, extra=about(recording.name))
         left = left_behind(path, recording.mime_type, recording.handed_out, done)
         report = messages.RecordingFinished(recording=recording.name, **left._asdict())
         self._on_done(recording, report)

@@ -19,7 +19,7 @@ import msgspec
 from .. import __version__, errors
 from ..common.complaints import Complaints
 from ..common.descriptions import Pong, Welcome
-from ..common.limits import CLOSE_DEADLINE_NS, DRAIN_DEADLINE_NS, MS, SHUTDOWN_DEADLINE_NS
+from ..common.limits import MS, S
 from ..common.permissions import Peer
 from ..common.service import CONTROL_PORT, EVENTS_PORT, ServiceOptions
 from ..common.service_limits import LEASE_NS
@@ -27,7 +27,9 @@ from ..common.state import Input
 from ..process.role import Lifeline, clock_name, pid_namespace
 from ..wire import messages, sockets
 from ..wire.gate import open_gate
+from . import journal
 from .commands import Commands
+from .ending import Ending
 from .events import Events
 from .host import Host
 from .http_side import HttpSide
@@ -84,7 +86,7 @@ class Controller:
         self._http = HttpSide(self._supervisor, options)
         self._permissions = Permissions(self._recordings, self._sources)
         self._subscriptions = Subscriptions(self._events, self._gate, self._permissions, self._subscribed)
-        self._ending_ns: int | None = None
+        self._ending = Ending(self._recordings, self._supervisor, self._host, int(options.finish_limit_s * S))
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -92,7 +94,7 @@ class Controller:
         """Until a shutdown, a SIGTERM or the parent's end, and until every recording is finished."""
         if self._lifeline.parent_gone:
             self._end()
-        while not self._over():
+        while not self._ending.is_over():
             readable = dict(self._poller.poll(self._timeout_ms()))
             if self._callers in readable:
                 self._take_requests()
@@ -103,7 +105,8 @@ class Controller:
                 if self._supervisor.take(descriptor) or self._callers_there.ended(descriptor):
                     continue
                 if self._lifeline.ended_by(descriptor):
-                    self._poller.unregister(descriptor)
+                    if self._lifeline.parent_gone:
+                        self._poller.unregister(descriptor)  # or it is readable from now on
                     self._end()
                 elif self._lifeline.hung_up():
                     self._host.reload()
@@ -118,39 +121,26 @@ class Controller:
     def _timeout_ms(self) -> int:
         deadlines = self._recordings.deadlines()
         others = [self._supervisor.next_deadline_ns(), self._callers_there.due_ns()]
-        others += [self._http.next_ns(), self._host.next_ns()]
+        others += [self._http.next_ns(), self._ending.next_ns, self._host.next_ns()]
         deadlines += [at for at in others if at is not None]
-        if self._ending_ns is not None and self._recordings.active:
-            deadlines.append(self._ending_ns)
         if not deadlines:
             return 60_000
         return max(0, (min(deadlines) - time.monotonic_ns()) // 1_000_000 + 1)
 
-    def _over(self) -> bool:
-        """Ending, in order: recordings are finished, then the roles are asked to end, then they are gone."""
-        if self._ending_ns is None:
-            return False
-        if self._recordings.active and time.monotonic_ns() < self._ending_ns:
-            return False
-        for child in self._supervisor.children:
-            self._supervisor.end(child)
-        return not self._supervisor.children
-
     def _end(self, *, is_asked: bool = False) -> None:
         """``is_asked``: by its caller, who has ended what it pushes."""
-        if self._ending_ns is not None:
+        if self._ending.has_begun:
+            if self._lifeline.insists:
+                self._ending.insist()
             return
         now = time.monotonic_ns()
-        self._ending_ns = now + CLOSE_DEADLINE_NS - SHUTDOWN_DEADLINE_NS
-        self._recordings.workers.end()
         self._http.end()
-        for recording in list(self._recordings.active.values()):
-            if self._lifeline.parent_gone:
-                self._recordings.orphan(recording, DRAIN_DEADLINE_NS)
-            elif is_asked:
-                self._recordings.stop(recording, now, Input.STOP, DRAIN_DEADLINE_NS)
-            else:
-                self._recordings.end(recording, Input.STOP, DRAIN_DEADLINE_NS)
+        if self._lifeline.parent_gone:
+            self._ending.begin(self._recordings.orphan)
+        elif is_asked:
+            self._ending.begin(lambda recording, wait_ns: self._recordings.stop(recording, now, Input.STOP, wait_ns))
+        else:
+            self._ending.begin(lambda recording, wait_ns: self._recordings.end(recording, Input.STOP, wait_ns))
 
     # --- roles ------------------------------------------------------------------------------------
 
@@ -224,13 +214,14 @@ class Controller:
     def _failed(self, request: Any, error: Exception) -> None:
         """A request was wrong; or we are: then the recording that it was for ends with what there is."""
         if isinstance(error, errors.RecorderError | TypeError | ValueError | ProcessLookupError):
-            log.log(logging.DEBUG if request.id else logging.WARNING, "%s failed: %s", request, error)
+            level = logging.DEBUG if request.id else logging.WARNING
+            log.log(level, "%s failed: %s", request, error, extra=journal.about(request))
             return
         self._fault(request, error)
 
     def _fault(self, message: Any, error: Exception) -> None:
         """An error of ours."""
-        log.error("%s failed", message, exc_info=error)
+        log.error("%s failed", message, exc_info=error, extra=journal.about(message))
         recording = self._recordings.active.get(getattr(message, "recording", ""))
         if recording is not None:
             text = f"an internal error of the controller, see its log: {error!r}"
@@ -254,7 +245,7 @@ class Controller:
                 self._reply(identity, msgspec.structs.replace(reply, id=request.id))
 
         if isinstance(request, _BEGINS):
-            if self._ending_ns is not None:
+            if self._ending.has_begun:
                 raise errors.ServiceError("the service is ending")
             if not isinstance(request, messages.Record) and self._callers_there.is_gone(request.client):
                 raise errors.ServiceError(f"the caller {request.client} is gone")
@@ -314,6 +305,7 @@ class Controller:
 
     def _publish(self, topic: str, message: messages.Message) -> None:
         self._events.send_multipart([topic.encode(), messages.encode(message)])
+        journal.note(message)
 
     def _subscribed(self, topic: str) -> None:
         """Each new subscription is answered on its own topic: from then on the subscriber misses nothing."""

@@ -184,7 +184,7 @@ class Worker:
             reply = messages.Reply(id=request.id, result=result)
         except Exception as error:
             if not isinstance(error, errors.RecorderError):
-                log.exception("%s failed", request)
+                log.exception("%s failed", request, extra={"recording": Path(request.path).stem})
             reply = messages.Reply(id=request.id, error=errors.name_of(error), text=str(error))
         self._recovered.put(reply)
         os.eventfd_write(self._wake, 1)
@@ -250,7 +250,7 @@ class Worker:
     def _fail(self, recording: Recording, error: Exception) -> None:
         """One recording's trouble is not another's. What has no name of its own is a fault of ours."""
         if not isinstance(error, errors.RecorderError):
-            log.error("recording %s failed", recording.name, exc_info=error)
+            log.error("recording %s failed", recording.name, exc_info=error, extra={"recording": recording.name})
         self._finish(recording, errors.name_of(error), str(error))
 
     # --- the end ----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 from .. import errors
@@ -163,7 +164,9 @@ class Muxer:
         try:
             self._writer.salvage(least)
         except (OSError, ValueError) as error:  # the latter: the file is closed, which failed
-            log.warning("%s plays, but is not complete: %s", self._path, error)
+            log.warning(
+                "%s plays, but is not complete: %s", self._path, error, extra={"recording": Path(self._path).stem}
+            )
 
     def abort(self) -> None:
         """Closes the file as it is, playable up to its last cluster. Never raises; any number of times."""

@@ -10,7 +10,10 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from contextlib import suppress
+
+from ..common.service_limits import INSIST_NS
 
 log = logging.getLogger("recsvc")
 
@@ -163,7 +166,11 @@ class Lifeline:
     def __init__(self, given: argparse.Namespace, *, reloads: bool = False) -> None:
         """``reloads``: SIGHUP does not end it, see ``hung_up``."""
         self._ends = {signal.SIGTERM}
+        self._reloads = reloads
         self._hung_up = False
+        self._asked_ns: int | None = None
+        self.insists = False
+        """Whether a service was asked by a signal to end, and after a while again."""
         if reloads:
             self._ends.add(signal.SIGINT)
             signal.signal(signal.SIGHUP, lambda *_: None)
@@ -195,7 +202,12 @@ class Lifeline:
             with suppress(BlockingIOError):
                 came = os.read(self._signal_read, 64)
                 self._hung_up = self._hung_up or signal.SIGHUP in came
-                return not self._ends.isdisjoint(came)
+                if self._ends.isdisjoint(came):
+                    return False
+                now = time.monotonic_ns()
+                self._asked_ns = self._asked_ns or now
+                self.insists = self._reloads and now - self._asked_ns >= INSIST_NS
+                return True
         return False
 
     def hung_up(self) -> bool:

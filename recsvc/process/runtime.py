@@ -150,6 +150,36 @@ def checked_endpoint(endpoint: str) -> str:
     return endpoint
 
 
+class Lock:
+    """A file that one living process at a time holds; in it stands who that is, for others to read."""
+
+    def __init__(self, path: Path, owner: str) -> None:
+        """``ServiceError`` with the words of the ``owner`` that holds it, ``OSError`` where nobody can."""
+        self._path = path
+        while True:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                other = os.pread(self._descriptor, 1000, 0).decode(errors="replace").strip()
+                os.close(self._descriptor)
+                raise ServiceError(other or "another process") from None
+            except BaseException:
+                os.close(self._descriptor)
+                raise
+            if _is_at(self._descriptor, path):
+                break
+            os.close(self._descriptor)
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, owner.encode(), 0)
+
+    def release(self) -> None:
+        """Removes the file."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+        os.close(self._descriptor)
+
+
 class Claim:
     """The right to serve at an endpoint: nobody else does, and no file but a socket is replaced. Its lock is a file
     beside the socket, so that a service that ends late never removes the socket of the next one."""
@@ -157,30 +187,18 @@ class Claim:
     def __init__(self, endpoint: str) -> None:
         """``ServiceError`` when somebody else serves there, ``OSError`` where nobody can."""
         path = self._socket = Path(endpoint.removeprefix("ipc://"))
-        self._path = Path(f"{path}.lock")
-        while True:
-            self._lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(self._lock)
-                raise ServiceError(f"a recsvc controller serves at {endpoint} already, or is still ending") from None
-            if _is_at(self._lock, self._path):
-                break
-            os.close(self._lock)
+        try:
+            self._lock = Lock(Path(f"{path}.lock"), f"process {os.getpid()}")
+        except ServiceError as error:
+            raise ServiceError(f"{error} serves at {endpoint} already, or is still ending") from None
         if path.exists() and not path.is_socket():
-            self._release_lock()
+            self._lock.release()
             raise ServiceError(f"{path} is there and no socket; name another endpoint")
 
     def release(self) -> None:
         """Removes the socket."""
         self._socket.unlink(missing_ok=True)
-        self._release_lock()
-
-    def _release_lock(self) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(self._path)
-        os.close(self._lock)
+        self._lock.release()
 
 
 # --- the spool ------------------------------------------------------------------------------------

@@ -152,22 +152,31 @@ def _is_held(descriptor: int) -> bool:
     return False
 
 
+def check_free(path: Path) -> None:
+    """``ServiceError`` where a service that lives has written this connection file, or none can be written."""
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ServiceError(
+            f"the connection file {path} cannot be written: there is no such directory, or it is not ours"
+        )
+    with suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        try:
+            if _is_held(descriptor):
+                pid = _parsed(path, descriptor).pid
+                raise ServiceError(
+                    f"the service of process {pid} has the connection file {path}: name another --connection-file"
+                )
+        finally:
+            os.close(descriptor)
+
+
 class Published:
     """A connection file that this process has written, until ``remove``."""
 
     def __init__(self, path: Path, connection: Connection) -> None:
         """``ServiceError`` where a service that lives has written one there, ``OSError`` where it cannot be written."""
         self._path = path
-        with suppress(FileNotFoundError):
-            other = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
-            try:
-                if _is_held(other):
-                    pid = _parsed(path, other).pid
-                    raise ServiceError(
-                        f"the service of process {pid} runs with the connection file {path}: name another one"
-                    )
-            finally:
-                os.close(other)
+        check_free(path)
         written = path.with_name(f".{path.name}.{os.getpid()}")
         written.unlink(missing_ok=True)
         self._lock = os.open(written, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

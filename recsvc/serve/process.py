@@ -1,12 +1,15 @@
-"""``recsvc serve``: a controller for everybody, with settings, a connection file and a log."""
+"""``recsvc serve``: a controller for everybody, with settings, a connection file, a log and an init system."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
+import signal
 import stat
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,35 +19,70 @@ from ..controller.host import Host
 from ..controller.process import serve
 from ..process import services
 from ..process.role import Lifeline
+from ..process.runtime import Lock, prepare_spool
+from .logs import Log
+from .notify import Notifier
 from .settings import Settings, SettingsError, load
 
 log = logging.getLogger("recsvc.serve")
 
+SPOOL_LOCK = ".recsvc-serve"
+"""Held in the spool by the service whose recordings are there."""
+
 
 class Daemon(Host):
-    """Publishes the connection file while it serves."""
+    """What a controller that is a service does besides: it says how it goes."""
 
-    def __init__(self, settings: Settings, options: ServiceOptions) -> None:
-        self._settings = settings
+    def __init__(self, options: ServiceOptions, connection_file: Path, notifier: Notifier) -> None:
         self._options = options
+        self._path = connection_file
+        self._notifier = notifier
+        self._tcp = ""
         self._published: services.Published | None = None
 
     def serving(self, endpoints: tuple[str, ...]) -> None:
-        path = Path(self._settings.connection_file or f"{self._settings.directory}/{services.FILE_NAME}")
-        self._published = services.Published(
-            path,
-            services.Connection(
-                endpoint=self._options.endpoint,
-                tcp=next((one for one in endpoints if one.startswith("tcp://")), ""),
-                pid=os.getpid(),
-                spool=self._options.spool,
-                version=__version__,
-            ),
+        self._tcp = next((one for one in endpoints if one.startswith("tcp://")), "")
+
+    def ready(self) -> None:
+        """Once: who finds the connection file can record at once."""
+        if self._published is not None:
+            return
+        here = services.Connection(
+            endpoint=self._options.endpoint,
+            pid=os.getpid(),
+            tcp=self._tcp,
+            spool=self._options.spool,
+            version=__version__,
         )
+        self._published = services.Published(self._path, here)
+        where = ", ".join(filter(None, (self._options.endpoint, self._tcp)))
+        self._notifier.ready(f"serving at {where}")
+        log.info("serving at %s", where, extra={"fields": {"spool": self._options.spool, "file": str(self._path)}})
+
+    def look(self) -> None:
+        self._notifier.look()
+
+    def next_ns(self) -> int | None:
+        return self._notifier.next_ns
+
+    def reload(self) -> None:
+        log.info("SIGHUP: the keys are read again")
+
+    def ending(self, recordings: int) -> None:
+        """Nobody is to find it any more."""
+        self.close()
+        limit = f"{self._options.finish_limit_s:g} s"
+        self._notifier.send("STOPPING=1", f"STATUS=finishing {recordings} recordings, within {limit}")
+        log.info("ending: %d recordings are being finished, within %s", recordings, limit)
+
+    def ended(self, finished: int, cut: int) -> None:
+        level = logging.WARNING if cut else logging.INFO
+        log.log(level, "ended: %d recordings were finished, %d were cut at the limit", finished, cut)
 
     def close(self) -> None:
         if self._published is not None:
             self._published.remove()
+            self._published = None
 
 
 def _prepare_directory(path: Path) -> None:
@@ -54,6 +92,21 @@ def _prepare_directory(path: Path) -> None:
     status = path.stat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise errors.ServiceError(f"the directory {path} must be this user's alone: chmod 700 it, or name another")
+
+
+@contextlib.contextmanager
+def _spool_lock(options: ServiceOptions) -> Iterator[None]:
+    """Two services would each keep a catalog of the same files, and delete what the other one lists."""
+    spool = Path(options.spool)
+    prepare_spool(spool)
+    try:
+        lock = Lock(spool / SPOOL_LOCK, f"the service of process {os.getpid()} at {options.endpoint}")
+    except errors.ServiceError as error:
+        raise errors.ServiceError(f"{error} has the spool {spool}: end it first, or name another --spool") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def main() -> None:
@@ -67,14 +120,28 @@ def main() -> None:
     if loaded.print_config:
         print(loaded.as_toml(), end="")
         return
-    logging.basicConfig(format="%(name)s: %(message)s", level=loaded.settings.log_level.upper())
-    daemon = Daemon(loaded.settings, options)
+    lifeline = Lifeline(argparse.Namespace(parent=0, line=None), reloads=True)
     try:
-        directory = Path(loaded.settings.directory)
-        _prepare_directory(directory)
-        lifeline = Lifeline(argparse.Namespace(parent=0, line=None), reloads=True)
-        serve(options, directory, lifeline, daemon)
+        _run(loaded.settings, options, lifeline)
     except (errors.RecorderError, OSError) as error:
         sys.exit(f"recsvc serve: {error}")
     finally:
-        daemon.close()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # what it was asked for is done, and the exit code says so
+
+
+def _run(settings: Settings, options: ServiceOptions, lifeline: Lifeline) -> None:
+    directory = Path(settings.directory)
+    path = Path(settings.connection_file or directory / services.FILE_NAME)
+    notifier = Notifier(os.environ)
+    _prepare_directory(directory)
+    with _spool_lock(options):
+        services.check_free(path)
+        daemon = Daemon(options, path, notifier)
+        written = Log(settings.log_format, settings.log_level)
+        try:
+            serve(options, directory, lifeline, daemon)
+        finally:
+            daemon.close()
+            written.end()
+            notifier.close()

@@ -25,6 +25,7 @@ from ..process.services import FILE_NAME, service_directory
 
 PREFIX = "RECSVC_"
 DEFAULT_TCP_PORT = 7700
+SYSTEM_FILE = Path("/etc/recsvc/service.toml")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -226,7 +227,7 @@ def _line(name: str, value: Any) -> str:
 
 def files() -> list[Path]:
     """Where settings are looked for, from the weakest on."""
-    return [Path("/etc/recsvc/service.toml"), _configuration() / "service.toml"]
+    return [SYSTEM_FILE, _configuration() / "service.toml"]
 
 
 class _Parser(argparse.ArgumentParser):

@@ -34,6 +34,6 @@ def answer(request: Any, do: Callable[[Any], Any]) -> messages.Reply | None:
         result = do(request)
     except Exception as error:
         if not isinstance(error, errors.RecorderError | TypeError | ValueError):
-            log.exception("%s failed", request)
+            log.exception("%s failed", request, extra={"recording": getattr(request, "recording", "")})
         return messages.Reply(id=request.id, error=errors.name_of(error), text=str(error))
     return None if result is LATER else messages.Reply(id=request.id, result=result)

@@ -31,6 +31,7 @@ OWNERS = {
 }
 # Pure logic: no sockets, no processes, no files, no clocks of its own.
 PURE = (
+    "common.clocks",
     "common.constraints",
     "common.descriptions",
     "common.filenames",
@@ -76,8 +77,8 @@ FOREIGN_UNDERSCORES = {"_asdict", "_exit", "_replace", "_is_owned"}
 LINES_MAX = 320
 # Files that are longer still, and how long they are: that may only shrink, and no file comes to these.
 LONG_FILES = {
-    "caller/client.py": 339,
-    "controller/recordings.py": 335,
+    "caller/client.py": 332,
+    "controller/recordings.py": 334,
     "encode/native.py": 328,
 }
 NOT_PURE = {"zmq", "socket", "subprocess", "threading", "time", "os", "asyncio", "av", "sounddevice"}

@@ -35,7 +35,7 @@ from ..common.service_limits import RESEND_NS, SERVICE_SILENCE_NS
 from ..process import role, runtime
 from ..wire import messages, sockets
 from . import calls
-from .ending import Ending
+from .ending import Ending, why_ended
 from .link import Link
 from .sources import SourceEvents
 from .weak import Living
@@ -94,7 +94,7 @@ class Client:
             if welcome.lease_ms or welcome.clock != role.clock_name():
                 self._link = Link(self.name, address, self._sources.note, self._welcomed)
                 undo.callback(self._link.close)
-                self._link.begin(self._greeting())
+                self._link.begin(self._greeting(), welcome.clock)
             self._reader = threading.Thread(target=self._read_events, name="recsvc-events", daemon=True)
             self._reader.start()
             undo.pop_all()
@@ -187,20 +187,9 @@ class Client:
                 if reply.id == number:
                     return reply
             elif self._watch in readable:
-                raise self._ended()
+                raise why_ended(self._address, self._process)
             elif left_ms <= 0:
                 raise errors.ServiceError(f"no answer from {self._address}: is a recsvc controller running there?")
-
-    def _ended(self) -> errors.ServiceError:
-        """Says who is gone and, of a private controller that could not begin, why."""
-        if self._process is None:
-            return errors.ServiceError(f"the service at {self._address} ended; what was recorded is in the spool there")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1)
-        reason = self._process.started()
-        if reason:
-            return errors.ServiceError(f"the private controller cannot run: {reason}")
-        return errors.ServiceError("the private controller ended unexpectedly; what was recorded is in the spool")
 
     def command(self, message: messages.Request) -> None:
         """Sends without waiting; commands arrive in the order of the calls. Raises ``ServiceError`` when lost."""
@@ -223,6 +212,10 @@ class Client:
         self._listeners.add(listener)
         if self._lost is not None:
             listener.service_lost(self._lost)
+
+    def ours_ns(self, service_ns: int) -> int:
+        """An instant of the service's clock on this process's."""
+        return service_ns if self._link is None else self._link.ours_ns(service_ns)
 
     def give_up(self) -> list[str]:
         """The program leaves before its listeners have had everything. Returns the files that are kept for it."""
@@ -248,7 +241,7 @@ class Client:
             if watch in readable:
                 while self._events.poll(LAST_EVENTS_MS):
                     self._sources.take()
-                self._lose(self._ended())
+                self._lose(why_ended(self._address, self._process))
             if self._wake_read in readable or self._lost is not None:
                 break
         self._events.close()

@@ -1,8 +1,14 @@
-"""What has to know of the end of a connection to a service."""
+"""The end of a connection to a service: who has to know of it, and why it was."""
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
 from typing import Protocol
+
+from ..common.service import ServiceAddress
+from ..errors import ServiceError
+from ..process.role import Process
 
 
 class Ending(Protocol):
@@ -19,3 +25,15 @@ class Ending(Protocol):
 
     def service_given_up(self) -> list[str]:
         """The program leaves before its listeners have had everything. Returns the files that are kept."""
+
+
+def why_ended(address: ServiceAddress, process: Process | None) -> ServiceError:
+    """Says who is gone and, of a private controller (``process``) that could not begin, why."""
+    if process is None:
+        return ServiceError(f"the service at {address} ended; what was recorded is in the spool there")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(1)
+    reason = process.started()
+    if reason:
+        return ServiceError(f"the private controller cannot run: {reason}")
+    return ServiceError("the private controller ended unexpectedly; what was recorded is in the spool")

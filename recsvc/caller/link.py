@@ -50,6 +50,7 @@ class Link:
             self.socket.close()
             raise
         self._hello: messages.Hello | None = None
+        self._is_same_clock = True
         self._on_ask = on_ask
         self._on_welcome = on_welcome
         self._numbers = 0
@@ -67,9 +68,11 @@ class Link:
         now = time.monotonic_ns()
         self._heard_ns = self._looked_ns = now
 
-    def begin(self, hello: messages.Hello) -> None:
-        """Compares the clocks for the first time. ``hello``: what is said anew after an interruption."""
+    def begin(self, hello: messages.Hello, clock: str) -> None:
+        """Compares the clocks for the first time. ``hello``: what is said anew after an interruption; ``clock``: the
+        service's, as in ``Welcome``."""
         self._hello = hello
+        self._is_same_clock = clock != "" and clock == hello.clock
         for _ in range(_FIRST_PINGS):
             self._ping(time.monotonic_ns())
             if not self.socket.poll(_FIRST_PING_MS):
@@ -94,7 +97,7 @@ class Link:
 
     def ours_ns(self, service_ns: int) -> int:
         """An instant of the service's clock by this process's own, as far as that is known."""
-        return service_ns - min(self._trips, default=(0, 0))[1]
+        return service_ns if self._is_same_clock else service_ns - min(self._trips, default=(0, 0))[1]
 
     # --- the reading thread -----------------------------------------------------------------------
 

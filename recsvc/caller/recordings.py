@@ -282,7 +282,7 @@ class Recordings(EventTarget, OfProcess):
         over = message.type in ("error", "stop") or message.statistics is not None
         if over and self._session is session:  # it ended by itself: all tracks over, or an error
             self._inactivate(session)
-            session.end_pushed(message.at_ns)
+            session.end_pushed(session.client.ours_ns(message.at_ns))
             session.detach()
         if message.type == "error":
             return ErrorEvent("error", error=errors.event_error(message.error, message.text))
@@ -298,7 +298,7 @@ class Recordings(EventTarget, OfProcess):
         if message.statistics is not None:
             stages = dict(message.statistics.stop_stages_ns) if session.stop_ns is not None else {}
             if session.stop_ns is not None:
-                stages["published"] = message.at_ns - session.stop_ns
+                stages["published"] = session.client.ours_ns(message.at_ns) - session.stop_ns
                 stages["blob_ready"] = time.monotonic_ns() - session.stop_ns
             self._statistics = msgspec.structs.replace(message.statistics, stop_stages_ns=stages)
         if message.whole is not None:

@@ -87,15 +87,34 @@ class TrackStatistics(Struct, kw_only=True, frozen=True):
     speed_raised: int = 0
 
 
+class ClockSegment(Struct, kw_only=True, frozen=True):
+    """From ``from_ns`` of a client's clock on, which is ``to_ns`` of the service's, this one runs faster by
+    ``rate_ppb`` billionths."""
+
+    from_ns: Ns
+    to_ns: Ns
+    rate_ppb: int
+
+
+class ClockStatistics(Struct, kw_only=True, frozen=True):
+    """A client's clock, which is not the service's: by how much that is ahead of it, and runs faster; ``error_ns``: by
+    how much the capture times may be wrong at most, ``None`` where the client does not ping."""
+
+    offset_ns: int
+    drift_ppm: float
+    error_ns: int | None = None
+
+
 class RecordingStatistics(Struct, kw_only=True, frozen=True):
     """``duration`` in seconds of media; ``size_bytes`` on disk so far; ``stop_stages_ns``: stage -> ns after
-    the ``stop()`` call at which it was reached (empty before a stop)."""
+    the ``stop()`` call at which it was reached (empty before a stop). ``clock``: of a caller on another machine."""
 
     state: str
     duration: float = 0.0
     size_bytes: int = 0
     tracks: tuple[TrackStatistics, ...] = ()
     stop_stages_ns: dict[str, int] = {}
+    clock: ClockStatistics | None = None
 
 
 class BlobDescription(Struct, kw_only=True, frozen=True):

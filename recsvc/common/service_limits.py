@@ -36,6 +36,10 @@ RESEND_NS = S
 """What asks for an answer is sent again over a network when none came for so long: a connection that broke may have
 taken along the question or the answer. A service does it once."""
 
+INSTANT_AGE_NS = SERVICE_SILENCE_NS
+"""A command of a client with another clock may have been under way for so long. One that claims to be older counts as
+of now."""
+
 STOOD_STILL_NS = 2 * S
 """Who did not run itself for so long (it was halted, or its machine slept) cannot say that others were silent, and
 counts anew."""

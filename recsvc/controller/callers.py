@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ..common.clocks import ClientClock
 from ..common.limits import GONE_CALLERS_KEPT, S
-from ..common.service_limits import IDENTITIES_KEPT, LEASE_NS, STOOD_STILL_NS
-from ..process.role import watch
+from ..common.service_limits import IDENTITIES_KEPT, INSTANT_AGE_NS, LEASE_NS, STOOD_STILL_NS
+from ..process.role import clock_name, watch
 from ..wire import messages, sockets
 
 log = logging.getLogger("recsvc.controller")
@@ -25,6 +26,7 @@ class _Caller:
     def __init__(self, descriptor: int | None, until_ns: int) -> None:
         self.descriptor = descriptor
         self.until_ns = until_ns
+        self.clock: ClientClock | None = None
         self.identities: deque[bytes] = deque()
 
 
@@ -51,9 +53,14 @@ class Callers:
 
     def hello(self, identity: bytes, request: messages.Hello) -> bool:
         """Whether it is watched and needs no lease. Raises ``ProcessLookupError`` when it has ended meanwhile."""
+        before = self._callers.get(request.client)
         self.forget(request.client)
         descriptor = watch(request.pid, request.pid_namespace) if request.pid else None
-        self._add(request.client, descriptor)
+        caller = self._add(request.client, descriptor)
+        if request.clock and request.clock == clock_name():
+            caller.clock = None
+        elif before is not None and before.clock is not None:  # its recordings go on
+            caller.clock = before.clock
         self._named(identity, request.client)
         if descriptor is not None:
             self._poller.register(descriptor, sockets.POLLIN)
@@ -63,6 +70,7 @@ class Callers:
         if client in self._gone:
             self._gone.remove(client)
         caller = self._callers[client] = _Caller(descriptor, time.monotonic_ns() + LEASE_NS)
+        caller.clock = ClientClock()  # unless it says that it has ours
         return caller
 
     def came(self, identity: bytes, request: messages.Request) -> bool:
@@ -94,6 +102,21 @@ class Callers:
     def of(self, identity: bytes) -> str:
         """The client whose connection this is; ``""``: it has not named itself."""
         return self._by_identity.get(identity, "")
+
+    def clock_of(self, client: str) -> ClientClock | None:
+        """What is known of a client's clock; ``None``: it is ours, or nobody knows the client."""
+        caller = self._callers.get(client)
+        return None if caller is None else caller.clock
+
+    def instant(self, client: str, at_ns: int) -> int:
+        """When a client commanded something, in our time. 0, and what cannot be, is now: a clock of which too little is
+        known must not cut a recording."""
+        caller, now = self._callers.get(client), time.monotonic_ns()
+        if caller is not None and caller.clock is None:
+            return at_ns or now
+        if caller is not None and caller.clock is not None:
+            at_ns = caller.clock.ours(at_ns) if at_ns else now
+        return min(at_ns, now) if now - INSTANT_AGE_NS <= at_ns <= now + S else now
 
     def alive(self, client: str, at_ns: int | None = None) -> None:
         """A sign of life, now or at ``at_ns``."""

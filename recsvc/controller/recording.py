@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
+from ..common.clocks import ClientClock
 from ..common.descriptions import Started
 from ..common.limits import credit
 from ..common.pieces import HandedOut
@@ -36,6 +39,7 @@ class Recording(Life):
         self.live = {*captures, *self.pushed}  # the routes of all tracks that have not ended
         self.orphaned = False  # its caller is gone
         self.ends_unasked = False  # its caller does not know yet that it ends
+        self.clock: ClientClock | None = None  # its caller's, where that is not ours
         self.moved = False  # to another worker, because the first one died before it had opened it
         self.path = path
         self.mime_type = mime_type
@@ -123,6 +127,17 @@ class Recording(Life):
         """How long it was paused, up to this instant."""
         going_on = 0 if self._paused_since_ns is None else max(0, until_ns - self._paused_since_ns)
         return self._paused_ns + going_on
+
+    def with_clock(self, statistics: messages.RecordingStatistics) -> messages.RecordingStatistics:
+        """The accounting of its worker, and what is known of its caller's clock."""
+        clock = None if self.clock is None else self.clock.statistics()
+        return statistics if clock is None else msgspec.structs.replace(statistics, clock=clock)
+
+    def last(self, report: messages.RecordingFinished) -> messages.RecordingFinished:
+        """The report of its worker, with what went wrong elsewhere."""
+        error, text = self.failure or (report.error, report.text)
+        statistics = self.with_clock(report.statistics)
+        return msgspec.structs.replace(report, error=error, text=text, statistics=statistics)
 
     def fail(self, error: str, text: str) -> None:
         """The first failure is the one that is published."""

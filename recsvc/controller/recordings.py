@@ -17,6 +17,7 @@ import msgspec
 
 from .. import errors
 from ..common import mime
+from ..common.clocks import ClientClock
 from ..common.descriptions import RouteAction
 from ..common.limits import DISCARDED_KEPT, WORKER_GRACE_NS, drain_deadline_ns
 from ..common.service import ServiceOptions
@@ -55,6 +56,7 @@ class Recordings:
         self._on_end = on_end
         self._discarded: deque[str] = deque(maxlen=DISCARDED_KEPT)
         self.active: dict[str, Recording] = {}
+        self.clock_of: Callable[[str], ClientClock | None] = lambda client: None
         self.workers = Workers(supervisor, directory, options, self._load)
 
     def check_new(self, name: str) -> None:
@@ -80,7 +82,7 @@ class Recordings:
         if os.path.lexists(path := self._spool / f"{request.recording}{format_.suffix}"):
             raise errors.InvalidStateError(f"there is a recording {path} already")
         recording = Recording(request, self.workers.choose(), captures, str(path), format_.mime_type)
-        recording.sender, recording.owner = sender, owner
+        recording.sender, recording.owner, recording.clock = sender, owner, self.clock_of(request.client)
         self.active[recording.name] = recording
         self._events.begin(recording)
         self._open(recording, request, answer)
@@ -96,6 +98,7 @@ class Recordings:
                 options=request.options,
                 at_ns=request.at_ns,
                 owner=recording.owner,
+                clock=recording.clock.segments if recording.clock is not None else (),
             ),
             lambda reply: self._opened(recording, request, reply, answer),
         )
@@ -276,16 +279,13 @@ class Recordings:
         self._conclude(recording, message)
 
     def worker_gone(self, worker: Child) -> None:
-        for recording in [r for r in self.active.values() if r.worker is worker]:
-            self._lost(recording, "the encoder process ended unexpectedly")
-
-    def _lost(self, recording: Recording, text: str) -> None:
-        """The worker is gone: another one completes the file, then the events follow."""
+        """Another one completes the files, then the events follow."""
         now = time.monotonic_ns()
-        recording.fail("UnknownError", text)
-        recording.happened(Input.FAIL)
-        self.command_captures(recording, "drop", now)
-        Recovery(recording, self._supervisor, self.workers, self._recovered)
+        for recording in [r for r in self.active.values() if r.worker is worker]:
+            recording.fail("UnknownError", "the encoder process ended unexpectedly")
+            recording.happened(Input.FAIL)
+            self.command_captures(recording, "drop", now)
+            Recovery(recording, self._supervisor, self.workers, self._recovered)
 
     def _recovered(self, recording: Recording, report: messages.RecordingFinished) -> None:
         del self.active[recording.name]
@@ -296,8 +296,7 @@ class Recordings:
             Path(recording.path).unlink(missing_ok=True)
             self._events.drop(recording)
         else:
-            error, text = recording.failure or (report.error, report.text)
-            report = msgspec.structs.replace(report, error=error, text=text)
+            report = recording.last(report)
             self._events.of(recording).conclude(report, recording.mime_type)
         recording.happened(Input.FINISHED)
         self._events.end(recording)

@@ -18,7 +18,7 @@ import msgspec
 
 from .. import __version__, errors
 from ..common.complaints import Complaints
-from ..common.descriptions import Pong, Welcome
+from ..common.descriptions import Welcome
 from ..common.limits import MS, S
 from ..common.permissions import Peer
 from ..common.service import CONTROL_PORT, EVENTS_PORT, ServiceOptions
@@ -33,7 +33,7 @@ from .ending import Ending
 from .events import Events
 from .host import Host
 from .http_side import HttpSide
-from .leases import Leases
+from .leases import Leases, Timed
 from .once import Once
 from .permissions import Permissions
 from .recording import Recording
@@ -81,6 +81,7 @@ class Controller:
             self._supervisor, self._sources, directory, options, self._recorder_events, self._recording_ended
         )
         self._leases.recordings = self._recordings
+        self._recordings.clock_of = self._callers_there.clock_of
         self._unattended = Unattended(self._recordings, self._sources)
         self._commands = Commands(self._supervisor, self._recordings, self._recorder_events, self._unattended)
         self._http = HttpSide(self._supervisor, options)
@@ -249,6 +250,8 @@ class Controller:
                 raise errors.ServiceError("the service is ending")
             if not isinstance(request, messages.Record) and self._callers_there.is_gone(request.client):
                 raise errors.ServiceError(f"the caller {request.client} is gone")
+        if isinstance(request, Timed):
+            request = self._leases.in_our_time(identity, request)
         if isinstance(request, messages.Control):
             self._commands.control(request, answer, identity)
         elif isinstance(request, messages.Start):
@@ -258,10 +261,7 @@ class Controller:
         elif isinstance(request, messages.OpenSource):
             self._sources.open(request, answer, peer.name)
         elif isinstance(request, messages.AskStatistics):
-            recording = self._recordings.active.get(request.recording)
-            if recording is None:
-                raise errors.InvalidStateError(f"recording {request.recording!r} is not active")
-            self._supervisor.ask(recording.worker, messages.AskStatistics(recording=request.recording), answer)
+            self._leases.ask_statistics(request.recording, answer)
         elif isinstance(request, messages.ControlRoutes):
             self._recordings.control_routes(request)
         elif isinstance(request, messages.AskEvents):
@@ -284,8 +284,7 @@ class Controller:
             )
             answer(messages.Reply(id=0, result=here))
         elif isinstance(request, messages.Ping):
-            if request.id:
-                answer(messages.Reply(id=0, result=Pong(at_ns=time.monotonic_ns(), known=known)))
+            answer(messages.Reply(id=0, result=self._leases.ping(request, known)))
         elif isinstance(request, messages.Bye):
             self._leases.leave(request.client, self._stop_now, lambda: answer(messages.Reply(id=0)))
         else:

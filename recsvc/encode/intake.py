@@ -20,6 +20,7 @@ from ..wire import messages, sockets
 from ..wire.gate import Gate
 from ..wire.ring import RingView
 from .account import unit_count
+from .foreign import ForeignTimes
 from .recording import Recording
 from .scheduler import Scheduler
 
@@ -52,6 +53,19 @@ class Route:
         self.ends = False  # its end of stream has come
         self.closed = False  # that was made up here, since its source did not know that it is over
         self.rings: dict[int, RingView] = {}
+        self.times: ForeignTimes | None = None  # where its sender has another clock
+        self.units = 0  # of the frame that came last
+
+    def skip(self, gap: int, size: int) -> None:
+        """The numbers of the frames show that so many were lost under way. They count as those that came (``units``,
+        ``size`` bytes); more than there was credit for cannot have been sent."""
+        gap = min(gap, self.window + self.frames_granted - self.received)
+        if gap > 0:
+            self.received += gap
+            self.frames_done += gap
+            self.bytes_done += gap * size
+            self.bytes_received += gap * size
+            self.track.account.drop("lost", gap * self.units)
 
 
 class Intake:
@@ -77,10 +91,12 @@ class Intake:
         self._unfed: dict[str, tuple[messages.CloseRoutes, int, int]] = {}
         """Routes that are to end, how many frames of each had come, and when that was."""
 
-    def open(self, recording: Recording, kinds: dict[str, str]) -> None:
-        """Takes the frames of a recording's routes from now on; ``kinds`` by route."""
+    def open(self, recording: Recording, kinds: dict[str, str], foreign: dict[str, ForeignTimes]) -> None:
+        """Takes the frames of a recording's routes from now on; ``kinds`` by route; ``foreign``: the routes whose
+        senders have another clock."""
         for name, kind in kinds.items():
             self.routes[name] = Route(recording, name, kind)
+            self.routes[name].times = foreign.get(name)
             self._scheduler.add(name, recording.name, partial(recording.reached_by, name))
 
     def close(self, recording: Recording) -> None:
@@ -114,6 +130,8 @@ class Intake:
             self._attach(parts, route)
         if route.closed:
             return
+        if route.times is not None:
+            route.times.translate(message)
         if not isinstance(message, messages.FrameHeader):
             self._accept_control(parts[0], message.route, route, message)
             return
@@ -131,6 +149,9 @@ class Intake:
         messages.check_payload(message, len(payload))
         if message.sequence <= route.newest:
             return  # its sender was interrupted after it, and sent it again
+        route.units = unit_count(message)
+        if message.sequence > route.received:
+            route.skip(message.sequence - route.received, len(payload))
         if route.received >= route.frames_granted + route.window or (
             route.received > route.frames_done
             and route.bytes_received + len(payload) > route.bytes_granted + route.window_bytes
@@ -141,7 +162,7 @@ class Intake:
         route.newest = message.sequence
         route.received += 1
         route.bytes_received += len(payload)
-        track.account.received += unit_count(message)
+        track.account.received += route.units
         track.account.note_sender_totals(message.dropped, message.counted)
         try:
             ready = route.recording.arrived(message.route, message, payload)

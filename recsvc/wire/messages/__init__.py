@@ -61,6 +61,7 @@ from .lines import RecoverFile as RecoverFile
 from .lines import ServeHttp as ServeHttp
 from .lines import StopRecording as StopRecording
 from .lines import TrackEnded as TrackEnded
+from .lines import TranslateClock as TranslateClock
 from .requests import CALLER_REQUESTS as CALLER_REQUESTS
 from .requests import REPLIES as REPLIES
 from .requests import AskEvents as AskEvents

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from ...common.descriptions import (
     BlobDescription,
+    ClockSegment,
     Count,
     Name,
     Ns,
@@ -32,6 +33,15 @@ class OpenRecording(Request, tag="open_recording", kw_only=True):
     options: RecordingOptions
     at_ns: Ns
     owner: str = ""
+    clock: tuple[ClockSegment, ...] = ()
+
+
+class TranslateClock(Request, tag="translate_clock", kw_only=True):
+    """The clock of what is pushed to a recording goes on so, as the ``clock`` of ``OpenRecording``; none: it is the
+    service's own."""
+
+    recording: Name
+    segment: ClockSegment
 
 
 class StopRecording(Request, tag="stop_recording", kw_only=True):
@@ -147,6 +157,7 @@ WORKER_REQUESTS = Codec(
     | RecoverFile
     | AskStatistics
     | AskSilence
+    | TranslateClock
     | Shutdown
 )
 CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoutes | ControlRoutes | Shutdown)

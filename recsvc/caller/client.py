@@ -68,7 +68,7 @@ class Client:
         self._listeners: Living[Ending] = Living()
         self._lost: errors.ServiceError | None = None
         self.closing = False
-        self._is_remote = address.endpoint.startswith("tcp://")
+        self._is_remote = address.is_remote
         self._watch: Any = None  # readable when the controller is gone: a pidfd, else a socket; none of another machine
         self._link: Link | None = None  # to one that cannot see this process's end, or has another clock
         with contextlib.ExitStack() as undo:

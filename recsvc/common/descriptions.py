@@ -97,8 +97,9 @@ class ClockSegment(Struct, kw_only=True, frozen=True):
 
 
 class ClockStatistics(Struct, kw_only=True, frozen=True):
-    """A client's clock, which is not the service's: by how much that is ahead of it, and runs faster; ``error_ns``: by
-    how much the capture times may be wrong at most, ``None`` where the client does not ping."""
+    """A client's clock, which is not the service's: this one is ahead of it by ``offset_ns``, and runs faster by
+    ``drift_ppm``. ``error_ns``: by how much the capture times may be wrong at most, ``None`` where the client does not
+    ping."""
 
     offset_ns: int
     drift_ppm: float

@@ -69,6 +69,11 @@ class ServiceAddress:
         """Another endpoint of the same service."""
         return replace(self, endpoint=endpoint)
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is reached over a network, which may be cut."""
+        return self.endpoint.startswith("tcp://")
+
     def __str__(self) -> str:
         return self.endpoint
 

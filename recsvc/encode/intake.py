@@ -13,8 +13,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ..common.clocks import Translation
 from ..common.complaints import Complaints
-from ..common.limits import CREDIT_STEP_BYTES, UNFED_SILENCE_NS, credit
+from ..common.limits import CREDIT_STEP_BYTES, UNFED_SILENCE_NS
 from ..common.permissions import RECORD
 from ..wire import messages, sockets
 from ..wire.gate import Gate
@@ -22,6 +23,7 @@ from ..wire.ring import RingView
 from .account import unit_count
 from .foreign import ForeignTimes
 from .recording import Recording
+from .route import Route
 from .scheduler import Scheduler
 
 log = logging.getLogger("recsvc.encode")
@@ -31,41 +33,6 @@ _MESSAGES_PER_TURN = 64
 
 _GONE_MAX = 64
 """The newest routes that have ended, of which a message may still be on its way."""
-
-
-class Route:
-    """The worker's side of a route: what was granted, where the credits go."""
-
-    def __init__(self, recording: Recording, name: str, kind: str) -> None:
-        self.recording = recording
-        self.track = recording.tracks[name]
-        self.expected = messages.VideoFrame if kind == "video" else messages.AudioFrame
-        self.identity: bytes | None = None
-        self.is_local = False  # whether that is a program of this machine
-        self.received = self.bytes_received = 0
-        self.newest = -1  # the number of the frame that came last
-        self.window, self.window_bytes = credit(kind, recording.options.overload)
-        self.frames_done = 0
-        self.bytes_done = 0
-        self.frames_granted = self.bytes_granted = 0
-        self.released = 0
-        self.waits = False
-        self.ends = False  # its end of stream has come
-        self.closed = False  # that was made up here, since its source did not know that it is over
-        self.rings: dict[int, RingView] = {}
-        self.times: ForeignTimes | None = None  # where its sender has another clock
-        self.units = 0  # of the frame that came last
-
-    def skip(self, gap: int, size: int) -> None:
-        """The numbers of the frames show that so many were lost under way. They count as those that came (``units``,
-        ``size`` bytes); more than there was credit for cannot have been sent."""
-        gap = min(gap, self.window + self.frames_granted - self.received)
-        if gap > 0:
-            self.received += gap
-            self.frames_done += gap
-            self.bytes_done += gap * size
-            self.bytes_received += gap * size
-            self.track.account.drop("lost", gap * self.units)
 
 
 class Intake:
@@ -83,6 +50,7 @@ class Intake:
         self.socket, self.endpoints = sockets.data_server(*endpoints, gate.secret)
         self._gate = gate
         self.routes: dict[str, Route] = {}
+        self._clocks: dict[str, Translation] = {}  # of senders whose clock is not ours, by recording
         self._scheduler = scheduler
         self._on_failure = on_failure
         self._gone: deque[str] = deque(maxlen=_GONE_MAX)
@@ -91,16 +59,24 @@ class Intake:
         self._unfed: dict[str, tuple[messages.CloseRoutes, int, int]] = {}
         """Routes that are to end, how many frames of each had come, and when that was."""
 
-    def open(self, recording: Recording, kinds: dict[str, str], foreign: dict[str, ForeignTimes]) -> None:
-        """Takes the frames of a recording's routes from now on; ``kinds`` by route; ``foreign``: the routes whose
-        senders have another clock."""
-        for name, kind in kinds.items():
-            self.routes[name] = Route(recording, name, kind)
-            self.routes[name].times = foreign.get(name)
+    def open(self, recording: Recording, request: messages.OpenRecording) -> None:
+        """Takes the frames of a recording's routes from now on."""
+        clock = Translation(request.clock)
+        for name, track in zip(request.routes, request.tracks, strict=True):
+            route = self.routes[name] = Route(recording, name, track.kind)
             self._scheduler.add(name, recording.name, partial(recording.reached_by, name))
+            if request.clock and not track.captured:
+                self._clocks[recording.name] = clock
+                route.times = ForeignTimes(clock, recording.tracks[name].clock.is_media)
+
+    def translate(self, request: messages.TranslateClock) -> None:
+        """The clock of a recording's sender goes on otherwise than before."""
+        if request.recording in self._clocks:
+            self._clocks[request.recording].add(request.segment)
 
     def close(self, recording: Recording) -> None:
         """Forgets its routes, and the frames of them that are not encoded yet."""
+        self._clocks.pop(recording.name, None)
         for name in recording.tracks:
             self._scheduler.remove(name)
             del self.routes[name]
@@ -187,6 +163,11 @@ class Intake:
         """``Attach``, ``Ring``, ``Mark`` or ``End``."""
         if isinstance(message, messages.Attach):
             route.identity, route.waits = identity, message.waits
+            route.skip(message.sent - route.received, 0)
+            if not self._scheduler.waiting(name):
+                route.bytes_done = max(
+                    route.bytes_done, min(message.sent_bytes, route.bytes_granted + route.window_bytes)
+                )
             self._send_credit(name, route)
         elif isinstance(message, messages.Ring):
             if not route.is_local:
@@ -270,11 +251,12 @@ class Intake:
 
     def refuse(self, parts: list[Any], reason: str) -> None:
         self._refused += 1
-        route = ""
+        route, is_frame = "", False
         with contextlib.suppress(messages.MessageError, IndexError):
-            route = messages.DATA.decode(parts[1].buffer).route
+            message = messages.DATA.decode(parts[1].buffer)
+            route, is_frame = message.route, isinstance(message, messages.FrameHeader)
         known = self.routes.get(route)
-        if known is not None and known.identity == parts[0]:
+        if known is not None and is_frame and known.identity == parts[0]:
             known.recording.tracks[route].account.drop("refused", 1)
             known.recording.tracks[route].account.received += 1
             known.received += 1

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from .. import errors
-from ..common.clocks import Translation
 from ..common.complaints import Complaints
 from ..common.descriptions import CompletedFile
 from ..common.limits import (
@@ -34,9 +33,9 @@ from ..wire import messages, sockets
 from ..wire.answers import LATER, take_requests
 from ..wire.gate import Gate, open_gate
 from ..wire.line import Line
-from .foreign import ForeignTimes
-from .intake import Intake, Route
+from .intake import Intake
 from .recording import Recording
+from .route import Route
 from .scheduler import Scheduler
 
 log = logging.getLogger("recsvc.encode")
@@ -59,7 +58,6 @@ class Worker:
         self._scheduler: Scheduler[tuple[Any, Any]] = Scheduler()
         self.intake = Intake((data_endpoint, tcp), gate, self._scheduler, self._fail)
         self._recordings: dict[str, Recording] = {}
-        self._clocks: dict[str, Translation] = {}  # of callers whose clock is not ours, by recording
         self._finished: deque[Recording] = deque()  # whose encoders are still to be freed
         self._ending_ns: int | None = None  # until when its files are finished, once this process is to end
         self._recovering = 0
@@ -151,7 +149,7 @@ class Worker:
             recording.ask_for_data(request.number)
             self._hand_out(recording)
         elif isinstance(request, messages.TranslateClock):
-            self._clocks[recording.name].add(request.segment)
+            self.intake.translate(request)
         elif isinstance(request, messages.AskSilence):
             return time.monotonic_ns() - recording.active_ns
         else:
@@ -165,13 +163,7 @@ class Worker:
             )
         recording = Recording(request)
         self._recordings[recording.name] = recording
-        routes = dict(zip(request.routes, request.tracks, strict=True))
-        foreign = {}
-        if request.clock:
-            clock = self._clocks[recording.name] = Translation(request.clock)
-            pushed = [name for name, track in routes.items() if not track.captured]
-            foreign = {name: ForeignTimes(clock, recording.tracks[name].clock.is_media) for name in pushed}
-        self.intake.open(recording, {name: track.kind for name, track in routes.items()}, foreign)
+        self.intake.open(recording, request)
 
     def _end(self) -> None:
         """The controller ends or is gone, and so are all who send: what is in the queues is finished, then this process
@@ -268,7 +260,6 @@ class Worker:
         """``cause``: why frames that have come are not encoded any more, if there are any."""
         self.intake.close(recording)
         del self._recordings[recording.name]
-        self._clocks.pop(recording.name, None)
         recording.abandon(cause)
         self._line.send(recording.finish(error, text))
         # Freeing takes a while, and the controller may have been woken on this core: it goes first.

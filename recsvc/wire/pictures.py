@@ -97,7 +97,7 @@ class PictureRoute(Route[Picture]):
         if self.unread or self.announced != self.mapped or not self.balance.allows(size):
             self.take_credits()
             if not self.balance.allows(size):
-                return Answer.FULL
+                return self._full()
         header = self._header
         header.ring, header.offset = self._place(picture, size)
         header.pixel_format, header.width, header.height = picture.pixel_format, picture.width, picture.height
@@ -107,7 +107,7 @@ class PictureRoute(Route[Picture]):
 
     def _place(self, picture: Picture, size: int) -> tuple[int, int]:
         """Ring and offset, both 0 where the picture is part of the message."""
-        ring = self.store.ring(size) if size and self.socket is not None else None
+        ring = self.store.ring(size) if size and self.is_local and self.socket is not None else None
         if ring is None:
             return 0, 0
         if self.announced != ring.number:

@@ -17,6 +17,7 @@ from typing import Any, Generic
 
 from ..common.complaints import Complaints
 from ..common.service import ServiceAddress
+from ..common.service_limits import RESEND_NS
 from . import messages, sockets
 from .flow import CaptureWindow, CreditBalance, Interval
 from .frames import F
@@ -59,6 +60,9 @@ class Route(Generic[F]):
         self.last = False  # what is sent now is followed by the end of stream
         self.over = False  # the end of stream has been sent, or waits for the route to be opened
         self.dead = False  # its encoder is gone
+        self.is_local = False  # whether that is on this machine
+        self._waits = False
+        self._full_ns = 0  # since when there is no credit, or the worker was shown what was sent
         self.enabled = True
         self._shared = shared
         self._dropped: defaultdict[str, int] = defaultdict(int)
@@ -74,6 +78,8 @@ class Route(Generic[F]):
         """Connects, and sends what was kept until now."""
         socket = sockets.data_client(address)
         send = sockets.sending(socket)
+        self._waits = waits
+        self.is_local = not address.is_remote
         send(messages.encode(messages.Attach(route=self.name, waits=waits)))
         for kept in self._backlog:
             socket.send_multipart(kept[:2], copy=False)
@@ -100,7 +106,21 @@ class Route(Generic[F]):
 
     def _granted(self, message: messages.Credit | messages.RingReady) -> None:
         if isinstance(message, messages.Credit):
+            self._full_ns = 0
             self.balance.grant(message.frames, message.bytes)
+
+    def _full(self) -> Answer:
+        """There is no credit. Where none comes for long, frames or credits may have been lost with a connection: the
+        worker is shown what was sent, and answers with what there is."""
+        now_ns = time.monotonic_ns()
+        self._full_ns = self._full_ns or now_ns
+        if now_ns - self._full_ns >= RESEND_NS:
+            self._full_ns = now_ns
+            frames, size = self.balance.frames_used, self.balance.bytes_used
+            attach = messages.Attach(route=self.name, waits=self._waits, sent=frames, sent_bytes=size)
+            if self._send is not None and self._sending is None:
+                self._tell(messages.encode(attach))
+        return Answer.FULL
 
     # --- frames -----------------------------------------------------------------------------------
 

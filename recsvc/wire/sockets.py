@@ -97,7 +97,7 @@ def _make(kind: int, high_water_mark: int, linger_ms: int, message_bytes_max: in
 def _connect(socket: zmq.Socket[bytes], address: ServiceAddress) -> zmq.Socket[bytes]:
     """Over a network a connection that broke is seen soon, and made again; a socket that is answered is the same to its
     peer then."""
-    if address.endpoint.startswith("tcp://"):
+    if address.is_remote:
         _survive(socket)
         socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
         if socket.socket_type == zmq.DEALER:

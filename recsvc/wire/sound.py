@@ -60,7 +60,7 @@ class SoundRoute(Route[Block]):
         if not self.balance.allows(size):
             self.take_credits()
             if not self.balance.allows(size):
-                return Answer.FULL
+                return self._full()
         joined = _Joined(block, interval, muted, size)
         if self.over:
             return Answer.UNWANTED

@@ -18,10 +18,14 @@ from .base import Codec, Message, MessageError
 class Attach(Message, tag="attach", kw_only=True):
     """A route's sender, of which there is one at a time, is the peer that sent the newest of its frames, or this: it
     gets the route's credits, the first at once. A sender may leave it out; one whose connection broke sends it again,
-    since credits may be lost. ``waits``: it waits where it has no credit, so that a full queue is no overload."""
+    since credits may be lost. ``waits``: it waits where it has no credit, so that a full queue is no overload.
+    ``sent``, ``sent_bytes``: how many frames and payload bytes it has sent before this; what has not come of them was
+    lost with a connection, and uses no credit any more."""
 
     route: Name
     waits: bool = False
+    sent: Count = 0
+    sent_bytes: Count = 0
 
 
 class Ring(Message, tag="ring", kw_only=True):

@@ -1,0 +1,51 @@
+"""One route at the receiving end: what has come, what was granted, and where the credits go."""
+
+from __future__ import annotations
+
+from ..common.limits import credit
+from ..wire import messages
+from ..wire.ring import RingView
+from .foreign import ForeignTimes
+from .recording import Recording
+
+
+class Route:
+    """The worker's side of a route: what was granted, where the credits go."""
+
+    def __init__(self, recording: Recording, name: str, kind: str) -> None:
+        self.recording = recording
+        self.track = recording.tracks[name]
+        self.expected = messages.VideoFrame if kind == "video" else messages.AudioFrame
+        self.identity: bytes | None = None
+        self.is_local = False  # whether that is a program of this machine
+        self.received = self.bytes_received = 0
+        self.newest = -1  # the number of the frame that came last
+        self.window, self.window_bytes = credit(kind, recording.options.overload)
+        self.frames_done = 0
+        self.bytes_done = 0
+        self.frames_granted = self.bytes_granted = 0
+        self.released = 0
+        self.waits = False
+        self.ends = False  # its end of stream has come
+        self.closed = False  # that was made up here, since its source did not know that it is over
+        self.rings: dict[int, RingView] = {}
+        self.times: ForeignTimes | None = None  # where its sender has another clock
+        self.units = 0  # of the frame that came last
+
+    def sent(self, message: messages.Attach, *, is_idle: bool) -> None:
+        """What its sender has sent so far, all of which has come or is lost. ``is_idle``: none of it is to be encoded
+        any more."""
+        self.skip(message.sent - self.received, 0)
+        if is_idle:
+            self.bytes_done = max(self.bytes_done, min(message.sent_bytes, self.bytes_granted + self.window_bytes))
+
+    def skip(self, gap: int, size: int) -> None:
+        """The numbers of the frames show that so many were lost under way. They count as those that came (``units``,
+        ``size`` bytes); more than there was credit for cannot have been sent."""
+        gap = min(gap, self.window + self.frames_granted - self.received)
+        if gap > 0:
+            self.received += gap
+            self.frames_done += gap
+            self.bytes_done += gap * size
+            self.bytes_received += gap * size
+            self.track.account.drop("lost", gap * self.units)

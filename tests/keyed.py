@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,11 +32,12 @@ class Daemon:
         self.server = curve.make_service_keys(self.key_file)
         self.keys.mkdir(mode=0o700)
         self.log = path / "log"
+        self.run = Path(tempfile.mkdtemp(prefix="keyed-"))  # a socket's path is short
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def connection(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.path / "run" / "service.json").read_text())
+        found: dict[str, Any] = json.loads((self.run / "service.json").read_text())
         return found
 
     @property
@@ -70,11 +73,11 @@ class Daemon:
 
     def start(self, *arguments: str, insecure: bool = False) -> None:
         command = [sys.executable, "-m", "recsvc", "serve", "--tcp", "tcp://127.0.0.1:*", "--spool", str(self.spool)]
-        command += ["--directory", str(self.path / "run"), "--keys", str(self.keys), "--key-file", str(self.key_file)]
+        command += ["--directory", str(self.run), "--keys", str(self.keys), "--key-file", str(self.key_file)]
         command += ["--insecure"] if insecure else []
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([*command, *arguments], stderr=log)
-        ready = self.path / "run" / "service.json"
+        ready = self.run / "service.json"
         wait_until(lambda: ready.exists() or self.process.poll() is not None, "the daemon", DEADLINE_S)
         assert ready.exists(), self.log.read_text()
 
@@ -88,16 +91,17 @@ class Daemon:
 def daemon(path: Path, *arguments: str, insecure: bool = False, **clients: tuple[str, ...]) -> Iterator[Daemon]:
     """With keys of these clients, each with its permissions."""
     made = Daemon(path)
-    for name, permissions in clients.items():
-        made.add(name, *permissions)
-    made.start(*arguments, insecure=insecure)
     try:
+        for name, permissions in clients.items():
+            made.add(name, *permissions)
+        made.start(*arguments, insecure=insecure)
         yield made
         made.stop()
     finally:
         if made.process is not None and made.process.poll() is None:
             made.process.kill()
             made.process.wait()
+        shutil.rmtree(made.run)
 
 
 class Talk:
@@ -108,14 +112,15 @@ class Talk:
         self.socket = sockets.control_client(address)
         self.number = 0
 
-    def ask(self, request: messages.Request) -> messages.Reply:
+    def ask(self, request: messages.Request, limit_s: float = DEADLINE_S) -> messages.Reply:
         self.number += 1
         request.id = self.number
-        return self.send(messages.encode(request))
+        return self.send(messages.encode(request), limit_s=limit_s)
 
-    def send(self, *parts: bytes) -> messages.Reply:
+    def send(self, *parts: bytes, limit_s: float = DEADLINE_S) -> messages.Reply:
+        """``AssertionError``: no answer."""
         self.socket.send_multipart(parts)
-        assert self.socket.poll(DEADLINE_S * 1000), "no answer"
+        assert self.socket.poll(limit_s * 1000), "no answer"
         reply: messages.Reply = messages.REPLIES.decode(self.socket.recv())
         return reply
 

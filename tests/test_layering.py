@@ -99,7 +99,7 @@ ROOMS = {
     "http": {"process", "wire", *FLOOR},
     "caller": {"process", "wire", "mux", *FLOOR},
     "aio": {"caller", *FLOOR},
-    "cli": {"caller", "process", "protocol", "mux", *FLOOR},
+    "cli": {"caller", "process", "protocol", "mux", "serve", "wire", *FLOOR},
     "": {"aio", "caller", *FLOOR},
     "__main__": {"cli", "process"},
 }

@@ -37,8 +37,6 @@ _NEEDED = {
 """Kind of request -> the permission that it needs; ``""``: any. A kind that is not here needs ``admin``."""
 _OF_ONES_OWN = {"statistics", "ask_events", "get", "fetch"}
 """Kinds for which ``record`` is enough where the recording is one's own."""
-_COMMANDS = {"bye", "ping", "control", "control_routes", "close_track", "rename", "start", "hello"}
-"""Kinds that change what they name: somebody else's needs ``admin``."""
 
 
 class Peer(NamedTuple):
@@ -77,7 +75,7 @@ def check(peer: Peer, kind: str, owner: str | None = None) -> None:
     if owner is not None and peer.owns(owner):
         if kind in _OF_ONES_OWN and peer.has(RECORD):
             return
-    elif owner is not None and kind in _COMMANDS:
+    elif owner is not None and permission != READ:
         raise NotAllowedError(
             f"{kind!r} of what is another key's needs the permission 'admin'; {peer} has {_listed(peer)}"
         )

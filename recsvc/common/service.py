@@ -49,6 +49,13 @@ class ServiceOptions:
     http_token: str = field(default="", repr=False)
     """What clients of HTTP show; needed where ``http_host`` is more than this machine."""
 
+    def network_arguments(self, offset: int) -> tuple[str, ...]:
+        """For a process that others reach by the port that is so many behind the base; none without ``tcp``."""
+        if not self.tcp:
+            return ()
+        keys = () if self.insecure else ("--keys", self.keys, "--key-file", self.key_file)
+        return "--tcp", self.tcp_endpoint(offset), *keys
+
     def tcp_endpoint(self, offset: int) -> str:
         """Of the socket that is so many ports behind the base; ``""`` without ``tcp``."""
         host, _, port = self.tcp.rpartition(":")

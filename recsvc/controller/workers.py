@@ -108,12 +108,7 @@ class Workers:
     def _arguments(self, number: int) -> tuple[str, ...]:
         """Where it takes frames; over the network by a port of its number."""
         data = "--data", f"ipc://{self._directory}/encode-{uuid.uuid4().hex[:8]}"
-        options = self._options
-        if not options.tcp:
-            return data
-        tcp = "--tcp", options.tcp_endpoint(WORKERS_PORT + number)
-        keys = () if options.insecure else ("--keys", options.keys, "--key-file", options.key_file)
-        return *data, *tcp, *keys
+        return *data, *self._options.network_arguments(WORKERS_PORT + number)
 
 
 def pause_ns(failures: int) -> int:

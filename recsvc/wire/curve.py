@@ -89,7 +89,7 @@ def service_keys(path: Path) -> KeyPair:
             found = _parse(file.read(KEY_FILE_BYTES_MAX))
         keys = KeyPair(*(checked_key(found.get(name), repr(name)) for name in ("public", "secret")))
     except FileNotFoundError:
-        raise NotFoundError(f"there is no key of the service {path}: make one with 'recsvc keygen --service'") from None
+        raise NotFoundError(f"there is no key of the service {path}: make one with 'recsvc keygen'") from None
     except (OSError, ValueError) as error:
         raise SecurityError(f"the key of the service {path} cannot be read: {error}") from None
     if mode & 0o077:

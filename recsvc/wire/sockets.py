@@ -100,7 +100,7 @@ def _connect(socket: zmq.Socket[bytes], address: ServiceAddress) -> zmq.Socket[b
     if address.is_remote:
         _survive(socket)
         socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
-        if socket.socket_type == zmq.DEALER:
+        if socket.type == zmq.DEALER:
             socket.setsockopt(zmq.ROUTING_ID, b"r" + os.urandom(16))
         if address.server_key:
             socket.setsockopt(zmq.CURVE_SERVERKEY, address.server_key.encode())

@@ -1,4 +1,4 @@
-"""Commands about this machine: ``recsvc recover``, ``devices``, ``types``, ``serve``."""
+"""Commands about this machine: ``recsvc recover``, ``devices``, ``types``, ``serve``, ``keygen``."""
 
 from __future__ import annotations
 
@@ -87,3 +87,36 @@ def serve() -> None:
     from ...process.launch import run_role
 
     run_role("serve")
+
+
+@app.command()
+def keygen(
+    name: Annotated[
+        str, Argument(metavar="NAME", help="What the client is called. Without one, the service's own key is made.")
+    ] = "",
+    permissions: Annotated[
+        str, Option(metavar="LIST", help="What it may do: record, read, admin; several with commas between.")
+    ] = "record,read",
+    service: Annotated[
+        str, Option(metavar="ENDPOINT", help="Where it reaches the service; by default this machine, by its name.")
+    ] = "",
+    server_key: Annotated[
+        str, Option(metavar="KEY", help="The service's public key, where its machine is another one.")
+    ] = "",
+    authorize: Annotated[bool, Option("--authorize", help="Let it in at the service of this machine at once.")] = False,
+    output: Annotated[Path, Option("-o", "--output", metavar="DIRECTORY", help="Where its files are put.")] = Path(),
+) -> None:
+    """Make keys, by which clients on other machines reach a service.
+
+    A client has a connection file NAME.json, with its secret key, which is named where a service is (--service,
+    RECSVC_SERVICE). The service has NAME.toml in its folder of keys, with the public key and the permissions: record
+    (make recordings and control one's own), read (list, fetch and watch all), admin (everything).
+    """
+    from .. import keygen
+
+    with one_line():
+        if not name:
+            lines = keygen.make_service()
+        else:
+            lines = keygen.make_client(name, permissions, service, server_key, output, authorize=authorize)
+    print("\n".join(lines))

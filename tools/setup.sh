@@ -112,6 +112,44 @@ browsers() {
     browser firefox firefox-esr "${RECSVC_FIREFOX-}" firefox-esr firefox # Ubuntu's package firefox would be a snap
 }
 
+# So are the tools of other languages, for the tests of the clients in them; those without are skipped as well.
+node_works() {
+    command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null
+}
+
+c_libraries() {
+    pkg-config --exists libzmq && { pkg-config --exists msgpack-c || pkg-config --exists msgpack; }
+}
+
+other_languages() {
+    if ! c_libraries && [ ! -e .venv/.recsvc-c ]; then
+        for package in libzmq3-dev libmsgpack-dev libmsgpack-c-dev; do
+            c_libraries && break
+            say "installing the system package $package"
+            may_install "$package"
+            install "$package" || true
+        done
+        c_libraries || say "no libzmq and msgpack-c from apt: the test of the client in C is skipped"
+        : >.venv/.recsvc-c
+    fi
+    if ! node_works && [ ! -e .venv/.recsvc-node ]; then
+        say "installing the system packages nodejs npm"
+        may_install nodejs npm
+        install nodejs npm || true
+        node_works || say "no Node.js of version 18 from apt: the tests of the clients in it are skipped"
+        : >.venv/.recsvc-node
+    fi
+    lock=examples/node/package-lock.json
+    if node_works && ! cmp -s "$lock" examples/node/node_modules/.recsvc-lock; then
+        say "installing the packages of examples/node"
+        if (cd examples/node && npm ci --no-audit --no-fund --silent </dev/null); then
+            cp "$lock" examples/node/node_modules/.recsvc-lock
+        else
+            say "npm could not install them (lines above): the tests of the clients in Node.js are skipped"
+        fi
+    fi
+}
+
 # ---- Python ---------------------------------------------------------------------------------------
 
 new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
@@ -198,4 +236,7 @@ system_packages "$1"
 [ "$1" != wheel ] || exit 0
 virtual_environment
 package "$1"
-[ "$1" = run ] || browsers
+[ "$1" = run ] || {
+    browsers
+    other_languages
+}

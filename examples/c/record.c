@@ -1,4 +1,4 @@
-/* Records two seconds of tone and counting pictures, pauses half a second in between, and saves the file:
+/* Records two seconds of tone and counting pictures, pauses a little in between, and saves the file:
  *
  *     ./record out.webm ipc:///run/user/1000/recsvc/control
  *     ./record out.webm /run/user/1000/recsvc/service.json
@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
-enum { RATE = 48000, BLOCK = RATE / 50, WIDTH = 160, HEIGHT = 120, HALF = 50, PAUSE = 25 }; /* the last two in blocks */
+enum { RATE = 48000, BLOCK = RATE / 50, WIDTH = 160, HEIGHT = 120, HALF = 50, PAUSE = 30 }; /* the last two in blocks */
 
 static void *control, *data, *events;
 static struct route routes[2]; /* of sound and of pictures */

@@ -5,6 +5,7 @@ import { decode, encode } from "@msgpack/msgpack";
 import { Dealer, Subscriber } from "zeromq";
 
 const VERSION = 2;
+const REPLY_MS = 30_000;
 const FETCH_BYTES = 1024 * 1024; // of one fetch
 const FETCH_CREDIT = 8; // fetches that may be unanswered
 
@@ -31,6 +32,18 @@ function reachable(endpoints, by) {
   return found.replace("://*:", `://${address.slice(0, address.lastIndexOf(":"))}:`);
 }
 
+/** A service as an endpoint or a connection file names it: its control endpoint and, for tcp, the keys of its sockets. */
+export function serviceAt(named) {
+  if (named.includes("://")) return { endpoint: named, keys: {} };
+  const found = JSON.parse(readFileSync(named, "utf8"));
+  const keys = found.server_key && {
+    curveServerKey: found.server_key,
+    curvePublicKey: found.public_key,
+    curveSecretKey: found.secret_key,
+  };
+  return { endpoint: found.endpoint, keys: keys || {} };
+}
+
 /** A DEALER on which requests go out and their replies come back, by their ids. */
 class Requests {
   #socket;
@@ -38,7 +51,7 @@ class Requests {
   #last = 0;
 
   constructor(endpoint, options) {
-    this.#socket = new Dealer({ linger: 1000, ...options });
+    this.#socket = new Dealer({ linger: 1000, routingId: randomUUID(), ...options });
     this.#socket.connect(endpoint);
     this.#take();
   }
@@ -57,8 +70,9 @@ class Requests {
   async ask(kind, fields = {}) {
     const id = ++this.#last;
     const answered = new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
+    const late = setTimeout(() => this.#waiting.get(id).reject(new Error(`no reply to ${kind}`)), REPLY_MS);
     await this.#socket.send(pack({ kind, id, ...fields }));
-    return answered;
+    return answered.finally(() => clearTimeout(late));
   }
 
   close() {
@@ -72,7 +86,7 @@ class Data {
   #routes = new Map();
 
   constructor(endpoint, options, routes) {
-    this.#socket = new Dealer({ linger: 10_000, sendHighWaterMark: 0, ...options });
+    this.#socket = new Dealer({ linger: 10_000, sendHighWaterMark: 0, routingId: randomUUID(), ...options });
     this.#socket.connect(endpoint);
     for (const { route, credit_frames: frames, credit_bytes: bytes } of routes)
       this.#routes.set(route, { frames, bytes, window: frames, sent: 0, sentBytes: 0, granted: () => {} });
@@ -118,16 +132,20 @@ class Data {
 export class Client {
   name = `node-${randomUUID()}`;
 
-  /** Connects: `keys` are CURVE keys for `tcp`, none for `ipc`. */
-  static async connect(endpoint, keys = {}) {
+  /** Connects to a service that an endpoint or a connection file names. */
+  static async connect(named) {
     const client = new Client();
-    client.endpoint = endpoint;
-    client.keys = keys;
-    client.control = new Requests(endpoint, keys);
+    const { endpoint, keys } = serviceAt(named);
+    Object.assign(client, { endpoint, keys, control: new Requests(endpoint, keys) });
     client.welcome = await client.control.ask("hello", { client: client.name, clock: clockName() });
     if (client.welcome.catalog.length) client.catalog = new Requests(client.reach(client.welcome.catalog), keys);
     client.pinging = setInterval(() => client.#ping(), 1000); // a sign of life, and a measurement of our clock
     return client;
+  }
+
+  /** Pauses, resumes or stops a recording at this instant. */
+  command(recording, action, atNs) {
+    return this.control.ask("control", { client: this.name, recording, action, at_ns: atNs });
   }
 
   reach(endpoints) {
@@ -148,16 +166,40 @@ export class Client {
     return { started, data };
   }
 
-  /** Events whose topic begins so, as they come: `[topic, event]`. */
+  /** Events whose topic begins so, each once and in its recording's order; those that were missed are asked for. */
   async *events(topic) {
     const socket = new Subscriber({ receiveHighWaterMark: 0, ...this.keys });
     socket.connect(this.reach(this.welcome.events));
     socket.subscribe(topic);
+    const next = new Map(); // the number of the next event, by recording
     try {
-      for await (const [from, event] of socket) yield [from.toString(), unpack(event)];
+      for await (const [, bytes] of socket) {
+        const message = unpack(bytes);
+        const isEvent = message.kind === "event";
+        const there = isEvent ? { [message.recording]: message.sequence } : (message.next ?? {});
+        for (const [recording, end] of Object.entries(there)) {
+          const missed = await this.#missed(recording, next.get(recording) ?? 0, end);
+          next.set(recording, Math.max(next.get(recording) ?? 0, end));
+          yield* missed;
+        }
+        if (!isEvent || message.sequence < next.get(message.recording)) continue;
+        next.set(message.recording, message.sequence + 1);
+        yield message;
+      }
     } finally {
       socket.close();
     }
+  }
+
+  /** A recording's events from number `from` to before `end`, as far as they are kept. */
+  async #missed(recording, from, end) {
+    const found = [];
+    while (from < end) {
+      const events = await this.control.ask("ask_events", { recorder: "", recording, sequence: from });
+      found.push(...events.filter(({ sequence }) => sequence < end));
+      from = events.length ? events.at(-1).sequence + 1 : end;
+    }
+    return found;
   }
 
   /** The bytes of a recording's file, in order, some of them under way at any time. */

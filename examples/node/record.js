@@ -1,5 +1,6 @@
-// Records two seconds of tone and counting pictures, pauses half a second in between, and saves the file:
-//   node record.js --endpoint ipc:///run/user/1000/recsvc/control -o out.webm
+// Records two seconds of tone and counting pictures, pauses a little in between, and saves the file:
+//   node record.js ipc:///run/user/1000/recsvc/control -o out.webm
+//   node record.js /run/user/1000/recsvc/service.json -o out.webm
 import { randomUUID } from "node:crypto";
 import { copyFileSync, createWriteStream } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -29,19 +30,19 @@ function picture(number) {
   return payload;
 }
 
-const { values: given } = parseArgs({
-  options: {
-    endpoint: { type: "string" },
-    output: { type: "string", short: "o", default: "node.webm" },
-    seconds: { type: "string", default: "2" },
-  },
+const {
+  values: given,
+  positionals: [service],
+} = parseArgs({
+  options: { output: { type: "string", short: "o", default: "node.webm" }, seconds: { type: "string", default: "2" } },
+  allowPositionals: true,
 });
-const client = await Client.connect(given.endpoint);
+const client = await Client.connect(service);
 console.log(`${client.welcome.service}, recsvc ${client.welcome.version}`);
 
 const recorder = randomUUID();
 const recording = `node-${Date.now()}-${recorder.slice(0, 8)}`;
-const finished = listen(); // before anything can happen
+const finished = listen();
 const beginNs = nowNs();
 const { started, data } = await client.start({
   recorder,
@@ -69,7 +70,7 @@ const [soundRoute, pictureRoute] = started.routes.map(({ route }) => route);
 // Frames are due one block of sound after the other; their capture times are exact, whenever they are sent.
 const dueNs = (block) => beginNs + (BigInt(block) * 1_000_000_000n * BigInt(BLOCK)) / BigInt(RATE);
 const half = Math.round(25 * Number(given.seconds)); // blocks
-const pauseBlocks = 25;
+const pauseBlocks = 30;
 let pausedNs = 0n;
 let block = 0;
 let [blocks, pictures] = [0, 0];
@@ -88,35 +89,29 @@ async function push(count) {
 
 await push(half);
 const pauseNs = dueNs(block);
-await client.control.ask("control", { recording, action: "pause", at_ns: pauseNs });
+await client.command(recording, "pause", pauseNs);
 block += pauseBlocks;
 await sleep(Number(dueNs(block) - nowNs()) / 1e6);
-await client.control.ask("control", { recording, action: "resume", at_ns: dueNs(block) });
+await client.command(recording, "resume", dueNs(block));
 pausedNs += dueNs(block) - pauseNs; // what comes now lies so much earlier in the file
 await push(half);
 
 const stopNs = dueNs(block);
 for (const route of [soundRoute, pictureRoute]) await data.end(route, stopNs, pausedNs);
-await client.control.ask("control", { recording, action: "stop", at_ns: stopNs });
+await client.command(recording, "stop", stopNs);
 const { blob, statistics } = await finished;
 await save();
 console.log(JSON.stringify({ samples: blocks * BLOCK, pictures, duration: blob.duration, tracks: statistics.tracks }));
 data.close();
 await client.close();
 
-/** Prints the recording's events, in order, until it is finished; what its last data are. */
+/** Prints the recording's events until it is finished; what its last data are. */
 async function listen() {
-  let next = 0;
   let last;
-  for await (const [, event] of client.events(`${client.name}/${recorder}`)) {
-    if (event.kind !== "event" || event.sequence < next) continue; // `subscribed`, or one that came twice
-    const missed = event.sequence > next ? await client.control.ask("ask_events", { recorder, recording, sequence: next }) : [];
-    for (const one of [...missed.filter(({ sequence }) => sequence < event.sequence), event]) {
-      console.log(`event ${one.sequence}: ${one.type} ${one.error} ${one.text}`.trim());
-      if (one.whole) last = { blob: one.whole, statistics: one.statistics };
-      if (one.type === "stop") return last;
-      next = one.sequence + 1;
-    }
+  for await (const event of client.events(`${client.name}/${recorder}`)) {
+    console.log(`event ${event.sequence}: ${event.type} ${event.error} ${event.text}`.trim());
+    if (event.whole) last = { blob: event.whole, statistics: event.statistics };
+    if (event.type === "stop") return last;
   }
 }
 

@@ -82,6 +82,11 @@ class Intake:
             del self.routes[name]
             self._gone.append(name)
 
+    def close_socket(self) -> None:
+        """Takes nothing more. An open socket would hold the process's end up."""
+        self.socket.close()
+        self._gate.close()
+
     def take(self) -> None:
         for _ in range(_MESSAGES_PER_TURN):
             parts = sockets.receive_frame(self.socket)

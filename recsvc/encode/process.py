@@ -99,7 +99,7 @@ class Worker:
                     self._finish_late(recording)
             if self._line.waits:
                 self._line.flush()
-        self.intake.socket.close()
+        self.intake.close_socket()
 
     def _timeout_ms(self) -> int:
         if len(self._scheduler):

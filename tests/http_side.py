@@ -38,9 +38,9 @@ class FakeService:
     def __init__(self, directory: Path) -> None:
         self.endpoint = f"ipc://{directory}/control"
         self._events_endpoint, self._catalog_endpoint = f"ipc://{directory}/events", f"ipc://{directory}/catalog"
-        self._control = sockets.control_server(self.endpoint)
-        self._catalog = sockets.control_server(self._catalog_endpoint)
-        self._events = sockets.event_server(self._events_endpoint)
+        self._control, _ = sockets.control_server(self.endpoint)
+        self._catalog, _ = sockets.control_server(self._catalog_endpoint)
+        self._events, _ = sockets.event_server(self._events_endpoint)
         self.infos: dict[str, RecordingInfo] = {}
         self.contents: dict[str, bytes] = {}
         self.status = ServiceStatus(service="service-test", version="0", began=1.0, spool=str(directory))
@@ -72,7 +72,8 @@ class FakeService:
         while not self._over:
             readable = dict(poller.poll(5))
             if self._events in readable:
-                self._events.recv()
+                news = self._events.recv()
+                sockets.subscription(self._events, news[1:], begins=news[:1] == b"\x01")
                 self.subscriptions += 1
             with self._lock:
                 events, self._to_publish = self._to_publish, []

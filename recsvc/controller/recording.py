@@ -134,9 +134,12 @@ class Recording(Life):
         return statistics if clock is None else msgspec.structs.replace(statistics, clock=clock)
 
     def last(self, report: messages.RecordingFinished) -> messages.RecordingFinished:
-        """The report of its worker, with what went wrong elsewhere."""
+        """The report of its worker, with what went wrong elsewhere; it is published now."""
         error, text = self.failure or (report.error, report.text)
         statistics = self.with_clock(report.statistics)
+        if statistics.stop_stages_ns:
+            stages = {**statistics.stop_stages_ns, "published": max(0, time.monotonic_ns() - self.stopped_ns)}
+            statistics = msgspec.structs.replace(statistics, stop_stages_ns=stages)
         return msgspec.structs.replace(report, error=error, text=text, statistics=statistics)
 
     def fail(self, error: str, text: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from services import children, service
 import recsvc
 from recsvc.caller.client import Client
 from recsvc.common.descriptions import Finished, RecordingOptions, RecordingStatistics, Started
+from recsvc.common.service import ServiceAddress
 from recsvc.errors import InvalidStateError, NotFoundError, NotSupportedError
 from recsvc.wire import messages
 
@@ -31,8 +34,8 @@ class Service:
     def __init__(self, endpoint: str, spool: Path, pid: int, client: Client) -> None:
         self.endpoint, self.spool, self.pid, self.client = endpoint, spool, pid, client
 
-    def record(self, **wishes: Any) -> Started:
-        request = messages.Record(recording=f"r-{uuid.uuid4().hex[:8]}", options=OPTIONS, **wishes)
+    def record(self, recording: str = "", **wishes: Any) -> Started:
+        request = messages.Record(recording=recording or f"r-{uuid.uuid4().hex[:8]}", options=OPTIONS, **wishes)
         return msgspec.convert(self.client.request(request), Started)
 
     def control(self, recording: str, action: Any, **fields: Any) -> Any:
@@ -54,7 +57,7 @@ class Service:
 def there(tmp_path: Path) -> Iterator[Service]:
     endpoint, spool = tmp_path / "service", tmp_path / "spool"
     with service(endpoint, "--spool", str(spool)) as process:
-        client = Client(f"ipc://{endpoint}")
+        client = Client(ServiceAddress(f"ipc://{endpoint}"))
         try:
             yield Service(f"ipc://{endpoint}", spool, process.pid, client)
         finally:
@@ -69,7 +72,7 @@ def recorded_s(there: Service, recording: str, least_s: float) -> None:
 
 
 def test_a_recording_without_a_caller_goes_on_until_somebody_stops_it(there: Service) -> None:
-    first = Client(there.endpoint)
+    first = Client(ServiceAddress(there.endpoint))
     request = messages.Record(recording="lobby", name="The lobby", options=OPTIONS, audio={"source": SMALL_TEST})
     request.video = {"source": SMALL_TEST}
     started = msgspec.convert(first.request(request), Started)
@@ -96,7 +99,7 @@ def test_its_end_is_that_of_its_sources(there: Service) -> None:
 def test_it_is_finished_when_the_service_ends(tmp_path: Path) -> None:
     endpoint, spool = tmp_path / "service", tmp_path / "spool"
     with service(endpoint, "--spool", str(spool)) as process:
-        client = Client(f"ipc://{endpoint}")
+        client = Client(ServiceAddress(f"ipc://{endpoint}"))
         there = Service(f"ipc://{endpoint}", spool, process.pid, client)
         started = there.record(audio={"source": SMALL_TEST})
         recorded_s(there, started.recording, 0.2)
@@ -113,10 +116,15 @@ def test_a_source_that_cannot_be_opened_is_what_the_answer_says(there: Service, 
     assert not list(there.spool.iterdir())
 
 
-def test_what_is_discarded_before_it_has_begun_never_was(there: Service) -> None:
-    request = messages.Record(recording="never", options=OPTIONS, audio={"source": SMALL_TEST})
-    there.client.command(request)
-    there.client.command(messages.Control(recording="never", action="discard", client=there.client.name))
+@pytest.mark.parametrize("action", ["stop", "discard"])
+def test_what_is_stopped_before_its_sources_are_open_never_was(action: str, there: Service) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as pool:
+        source = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        begun = pool.submit(there.record, recording="never", video={"source": source})
+        wait_until(lambda: children("capture", there.pid), "its capture process", DEADLINE_S)
+        there.control("never", action)
+        with pytest.raises(InvalidStateError, match="before it began"):
+            begun.result()
     wait_until(lambda: not children("capture", there.pid), "the end of its source", DEADLINE_S)
     with pytest.raises(InvalidStateError, match="not known"):
         there.stop("never")

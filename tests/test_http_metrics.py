@@ -64,6 +64,7 @@ STATUS = ServiceStatus(
         WorkerStatus(number=1, pid=2, state="starting"),
     ),
     recordings=(running("a", figures(10, 9, 500)), running("b", None, "paused")),
+    recordings_by_state={"recording": 1, "paused": 1},
     cost_max=1.5,
     free_bytes=10**12,
     clients=4,

@@ -208,9 +208,10 @@ class RecordingInfo(Struct, kw_only=True, frozen=True):
 
 
 class RecordingStatus(Struct, kw_only=True, frozen=True):
-    """A recording that goes on. ``state``: ``recording``, ``paused``, ``stopping``. ``began`` and ``topic`` as in
-    ``RecordingInfo``. ``worker``: the ``number`` of its ``WorkerStatus``. ``statistics``: the newest that are known,
-    without waiting for anybody; ``queue_frames``: what its tracks have waiting to be encoded."""
+    """A recording that goes on. ``state``: ``opening``, ``recording``, ``paused``, ``stopping``. ``began`` and
+    ``topic`` as in ``RecordingInfo``. ``worker``: the ``number`` of its ``WorkerStatus``. ``cost``: what placement
+    reckons with for it, in cores. ``statistics``: ``None`` where its worker did not answer in time; ``queue_frames``:
+    what its tracks have waiting to be encoded."""
 
     recording: Name
     name: str
@@ -220,6 +221,7 @@ class RecordingStatus(Struct, kw_only=True, frozen=True):
     began: float
     topic: str = ""
     worker: Count = 0
+    cost: float = 0.0
     queue_frames: Count = 0
     queue_bytes: Count = 0
     statistics: RecordingStatistics | None = None
@@ -227,8 +229,10 @@ class RecordingStatus(Struct, kw_only=True, frozen=True):
 
 class WorkerStatus(Struct, kw_only=True, frozen=True):
     """An encoder worker; its place in the pool is ``number``, from 0. ``state``: ``starting``, ``ready``, ``ending``.
-    ``load``: which share of one core its recordings took lately; ``cost``: which share placement reckons with.
-    ``encode_ns``: time in encoders since it began, for ``frames_encoded`` frames (blocks of sound are frames too)."""
+    ``load``: which share of one core it took lately; ``cost``: which share placement reckons with for its recordings.
+    ``queue_frames``, ``queue_bytes``: of the recordings that are listed with it. ``encode_ns``: CPU time since it
+    began, for ``frames_encoded`` frames (blocks of sound are frames too); both are 0 where it did not answer in
+    time."""
 
     number: Count
     pid: Count
@@ -244,7 +248,10 @@ class WorkerStatus(Struct, kw_only=True, frozen=True):
 
 class ServiceStatus(Struct, kw_only=True, frozen=True):
     """How a service is. ``began``: seconds since 1970. ``cost_max``: what ``cost`` of all workers together may be, by
-    admission. ``free_bytes``: room for recordings on the spool's disk. ``clients``: those that are connected."""
+    admission; 0: nothing is refused for it. ``free_bytes``: room for recordings on the spool's disk; ``None``: no
+    worker could say. ``clients``: those that are connected. ``recordings_by_state`` counts all that go on,
+    ``recordings`` may have only some of them: ``more``: who wants the others asks for those after the last one.
+    ``refused``: requests that were refused, by error."""
 
     service: Name
     version: str
@@ -253,5 +260,8 @@ class ServiceStatus(Struct, kw_only=True, frozen=True):
     workers: tuple[WorkerStatus, ...] = ()
     cost_max: float = 0.0
     spool: str = ""
-    free_bytes: Count = 0
+    free_bytes: Count | None = None
     clients: Count = 0
+    recordings_by_state: dict[str, int] = {}
+    refused: dict[str, int] = {}
+    more: bool = False

@@ -35,6 +35,9 @@ class ServiceOptions:
     """How many encoder workers; 0: one per core."""
     finish_limit_s: float = 10.0
     """How long running recordings may take to be finished when the service ends; what is left then is cut."""
+    admission: bool = False
+    """Whether a recording that could not be made in real time is refused, instead of being begun and dropping
+    frames."""
     recordings_per_client_max: int = 0
     bytes_per_client_max: int = 0
     retention_age_s: float = 0.0

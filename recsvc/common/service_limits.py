@@ -111,3 +111,39 @@ logged."""
 CLAIMS_KEPT = 10_000
 """Names of clients, and of recordings that have ended, of which a controller knows whose key they belong to; the oldest
 go first. What goes on is known anyway."""
+
+# --- placement and admission ----------------------------------------------------------------------
+LOAD_REPORT_NS = 1_000_000_000
+"""A worker reports this often, at most, what its recordings cost and how large they are; none while it has no
+recording. Limits of bytes may be passed by what is recorded meanwhile."""
+
+LOADS_PER_REPORT = 64
+"""Recordings in one such report, so that a stop that comes meanwhile waits for less than a millisecond."""
+
+CORES_SHARE = 0.85
+"""The share of the cores that recordings may take, by what is reckoned for them, before a further one is answered
+``busy``. The rest is for the controller, for callers on this machine, and for what comes irregularly: key frames,
+cuts, a second's noise of a shared machine."""
+
+COST_LEARNING = 0.25
+"""How much of the difference between reckoned and used CPU time each report corrects: noise of one report moves it
+little, and a machine half as fast is known after some ten."""
+
+COST_FACTOR_MIN, COST_FACTOR_MAX = 0.2, 10.0
+"""Machines differ from the default figures by less than this. A measurement beyond is a disturbance."""
+
+COST_MEASURED_AFTER = 3
+"""After so many reports a recording counts as what it brings, not as what it declared."""
+
+COST_DECAY = 0.99
+"""The most that a recording brought is forgotten by this factor with each report: half of it in a minute."""
+
+FRAME_RATE_SUPPOSED = 30.0
+"""Of a track that declares none."""
+
+STATUS_WAIT_NS = 300_000_000
+"""The answer to ``AskStatus`` waits this long for figures of workers. Those of one that is halted are left out."""
+
+STATUS_BYTES_MAX = 48 * 1024
+"""What the recordings in one such answer may take, so that it stays below the bound of a header. Who wants the others
+asks for those after the last one."""

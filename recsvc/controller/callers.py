@@ -51,6 +51,9 @@ class Callers:
         self._gone: deque[str] = deque(maxlen=GONE_CALLERS_KEPT)
         self._looked_ns = time.monotonic_ns()
 
+    def __len__(self) -> int:
+        return len(self._callers)
+
     def hello(self, identity: bytes, request: messages.Hello) -> bool:
         """Whether it is watched and needs no lease. Raises ``ProcessLookupError`` when it has ended meanwhile."""
         before = self._callers.get(request.client)

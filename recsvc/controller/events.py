@@ -33,6 +33,15 @@ class Events:
         """Where the events of a recording are put, from ``begin`` to ``end``."""
         return self._outboxes[recording.recorder]
 
+    def hand_out(self, recording: Recording, piece: messages.DataReady) -> None:
+        """A piece of it that its worker has cut."""
+        outbox = self.of(recording)
+        fields = {"blob": piece.blob, "timecode_ms": piece.timecode_ms, "mime_type": recording.mime_type}
+        if piece.asked:
+            outbox.keep_promise(recording.name, **fields)
+        else:
+            outbox.insert(recording.name, "dataavailable", **fields)
+
     def drop(self, recording: Recording) -> None:
         """It was given up: nobody is to have events of it."""
         self._outboxes[recording.recorder].drop(recording.name)

@@ -11,9 +11,9 @@ from ..common.permissions import ADMIN, READ, RECORD, Peer, check
 from ..common.service_limits import CLAIMS_KEPT
 from ..common.sources import parse_source
 from ..wire import messages
+from .recording import SERVICE
 from .recordings import Recordings
 from .sources import Sources
-from .unattended import SERVICE
 
 
 class Permissions:

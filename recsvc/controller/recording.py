@@ -15,6 +15,9 @@ from ..common.pieces import HandedOut
 from ..common.state import Life
 from ..wire import messages
 
+SERVICE = "-service"
+"""Whose the recordings without a caller are, and their sources: no client can have this name."""
+
 
 class Recording(Life):
     """One life from ``start`` to ``stop``. ``worker`` and ``captures`` are the supervisor's children."""
@@ -29,6 +32,7 @@ class Recording(Life):
         self.title = request.name
         self.sender = b""  # the connection by which its caller began it
         self.owner = ""  # the name of its caller's key
+        self.whose = ""  # in whose bounds it counts: a key's, else a client's
         self.began = time.time()
         self.commands = 0  # the number of its caller's newest pause or resume
         self.tracks = request.tracks

@@ -24,12 +24,13 @@ from ..common.service import ServiceOptions
 from ..common.state import Input, Phase
 from ..wire import messages
 from . import journal
+from .admission import Admission
 from .events import Events
-from .recording import Recording
+from .recording import SERVICE, Recording
 from .recovery import Recovery
 from .sources import Sources
 from .supervisor import Child, OnReply, Supervisor
-from .workers import Workers
+from .workers import Workers, capacity
 
 log = logging.getLogger("recsvc.controller")
 
@@ -57,7 +58,8 @@ class Recordings:
         self._discarded: deque[str] = deque(maxlen=DISCARDED_KEPT)
         self.active: dict[str, Recording] = {}
         self.clock_of: Callable[[str], ClientClock | None] = lambda client: None
-        self.workers = Workers(supervisor, directory, options, self._load)
+        self.admission = Admission(options, capacity(), self.fail)
+        self.workers = Workers(supervisor, directory, options, self.admission.load)
 
     def check_new(self, name: str) -> None:
         """``InvalidStateError`` where there is such a recording already, or where it was given up."""
@@ -71,19 +73,17 @@ class Recordings:
         the connection that it came by; ``owner``: the name of its key."""
         self.check_new(request.recording)
         format_ = mime.choose(request.options.mime_type, {track.kind for track in request.tracks})
-        captures = {}
-        for track in request.tracks:
-            if track.captured:
-                child = self._sources.child_of(track.track)
-                if child is not None:
-                    captures[f"{request.recording}/{track.track}"] = child
-                elif not self._sources.was_closed(track.track):  # else it has ended just now
-                    raise errors.NotSupportedError(f"the {track.kind} track {track.track} is not captured here")
+        captures = self._sources.captures(request.recording, request.tracks)
         if os.path.lexists(path := self._spool / f"{request.recording}{format_.suffix}"):
             raise errors.InvalidStateError(f"there is a recording {path} already")
-        recording = Recording(request, self.workers.choose(), captures, str(path), format_.mime_type)
-        recording.sender, recording.owner, recording.clock = sender, owner, self.clock_of(request.client)
+        worker = self.workers.choose()
+        whose = owner or (request.client if request.client != SERVICE else "")
+        demand = self.admission.check(request, format_, whose, self.workers.pool)
+        recording = Recording(request, worker, captures, str(path), format_.mime_type)
+        recording.sender, recording.owner, recording.whose = sender, owner, whose
+        recording.clock = self.clock_of(request.client)
         self.active[recording.name] = recording
+        self.admission.began(recording, demand)
         self._events.begin(recording)
         self._open(recording, request, answer)
 
@@ -122,7 +122,7 @@ class Recordings:
             self._events.drop(recording)
             self._events.end(recording)
             answer(reply)
-            self._on_end(recording, None)
+            self._over(recording, None)
             return
         if recording.discarded:
             answer(messages.Reply(id=0, error="InvalidStateError", text="it was given up"))
@@ -259,15 +259,9 @@ class Recordings:
 
     def hand_out(self, message: messages.DataReady) -> None:
         recording = self.active.get(message.recording)
-        if recording is None:
-            return
-        recording.handed_out.add(message.blob, message.timecode_ms)
-        fields = {"blob": message.blob, "timecode_ms": message.timecode_ms, "mime_type": recording.mime_type}
-        outbox = self._events.of(recording)
-        if message.asked:
-            outbox.keep_promise(recording.name, **fields)
-        else:
-            outbox.insert(recording.name, "dataavailable", **fields)
+        if recording is not None:
+            recording.handed_out.add(message.blob, message.timecode_ms)
+            self._events.hand_out(recording, message)
 
     def finished(self, message: messages.RecordingFinished) -> None:
         recording = self.active.pop(message.recording, None)
@@ -300,7 +294,11 @@ class Recordings:
             self._events.of(recording).conclude(report, recording.mime_type)
         recording.happened(Input.FINISHED)
         self._events.end(recording)
-        self._on_end(recording, None if recording.discarded else report)
+        self._over(recording, None if recording.discarded else report)
+
+    def _over(self, recording: Recording, report: messages.RecordingFinished | None) -> None:
+        self.admission.ended(recording)
+        self._on_end(recording, report)
 
     def look(self) -> None:
         """What is due by now, at every turn of the loop."""
@@ -329,6 +327,3 @@ class Recordings:
     def of(self, client: str) -> list[Recording]:
         """A caller's."""
         return [recording for recording in self.active.values() if recording.client == client]
-
-    def _load(self, worker: Child) -> int:
-        return sum(recording.worker is worker for recording in self.active.values())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 import uuid
 from pathlib import Path
@@ -16,15 +15,13 @@ from typing import Any
 
 import msgspec
 
-from .. import __version__, errors
+from .. import errors
 from ..common.complaints import Complaints
-from ..common.descriptions import Welcome
-from ..common.limits import MS, S
+from ..common.limits import S
 from ..common.permissions import Peer
 from ..common.service import CONTROL_PORT, EVENTS_PORT, ServiceOptions
-from ..common.service_limits import LEASE_NS
 from ..common.state import Input
-from ..process.role import Lifeline, clock_name, pid_namespace
+from ..process.role import Lifeline
 from ..wire import messages, sockets
 from ..wire.gate import open_gate
 from . import journal
@@ -39,6 +36,7 @@ from .permissions import Permissions
 from .recording import Recording
 from .recordings import Recordings
 from .sources import Sources
+from .status import Status
 from .subscriptions import Subscriptions
 from .supervisor import Child, Supervisor
 from .unattended import Unattended, errors_reply
@@ -83,6 +81,7 @@ class Controller:
         self._leases.recordings = self._recordings
         self._recordings.clock_of = self._callers_there.clock_of
         self._unattended = Unattended(self._recordings, self._sources)
+        self._status = Status(self._name, options.spool, self._supervisor, self._recordings)
         self._commands = Commands(self._supervisor, self._recordings, self._recorder_events, self._unattended)
         self._http = HttpSide(self._supervisor, options)
         self._permissions = Permissions(self._recordings, self._sources)
@@ -116,13 +115,14 @@ class Controller:
             self._http.look()
             self._host.look()
             self._callers_there.look()
+            self._status.look()
         for socket in (self._callers, self._events, self._gate):
             socket.close()
 
     def _timeout_ms(self) -> int:
         deadlines = self._recordings.deadlines()
         others = [self._supervisor.next_deadline_ns(), self._callers_there.due_ns()]
-        others += [self._http.next_ns(), self._ending.next_ns, self._host.next_ns()]
+        others += [self._http.next_ns(), self._ending.next_ns, self._host.next_ns(), self._status.next_ns]
         deadlines += [at for at in others if at is not None]
         if not deadlines:
             return 60_000
@@ -151,6 +151,8 @@ class Controller:
                 self._recordings.workers.ready()
                 self._http.worker_ready()
                 self._host.ready()
+        elif isinstance(message, messages.Load):
+            self._recordings.admission.took(child, message)
         elif isinstance(message, messages.TrackEnded):
             self._publish(
                 f"{self._sources.client_of(child)}/source",
@@ -165,6 +167,7 @@ class Controller:
     def _on_child_end(self, child: Child) -> None:
         if child.role == "encode":
             self._recordings.workers.ended(child)
+            self._recordings.admission.worker_ended(child)
             self._recordings.worker_gone(child)
             return
         if child.role == "http":
@@ -229,6 +232,8 @@ class Controller:
             self._recordings.fail(recording, "UnknownError", text)
 
     def _reply(self, identity: bytes, reply: messages.Reply) -> None:
+        if reply.error:
+            self._status.refused[reply.error] += 1
         encoded = messages.encode(reply)
         self._once.answered(identity, reply.id, encoded)
         self._send(identity, encoded)
@@ -258,6 +263,8 @@ class Controller:
             self._recordings.start(request, answer, identity, peer.name)
         elif isinstance(request, messages.Record):
             self._unattended.record(request, answer, identity, peer.name)
+        elif isinstance(request, messages.AskStatus):
+            self._status.ask(request, len(self._callers_there), answer)
         elif isinstance(request, messages.OpenSource):
             self._sources.open(request, answer, peer.name)
         elif isinstance(request, messages.AskStatistics):
@@ -271,17 +278,8 @@ class Controller:
             self._recordings.close_track(request.track)
         elif isinstance(request, messages.Hello):
             is_watched = self._callers_there.hello(identity, request)
-            here = Welcome(
-                service=self._name,
-                version=__version__,
-                events=self._events_endpoints,
-                permissions=tuple(sorted(peer.permissions)),
-                lease_ms=0 if is_watched else LEASE_NS // MS,
-                tracks=self._sources.tracks_of(request.client),
-                pid=os.getpid(),
-                pid_namespace=pid_namespace(),
-                clock=clock_name(),
-            )
+            tracks, permissions = self._sources.tracks_of(request.client), tuple(sorted(peer.permissions))
+            here = self._status.welcome(self._events_endpoints, permissions, tracks, is_watched)
             answer(messages.Reply(id=0, result=here))
         elif isinstance(request, messages.Ping):
             answer(messages.Reply(id=0, result=self._leases.ping(request, known)))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from ..common.limits import CLOSED_TRACKS_KEPT
-from ..errors import InvalidStateError, ServiceError
+from ..errors import InvalidStateError, NotSupportedError, ServiceError
 from ..wire import messages
 from .supervisor import Child, OnReply, Supervisor
 
@@ -91,6 +91,17 @@ class Sources:
         return tuple(
             track for capture in self._captures if capture.client == client for track in sorted(capture.tracks)
         )
+
+    def captures(self, recording: str, tracks: Iterable[messages.RecordedTrack]) -> dict[str, Child]:
+        """The capture processes of a recording's tracks, by route. ``NotSupportedError``: one is not captured here."""
+        found = {}
+        for track in tracks:
+            child = self.child_of(track.track) if track.captured else None
+            if child is not None:
+                found[f"{recording}/{track.track}"] = child
+            elif track.captured and not self.was_closed(track.track):  # else it has ended just now
+                raise NotSupportedError(f"the {track.kind} track {track.track} is not captured here")
+        return found
 
     def was_closed(self, track: str) -> bool:
         """Whether it was there, not long ago, and has ended."""

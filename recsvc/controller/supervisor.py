@@ -32,6 +32,7 @@ class Child:
 
     def __init__(self, role: str, *arguments: str) -> None:
         self.role = role
+        self.number = 0  # of a worker: its place in the pool
         ours, theirs = line.pair()
         try:
             self.process = Process(role, *arguments, line=theirs)

@@ -12,13 +12,10 @@ import msgspec
 from .. import errors
 from ..common.descriptions import RecordedTrack, TrackDescription
 from ..wire import messages
-from .recording import Recording
+from .recording import SERVICE, Recording
 from .recordings import Recordings
 from .sources import Sources
 from .supervisor import OnReply
-
-SERVICE = "-service"
-"""Whose these recordings and sources are: no client can have this name."""
 
 
 class Unattended:
@@ -27,7 +24,7 @@ class Unattended:
     def __init__(self, recordings: Recordings, sources: Sources) -> None:
         self._recordings = recordings
         self._sources = sources
-        self._opening: set[str] = set()  # those whose sources are still being opened
+        self._opening: dict[str, list[str]] = {}  # the tracks of those whose sources are still being opened
 
     def record(self, request: messages.Record, answer: OnReply, sender: bytes = b"", owner: str = "") -> None:
         """Opens the sources, then the recording. Raises what is wrong with the request. ``owner``: the key's name by
@@ -38,33 +35,35 @@ class Unattended:
         if name in self._opening:
             raise errors.InvalidStateError(f"the recording {name} is being opened already")
         self._recordings.check_new(name)
-        self._opening.add(name)
+        audio, video = _named("audio", request.audio), _named("video", request.video)
+        self._opening[name] = [wish["track"] for wish in (audio, video) if wish is not None]
         opened = partial(self._opened, request, answer, sender, owner)
         try:
-            audio, video = _named("audio", request.audio), _named("video", request.video)
             self._sources.open(messages.OpenSource(client=SERVICE, audio=audio, video=video), opened, owner)
         except BaseException:
-            self._opening.discard(name)
+            del self._opening[name]
             raise
 
     def give_up(self, recording: str) -> bool:
         """Whether it was still being opened: then it does not begin."""
-        if recording not in self._opening:
+        tracks = self._opening.pop(recording, None)
+        if tracks is None:
             return False
-        self._opening.discard(recording)
+        self._close(tracks)
         return True
 
     def _opened(
         self, request: messages.Record, answer: OnReply, sender: bytes, owner: str, reply: messages.Reply
     ) -> None:
-        if reply.error:
-            self._opening.discard(request.recording)
+        names = self._opening.pop(request.recording, None)
+        if names is None:
+            text = f"the recording {request.recording} was stopped before it began"
+            reply = messages.Reply(id=0, error="InvalidStateError", text=text)
+        if names is None or reply.error:
             answer(reply)
             return
         tracks = msgspec.convert(reply.result, list[TrackDescription])
         try:
-            if not self.give_up(request.recording):
-                raise errors.InvalidStateError(f"the recording {request.recording} was stopped before it began")
             self._recordings.start(
                 messages.Start(
                     client=SERVICE,
@@ -78,28 +77,27 @@ class Unattended:
                     at_ns=time.monotonic_ns(),
                     name=request.name,
                 ),
-                partial(self._began, tracks, answer),
+                partial(self._began, names, answer),
                 sender,
                 owner,
             )
         except Exception as error:
-            self._close(tracks)
+            self._close(names)
             answer(errors_reply(error))
 
-    def _began(self, tracks: list[TrackDescription], answer: OnReply, reply: messages.Reply) -> None:
+    def _began(self, tracks: list[str], answer: OnReply, reply: messages.Reply) -> None:
         if reply.error:
             self._close(tracks)
         answer(reply)
 
-    def _close(self, tracks: list[TrackDescription]) -> None:
+    def _close(self, tracks: list[str]) -> None:
         for track in tracks:
-            self._sources.close_track(track.id)
+            self._sources.close_track(track)
 
     def ended(self, recording: Recording) -> None:
         """Nobody else uses the sources of such a recording."""
         if recording.client == SERVICE:
-            for track in recording.tracks:
-                self._sources.close_track(track.track)
+            self._close([track.track for track in recording.tracks])
 
 
 def _named(kind: str, wish: dict[str, Any] | None) -> dict[str, Any] | None:

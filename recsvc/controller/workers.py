@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 import uuid
@@ -17,16 +18,18 @@ from .supervisor import Child, Supervisor
 
 log = logging.getLogger("recsvc.controller")
 
+_STARTING_COST = 0.25  # cores; who gets a worker that is not ready waits for it
+
 
 class Workers:
     """One worker per core; not thread-safe: the controller's loop calls it.
 
-    The first one starts at once, since somebody may be waiting for it. The others start together when it is ready,
-    or when there is a second recording to place. ``load``: how many recordings a worker has, ready or not.
+    The first one starts at once, since somebody may be waiting for it. The others start together when it is ready, or
+    when there is a second recording to place. ``load``: what the recordings of a worker cost, in cores, ready or not.
     """
 
     def __init__(
-        self, supervisor: Supervisor, directory: Path, options: ServiceOptions, load: Callable[[Child], int]
+        self, supervisor: Supervisor, directory: Path, options: ServiceOptions, load: Callable[[Child], float]
     ) -> None:
         self._supervisor = supervisor
         self._directory = directory
@@ -34,7 +37,6 @@ class Workers:
         self._count = options.workers or usable_cores()
         self._load = load
         self._children: list[Child] = []
-        self._numbers: dict[Child, int] = {}
         self._failures = 0  # of workers that ended soon, one after the other
         self._reason = ""
         self._retry_ns: int | None = None
@@ -42,7 +44,8 @@ class Workers:
         self._start(1)
 
     def choose(self) -> Child:
-        """The worker with the fewest recordings, ready or not. ``ServiceError`` where none can start."""
+        """The worker with the most room; one that is still starting only where those that are ready have much less.
+        ``ServiceError`` where none can start."""
         for child in [one for one in self._children if not self._supervisor.knows(one)]:
             self.ended(child)  # whose end the controller has not seen yet
         living = self._living()
@@ -51,7 +54,12 @@ class Workers:
             living = self._living()
         if not living:
             raise ServiceError(f"no encoder worker can be started: {self._reason or 'they end at once'}")
-        return min(living, key=lambda child: (self._load(child), not child.ready))
+        return min(living, key=lambda child: self._load(child) + (0 if child.ready else _STARTING_COST))
+
+    @property
+    def pool(self) -> list[Child]:
+        """Those that are or will be ready, by their numbers."""
+        return sorted(self._living(), key=lambda child: child.number)
 
     def ready(self) -> None:
         """One of them is."""
@@ -62,7 +70,6 @@ class Workers:
         if child not in self._children:
             return
         self._children.remove(child)
-        del self._numbers[child]
         if self._ending:
             return
         now = time.monotonic_ns()
@@ -93,7 +100,7 @@ class Workers:
     def _start(self, count: int) -> None:
         while len(self._children) < min(count, self._count) and not (self._ending and self._children):
             # One that takes the place of another has its number, and so its port.
-            number = next(n for n in range(self._count) if n not in self._numbers.values())
+            number = min(set(range(self._count)) - {one.number for one in self._children})
             try:
                 child = self._supervisor.start("encode", *self._arguments(number))
             except OSError as error:
@@ -102,8 +109,8 @@ class Workers:
                 self._reason = str(error)
                 self._retry_ns = time.monotonic_ns() + pause_ns(self._failures)
                 return
+            child.number = number
             self._children.append(child)
-            self._numbers[child] = number
 
     def _arguments(self, number: int) -> tuple[str, ...]:
         """Where it takes frames; over the network by a port of its number."""
@@ -121,15 +128,25 @@ def usable_cores() -> int:
     return cores(len(os.sched_getaffinity(0)), _quotas())
 
 
+def capacity() -> float:
+    """The same, with parts of cores."""
+    return share(len(os.sched_getaffinity(0)), _quotas())
+
+
 def cores(affinity: int, quotas: list[str]) -> int:
-    """``quotas``: "MAX PERIOD" in µs, as in ``cpu.max``; ``max`` is no bound. A part of a core counts as one. Pure."""
-    found = affinity
+    """A part of a core counts as one. Pure."""
+    return max(1, math.ceil(share(affinity, quotas)))
+
+
+def share(affinity: int, quotas: list[str]) -> float:
+    """``quotas``: "MAX PERIOD" in µs, as in ``cpu.max``; ``max`` is no bound. Pure."""
+    found = float(affinity)
     for quota in quotas:
         with suppress(ValueError):
             most, period = (int(number) for number in quota.split())
             if most > 0 and period > 0:
-                found = min(found, -(-most // period))
-    return max(1, found)
+                found = min(found, most / period)
+    return found
 
 
 def _quotas(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[str]:

@@ -55,6 +55,7 @@ class Intake:
         self._on_failure = on_failure
         self._gone: deque[str] = deque(maxlen=_GONE_MAX)
         self._refused = 0
+        self.frames_done = 0  # of all routes there have been
         self._complaints = Complaints(log)
         self._unfed: dict[str, tuple[messages.CloseRoutes, int, int]] = {}
         """Routes that are to end, how many frames of each had come, and when that was."""
@@ -280,6 +281,7 @@ class Intake:
     def consumed(self, name: str, route: Route, size: int) -> None:
         """Grants what was consumed. The sender gets its credit in steps."""
         route.frames_done += 1
+        self.frames_done += 1
         route.bytes_done += size
         many_frames = route.frames_done - route.frames_granted >= max(1, route.window // 4)
         many_bytes = route.bytes_done - route.bytes_granted >= CREDIT_STEP_BYTES and not self._scheduler.waiting(name)

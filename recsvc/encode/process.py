@@ -34,6 +34,7 @@ from ..wire.answers import LATER, take_requests
 from ..wire.gate import Gate, open_gate
 from ..wire.line import Line
 from .intake import Intake
+from .load import Loads, figures
 from .recording import Recording
 from .route import Route
 from .scheduler import Scheduler
@@ -62,6 +63,7 @@ class Worker:
         self._ending_ns: int | None = None  # until when its files are finished, once this process is to end
         self._recovering = 0
         self._idle_check_ns = 0
+        self._loads = Loads()
         self._recovered: queue.SimpleQueue[messages.Reply] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller = sockets.Poller()
@@ -93,6 +95,9 @@ class Worker:
                 self._finished.popleft().close()
             if until_ns >= self._idle_check_ns:
                 self._flush_idle()
+            if until_ns >= self._loads.due_ns:
+                for report in self._loads.reports(list(self._recordings.values()), until_ns):
+                    self._line.send(report)
             self.intake.look(until_ns)
             if self._ending_ns is not None and time.monotonic_ns() >= self._ending_ns:
                 for recording in list(self._recordings.values()):
@@ -135,6 +140,9 @@ class Worker:
         if isinstance(request, messages.CloseRoutes):
             self.intake.end_unfed(request)
             return None
+        if isinstance(request, messages.AskFigures):
+            asked = [self._recordings[name] for name in request.recordings if name in self._recordings]
+            return figures(request, asked, self.intake)
         recording = self._recordings.get(request.recording)
         if recording is None and not isinstance(request, messages.AskStatistics | messages.AskSilence):
             return None  # it has ended by itself meanwhile; the report is on its way

@@ -55,6 +55,7 @@ class VideoTrack(_Track):
         self._speed = SpeedControl(len(_SPEEDS[codec]) - 1)
         self._encoder: native.VideoEncoder | None = None
         self._pts_us = -1
+        self.pixels = 0  # of all pictures that were encoded
         self.entry = video_entry(codec, track.settings)
 
     def encode(self, header: VideoFrame, picture: Any) -> list[Packet]:
@@ -81,6 +82,7 @@ class VideoTrack(_Track):
             force_key_frame=key,
         )
         self.account.encoded += 1
+        self.pixels += header.width * header.height
         if any(packet.is_key_frame for packet in packets):
             self._keys.made(recorded_ns)
         return [VideoPacket(packet.data, recorded_ns, expected_ns, packet.is_key_frame) for packet in packets]
@@ -163,6 +165,15 @@ class AudioTrack(_Track):
     @property
     def media_end_ns(self) -> int | None:
         return self.end_ns
+
+    @property
+    def sound_ns(self) -> int:
+        """How much sound was encoded."""
+        return self.account.encoded * S // self._form[0]
+
+    @property
+    def channel_count(self) -> int:
+        return self._form[1]
 
     @property
     def pre_skip_samples(self) -> int:

@@ -63,12 +63,13 @@ class Metrics(Collector):
         yield _gauge("info", "Always 1; which version of recsvc it is", {(status.version,): 1.0}, "version")
         yield _gauge("start_time_seconds", "When the service began, in seconds since 1970", {(): status.began})
         yield _gauge("clients", "Clients that are connected", {(): status.clients})
-        yield _gauge("free_bytes", "Room for recordings on the disk of the spool", {(): status.free_bytes})
+        if status.free_bytes is not None:
+            yield _gauge("free_bytes", "Room for recordings on the disk of the spool", {(): status.free_bytes})
         yield _gauge(
             "cost_max", "Load of all workers together up to which recordings are admitted", {(): status.cost_max}
         )
         states = Counter({state: 0 for state in _STATES})
-        states.update(recording.state for recording in status.recordings)
+        states.update(status.recordings_by_state)
         yield _gauge("recordings", "Recordings that go on", {(s,): n for s, n in states.items()}, "state")
         yield from self._of_workers(status)
         yield from self._of_recordings()

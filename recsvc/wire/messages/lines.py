@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from ...common.descriptions import (
     BlobDescription,
@@ -82,6 +82,32 @@ class AskSilence(Request, tag="ask_silence", kw_only=True):
     recording: Name
 
 
+class AskFigures(Request, tag="ask_figures", kw_only=True):
+    """How these recordings are, and how much room is left where they are written; the reply's result is ``Figures``."""
+
+    recordings: tuple[Name, ...]
+    directory: str
+
+
+class RecordingFigures(Struct, kw_only=True, frozen=True):
+    """What waits to be encoded is counted in the frames and payload bytes of its messages."""
+
+    recording: Name
+    statistics: RecordingStatistics
+    queue_frames: Count = 0
+    queue_bytes: Count = 0
+
+
+class Figures(Struct, kw_only=True, frozen=True):
+    """``cpu_ns``: of the worker, since it began, as ``frames_encoded``. ``free_bytes``: ``None`` where it cannot be
+    asked. Of recordings that have no room in a message nothing is said."""
+
+    cpu_ns: Count
+    frames_encoded: Count
+    free_bytes: Count | None = None
+    recordings: tuple[RecordingFigures, ...] = ()
+
+
 class RecoverFile(Request, tag="recover_file", kw_only=True):
     """Complete what another worker left behind; the reply's result is a ``CompletedFile``."""
 
@@ -148,12 +174,34 @@ class RecordingFinished(Message, tag="recording_finished", kw_only=True):
     text: str = ""
 
 
+class RecordingLoad(Struct, kw_only=True, frozen=True):
+    """What was encoded of a recording so far, and how large its file is."""
+
+    recording: Name
+    size_bytes: Count
+    pictures: Count = 0
+    pixels: Count = 0
+    sound_ns: Count = 0
+    channel_count: Count = 0
+
+
+class Load(Message, tag="load", kw_only=True):
+    """A worker's report of its work, while it has any: ``cpu_ns`` that it has used since it began, at ``at_ns``.
+    ``goes_on``: a further report follows at once with the other recordings."""
+
+    at_ns: Ns
+    cpu_ns: Count
+    recordings: tuple[RecordingLoad, ...] = ()
+    goes_on: bool = False
+
+
 WORKER_REQUESTS = Codec(
     OpenRecording
     | StopRecording
     | FinishRecording
     | CloseRoutes
     | CutRecording
+    | AskFigures
     | RecoverFile
     | AskStatistics
     | AskSilence
@@ -162,4 +210,4 @@ WORKER_REQUESTS = Codec(
 )
 CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoutes | ControlRoutes | Shutdown)
 HTTP_REQUESTS = Codec(ServeHttp | Shutdown)
-ROLE_REPORTS = Codec(Reply | Ready | TrackEnded | DataReady | RecordingFinished)
+ROLE_REPORTS = Codec(Reply | Ready | TrackEnded | DataReady | RecordingFinished | Load)

@@ -147,7 +147,10 @@ class ControlRoutes(Request, tag="control_routes", kw_only=True):
 
 
 class AskStatus(Request, tag="status", kw_only=True):
-    """How the service is: the reply's result is a ``ServiceStatus``."""
+    """How the service is: the reply's result is a ``ServiceStatus``. Of the recordings, which are in the order of their
+    ids, it has those ``after`` this one that have room in a message."""
+
+    after: Name = ""
 
 
 class Shutdown(Request, tag="shutdown", kw_only=True):

@@ -1,0 +1,159 @@
+"""What the service says of itself. Figures of recordings are their workers', which are asked when somebody asks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from functools import partial
+
+import msgspec
+
+from .. import __version__
+from ..common.descriptions import RecordingStatus, ServiceStatus, Welcome, WorkerStatus
+from ..common.limits import MS
+from ..common.service_limits import LEASE_NS, STATUS_BYTES_MAX, STATUS_WAIT_NS
+from ..common.state import PUBLIC
+from ..process.role import clock_name, pid_namespace
+from ..wire import messages
+from .recording import Recording
+from .recordings import Recordings
+from .supervisor import Child, OnReply, Supervisor
+
+_RECORDINGS_ASKED_MAX = 200  # of each time; more never have room in an answer
+
+
+class _Asked:
+    """One request, and the workers' answers that have come."""
+
+    def __init__(self, recordings: list[Recording], clients: int, answer: OnReply) -> None:
+        self.recordings = recordings
+        self.clients = clients
+        self.answer = answer
+        self.due_ns = time.monotonic_ns() + STATUS_WAIT_NS
+        self.figures: dict[Child, messages.Figures] = {}
+        self.missing: set[Child] = set()
+
+
+class Status:
+    """Not thread-safe: the controller's loop calls it."""
+
+    def __init__(self, service: str, spool: str, supervisor: Supervisor, recordings: Recordings) -> None:
+        self._service = service
+        self._spool = spool
+        self._supervisor = supervisor
+        self._recordings = recordings
+        self._began = time.time()
+        self._asked: list[_Asked] = []
+        self.refused: Counter[str] = Counter()
+        """Requests that were refused, by error."""
+
+    def ask(self, request: messages.AskStatus, clients: int, answer: OnReply) -> None:
+        """``answer`` is called when the workers have answered, or it is time."""
+        names = sorted(name for name in self._recordings.active if name > request.after)[:_RECORDINGS_ASKED_MAX]
+        asked = _Asked([self._recordings.active[name] for name in names], clients, answer)
+        self._asked.append(asked)
+        workers = [child for child in self._recordings.workers.pool if child.ready]
+        asked.missing.update(workers)
+        for worker in workers:
+            there = tuple(one.name for one in asked.recordings if one.worker is worker)
+            question = messages.AskFigures(recordings=there, directory=self._spool)
+            self._supervisor.ask(worker, question, partial(self._answered, asked, worker))
+        self.look()
+
+    def welcome(
+        self, events: tuple[str, ...], permissions: tuple[str, ...], tracks: tuple[str, ...], is_watched: bool
+    ) -> Welcome:
+        """For a client that is new here, or comes back."""
+        return Welcome(
+            service=self._service,
+            version=__version__,
+            events=events,
+            permissions=permissions,
+            lease_ms=0 if is_watched else LEASE_NS // MS,
+            tracks=tracks,
+            pid=os.getpid(),
+            pid_namespace=pid_namespace(),
+            clock=clock_name(),
+        )
+
+    def _answered(self, asked: _Asked, worker: Child, reply: messages.Reply) -> None:
+        asked.missing.discard(worker)
+        if not reply.error:
+            asked.figures[worker] = msgspec.convert(reply.result, messages.Figures)
+        self.look()
+
+    @property
+    def next_ns(self) -> int | None:
+        """When ``look`` has something to do."""
+        return min((asked.due_ns for asked in self._asked), default=None)
+
+    def look(self) -> None:
+        """Answers who has waited long enough."""
+        now_ns = time.monotonic_ns()
+        for asked in list(self._asked):
+            if not asked.missing or now_ns >= asked.due_ns:
+                self._asked.remove(asked)
+                asked.answer(messages.Reply(id=0, result=self._status(asked)))
+
+    def _status(self, asked: _Asked) -> ServiceStatus:
+        active = self._recordings.active
+        figures = {one.recording: one for found in asked.figures.values() for one in found.recordings}
+        recordings: list[RecordingStatus] = []
+        room, last = STATUS_BYTES_MAX, ""
+        for recording in asked.recordings:
+            one = self._of_recording(recording, figures.get(recording.name))
+            room -= len(messages.encode(one))
+            if room < 0:
+                break
+            last = recording.name
+            if last in active:  # else it has ended meanwhile
+                recordings.append(one)
+        return ServiceStatus(
+            service=self._service,
+            version=__version__,
+            began=self._began,
+            recordings=tuple(recordings),
+            workers=tuple(self._of_worker(worker, asked) for worker in self._recordings.workers.pool),
+            cost_max=self._recordings.admission.most,
+            spool=self._spool,
+            free_bytes=next((one.free_bytes for one in asked.figures.values() if one.free_bytes is not None), None),
+            clients=asked.clients,
+            recordings_by_state=dict(Counter(one.phase.value for one in active.values())),
+            refused=dict(self.refused),
+            more=any(name > last for name in active) if asked.recordings else False,
+        )
+
+    def _of_recording(self, recording: Recording, found: messages.RecordingFigures | None) -> RecordingStatus:
+        return RecordingStatus(
+            recording=recording.name,
+            name=recording.title,
+            owner=recording.owner,
+            state=recording.phase.value,
+            mime_type=recording.mime_type,
+            began=recording.began,
+            topic=recording.topic,
+            worker=recording.worker.number,
+            cost=self._recordings.admission.cost(recording),
+            queue_frames=0 if found is None else found.queue_frames,
+            queue_bytes=0 if found is None else found.queue_bytes,
+            statistics=None
+            if found is None
+            else msgspec.structs.replace(found.statistics, state=PUBLIC[recording.phase]),
+        )
+
+    def _of_worker(self, worker: Child, asked: _Asked) -> WorkerStatus:
+        found = asked.figures.get(worker)
+        there = () if found is None else found.recordings
+        return WorkerStatus(
+            number=worker.number,
+            pid=worker.process.pid,
+            state="ending" if worker.ending else "ready" if worker.ready else "starting",
+            recordings=sum(one.worker is worker for one in self._recordings.active.values()),
+            load=self._recordings.admission.measured(worker),
+            cost=self._recordings.admission.load(worker),
+            queue_frames=sum(one.queue_frames for one in there),
+            queue_bytes=sum(one.queue_bytes for one in there),
+            frames_encoded=0 if found is None else found.frames_encoded,
+            encode_ns=0 if found is None else found.cpu_ns,
+        )

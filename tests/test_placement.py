@@ -1,0 +1,155 @@
+"""What recordings are reckoned to cost, what is learned of that, and for whom there is room."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsvc.common import mime
+from recsvc.common.descriptions import RecordedTrack
+from recsvc.common.limits import S
+from recsvc.common.service_limits import CORES_SHARE, COST_FACTOR_MAX, COST_FACTOR_MIN, COST_MEASURED_AFTER
+from recsvc.controller.placement import Cost, Demand, Factors, demand, picture_work, room, sound_work
+
+VP8, VP9 = (mime.choose(f"video/webm;codecs={codec},opus", {"audio", "video"}) for codec in ("vp8", "vp9"))
+SOUND = mime.choose("", {"audio"})
+SIDES = st.integers(1, 8192)
+RATES = st.floats(0.1, 240)
+WORKS = st.dictionaries(st.sampled_from(["vp8/3", "vp8/5", "vp9/3", "opus"]), st.floats(1e6, 1e9), min_size=1)
+
+
+def track(kind: str, *, captured: bool = False, **settings: Any) -> RecordedTrack:
+    return RecordedTrack(track=kind, kind=kind, captured=captured, settings=settings)
+
+
+def pictures(width: Any = 640, height: Any = 480, frame_rate: Any = 30, **more: Any) -> RecordedTrack:
+    return track("video", width=width, height=height, frame_rate=frame_rate, **more)
+
+
+def cores(of: Demand) -> float:
+    return Factors().cores(of.work)
+
+
+# --- what is declared -----------------------------------------------------------------------------
+
+
+def test_the_default_figures_are_near_what_was_measured() -> None:
+    """The worker's part of ``bench/README.md``: pictures and sound together, in cores."""
+    sound = track("audio", sample_rate=48_000, channel_count=2)
+    for chosen, tracks, measured in (
+        (SOUND, [sound], 0.0258),
+        (VP8, [sound, pictures(640, 480)], 0.152),
+        (VP8, [sound, pictures(1280, 720)], 0.331),
+        (VP8, [sound, pictures(1920, 1080)], 0.66),
+        (VP9, [sound, pictures(640, 480)], 0.321),
+    ):
+        assert cores(demand(tracks, chosen, "drop")) == pytest.approx(measured, rel=0.15)
+
+
+@given(SIDES, SIDES, RATES, st.sampled_from([VP8, VP9]))
+def test_more_pixels_more_pictures_and_vp9_cost_more(width: int, height: int, rate: float, chosen: Any) -> None:
+    base = cores(demand([pictures(width, height, rate)], chosen, "drop"))
+    assert 0 < base < math.inf
+    assert cores(demand([pictures(width + 1, height, rate)], chosen, "drop")) > base
+    assert cores(demand([pictures(width, height, rate * 2)], chosen, "drop")) > base
+    assert cores(demand([pictures(width, height, rate)], VP9, "drop")) >= base
+
+
+@given(st.one_of(st.none(), st.text(), st.floats(), st.integers(), st.booleans(), st.lists(st.integers())))
+def test_settings_that_make_no_sense_count_as_usual(value: Any) -> None:
+    """They come from clients."""
+    found = demand([pictures(value, value, value), track("audio", channel_count=value)], VP8, "drop")
+    assert 0 < cores(found) < math.inf and not found.elastic
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        assert found == demand([pictures(), track("audio", channel_count=2)], VP8, "drop")
+
+
+def test_what_captures_costs_too_and_what_may_be_late_is_elastic() -> None:
+    own, captured = (demand([pictures(captured=on)], VP8, "drop") for on in (False, True))
+    assert own.captured == 0 < captured.captured < 0.1 and own.work == captured.work
+    assert demand([pictures()], VP8, "finish-late").elastic
+    assert demand([pictures(clock="media")], VP8, "drop").elastic
+    assert not own.elastic
+
+
+# --- what is learned ------------------------------------------------------------------------------
+
+
+@given(st.floats(COST_FACTOR_MIN * 2, COST_FACTOR_MAX / 2), WORKS)
+def test_the_speed_of_the_machine_is_learned(real: float, work: dict[str, float]) -> None:
+    factors = Factors()
+    for _ in range(80):
+        factors.learn(real * sum(work.values()), work)
+    assert factors.cores(work) * S == pytest.approx(real * sum(work.values()), rel=0.05)
+
+
+@given(st.lists(st.tuples(st.floats(-1e12, 1e12), WORKS), max_size=20))
+def test_factors_stay_within_their_bounds_whatever_is_measured(measured: list[tuple[float, dict[str, float]]]) -> None:
+    factors = Factors()
+    for used_ns, work in measured:
+        factors.learn(used_ns, work)
+    for key in ("vp8/3", "vp8/5", "vp9/3", "opus", "vp8/1"):
+        assert COST_FACTOR_MIN <= factors.of(key) <= COST_FACTOR_MAX
+
+
+def test_classes_are_told_apart_though_they_are_measured_together() -> None:
+    factors, real = Factors(), {"vp9/5": 2.0, "opus": 0.5}
+    for turn in range(400):
+        work = {"vp9/5": 3e8 + turn % 7 * 1e8, "opus": 2e7 + turn % 5 * 8e7}
+        factors.learn(sum(real[key] * ns for key, ns in work.items()), work)
+    assert factors.of("vp9/5") == pytest.approx(2.0, rel=0.05) and factors.of("opus") == pytest.approx(0.5, rel=0.2)
+    assert factors.of("vp9/3") == factors.of("vp9/5"), "a size that was not seen yet counts as those of its codec"
+    assert factors.of("vp8/5") == 1.0
+
+
+def test_no_work_teaches_nothing() -> None:
+    factors = Factors()
+    factors.learn(1e9, {})
+    assert factors.of("opus") == 1.0
+    assert picture_work("vp8", 0, 0) == {}
+
+
+def test_a_recording_counts_as_what_it_brings_once_enough_was_measured() -> None:
+    factors, declared = Factors(), demand([pictures(1920, 1080, 30)], VP8, "drop")
+    cost, little = Cost(declared), picture_work("vp8", 5, 5 * 1920 * 1080)
+    for _ in range(COST_MEASURED_AFTER):
+        assert cost.cores(factors) == factors.cores(declared.work)
+        cost.brought(little)
+    assert cost.cores(factors) == pytest.approx(factors.cores(little))
+    cost.brought(declared.work)
+    cost.brought(little)
+    assert cost.cores(factors) > 0.9 * factors.cores(declared.work), "the most that came is not forgotten at once"
+    for _ in range(1000):
+        cost.brought(little)
+    assert cost.cores(factors) == pytest.approx(factors.cores(little), rel=0.01)
+
+
+# --- room -----------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(0.01, 2.0), max_size=40), st.integers(1, 8), st.floats(0.3, 8))
+def test_what_is_admitted_never_needs_more_than_there_is(wanted: list[float], count: int, there: float) -> None:
+    """Each is placed where most room is."""
+    workers = [0.0] * count
+    for needed in wanted:
+        found = room(Demand({"opus": needed * S}), Factors(), workers, 0.0, there)
+        assert found.needed == pytest.approx(needed) and found.free >= 0
+        if found.fits:
+            workers[workers.index(min(workers))] += needed
+    assert sum(workers) <= there * CORES_SHARE + 1e-6
+    assert max(workers) <= min(1.0, there) * CORES_SHARE + 1e-6
+
+
+def test_a_recording_that_needs_more_than_one_core_fits_nowhere() -> None:
+    found = room(Demand({"vp9/6": 1.2 * S}), Factors(), [0.0] * 8, 0.0, 8)
+    assert not found.fits and found.free == CORES_SHARE
+
+
+def test_capture_processes_take_their_part() -> None:
+    half = Demand(sound_work(10, 2), captured=0.5)
+    assert not room(half, Factors(), [0.0], 0.3, 1).fits
+    assert room(half, Factors(), [0.0], 0.0, 1).fits

@@ -151,3 +151,17 @@ def test_the_init_system_names_the_directories(monkeypatch: pytest.MonkeyPatch) 
     found = load([]).settings
     assert (found.directory, found.spool) == ("/run/recsvc", "/var/lib/recsvc/recordings")
     assert found.keys == "/etc/recsvc/keys" and found.options().endpoint == "ipc:///run/recsvc/control"
+
+
+def test_the_page_lists_all_settings_with_their_defaults() -> None:
+    shown = {
+        "spool": "~/.local/state/recsvc/recordings",
+        "directory": "/run/user/1000/recsvc",
+        "keys": "~/.config/recsvc/keys",
+        "key_file": "~/.config/recsvc/service.key",
+    }
+    defaults = settings.Settings.model_construct(**shown)
+    expected = settings.Loaded(defaults, {}, True).as_toml().replace("# from default\n", "")
+    page = (Path(__file__).parents[1] / "docs" / "service.md").read_text()
+    listed = page.partition("```toml\n")[2].partition("```")[0]
+    assert listed == expected, "put this between the toml marks of docs/service.md"

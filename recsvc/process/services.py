@@ -84,7 +84,8 @@ def _host_and_port(named: str, rest: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """What a connection file holds. ``pid``: of who serves; 0 in one that was written by hand. ``http``: the base of
+    """What a connection file holds. ``pid``: of who serves; 0 in one that was written by hand. ``tcp``
+    and ``server_key``: of the same service, for clients on other machines. ``http``: the base of
     its addresses, ``""`` without HTTP."""
 
     endpoint: str
@@ -99,6 +100,9 @@ class Connection:
 
     @property
     def address(self) -> ServiceAddress:
+        """Keys are for other machines: the folder of a Unix socket is closed to others."""
+        if self.endpoint.startswith("ipc://"):
+            return ServiceAddress(self.endpoint)
         return ServiceAddress(self.endpoint, self.server_key, self.public_key, self.secret_key)
 
 

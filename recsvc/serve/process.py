@@ -20,6 +20,7 @@ from ..controller.process import serve
 from ..process import services
 from ..process.role import Lifeline
 from ..process.runtime import Lock, prepare_spool
+from ..wire.curve import service_keys
 from .logs import Log
 from .notify import Notifier
 from .settings import Settings, SettingsError, load
@@ -51,6 +52,7 @@ class Daemon(Host):
             endpoint=self._options.endpoint,
             pid=os.getpid(),
             tcp=self._tcp,
+            server_key=self._server_key(),
             spool=self._options.spool,
             version=__version__,
         )
@@ -59,6 +61,14 @@ class Daemon(Host):
         self._notifier.ready(f"serving at {where}")
         log.info("serving at %s", where, extra={"fields": {"spool": self._options.spool, "file": str(self._path)}})
 
+    def _server_key(self) -> str:
+        if not self._tcp:
+            return ""
+        if self._options.insecure:
+            log.warning("%s is served without keys: everybody who reaches it may do everything", self._tcp)
+            return ""
+        return service_keys(Path(self._options.key_file)).public
+
     def look(self) -> None:
         self._notifier.look()
 
@@ -66,7 +76,7 @@ class Daemon(Host):
         return self._notifier.next_ns
 
     def reload(self) -> None:
-        log.info("SIGHUP: the keys are read again")
+        log.info("SIGHUP: keys count within a second, as ever; other settings once the service is started again")
 
     def ending(self, recordings: int) -> None:
         """Nobody is to find it any more."""

@@ -241,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Run a service that many programs record with, on this machine and others.",
         epilog="Each setting is also RECSVC_NAME in the environment and a line in a settings file. A flag goes before "
         f"the environment, that before --config or {' and '.join(map(str, reversed(files())))}. SIGTERM ends the "
-        "service: recordings are finished first. SIGHUP has the keys read again. Exit codes: 0 ended; 1 it cannot "
+        "service: recordings are finished first. Keys that are added count at once. Exit codes: 0 ended; 1 it cannot "
         "serve, and one line says why; 2 a setting is wrong.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import aio as aio
     from . import errors as errors
+    from . import recording as recording
     from .caller.blob import Blob as Blob
     from .caller.events import BlobEvent as BlobEvent
     from .caller.events import ErrorEvent as ErrorEvent
@@ -43,6 +44,7 @@ _MODULES = {
     "enumerate_devices": "caller.user_media",
     "errors": "errors",
     "get_user_media": "caller.user_media",
+    "recording": "recording",
     "recover": "caller.recovery",
 }
 """Where each public name is; one that stands for itself is a module. Role processes import this package as well, and

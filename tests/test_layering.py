@@ -55,6 +55,8 @@ PURE = (
     "wire.messages.events",
     "wire.messages.lines",
     "wire.messages.requests",
+    "catalog.asked",
+    "catalog.retention",
     "encode.account",
     "encode.scheduler",
     "http.guard",
@@ -97,10 +99,12 @@ ROOMS = {
     "serve": {"controller", "process", "wire", *FLOOR},
     "encode": {"process", "wire", "mux", *FLOOR},
     "http": {"process", "wire", *FLOOR},
+    "catalog": {"process", "wire", "mux", *FLOOR},
     "caller": {"process", "wire", "mux", *FLOOR},
     "aio": {"caller", *FLOOR},
     "cli": {"caller", "process", "protocol", "mux", "serve", "wire", *FLOOR},
-    "": {"aio", "caller", *FLOOR},
+    "recording": {"caller", *FLOOR},
+    "": {"aio", "caller", "recording", *FLOOR},
     "__main__": {"cli", "process"},
 }
 

@@ -23,6 +23,7 @@ from ..caller.recorder import Recorder
 from ..caller.stream import MediaStream, MediaStreamTrack
 from ..caller.user_media import MediaDeviceInfo, Wish
 from ..common.descriptions import RecordingStatistics, TrackStatistics
+from . import recording as recording
 from .loops import Room, Rooms
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "VideoSource",
     "enumerate_devices",
     "get_user_media",
+    "recording",
     "recover",
 ]
 

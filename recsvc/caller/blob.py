@@ -6,12 +6,13 @@ import base64
 import builtins
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ..common.limits import HTML_BYTES_MAX
 from .content import Content, Part, Reader
+from .remote import RemoteFile
 from .storage import SpoolFile
 
 _BUFFER_BYTES = 65_536  # of a file object: one reading of the spool file for many small ones
@@ -22,8 +23,9 @@ class Blob:
 
     ``parts`` are Blobs and bytes-like objects (copied), joined in order. Data that came from a recording stays in
     its spool file, which is open only while somebody reads; that file is removed when the last Blob of it is gone,
-    at the program's end after everything else, so ``save`` what is to stay. Reading raises ``NotReadableError`` when
-    the file was removed, cut short or replaced by someone else.
+    at the program's end after everything else, so ``save`` what is to stay. Recordings that a service keeps stay
+    there, and are read from there, in ranges where that is another machine. Reading raises ``NotReadableError`` when
+    the file was removed, cut short or replaced by someone else, ``ServiceError`` when its service is gone.
     """
 
     __slots__ = ("__weakref__", "_content", "_duration", "_type")
@@ -52,7 +54,9 @@ class Blob:
         self._content = Content(joined)
 
     @classmethod
-    def _of_file(cls, file: SpoolFile, head: bytes, start: int, end: int, type: str, duration: float) -> Blob:
+    def _of_file(
+        cls, file: SpoolFile | RemoteFile, head: bytes, start: int, end: int, type: str, duration: float
+    ) -> Blob:
         blob = cls((head,), type)
         blob._content = Content((*blob._content.parts, Part(file, start, end)))
         blob._duration = duration
@@ -114,7 +118,13 @@ class Blob:
         """A seekable, read-only file object of its own; the Blob's data lives as long as it."""
         return io.BufferedReader(Reader(self._content), _BUFFER_BYTES)
 
-    def save(self, path: str | os.PathLike[str], move: bool = False) -> Path:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        move: bool = False,
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Path:
         """Writes the data to ``path``, replacing the file there at once or not at all; the absolute path.
 
         What is saved is independent of the Blob: blocks are shared where the file system can (reflink), else copied
@@ -124,10 +134,29 @@ class Blob:
         followed; a device or a pipe is written to. Blocks. Raises ``OSError`` when the place cannot be
         written: a recording's file stays in the spool then, also when the Blob goes, until the same is saved
         elsewhere.
+
+        A recording that a service keeps stays there in any case, and ``move`` is of no effect; one that is on another
+        machine is fetched. ``progress(written, total)`` is called from time to time, in bytes, and last with all of
+        them written; what it raises ends the saving, and nothing is left at ``path``.
         """
         if not isinstance(move, bool):
             raise TypeError(f"move must be True or False, got {move!r}")
-        return self._content.save(path, move, lambda _: None)
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress must be callable, got {progress!r}")
+        written = 0
+
+        def count(size: int) -> None:
+            nonlocal written
+            written += size
+            if progress is not None and written < self.size:
+                progress(written, self.size)
+
+        if progress is not None:
+            progress(0, self.size)
+        saved = self._content.save(path, move, count)
+        if progress is not None:
+            progress(self.size, self.size)
+        return saved
 
     def __copy__(self) -> Blob:
         return self  # immutable, as bytes are
@@ -144,6 +173,6 @@ def content_of(blob: Blob) -> Content:
     return blob._content  # noqa: SLF001 the one door to it
 
 
-def blob_of_file(file: SpoolFile, head: bytes, start: int, end: int, type: str, duration: float) -> Blob:
+def blob_of_file(file: SpoolFile | RemoteFile, head: bytes, start: int, end: int, type: str, duration: float) -> Blob:
     """A range of a recording's file after ``head``, which is nowhere else."""
     return Blob._of_file(file, head, start, end, type, duration)  # noqa: SLF001 the one door to it

@@ -81,7 +81,7 @@ class Client:
             undo.callback(self._commands.close)
             welcome = self._hello()
             self._service = welcome.service
-            self._events_address = self.reachable(welcome.events)
+            self.welcome = welcome
             self._events = self.subscribe("source")
             undo.callback(self._events.close)
             self._sources = SourceEvents(self._events)
@@ -205,7 +205,7 @@ class Client:
 
     def subscribe(self, what: str) -> Any:
         """A socket of its own for the events of one recorder, or of this caller's sources."""
-        return sockets.event_client(self._events_address, f"{self.name}/{what}".encode())
+        return sockets.event_client(self.reachable(self.welcome.events), f"{self.name}/{what}".encode())
 
     def on_end(self, listener: Ending) -> None:
         """``listener`` is held weakly."""

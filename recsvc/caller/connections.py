@@ -33,11 +33,21 @@ def connect(service: str | os.PathLike[str] | None = None) -> Client:
     A service is named by an endpoint or by the path of a connection file. One connection per service and process; made
     on first use. ``ServiceError`` when nobody answers.
     """
-    global _owner_pid
     named = service if service is not None else os.environ.get("RECSVC_SERVICE", "")
     if not isinstance(named, str | os.PathLike):
         raise TypeError(f"service must be an endpoint, or the path of a connection file, got {service!r}")
-    address = services.address_of(named) if named else None
+    return _connection(services.address_of(named) if named else None)
+
+
+def renewed(client: Client) -> Client:
+    """The connection to the same service: this one, or another where it was lost, or is that of a parent."""
+    if client._lost is None and _owner_pid == os.getpid():  # noqa: SLF001
+        return client
+    return _connection(client._address)  # noqa: SLF001
+
+
+def _connection(address: ServiceAddress | None) -> Client:
+    global _owner_pid
     with _lock:
         if _owner_pid != os.getpid():  # a forked child has none of its parent's connections
             _clients.clear()

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import saving
+from .remote import RemoteFile, RemoteReader
 from .storage import Descriptor, SpoolFile
 
 
 class Part(NamedTuple):
-    """The bytes ``[start, end)`` of a file, or of memory."""
+    """The bytes ``[start, end)`` of a file, here or at its service, or of memory."""
 
-    source: SpoolFile | bytes
+    source: SpoolFile | RemoteFile | bytes
     start: int
     end: int
 
@@ -54,6 +55,12 @@ class Content:
         for source, start, end in self.parts:
             if isinstance(source, SpoolFile):
                 saving.copy(source.open(), start, end, descriptor, progress)
+            elif isinstance(source, RemoteFile):
+                reader = source.open()
+                while start < end:
+                    written = saving.write_all(descriptor, reader.read(start, end - start))
+                    start += written
+                    progress(written)
             else:
                 progress(saving.write_all(descriptor, source[start:end]))
 
@@ -136,7 +143,7 @@ class Reader(io.RawIOBase):
     def __init__(self, content: Content) -> None:
         self._content = content
         self._position = 0
-        self._opened: tuple[SpoolFile, Descriptor] | None = None
+        self._opened: tuple[SpoolFile | RemoteFile, Descriptor | RemoteReader] | None = None
 
     def next(self, size: int) -> bytes:
         """At most ``size`` bytes, of one part; none at the end."""
@@ -147,11 +154,11 @@ class Reader(io.RawIOBase):
         source, _, end = self._content.parts[number]
         start = end - (self._content.ends[number] - self._position)
         size = min(size, end - start)
-        data = source[start : start + size] if isinstance(source, bytes) else self._open(source).read(start, size)
+        data = source[start : start + size] if isinstance(source, bytes) else self._open(source).read(start, size, end)
         self._position += len(data)
         return data
 
-    def _open(self, file: SpoolFile) -> Descriptor:
+    def _open(self, file: SpoolFile | RemoteFile) -> Descriptor | RemoteReader:
         opened = self._opened
         if opened is None or opened[0] is not file:
             self._opened = opened = file, file.open()

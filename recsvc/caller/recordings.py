@@ -24,6 +24,7 @@ from .events import BlobEvent, ErrorEvent, Event
 from .listeners import EventTarget, Registry
 from .options import Bitrates
 from .session import Session
+from .storage import SpoolFile
 from .subscription import Inbox
 
 log = logging.getLogger("recsvc")
@@ -137,7 +138,7 @@ class Recordings(EventTarget, OfProcess):
         """The program leaves before its listeners have had everything: the files of these recordings stay. Where."""
         sessions = list(self._sessions.values())
         for session in sessions:
-            if session.file is not None:
+            if isinstance(session.file, SpoolFile):
                 session.file.keep()
         return [session.path for session in sessions if session.path and os.path.exists(session.path)]
 

@@ -20,6 +20,7 @@ from .blob import Blob, blob_of_file
 from .client import Client
 from .connections import connect
 from .origin import Origin, Track
+from .remote import RemoteFile, kept_file
 from .storage import SpoolFile
 
 
@@ -46,7 +47,7 @@ class Session(Life):
         self.tracks = tracks
         self.path = ""
         self.stop_ns: int | None = None
-        self.file: SpoolFile | None = None
+        self.file: SpoolFile | RemoteFile | None = None
         self.mime_type = ""
         self.handed_out = HandedOut()
         self.requests = 0  # for data, so far
@@ -130,8 +131,12 @@ class Session(Life):
     def blob(self, description: messages.BlobDescription) -> Blob:
         if self.file is None:
             self._check_is_ours(description.path)
-            self.file = SpoolFile(description.path, owned=True)
-        self.file.finished |= description.whole
+            if self.client.welcome.catalog:
+                self.file = kept_file(self.client, self.name, description.path)
+            else:
+                self.file = SpoolFile(description.path, owned=True)
+        if isinstance(self.file, SpoolFile):
+            self.file.finished |= description.whole
         d = description
         return blob_of_file(self.file, d.head, d.start, d.end, d.mime_type, d.duration)
 

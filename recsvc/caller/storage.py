@@ -6,6 +6,7 @@ A Blob that is kept costs no descriptor. Nothing here waits for a lock, so signa
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import stat
@@ -24,10 +25,14 @@ class Descriptor:
 
     __slots__ = ("number", "path")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, shared: bool = False) -> None:
+        """``shared``: with a lock by which a service sees that it is read."""
         self.number = -1
         self.path = path
         self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # there may be a pipe by now
+        if shared:
+            with suppress(OSError):  # it is being written, and is not deleted for that
+                fcntl.flock(self.number, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     # At the program's end modules are cleared before the last objects: hence functions as defaults, here and below.
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
@@ -38,8 +43,9 @@ class Descriptor:
     def size(self) -> int:
         return os.fstat(self.number).st_size
 
-    def read(self, start: int, size: int) -> bytes:
-        """At least one of these bytes; ``NotReadableError`` when the file has fewer."""
+    def read(self, start: int, size: int, end: int = 0) -> bytes:
+        """At least one of these bytes; ``NotReadableError`` when the file has fewer. Those up to ``end`` are wanted
+        soon."""
         data = os.pread(self.number, size, start)
         if not data:
             raise NotReadableError(f"the recording's file {self.path} was cut short by someone else")
@@ -83,8 +89,10 @@ class SpoolFile:
     and still reads keeps the file. What is owed to somebody keeps it as well, until it is given.
     """
 
-    def __init__(self, path: str, *, owned: bool, finished: bool = False) -> None:
+    def __init__(self, path: str, *, owned: bool, finished: bool = False, kept: bool = False) -> None:
+        """``kept``: it belongs to a service, and stays where it is."""
         self._owner_pid = 0
+        self._kept = kept
         self.finished = finished  # it grows no more
         self.owed: list[tuple[int, int]] = []  # ranges of bytes
         self._given: list[tuple[int, int]] = []
@@ -147,7 +155,7 @@ class SpoolFile:
             problem = ""
             for place in (*places, places[0]):  # renamed after the first look, it is there at the last
                 try:
-                    opened = Descriptor(place.path)
+                    opened = Descriptor(place.path, shared=self._kept)
                 except OSError as error:
                     problem = problem or _why(error)
                     continue
@@ -198,7 +206,7 @@ class SpoolFile:
             yield False
             return
         try:
-            here = len(self._places) == 1 and self._places[0].changed_ns is None
+            here = len(self._places) == 1 and self._places[0].changed_ns is None and not self._kept
             yield here and self._owner_pid in (0, os.getpid())
         finally:
             self._mover.release()

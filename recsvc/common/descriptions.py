@@ -191,7 +191,8 @@ class RecordingInfo(Struct, kw_only=True, frozen=True):
     """A recording as the catalog knows it. ``began``, ``ended``: seconds since 1970; ``ended`` is 0 while it goes on.
     ``state``: ``recording``, ``paused``, ``finished``; ``failed`` where it ended with an ``error``; ``recovered`` where
     its file was completed after a crash. ``owner``: the name of the key that began it; ``""`` without keys. ``topic``:
-    of its events. ``statistics``: of the whole, once it is finished."""
+    of its events. ``statistics``: of the whole, once it is finished. ``size_bytes``: so far, while it goes on; the file
+    at ``path`` on the service's machine has so many."""
 
     recording: Name
     name: str
@@ -205,6 +206,7 @@ class RecordingInfo(Struct, kw_only=True, frozen=True):
     topic: str = ""
     error: str = ""
     statistics: RecordingStatistics | None = None
+    path: str = ""
 
 
 class RecordingStatus(Struct, kw_only=True, frozen=True):

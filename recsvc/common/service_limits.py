@@ -1,6 +1,6 @@
 """The bounds of a service with many clients, each with its reason and with what happens when it is reached."""
 
-from .limits import S
+from .limits import MS, S
 
 FETCH_BYTES_MAX = 1024 * 1024
 FETCH_CREDIT = 8
@@ -147,3 +147,47 @@ STATUS_WAIT_NS = 300_000_000
 STATUS_BYTES_MAX = 48 * 1024
 """What the recordings in one such answer may take, so that it stays below the bound of a header. Who wants the others
 asks for those after the last one."""
+
+# --- the catalog --------------------------------------------------------------------------------
+FETCH_QUEUE = 4
+"""Ranges that wait for one client's connection: when it reads too slowly for them, its next requests wait unread, and
+others are answered meanwhile."""
+
+CATALOG_REQUESTS_MAX = 16
+"""A client may have so many requests to the catalog unanswered, ranges included; further ones are refused."""
+
+FETCH_LOOK_NS = 2 * MS
+"""A client that reads too slowly is looked at again after this."""
+
+FETCH_PAUSE_NS = 60 * S
+"""A recording counts as being read for this long after a range of it was fetched, and is not deleted by retention."""
+
+FETCH_SILENCE_NS = 3 * S
+"""A reader that has asked for ranges and gets nothing for so long connects anew and asks again: its connection broke,
+or the catalog was replaced. It gives up after ``RPC_DEADLINE_NS``."""
+
+CATALOG_LOOK_NS = 5 * S
+"""The catalog looks this often whether bounds of retention are reached, and whether its file can be written again."""
+
+SURVEY_NS = 60 * S
+"""The catalog looks this often for files that somebody has removed from the spool, or put there."""
+
+SURVEY_AGAIN_NS = S
+"""The same while there are files of which is not known yet whether somebody writes them."""
+
+SURVEY_YOUNG_S = 1.0
+"""A file that was changed within this time may belong to a recording that begins: nothing else looks into it."""
+
+CATALOG_WAIT_NS = 2 * S
+"""The catalog starts when an encoder worker is ready, or after this time: a recording may begin before."""
+
+CATALOG_ANSWER_NS = 30 * S
+"""A catalog that has not confirmed what the controller entered by then is taken for hung, and killed; another one takes
+its place."""
+
+CATALOG_RETRY_NS = 5 * S
+"""What the catalog could not write, since the disk is full perhaps, is sent again after this."""
+
+CATALOG_UNWRITTEN_MAX = 10_000
+"""Recordings that ended and that a controller remembers until its catalog has written them, some 2 KB each. Of more the
+oldest are let go: their files show them again, without their names and their accounting."""

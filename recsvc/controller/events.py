@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ..errors import InvalidStateError
 from ..wire import messages
+from .keeping import Keeping
 from .outbox import Outbox, Published
 from .recording import Recording
 
@@ -14,9 +15,11 @@ from .recording import Recording
 class Events:
     """Not thread-safe: the controller's loop calls it."""
 
-    def __init__(self, publish: Callable[[str, messages.Message], None]) -> None:
-        """``publish(topic, event)``; a recorder's topic is its client's name, a slash, its own."""
+    def __init__(self, publish: Callable[[str, messages.Message], None], keeping: Keeping | None = None) -> None:
+        """``publish(topic, event)``; a recorder's topic is its client's name, a slash, its own. ``keeping`` learns of
+        each event after it was published."""
         self._publish = publish
+        self._keeping = keeping
         self._outboxes: dict[str, Outbox] = {}
         self._published = Published()
 
@@ -28,6 +31,8 @@ class Events:
             outbox = Outbox(recording.recorder, lambda event: self._take(topic, event), time.monotonic_ns)
             self._outboxes[recording.recorder] = outbox
         outbox.begin(recording.name)
+        if self._keeping is not None:
+            self._keeping.began(recording)
 
     def of(self, recording: Recording) -> Outbox:
         """Where the events of a recording are put, from ``begin`` to ``end``."""
@@ -46,6 +51,8 @@ class Events:
         """It was given up: nobody is to have events of it."""
         self._outboxes[recording.recorder].drop(recording.name)
         self._published.forget(recording.name)
+        if self._keeping is not None:
+            self._keeping.dropped(recording)
 
     def end(self, recording: Recording) -> None:
         """Its last event was put there."""
@@ -55,6 +62,8 @@ class Events:
     def _take(self, topic: str, event: messages.RecorderEvent) -> None:
         self._published.add(topic, event)
         self._publish(topic, event)
+        if self._keeping is not None:
+            self._keeping.published(event)
 
     def snapshot(self, topic: str) -> dict[str, int]:
         """What a new subscriber of all topics that begin so may have missed: see ``Subscribed``."""

@@ -29,7 +29,7 @@ class Recording(Life):
         self.name = request.recording
         self.client = request.client
         self.recorder = request.recorder
-        self.title = request.name
+        self.title = request.name  # what people call it
         self.sender = b""  # the connection by which its caller began it
         self.owner = ""  # the name of its caller's key
         self.whose = ""  # in whose bounds it counts: a key's, else a client's

@@ -25,11 +25,11 @@ from ..process.role import Lifeline
 from ..wire import messages, sockets
 from ..wire.gate import open_gate
 from . import journal
+from .beside import Beside
 from .commands import Commands
 from .ending import Ending
 from .events import Events
 from .host import Host
-from .http_side import HttpSide
 from .leases import Leases, Timed
 from .once import Once
 from .permissions import Permissions
@@ -74,7 +74,8 @@ class Controller:
         self._leases = Leases(self._poller, self._supervisor, self._sources)
         self._callers_there = self._leases.callers
         self._once = Once()
-        self._recorder_events = Events(self._publish)
+        self._beside = Beside(self._supervisor, directory, options)
+        self._recorder_events = Events(self._publish, self._beside.keeping)
         self._recordings = Recordings(
             self._supervisor, self._sources, directory, options, self._recorder_events, self._recording_ended
         )
@@ -83,7 +84,6 @@ class Controller:
         self._unattended = Unattended(self._recordings, self._sources)
         self._status = Status(self._name, options.spool, self._supervisor, self._recordings)
         self._commands = Commands(self._supervisor, self._recordings, self._recorder_events, self._unattended)
-        self._http = HttpSide(self._supervisor, options)
         self._permissions = Permissions(self._recordings, self._sources)
         self._subscriptions = Subscriptions(self._events, self._gate, self._permissions, self._subscribed)
         self._ending = Ending(self._recordings, self._supervisor, self._host, int(options.finish_limit_s * S))
@@ -112,7 +112,7 @@ class Controller:
                     self._host.reload()
             self._supervisor.look()
             self._recordings.look()
-            self._http.look()
+            self._beside.look()
             self._host.look()
             self._callers_there.look()
             self._status.look()
@@ -122,7 +122,7 @@ class Controller:
     def _timeout_ms(self) -> int:
         deadlines = self._recordings.deadlines()
         others = [self._supervisor.next_deadline_ns(), self._callers_there.due_ns()]
-        others += [self._http.next_ns(), self._ending.next_ns, self._host.next_ns(), self._status.next_ns]
+        others += [self._beside.next_ns(), self._ending.next_ns, self._host.next_ns(), self._status.next_ns]
         deadlines += [at for at in others if at is not None]
         if not deadlines:
             return 60_000
@@ -135,7 +135,7 @@ class Controller:
                 self._ending.insist()
             return
         now = time.monotonic_ns()
-        self._http.end()
+        self._beside.end()
         if self._lifeline.parent_gone:
             self._ending.begin(self._recordings.orphan)
         elif is_asked:
@@ -149,7 +149,7 @@ class Controller:
         if isinstance(message, messages.Ready):
             if child.role == "encode":
                 self._recordings.workers.ready()
-                self._http.worker_ready()
+                self._beside.worker_ready()
                 self._host.ready()
         elif isinstance(message, messages.Load):
             self._recordings.admission.took(child, message)
@@ -170,8 +170,7 @@ class Controller:
             self._recordings.admission.worker_ended(child)
             self._recordings.worker_gone(child)
             return
-        if child.role == "http":
-            self._http.ended(child)
+        if self._beside.ended(child):
             return
         client = self._sources.client_of(child)
         for track in self._sources.gone(child):
@@ -279,7 +278,9 @@ class Controller:
         elif isinstance(request, messages.Hello):
             is_watched = self._callers_there.hello(identity, request)
             tracks, permissions = self._sources.tracks_of(request.client), tuple(sorted(peer.permissions))
-            here = self._status.welcome(self._events_endpoints, permissions, tracks, is_watched)
+            here = self._status.welcome(
+                self._events_endpoints, self._beside.keeping.endpoints, permissions, tracks, is_watched
+            )
             answer(messages.Reply(id=0, result=here))
         elif isinstance(request, messages.Ping):
             answer(messages.Reply(id=0, result=self._leases.ping(request, known)))

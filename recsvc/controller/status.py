@@ -62,13 +62,19 @@ class Status:
         self.look()
 
     def welcome(
-        self, events: tuple[str, ...], permissions: tuple[str, ...], tracks: tuple[str, ...], is_watched: bool
+        self,
+        events: tuple[str, ...],
+        catalog: tuple[str, ...],
+        permissions: tuple[str, ...],
+        tracks: tuple[str, ...],
+        is_watched: bool,
     ) -> Welcome:
         """For a client that is new here, or comes back."""
         return Welcome(
             service=self._service,
             version=__version__,
             events=events,
+            catalog=catalog,
             permissions=permissions,
             lease_ms=0 if is_watched else LEASE_NS // MS,
             tracks=tracks,

@@ -9,6 +9,7 @@ ROLE_MODULES = {
     "controller": "recsvc.controller.process",
     "encode": "recsvc.encode.process",
     "serve": "recsvc.serve.process",
+    "catalog": "recsvc.catalog.process",
     "capture": "recsvc.capture.process",
     "http": "recsvc.http.process",
 }

@@ -86,6 +86,7 @@ _OPTIONS = {
     "keys": "the folder of the public keys that may connect from other machines; without one all may",
     "key-file": "the service's own pair of keys",
     "directory": "where the sockets are (by default in a directory below XDG_RUNTIME_DIR)",
+    "retention": "the bounds of what is kept, [age in s, bytes of all, bytes to be free] as JSON; 0 is none",
     "spool": "where recordings are written (by default RECSVC_SPOOL, else ~/.local/state/recsvc/spool)",
 }
 

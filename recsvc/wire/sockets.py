@@ -26,10 +26,19 @@ from ..common.limits import (
     RECONNECT_MS,
 )
 from ..common.service import ServiceAddress
-from ..common.service_limits import CONNECT_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS, HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
+from ..common.service_limits import (
+    CATALOG_REQUESTS_MAX,
+    CONNECT_TIMEOUT_MS,
+    FETCH_QUEUE,
+    HANDSHAKE_TIMEOUT_MS,
+    HEARTBEAT_MS,
+    HEARTBEAT_TIMEOUT_MS,
+)
 from ..errors import QuotaExceededError, ServiceError
 
 ZMQError = zmq.ZMQError
+Again = zmq.Again
+"""There is no room for a message now."""
 Frame = zmq.Frame
 Socket = zmq.Socket
 NOBLOCK = zmq.NOBLOCK
@@ -180,6 +189,16 @@ def send_command(socket: zmq.Socket[bytes], encoded: bytes) -> None:
         socket.send(encoded, zmq.NOBLOCK)
     except zmq.ZMQError as error:
         raise ServiceError(f"the service takes no more commands: {error}") from error
+
+
+def catalog_server(endpoint: str, tcp: str = "", secret: str = "") -> tuple[zmq.Socket[bytes], tuple[str, ...]]:
+    """ROUTER, bound. Answers are large: few of them wait for one client, and sending raises ``Again`` where they do.
+    Also returns the endpoints really bound."""
+    socket = _make(zmq.ROUTER, FETCH_QUEUE, CONTROL_LINGER_MS, CONTROL_BYTES_MAX)
+    socket.setsockopt(zmq.RCVHWM, 2 * CATALOG_REQUESTS_MAX)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+    return socket, _bind(socket, endpoint, tcp, secret)
 
 
 def event_server(endpoint: str, tcp: str = "", secret: str = "") -> tuple[zmq.Socket[bytes], tuple[str, ...]]:

@@ -45,6 +45,7 @@ from .events import RecorderEvent as RecorderEvent
 from .events import SourceEvent as SourceEvent
 from .events import Subscribed as Subscribed
 from .lines import CAPTURE_REQUESTS as CAPTURE_REQUESTS
+from .lines import CATALOG_LINE_REQUESTS as CATALOG_LINE_REQUESTS
 from .lines import HTTP_REQUESTS as HTTP_REQUESTS
 from .lines import ROLE_REPORTS as ROLE_REPORTS
 from .lines import WORKER_REQUESTS as WORKER_REQUESTS
@@ -54,8 +55,10 @@ from .lines import BeginRoutes as BeginRoutes
 from .lines import CloseRoutes as CloseRoutes
 from .lines import CutRecording as CutRecording
 from .lines import DataReady as DataReady
+from .lines import EnterRecording as EnterRecording
 from .lines import Figures as Figures
 from .lines import FinishRecording as FinishRecording
+from .lines import ForgetRecording as ForgetRecording
 from .lines import Load as Load
 from .lines import OpenRecording as OpenRecording
 from .lines import Ready as Ready
@@ -65,6 +68,7 @@ from .lines import RecordingLoad as RecordingLoad
 from .lines import RecoverFile as RecoverFile
 from .lines import ServeHttp as ServeHttp
 from .lines import StopRecording as StopRecording
+from .lines import Survey as Survey
 from .lines import TrackEnded as TrackEnded
 from .lines import TranslateClock as TranslateClock
 from .requests import CALLER_REQUESTS as CALLER_REQUESTS

@@ -13,6 +13,7 @@ from ...common.descriptions import (
     Name,
     Ns,
     RecordedTrack,
+    RecordingInfo,
     RecordingOptions,
     RecordingStatistics,
     RouteDescription,
@@ -138,6 +139,25 @@ class ServeHttp(Request, tag="serve_http", kw_only=True):
         return f"ServeHttp(id={self.id}, host={self.host!r}, port={self.port})"
 
 
+class EnterRecording(Request, tag="enter_recording", kw_only=True):
+    """All that is known of a recording by now, in the place of what the catalog knew. ``file``: its name in the spool.
+    The reply comes when that is written, an error where it cannot be for now."""
+
+    info: RecordingInfo
+    file: Name
+
+
+class ForgetRecording(Request, tag="forget_recording", kw_only=True):
+    """It was given up while it began, and its file is gone."""
+
+    recording: Name
+
+
+class Survey(Request, tag="survey", kw_only=True):
+    """Every recording that goes on was entered. Whatever else is in the spool is of services before, and is
+    completed where that is needed, and entered."""
+
+
 # --- reports of the roles -------------------------------------------------------------------------
 
 
@@ -208,6 +228,7 @@ WORKER_REQUESTS = Codec(
     | TranslateClock
     | Shutdown
 )
+CATALOG_LINE_REQUESTS = Codec(EnterRecording | ForgetRecording | Survey | Shutdown)
 CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoutes | ControlRoutes | Shutdown)
 HTTP_REQUESTS = Codec(ServeHttp | Shutdown)
 ROLE_REPORTS = Codec(Reply | Ready | TrackEnded | DataReady | RecordingFinished | Load)

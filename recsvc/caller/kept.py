@@ -1,0 +1,167 @@
+"""A recording that a service keeps, as its catalog describes it; of whoever it is, it is used by its id."""
+
+from __future__ import annotations
+
+import builtins
+import datetime
+import os
+import time
+
+import msgspec
+
+from .. import errors
+from ..common.descriptions import RecordingAction, RecordingInfo, RecordingStatistics
+from ..common.limits import LATE_DRAIN_DEADLINE_NS, LOOK_NS, RPC_DEADLINE_NS, S
+from ..wire import messages
+from . import connections
+from .blob import Blob, blob_of_file
+from .client import Client
+from .remote import ask, command, kept_file
+
+_PAGE = 100  # recordings in one answer
+_GOES_ON = ("recording", "paused")
+
+
+def find(service: str | os.PathLike[str] | None, limit: int | None) -> tuple[Client, builtins.list[RecordingInfo]]:
+    """The newest recordings of a service. ``TypeError``, ``ValueError`` for a limit that is none."""
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
+        raise TypeError(f"limit must be an integer or None, got {limit!r}")
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit must not be negative, got {limit}")
+    client = connections.connect(service)
+    found: builtins.list[RecordingInfo] = []
+    while limit is None or len(found) < limit:
+        size = _PAGE if limit is None else min(_PAGE, limit - len(found))
+        asked = messages.ListRecordings(limit=size, before=found[-1].began if found else 0.0)
+        page = msgspec.convert(ask(client, asked), builtins.list[RecordingInfo])
+        if not page:
+            break
+        found += page
+    return client, found
+
+
+def look_up(service: str | os.PathLike[str] | None, id: str) -> tuple[Client, RecordingInfo]:
+    """One recording of a service."""
+    if not isinstance(id, str):
+        raise TypeError(f"id must be a string, got {id!r}")
+    client = connections.connect(service)
+    return client, _get(client, id)
+
+
+def _get(client: Client, id: str) -> RecordingInfo:
+    if len(id) > _NAME_MAX:
+        raise errors.NotFoundError(f"there is no recording {id[:40]!r}…: an id has at most {_NAME_MAX} characters")
+    return msgspec.convert(ask(client, messages.GetRecording(recording=id)), RecordingInfo)
+
+
+_NAME_MAX = 200
+
+
+class KeptRecording:
+    """What was known of a recording when it was asked for; ``_update`` asks again."""
+
+    def __init__(self, client: Client, info: RecordingInfo) -> None:
+        self._client = client
+        self._info = info
+
+    def __repr__(self) -> str:
+        return f"<Recording {self.id} {self.state} {self.size} bytes>"
+
+    @property
+    def id(self) -> str:
+        """Names it at its service, and everywhere."""
+        return self._info.recording
+
+    @property
+    def name(self) -> str:
+        """What people call it; ``""`` where it was given none."""
+        return self._info.name
+
+    @property
+    def owner(self) -> str:
+        """The name of the key that began it; ``""`` where the service has no keys."""
+        return self._info.owner
+
+    @property
+    def state(self) -> str:
+        """``"recording"``, ``"paused"``, ``"finished"``; ``"failed"`` where it ended by an error; ``"recovered"`` where
+        its file was completed after a crash."""
+        return self._info.state
+
+    @property
+    def error(self) -> str:
+        """Why it failed; ``""`` where it did not."""
+        return self._info.error
+
+    @property
+    def mime_type(self) -> str:
+        return self._info.mime_type
+
+    @property
+    def began(self) -> datetime.datetime:
+        """When it began, in UTC."""
+        return _time(self._info.began)
+
+    @property
+    def ended(self) -> datetime.datetime | None:
+        """When it ended, in UTC; ``None`` while it goes on."""
+        return _time(self._info.ended) if self._info.ended else None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its file, so far while it goes on."""
+        return self._info.size_bytes
+
+    @property
+    def duration(self) -> float:
+        """Seconds of media; 0 while it goes on."""
+        return self._info.duration
+
+    @property
+    def statistics(self) -> RecordingStatistics | None:
+        """Its accounting; ``None`` while it goes on, and where it was recovered."""
+        return self._info.statistics
+
+    @property
+    def blob(self) -> Blob:
+        """Its file, as far as it was written when it was asked for. The file stays at its service; it is read there by
+        its path on the same machine, and else fetched in ranges, as it is needed."""
+        info = self._info
+        file = kept_file(self._client, info.recording, info.path)
+        return blob_of_file(file, b"", 0, info.size_bytes, info.mime_type, info.duration)
+
+    def _update(self) -> None:
+        self._client = connections.renewed(self._client)
+        self._info = _get(self._client, self.id)
+
+    def _rename(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a string, got {name!r}")
+        if len(name) > _NAME_MAX:
+            raise ValueError(f"name must have at most {_NAME_MAX} characters, got {len(name)}")
+        self._client = connections.renewed(self._client)
+        reply = ask(self._client, messages.RenameRecording(recording=self.id, name=name))
+        self._info = msgspec.convert(reply, RecordingInfo)
+
+    def _delete(self) -> None:
+        self._client = connections.renewed(self._client)
+        ask(self._client, messages.DeleteRecording(recording=self.id))
+
+    def _control(self, action: RecordingAction) -> None:
+        """``InvalidStateError`` where it has ended."""
+        self._update()
+        if self.state not in _GOES_ON:
+            raise errors.InvalidStateError(f"{action}: the recording {self.id} has ended: it is {self.state}")
+        wait_ns = LATE_DRAIN_DEADLINE_NS if action == "stop" else RPC_DEADLINE_NS
+        command(self._client, messages.Control(recording=self.id, action=action, wait=action == "stop"), wait_ns)
+        states = {"pause": ("paused",), "resume": ("recording",), "stop": ()}[action]
+        deadline_ns = time.monotonic_ns() + RPC_DEADLINE_NS
+        while True:  # the catalog learns of it a moment later
+            self._update()
+            if self.state in states or self.state not in _GOES_ON or time.monotonic_ns() >= deadline_ns:
+                return
+            time.sleep(LOOK_NS / S)
+
+
+def _time(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)

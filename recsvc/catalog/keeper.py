@@ -1,0 +1,183 @@
+"""The catalog itself: what is known of each recording, from the controller and from the spool."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import msgspec
+
+from ..common.descriptions import RecordingInfo
+from ..common.limits import HEADER_BYTES_MAX
+from ..errors import InvalidStateError, NotFoundError, QuotaExceededError, RecorderError
+from ..wire import messages
+from .database import Database, Row
+from .files import Files
+from .retention import Bounds, Kept, Used, delete_surplus
+from .survey import Found, Result
+
+log = logging.getLogger("recsvc.catalog")
+
+_LIST_BYTES_MAX = HEADER_BYTES_MAX - 4096
+
+
+class Keeper:
+    """Not thread-safe: the catalog's loop calls it."""
+
+    def __init__(self, database: Database, files: Files, bounds: Bounds) -> None:
+        self._database = database
+        self._files = files
+        self._bounds = bounds
+        self._active: dict[str, str] = {}  # recordings that go on, as the controller has it -> their files
+
+    # --- the controller ---------------------------------------------------------------------------
+
+    def enter(self, info: RecordingInfo, file: str) -> None:
+        """``QuotaExceededError``: it is known from now on, but could not be written."""
+        self._files.path(file)
+        if info.ended:
+            self._active.pop(info.recording, None)
+        else:
+            self._active[info.recording] = file
+        known = self._database.get(info.recording)
+        if known is not None:
+            info = msgspec.structs.replace(info, name=known.info.name)  # somebody may have renamed it
+        self._database.enter(Row(info, file))
+        if self._database.in_memory:
+            raise QuotaExceededError("the catalog cannot be written now")
+
+    def forget(self, recording: str) -> None:
+        self._active.pop(recording, None)
+        self._database.remove(recording)
+
+    # --- clients ----------------------------------------------------------------------------------
+
+    def owner_of(self, recording: str) -> str | None:
+        """The name of the key that a recording belongs to; ``None``: it is not known."""
+        row = self._database.get(recording)
+        return None if row is None else row.info.owner
+
+    def list(self, request: messages.ListRecordings) -> list[RecordingInfo]:
+        """As many as one reply has room for."""
+        before, size = request.before or float("inf"), 0
+        found: list[RecordingInfo] = []
+        while len(found) < request.limit:
+            rows = self._database.before(before, request.limit - len(found))
+            for row in rows:
+                before = row.info.began
+                info = self._present(row)
+                if info is None:
+                    continue
+                size += len(msgspec.msgpack.encode(info))
+                if size > _LIST_BYTES_MAX:
+                    return found
+                found.append(info)
+            if not rows:
+                break
+        return found
+
+    def get(self, recording: str) -> RecordingInfo:
+        return self._known(recording)[0]
+
+    def rename(self, recording: str, name: str) -> RecordingInfo:
+        info, row = self._known(recording)
+        self._database.enter(Row(msgspec.structs.replace(row.info, name=name), row.file))
+        return msgspec.structs.replace(info, name=name)
+
+    def delete(self, recording: str) -> None:
+        if recording in self._active:
+            raise InvalidStateError(f"the recording {recording} still goes on: stop it first")
+        _, row = self._known(recording)
+        self._files.remove(row.file)
+        self._database.remove(recording)
+
+    def fetch(self, request: messages.Fetch) -> bytes:
+        """As far as it is written."""
+        _, row = self._known(request.recording)
+        try:
+            return self._files.read(row.file, request.start, request.size)
+        except NotFoundError:
+            if request.recording in self._active:
+                return b""  # its worker has not made it yet
+            raise
+
+    def _known(self, recording: str) -> tuple[RecordingInfo, Row]:
+        row = self._database.get(recording)
+        info = None if row is None else self._present(row)
+        if row is None or info is None:
+            raise NotFoundError(f"there is no recording {recording!r} here; it may have been deleted")
+        return info, row
+
+    def _present(self, row: Row) -> RecordingInfo | None:
+        """As of now; ``None`` where the file is gone, and with it the row."""
+        size = self._files.size(row.file)
+        path = str(self._files.path(row.file))
+        recording = row.info.recording
+        if recording in self._active:
+            return msgspec.structs.replace(row.info, size_bytes=size or 0, path=path)
+        if size is None:
+            log.info("the file of recording %s was removed", recording)
+            self._database.remove(recording)
+            return None
+        return msgspec.structs.replace(row.info, size_bytes=size, path=path)
+
+    # --- the spool --------------------------------------------------------------------------------
+
+    def files_known(self) -> set[str]:
+        """Of recordings that go on, and of those whose end is known."""
+        if self._database.is_new:
+            return set(self._active.values())
+        rows = self._database.all()
+        return {row.file for row in rows if row.info.ended or row.info.recording in self._active}
+
+    def surveyed(self, result: Result, begun_s: float) -> None:
+        """``begun_s``: when that was begun (seconds since 1970)."""
+        self._database.is_new = False
+        for found in result.found:
+            row = self._database.get(found.recording)
+            if found.recording in self._active or (row is not None and row.info.ended):
+                continue  # it has ended, or begun, meanwhile
+            if row is not None or not found.error:
+                self._database.enter(Row(_described(found, row), found.file))
+        for row in self._database.all():
+            if row.file not in result.files and row.info.began < begun_s:
+                self._present(row)
+
+    def retain(self) -> None:
+        """Deletes what is too much by now."""
+        if self._bounds.none:
+            return
+        sizes = sum(self._files.size(file) or 0 for file in self._active.values())
+        used = Used(self._database.finished_bytes() + sizes, self._files.free_bytes())
+        delete_surplus(self._database.finished(), self._bounds, used, time.time(), self._delete_surplus)
+
+    def _delete_surplus(self, kept: Kept, why: str) -> bool:
+        row = self._database.get(kept.recording)
+        if row is None or kept.recording in self._active or self._files.is_read(row.file):
+            return False
+        try:
+            self._files.remove(row.file)
+        except RecorderError as error:
+            log.warning("recording %s is not deleted: %s", kept.recording, error)
+            return False
+        self._database.remove(kept.recording)
+        log.info("recording %s was deleted: %s", kept.recording, why)
+        return True
+
+
+def _described(found: Found, row: Row | None) -> RecordingInfo:
+    """A recording whose end its controller has not seen. Of one that was not known there is its file alone."""
+    if row is None:
+        began = found.changed_s - found.duration
+        state = "recovered" if found.completed else "finished"
+        info = RecordingInfo(recording=found.recording, name="", owner="", state=state, mime_type="", began=began)
+    else:
+        info = msgspec.structs.replace(row.info, state="failed" if found.error else "recovered")
+    return msgspec.structs.replace(
+        info,
+        mime_type=found.mime_type or info.mime_type,
+        ended=max(found.changed_s, info.began + 1e-3),
+        size_bytes=found.size,
+        duration=found.duration,
+        error=found.error,
+    )

@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 
-from recsvc.encode.scheduler import Scheduler
+from recsvc.encode.scheduler import SPARE_EVERY, Scheduler
 
 
 def scheduler_of(*routes: str, positions: dict[str, int | None] | None = None) -> Scheduler[int]:
@@ -227,3 +227,75 @@ def test_what_is_not_there_can_be_stopped_and_removed() -> None:
     for _ in range(2):
         scheduler.stop("a1")
     assert drain(scheduler) == [("a1", 1)]
+
+
+# --- recordings that need not keep up -------------------------------------------------------------
+
+
+def spare_beside(*routes: str) -> Scheduler[int]:
+    scheduler = scheduler_of(*routes)
+    for route in ("x1", "x2"):
+        scheduler.add(route, "x", lambda: 0, spare=True)
+    return scheduler
+
+
+def test_a_recording_that_need_not_keep_up_takes_the_time_that_others_leave() -> None:
+    scheduler = spare_beside("a1")
+    for item in range(20):
+        scheduler.push("x1", item)
+    assert scheduler.pop() == ("x1", 0)
+    scheduler.push("a1", 100)
+    assert scheduler.pop() == ("a1", 100)
+    assert [item for _, item in drain(scheduler)] == list(range(1, 20))
+
+
+def test_it_is_not_starved_by_those_that_leave_none() -> None:
+    scheduler = spare_beside("a1", "b1")
+    for item in range(10):
+        scheduler.push("x1", item)
+    turns = []
+    for _ in range(10 * SPARE_EVERY):
+        scheduler.push("a1", 0)
+        scheduler.push("b1", 0)
+        picked = scheduler.pop()
+        assert picked is not None
+        turns.append(picked[0])
+    assert turns.count("x1") == 10
+    assert all(turns[first : first + SPARE_EVERY].count("x1") == 1 for first in range(0, len(turns), SPARE_EVERY))
+
+
+def test_its_stop_delays_nobody_either() -> None:
+    scheduler = spare_beside("a1", "b1")
+    for item in range(100):
+        scheduler.push("x1", item)
+    scheduler.stop("x1")
+    scheduler.push("x2", 100)
+    scheduler.push("a1", 1)
+    scheduler.push("b1", 2)
+    scheduler.stop("b1")
+    assert [scheduler.pop() for _ in range(2)] == [("b1", 2), ("a1", 1)]
+    assert len(drain(scheduler)) == 101
+
+
+def test_random_orders_with_spare_recordings_lose_nothing_and_keep_each_routes_order() -> None:
+    for seed in range(50):
+        rng = random.Random(seed)
+        scheduler = spare_beside("a1", "b1")
+        given: dict[str, list[int]] = {route: [] for route in ("a1", "b1", "x1", "x2")}
+        got: dict[str, list[int]] = {route: [] for route in given}
+        waited = 0
+        for number in range(400):
+            if rng.random() < 0.6:
+                route = rng.choice(list(given))
+                scheduler.push(route, number)
+                given[route].append(number)
+            elif (picked := scheduler.pop()) is not None:
+                got[picked[0]].append(picked[1])
+                spare_waits = scheduler.waiting("x1") + scheduler.waiting("x2")
+                waited = waited + 1 if spare_waits and not picked[0].startswith("x") else 0
+                assert waited < 2 * SPARE_EVERY
+            if rng.random() < 0.02:
+                scheduler.stop(rng.choice(list(given)))
+        for route, item in drain(scheduler):
+            got[route].append(item)
+        assert got == given and len(scheduler) == 0

@@ -117,6 +117,10 @@ LOAD_REPORT_NS = 1_000_000_000
 """A worker reports this often, at most, what its recordings cost and how large they are; none while it has no
 recording. Limits of bytes may be passed by what is recorded meanwhile."""
 
+WARM_AFTER_NS = 100_000_000
+"""A new worker that has no recording by then uses each codec once, which sets up their tables: some 10 ms, of which a
+recording that comes just then has to wait for the rest."""
+
 LOADS_PER_REPORT = 64
 """Recordings in one such report, so that a stop that comes meanwhile waits for less than a millisecond."""
 

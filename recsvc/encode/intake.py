@@ -63,9 +63,12 @@ class Intake:
     def open(self, recording: Recording, request: messages.OpenRecording) -> None:
         """Takes the frames of a recording's routes from now on."""
         clock = Translation(request.clock)
+        is_spare = request.options.overload == "finish-late" or any(
+            track.settings.get("clock") == "media" for track in request.tracks
+        )
         for name, track in zip(request.routes, request.tracks, strict=True):
             route = self.routes[name] = Route(recording, name, track.kind)
-            self._scheduler.add(name, recording.name, partial(recording.reached_by, name))
+            self._scheduler.add(name, recording.name, partial(recording.reached_by, name), spare=is_spare)
             if request.clock and not track.captured:
                 self._clocks[recording.name] = clock
                 route.times = ForeignTimes(clock, recording.tracks[name].clock.is_media)

@@ -7,26 +7,36 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from ..common.limits import HEADER_BYTES_MAX
-from ..common.service_limits import LOAD_REPORT_NS, LOADS_PER_REPORT
+from ..common.limits import HEADER_BYTES_MAX, MS
+from ..common.service_limits import LOAD_REPORT_NS, LOADS_PER_REPORT, WARM_AFTER_NS
 from ..wire import messages
 from .intake import Intake
 from .recording import Recording
 from .tracks import VideoTrack
+from .warm import warm
 
 _FIGURES_BYTES_MAX = HEADER_BYTES_MAX - 4096
 
 
 class Loads:
-    """When the next report is due, and what it says. Not thread-safe: the worker's loop calls it."""
+    """When the next report is due, and what it says. Before the first, a worker that has nothing to do is warmed up.
+    Not thread-safe: the worker's loop calls it."""
 
     def __init__(self) -> None:
-        self.due_ns = 0
-        self._was_idle = True
+        self.due_ns = time.monotonic_ns() + WARM_AFTER_NS
+        self._was_idle = self._is_cold = True
+
+    @property
+    def wait_ms(self) -> int:
+        """How long the loop may wait for messages while there is no recording."""
+        return WARM_AFTER_NS // MS if self._is_cold else 60_000
 
     def reports(self, recordings: list[Recording], now_ns: int) -> Iterator[messages.Load]:
         """One without recordings follows the last one that had any."""
         self.due_ns = now_ns + LOAD_REPORT_NS
+        if self._is_cold and not recordings:
+            warm()
+        self._is_cold = False
         if not recordings and self._was_idle:
             return
         self._was_idle = not recordings

@@ -111,7 +111,7 @@ class Worker:
             return 0
         if self._finished or self._line.waits:
             return _FREE_AFTER_MS
-        return IDLE_FLUSH_NS // 2_000_000 if self._recordings else 60_000
+        return IDLE_FLUSH_NS // 2_000_000 if self._recordings else self._loads.wait_ms
 
     def _on_lifeline(self, descriptor: int) -> None:
         """SIGTERM came, perhaps."""

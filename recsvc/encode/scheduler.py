@@ -5,6 +5,9 @@ recording starves, and none gains by what its time stamps claim. Frames of stopp
 A frame that takes long is encoded in parts, each in a turn of its own: so a stop waits for at most one frame of a
 neighbour. Within a route the order of arrival is kept; of a recording's routes the one goes whose track is least far,
 which keeps sound and pictures together in the file.
+
+A recording that need not keep up with its media takes the time that others leave, and one turn in ``SPARE_EVERY`` where
+they leave none: however much of it waits, it delays nobody who must keep up, also when it stops.
 """
 
 from __future__ import annotations
@@ -19,18 +22,21 @@ _PASSED_MAX = 100
 """Turns in which a route may be passed over in favour of another of its recording, so that broken times starve nobody.
 Sound in parts of 20 ms has a hundred turns between pictures 2 s apart: with fewer it would run ahead of them."""
 _NOWHERE = -(2**63)
+SPARE_EVERY = 5
+"""A worker that is never idle would not come to them at all."""
 
 
 class _Queue(Generic[Item]):
     """The frames of one route that wait."""
 
-    __slots__ = ("items", "name", "passed", "position", "recording", "stopping")
+    __slots__ = ("items", "name", "passed", "position", "recording", "spare", "stopping")
 
-    def __init__(self, name: str, recording: str, position: Callable[[], int | None]) -> None:
+    def __init__(self, name: str, recording: str, position: Callable[[], int | None], spare: bool) -> None:
         self.name = name
         self.recording = recording
         self.position = position
         self.items: deque[Item] = deque()
+        self.spare = spare
         self.stopping = False
         self.passed = 0
 
@@ -43,6 +49,8 @@ class Scheduler(Generic[Item]):
         self._recordings: dict[str, list[_Queue[Item]]] = {}  # whose queues share their turns
         self._turns: deque[str] = deque()  # names of recordings
         self._stopping_turns: deque[str] = deque()
+        self._spare_turns: deque[str] = deque()
+        self._others = 0  # turns since the last of these
         self._length = 0
 
     def __len__(self) -> int:
@@ -52,10 +60,10 @@ class Scheduler(Generic[Item]):
         """Frames of one route that wait."""
         return len(self._queues[route].items) if route in self._queues else 0
 
-    def add(self, route: str, recording: str, position: Callable[[], int | None]) -> None:
+    def add(self, route: str, recording: str, position: Callable[[], int | None], *, spare: bool = False) -> None:
         """``position``: how far the route's track is in its recording, in any unit that its recording's others share;
-        ``None``: it has not begun."""
-        queue = self._queues[route] = _Queue(route, recording, position)
+        ``None``: it has not begun. ``spare``: its recording, with all its routes, need not keep up."""
+        queue = self._queues[route] = _Queue(route, recording, position, spare)
         self._recordings.setdefault(recording, []).append(queue)
 
     def remove(self, route: str) -> None:
@@ -84,25 +92,36 @@ class Scheduler(Generic[Item]):
 
     def _give_turn(self, queue: _Queue[Item]) -> None:
         self._length += 1
-        (self._stopping_turns if queue.stopping else self._turns).append(queue.recording)
+        turns = self._spare_turns if queue.spare else self._stopping_turns if queue.stopping else self._turns
+        turns.append(queue.recording)
 
     def stop(self, route: str) -> None:
         """From now on the frames of this route go first."""
         queue = self._queues.get(route)
-        if queue is not None and not queue.stopping:
+        if queue is not None and not queue.stopping and not queue.spare:
             queue.stopping = True
             self._stopping_turns.extend([queue.recording] * len(queue.items))
 
     def pop(self) -> tuple[str, Item] | None:
         """``(route, frame)`` to encode now, or ``None``."""
-        for turns, stopping in ((self._stopping_turns, True), (self._turns, False)):
-            while turns:
-                queues = self._recordings.get(turns.popleft(), ())
-                waiting = [queue for queue in queues if queue.items and (queue.stopping or not stopping)]
-                if waiting:  # else what this turn was for has gone already, or will never go
-                    queue = waiting[0] if len(waiting) == 1 else _choose(waiting)
-                    self._length -= 1
-                    return queue.name, queue.items.popleft()
+        if self._others >= SPARE_EVERY - 1 and (picked := self._take(self._spare_turns)):
+            self._others = 0
+            return picked
+        picked = self._take(self._stopping_turns, stopping=True) or self._take(self._turns)
+        if picked is None:
+            self._others = 0
+            return self._take(self._spare_turns)
+        self._others += 1
+        return picked
+
+    def _take(self, turns: deque[str], *, stopping: bool = False) -> tuple[str, Item] | None:
+        while turns:
+            queues = self._recordings.get(turns.popleft(), ())
+            waiting = [queue for queue in queues if queue.items and (queue.stopping or not stopping)]
+            if waiting:  # else what this turn was for has gone already, or will never go
+                queue = waiting[0] if len(waiting) == 1 else _choose(waiting)
+                self._length -= 1
+                return queue.name, queue.items.popleft()
         return None
 
 

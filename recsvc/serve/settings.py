@@ -128,11 +128,18 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=0, description="How many encoder workers run. 0: one per core."
     )
+    admission: bool = Field(
+        default=True,
+        description="Refuse a recording that the machine could not make in real time beside those that run, instead of "
+        "beginning it and dropping frames of all.",
+    )
     recordings_per_client: Annotated[int, Field(ge=0)] = Field(
         default=0, description="How many recordings one client may have at a time. 0: no limit."
     )
     bytes_per_client: ByteSize = Field(
-        default=ByteSize(0), description="How much the recordings of one client may take. 0: no limit."
+        default=ByteSize(0),
+        description="How much the recordings of one client that go on may take; one that takes too much ends. 0: no "
+        "limit.",
     )
     finish_limit: Seconds = Field(
         default=10.0,
@@ -185,6 +192,7 @@ class Settings(BaseSettings):
             keeps=True,
             workers=self.workers,
             finish_limit_s=self.finish_limit,
+            admission=self.admission,
             recordings_per_client_max=self.recordings_per_client,
             bytes_per_client_max=self.bytes_per_client,
             retention_age_s=self.retention_age,

@@ -25,6 +25,7 @@ from recsvc.caller import connections
 from recsvc.common.service import ServiceAddress, ServiceOptions
 from recsvc.controller import server
 from recsvc.controller.callers import Callers
+from recsvc.controller.commands import Commands
 from recsvc.controller.recordings import Recordings
 from recsvc.controller.sources import Sources
 from recsvc.errors import ServiceError, UnknownError
@@ -236,14 +237,14 @@ def test_a_caller_that_ends_in_order_waits_for_its_recordings(place: Path) -> No
         assert time.monotonic() - begin_s < 10
 
 
-@pytest.mark.parametrize("where", ["_obey", "hand_out"])
+@pytest.mark.parametrize(("part", "where"), [(Commands, "_obey"), (Recordings, "hand_out")])
 def test_an_error_inside_the_controller_is_logged_and_ends_its_recording(
-    where: str, place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    part: type, where: str, place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: Any) -> None:
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr(Recordings, where, broken)
+    monkeypatch.setattr(part, where, broken)
     (place / "spool").mkdir()
     lifeline: Any = SimpleNamespace(descriptors=[], parent_gone=False, ended_by=lambda descriptor: False)
     endpoint = f"ipc://{place}/control"

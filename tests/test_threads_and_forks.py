@@ -20,6 +20,7 @@ import recsvc
 import recsvc.aio
 from recsvc.caller import connections
 from recsvc.caller.stream import track_of
+from recsvc.common.service import ServiceAddress
 from recsvc.errors import InvalidStateError, NotSupportedError
 
 RATE = 8_000
@@ -185,7 +186,7 @@ def test_a_service_that_is_gone_ends_its_own_recording_of_a_track_only(own_contr
     source = recsvc.AudioSource(RATE, 1)
     stream = recsvc.MediaStream([source.track])
     other = connections._start_private()
-    connections._clients["ipc:///other"] = other
+    connections._clients[ServiceAddress("ipc:///other")] = other
     connections._everyone.add(other)
     here, there = recsvc.MediaRecorder(stream), recsvc.MediaRecorder(stream, service="ipc:///other")
     here.start()

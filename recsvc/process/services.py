@@ -62,7 +62,8 @@ def address_of(service: str | os.PathLike[str]) -> ServiceAddress:
         raise TypeError(f"service must be text: {_EXPECTED}, got {service!r}")
     transport, colon, rest = named.partition("://")
     if not colon:
-        if not named.strip() or "\0" in named:
+        is_path = os.sep in named or named.endswith(".json") or os.path.exists(named)
+        if not is_path or "\0" in named:
             raise ValueError(f"{_EXPECTED}, got {named!r}")
         return read(Path(named)).address
     if transport == "ipc":

@@ -7,7 +7,7 @@ WORKERS := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
 CONFIGURE := cmake -S . -G Ninja -DRECSVC_TESTS=ON -DRECSVC_PYTHON=OFF
 
 .DEFAULT_GOAL := help
-.PHONY: bench bench-peers bench-report help setup setup-test demo test checks lint types ctest sanitize pytest wheel wheel-test wheel-test-debian mutants format clean
+.PHONY: serve-demo bench bench-peers bench-report help setup setup-test demo test checks lint types ctest sanitize pytest wheel wheel-test wheel-test-debian mutants format clean
 
 # One target after the other, but for those that `make test` runs side by side once everything is set up.
 ifdef side_by_side
@@ -41,6 +41,10 @@ setup-test: ## install what the tests need as well
 demo: setup ## record 5 s of test picture and tone to demo.webm
 	@echo "recsvc: recording 5 s of test picture and tone to demo.webm"
 	@$(BIN)/recsvc record --audio test: --video test: --duration 5 -o demo.webm $(call failed,the recording)
+
+serve-demo: ## record with a service, from Node.js and C at the same time, to demo-node.webm and demo-c.webm
+	@tools/setup.sh clients
+	@tools/serve_demo.sh
 
 test: checks pytest ## run all checks and tests, stop at the first failure
 
@@ -120,5 +124,5 @@ format: setup-test ## format the Python code and mend what ruff can
 
 clean: ## remove everything the other targets made
 	@for directory in build/debian/*/; do tools/debian.sh remove "$${directory%/}"; done
-	rm -rf .venv build dist demo.webm .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv build dist demo.webm demo-node.webm demo-c.webm examples/c/record examples/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find recsvc tests -name __pycache__ -type d -exec rm -rf {} +

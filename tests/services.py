@@ -1,4 +1,4 @@
-"""The processes of this test run: which there are, and controllers that are run by hand."""
+"""The processes of this test run: which there are, and services that are shared."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from fixtures_media import wait_until
 from media import DEADLINE_S
-from traces import parent_of, role_processes
+from traces import DIRECTORY, parent_of, role_processes
 
 
 def roles(role: str) -> list[int]:
@@ -23,15 +24,27 @@ def children(role: str, parent: int) -> list[int]:
     return [pid for pid in roles(role) if parent_of(pid) == parent]
 
 
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """A controller that is to end by itself."""
-    command = [sys.executable, "-m", "recsvc", "controller", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=DEADLINE_S)
+def place_of(endpoint: Path) -> Path:
+    """What the service at a path has besides its socket is below; its recordings in ``kept``."""
+    place = DIRECTORY / f"s{zlib.crc32(os.fsencode(endpoint)):x}"
+    place.mkdir(exist_ok=True)
+    return place
+
+
+def _command(endpoint: Path, *arguments: str) -> list[str]:
+    place = place_of(endpoint)
+    own = ("--directory", str(place / "d"), "--spool", str(place / "kept"), "--log-level", "warning")
+    return [sys.executable, "-m", "recsvc", "serve", *own, *arguments]
+
+
+def run(endpoint: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A service that is to end by itself."""
+    return subprocess.run(_command(endpoint, *arguments), capture_output=True, text=True, timeout=DEADLINE_S)
 
 
 def begin(endpoint: Path, *arguments: str, cwd: Path | None = None, named: str = "") -> subprocess.Popen[bytes]:
-    """A controller at a path; it serves, or has ended."""
-    command = [sys.executable, "-m", "recsvc", "controller", "--endpoint", f"ipc://{named or endpoint}", *arguments]
+    """A service at a path; it serves, or has ended."""
+    command = _command(endpoint, "--endpoint", f"ipc://{named or endpoint}", *arguments)
     endpoint.unlink(missing_ok=True)
     process = subprocess.Popen(command, cwd=cwd)
     wait_until(lambda: endpoint.is_socket() or process.poll() is not None, "the service", DEADLINE_S)

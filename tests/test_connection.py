@@ -18,7 +18,7 @@ import pytest
 from fixtures_media import wait_until
 from listening import ALL_IN_ORDER, record_events, types_of
 from media import DEADLINE_S, SMALL_TEST, counter_picture, decode
-from services import begin, children, service
+from services import begin, children, place_of, service
 
 import recsvc
 from recsvc.caller import connections
@@ -61,19 +61,20 @@ time.sleep(1000)
 
 
 @pytest.mark.parametrize("how", ["killed", "killed with a child that lives on"])
-def test_a_caller_that_is_gone(how: str, place: Path, spool: Path) -> None:
+def test_a_caller_that_is_gone(how: str, place: Path) -> None:
     """Its recording is finished with all it sent, its source is closed; another caller's recording goes on."""
     name = f"ipc://{place}/c.sock"
+    kept = place_of(place / "c.sock") / "kept"
     with service(place / "c.sock") as controller:
         with recsvc.get_user_media(video=SMALL_TEST, service=name) as stream:
             mine = recsvc.MediaRecorder(stream)
             events = record_events(mine)
             mine.start()
-            [own_file] = spool.iterdir()
+            [own_file] = kept.glob("*.webm")
             command = [sys.executable, "-c", CALLER, name, *(["fork"] if "child" in how else [])]
             with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as caller:
                 assert caller.stdout is not None and caller.stdout.readline() == b"recording\n"
-                [path] = set(spool.iterdir()) - {own_file}
+                [path] = set(kept.glob("*.webm")) - {own_file}
                 assert len(children("capture", controller.pid)) == 2
                 caller.kill()
                 caller.wait()
@@ -90,7 +91,6 @@ def test_a_caller_that_is_gone(how: str, place: Path, spool: Path) -> None:
         decoded = decode(recsvc.recover(path))
         assert decoded.counters == list(range(PICTURES))
         connections.close_all()
-    path.unlink()
 
 
 @pytest.mark.parametrize("pushed", [False, True])

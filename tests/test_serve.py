@@ -180,10 +180,10 @@ def test_what_is_in_the_way_is_one_line(place: Path) -> None:
     assert (place / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["with spaces and ünicode", "'quoted\" $HOME", "relative"])
+@pytest.mark.parametrize("name", ["with spaces and ünicode", "'quoted\" $HOME", "relative", "long/" + "l" * 30])
 def test_odd_directories(name: str, place: Path) -> None:
     odd = place / name
-    odd.mkdir()
+    odd.mkdir(parents=True)
     given = ["--directory", "d", "--spool", "kept/deep/er"] if name == "relative" else []
     with daemon(odd, *given, cwd=odd) as one:
         recorder, source, _ = begin(one.service)

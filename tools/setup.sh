@@ -3,6 +3,7 @@
 #
 #   tools/setup.sh run     what recording needs
 #   tools/setup.sh test    the same, and what the tests need
+#   tools/setup.sh clients what recording needs, and what the clients in Node.js and C need
 #   tools/setup.sh wheel   the system packages that building the manylinux wheel needs, nothing else
 #
 # Only what is missing or out of date is done, so a second call takes a fraction of a second.
@@ -229,14 +230,26 @@ package() {
 # ---- the steps ------------------------------------------------------------------------------------
 
 case ${1-} in
-run | test | wheel) ;;
-*) die "usage: tools/setup.sh run|test|wheel" ;;
+run | test | clients | wheel) ;;
+*) die "usage: tools/setup.sh run|test|clients|wheel" ;;
 esac
 system_packages "$1"
 [ "$1" != wheel ] || exit 0
 virtual_environment
-package "$1"
-[ "$1" = run ] || {
+case $1 in
+clients) package run ;;
+*) package "$1" ;;
+esac
+case $1 in
+test)
     browsers
     other_languages
-}
+    ;;
+clients)
+    rm -f .venv/.recsvc-c .venv/.recsvc-node # what could not be had before is tried again
+    other_languages
+    c_libraries || die "the client in C needs libzmq and msgpack-c (lines above)"
+    node_works || die "the client in Node.js needs Node.js 18 or newer, and npm (lines above)"
+    [ -e examples/node/node_modules/.recsvc-lock ] || die "npm could not install what the client in Node.js needs"
+    ;;
+esac

@@ -45,10 +45,15 @@ class Runtime:
         os.close(lock)
 
 
+def is_short(base: Path) -> bool:
+    """Whether a runtime directory below it has room for its sockets' names."""
+    return len(os.fsencode(base)) <= _BASE_LENGTH_MAX
+
+
 def make(base: Path | None = None) -> Runtime:
     """Makes a runtime directory below ``base``; ``OSError`` where that is impossible."""
     base = default_base() if base is None else base.absolute()
-    if len(os.fsencode(base)) > _BASE_LENGTH_MAX:
+    if not is_short(base):
         raise OSError(f"the directory {base} is too long for sockets: at most {_BASE_LENGTH_MAX} bytes, use a link")
     while True:
         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
@@ -212,13 +217,18 @@ def spool_directory() -> Path:
     named = os.environ.get("RECSVC_SPOOL")
     if named:
         return Path(named).absolute()
+    return state_directory("spool") / "spool"
+
+
+def state_directory(wanted: str) -> Path:
+    """Where this user keeps what is ours. ``NotFoundError`` where no place is known for what is ``wanted``."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     if state.startswith("~") or (not os.environ.get("XDG_STATE_HOME") and os.environ.get("HOME") == ""):
         raise NotFoundError(
-            "there is no home directory (HOME) and so no spool ~/.local/state/recsvc/spool: set RECSVC_SPOOL to a "
+            f"there is no home directory (HOME) and so no spool ~/.local/state/recsvc/{wanted}: set RECSVC_SPOOL to a "
             "directory for recordings"
         )
-    return Path(state).absolute() / "recsvc" / "spool"
+    return Path(state).absolute() / "recsvc"
 
 
 def prepare_spool(path: Path) -> None:

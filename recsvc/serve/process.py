@@ -19,7 +19,7 @@ from ..controller.host import Host
 from ..controller.process import serve
 from ..process import services
 from ..process.role import Lifeline
-from ..process.runtime import Lock, prepare_spool
+from ..process.runtime import Lock, default_base, is_short, prepare_spool
 from ..wire.curve import service_keys
 from .logs import Log
 from .notify import Notifier
@@ -150,7 +150,7 @@ def _run(settings: Settings, options: ServiceOptions, lifeline: Lifeline) -> Non
         daemon = Daemon(options, path, notifier)
         written = Log(settings.log_format, settings.log_level)
         try:
-            serve(options, directory, lifeline, daemon)
+            serve(options, directory if is_short(directory) else default_base(), lifeline, daemon)
         finally:
             daemon.close()
             written.end()

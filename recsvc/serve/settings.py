@@ -20,7 +20,8 @@ from pydantic_settings import (
 )
 
 from ..common.service import ServiceOptions, check_http
-from ..process.runtime import checked_endpoint
+from ..errors import RecorderError
+from ..process.runtime import checked_endpoint, state_directory
 from ..process.services import FILE_NAME, service_directory
 
 PREFIX = "RECSVC_"
@@ -70,8 +71,7 @@ Place = Annotated[str, BeforeValidator(_directory)]
 def _default_spool() -> str:
     """Not that of private controllers, whose files belong to their callers."""
     named = os.environ.get("STATE_DIRECTORY", "").split(":")[0]  # by systemd
-    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return str(Path(named or f"{state}/recsvc").absolute() / "recordings")
+    return str((Path(named).absolute() if named else state_directory("recordings")) / "recordings")
 
 
 def _default_directory() -> str:
@@ -91,6 +91,8 @@ def _configuration() -> Path:
     named = os.environ.get("CONFIGURATION_DIRECTORY", "").split(":")[0]  # by systemd
     if named:
         return Path(named)
+    if not os.environ.get("XDG_CONFIG_HOME") and os.environ.get("HOME") == "":
+        return SYSTEM_FILE.parent
     return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")).absolute() / "recsvc"
 
 
@@ -285,6 +287,8 @@ def load(arguments: Sequence[str]) -> Loaded:
     origins |= {name: f"--{name.replace('_', '-')}" for name in given}
     try:
         settings = Settings(**values)
+    except RecorderError as error:  # of a default
+        raise SettingsError(str(error)) from None
     except ValidationError as error:
         raise SettingsError("; ".join(_problem(one, origins) for one in error.errors())) from None
     return Loaded(settings, origins, print_config)

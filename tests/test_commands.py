@@ -113,7 +113,7 @@ def test_a_source_that_cannot_be_opened_is_what_the_answer_says(there: Service, 
     with pytest.raises(NotSupportedError, match="needs a source"):
         there.record()
     wait_until(lambda: not children("capture", there.pid), "the end of what nobody wants", DEADLINE_S)
-    assert not list(there.spool.iterdir())
+    assert not list(there.spool.glob("*.webm"))
 
 
 @pytest.mark.parametrize("action", ["stop", "discard"])
@@ -128,7 +128,7 @@ def test_what_is_stopped_before_its_sources_are_open_never_was(action: str, ther
     wait_until(lambda: not children("capture", there.pid), "the end of its source", DEADLINE_S)
     with pytest.raises(InvalidStateError, match="not known"):
         there.stop("never")
-    assert not list(there.spool.iterdir())
+    assert not list(there.spool.glob("*.webm"))
 
 
 def test_no_client_can_end_them_by_a_goodbye(there: Service) -> None:

@@ -9,6 +9,7 @@ from http_side import served, statistics
 from prometheus_client.parser import text_string_to_metric_families
 
 from recsvc.common.descriptions import RecordingStatus, ServiceStatus, WorkerStatus
+from recsvc.common.status import joined
 from recsvc.http.metrics import Metrics
 from recsvc.http.totals import Totals
 from recsvc.wire.messages import RecorderEvent
@@ -66,6 +67,7 @@ STATUS = ServiceStatus(
     recordings=(running("a", figures(10, 9, 500)), running("b", None, "paused")),
     recordings_by_state={"recording": 1, "paused": 1},
     cost_max=1.5,
+    refused={"NotAllowedError": 2},
     free_bytes=10**12,
     clients=4,
 )  # fmt: skip
@@ -87,11 +89,23 @@ def test_every_figure_of_the_service_is_there():
     assert value(samples, "worker_queue_bytes", worker="0") == 99
     assert value(samples, "encode_seconds_total", worker="0") == 2.5
     assert value(samples, "encode_frames_total", worker="0") == 1_000
-    assert value(samples, "encode_frames_total", worker="1") == 0
+    assert ("recsvc_encode_frames_total", frozenset({("worker", "1")})) not in samples, "nothing is known of it"
+    assert value(samples, "requests_refused_total", error="NotAllowedError") == 2
     assert value(samples, "frames_accepted_total", kind="video") == 10
     assert value(samples, "frames_encoded_total", kind="video") == 9
     assert value(samples, "recorded_bytes_total") == 500
     assert value(samples, "recordings_ended_total", result="failed") == 0
+
+
+def test_a_status_in_several_answers_is_one():
+    def page(names, queue, more):
+        worker = msgspec.structs.replace(STATUS.workers[0], queue_frames=queue, queue_bytes=10 * queue)
+        recordings = tuple(map(running, names))
+        return msgspec.structs.replace(STATUS, recordings=recordings, workers=(worker,), more=more)
+
+    found = joined(joined(page("ab", 1, True), page("bc", 2, True)), page("", 0, True))
+    assert [one.recording for one in found.recordings] == ["a", "b", "c"]
+    assert (found.workers[0].queue_frames, found.workers[0].queue_bytes, found.more) == (3, 30, False)
 
 
 def test_stops_are_counted_by_stage():

@@ -48,7 +48,7 @@ def enumerate_devices() -> list[MediaDeviceInfo]:
     ]
 
 
-def _constraints(kind: str, wish: object) -> dict[str, Any] | None:
+def wished(kind: str, wish: object) -> dict[str, Any] | None:
     """What was given for audio or video as a dictionary with ``source``; ``None`` for ``False``."""
     if wish is None or wish is False:
         return None
@@ -98,7 +98,7 @@ def get_user_media(audio: Wish = False, video: Wish = False, *, service: str | N
     deliver. Raises ``NotFoundError``, ``NotReadableError``, ``OverconstrainedError``; ``TypeError`` when neither
     is asked for, and with ``ValueError`` for nonsense; ``ServiceError``.
     """
-    wishes = {"audio": _constraints("audio", audio), "video": _constraints("video", video)}
+    wishes = {"audio": wished("audio", audio), "video": wished("video", video)}
     if wishes["audio"] is None and wishes["video"] is None:
         raise TypeError("neither audio nor video is asked for: give at least one of them")
     return whole(lambda: _open_media(wishes, service), lambda stream: stream.close())

@@ -28,6 +28,18 @@ class Failed(Exception):
     """The recording did not succeed; exit code 1. The text is one line."""
 
 
+class Unknown(Failed):
+    """There is no such recording; exit code 3."""
+
+
+class Problems(Failed):
+    """Several recordings have one each; a line for each, and their exit code where it is the same."""
+
+    def __init__(self, problems: list[Exception]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
+
+
 def choose_type(output: Path | None, mime_type: str, kinds: set[str]) -> str:
     """The type to record: what is asked for, else by the ending of ``output``. ``kinds``: of the tracks that are asked
     for. Raises ``UsageError`` where these do not go together."""

@@ -16,8 +16,7 @@ from typing import Any, TextIO
 
 from ..common.descriptions import RecordingStatistics
 from ..common.limits import PLAIN_LINE_NS, S
-
-_LEVEL_FLOOR_DB = -60.0
+from .rows import meter
 
 Show = Callable[[str, str], None]
 """``show(line, hint)``: the hint is shown only where keys can be pressed."""
@@ -127,6 +126,43 @@ def live_line(out: TextIO, quiet: bool) -> Iterator[Show]:
         yield plain
 
 
+@contextlib.contextmanager
+def screen(out: TextIO) -> Iterator[Callable[[list[str]], None]]:
+    """At a terminal: lines that are drawn anew, and stay as they were last."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(file=out), auto_refresh=False, vertical_overflow="crop") as live:
+
+        def show(lines: list[str]) -> None:
+            text = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+            live.update(text, refresh=True)
+
+        yield show
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """``advance(bytes)``; a bar on standard error, where that is a terminal."""
+    if quiet or not in_foreground(sys.stderr):
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
 class Rates:
     """Bit rate and frame rate over the last look."""
 
@@ -150,10 +186,5 @@ class Rates:
         if any(track.kind == "video" for track in statistics.tracks):
             parts.append(f"{max(0, pictures - before_pictures) / past_s if past_s > 0 else 0:5.1f} frames/s")
         parts.append(f"{dropped} dropped")
-        parts += [_meter(t.level_dbfs) for t in statistics.tracks if t.kind == "audio" and t.level_dbfs is not None]
+        parts += [meter(t.level_dbfs) for t in statistics.tracks if t.kind == "audio" and t.level_dbfs is not None]
         return "  ".join(parts)
-
-
-def _meter(level_db: float) -> str:
-    filled = round(10 * max(0.0, 1 - level_db / _LEVEL_FLOOR_DB))
-    return f"[{'#' * filled}{'.' * (10 - filled)}] {level_db:4.0f} dBFS"

@@ -66,8 +66,8 @@ HTTP_PIECE_BYTES = 256 * 1024
 most."""
 
 HTTP_CONNECTIONS_MAX = 2_048
-"""Connections of HTTP clients; at one more, one that has asked for nothing is cut, else the new one. A descriptor each,
-of which a process has some thousands."""
+"""Connections of HTTP clients; at one more, the oldest that has asked for nothing is cut, else the new one. Each is a
+descriptor, of which a process has some thousands."""
 
 HTTP_BACKLOG = 512
 """Connections that the system keeps until they are accepted; further ones wait at their clients."""
@@ -195,3 +195,11 @@ CATALOG_RETRY_NS = 5 * S
 CATALOG_UNWRITTEN_MAX = 10_000
 """Recordings that ended and that a controller remembers until its catalog has written them, some 2 KB each. Of more the
 oldest are let go: their files show them again, without their names and their accounting."""
+
+# --- the command line -------------------------------------------------------------------------------
+STATUS_LINE_NS = S // 2
+"""`recsvc status` draws its table anew after this time."""
+
+COMPLETION_MS = 400
+"""The shell's completion of an id waits this long for a service, and shows nothing where it does not answer: people
+type on."""

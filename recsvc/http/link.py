@@ -17,6 +17,7 @@ from ..common.descriptions import RecordingInfo, ServiceStatus, Welcome
 from ..common.limits import S
 from ..common.service import ServiceAddress
 from ..common.service_limits import FETCH_CREDIT, HTTP_ANSWER_NS, HTTP_STATUS_AGE_NS
+from ..common.status import joined
 from ..process import role
 from ..wire import messages, sockets
 
@@ -103,7 +104,11 @@ class Link:
         return await asyncio.shield(self._status)
 
     async def _ask_status(self) -> ServiceStatus:
-        return _result(await self._control.ask(messages.AskStatus()), ServiceStatus)
+        found = _result(await self._control.ask(messages.AskStatus()), ServiceStatus)
+        while found.more:
+            asked = messages.AskStatus(after=found.recordings[-1].recording)
+            found = joined(found, _result(await self._control.ask(asked), ServiceStatus))
+        return found
 
     async def recordings(self, limit: int, before: float) -> list[RecordingInfo]:
         """Those that began before ``before`` (seconds since 1970; 0: now), the newest first."""

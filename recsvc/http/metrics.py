@@ -19,7 +19,7 @@ from .totals import Totals
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Of a stop: from half a millisecond to the drain's deadline."""
-_STATES = ("recording", "paused", "stopping")
+_STATES = ("opening", "recording", "paused", "stopping")
 
 
 class Metrics(Collector):
@@ -71,6 +71,8 @@ class Metrics(Collector):
         states = Counter({state: 0 for state in _STATES})
         states.update(status.recordings_by_state)
         yield _gauge("recordings", "Recordings that go on", {(s,): n for s, n in states.items()}, "state")
+        refused = {(error,): count for error, count in status.refused.items()}
+        yield _counter("requests_refused", "Requests of clients that were refused, by error", refused, "error")
         yield from self._of_workers(status)
         yield from self._of_recordings()
 
@@ -85,9 +87,11 @@ class Metrics(Collector):
         ):
             of_each = {labels: float(getattr(worker, name)) for labels, worker in workers.items()}
             yield _gauge(f"worker_{name}", text, of_each, "worker")
-        encoding_s = {labels: worker.encode_ns / S for labels, worker in workers.items()}
-        yield _counter("encode_seconds", "Time that a worker spent in encoders", encoding_s, "worker")
-        encoded = {labels: worker.frames_encoded for labels, worker in workers.items()}
+        # Of one that did not answer in time nothing is known, and a total must not seem to begin anew.
+        known = {labels: worker for labels, worker in workers.items() if worker.frames_encoded or worker.encode_ns}
+        encoding_s = {labels: worker.encode_ns / S for labels, worker in known.items()}
+        yield _counter("encode_seconds", "CPU time of a worker, nearly all of it in encoders", encoding_s, "worker")
+        encoded = {labels: worker.frames_encoded for labels, worker in known.items()}
         yield _counter("encode_frames", "Frames that a worker encoded, blocks of sound among them", encoded, "worker")
 
     def _of_recordings(self) -> Iterator[Metric]:

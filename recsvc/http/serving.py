@@ -31,12 +31,15 @@ class _Connection(H11Protocol):
     """Ends where its client does not: one that asks for nothing, or takes nothing of what it asked for, is cut."""
 
     _timer: asyncio.TimerHandle | None = None
+    began_s = 0.0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.began_s = self.loop.time()
         if len(self.connections) > HTTP_CONNECTIONS_MAX:
-            silent = (one for one in self.connections if isinstance(one, _Connection) and one.is_silent)
-            next(silent, self).cut()
+            others = (one for one in self.connections if isinstance(one, _Connection) and one is not self)
+            silent = [one for one in others if one.is_silent]
+            min(silent, key=lambda one: one.began_s, default=self).cut()
         self._time()
 
     @property

@@ -3,6 +3,7 @@
 from . import machine as machine
 from . import protocol as protocol
 from . import record as record
+from . import service as service
 from .app import app as app
 
 

@@ -9,22 +9,35 @@ from typing import Annotated, Any
 
 from .app import Json, Option, app, one_line
 
+AudioSource = Annotated[
+    str | None, Option("--audio", metavar="SOURCE", help="mic:, mic:NAME, file:PATH, test: or a URL.")
+]
+VideoSource = Annotated[
+    str | None, Option("--video", metavar="SOURCE", help="camera:/dev/video0, screen:, file:PATH, test: or a URL.")
+]
+Type = Annotated[str, Option(metavar="MIME", help="One of `recsvc types`; by default as FILE ends, else WebM.")]
+AudioBitrate = Annotated[int | None, Option(metavar="BITS/S", help="By default 128000.")]
+VideoBitrate = Annotated[int | None, Option(metavar="BITS/S", help="By default 2500000.")]
+Width = Annotated[int | None, Option(metavar="PIXELS", help="Width of the pictures.")]
+Height = Annotated[int | None, Option(metavar="PIXELS", help="Height of the pictures.")]
+FrameRate = Annotated[float | None, Option(metavar="1/S", help="Pictures per second.")]
+SampleRate = Annotated[int | None, Option(metavar="HZ", help="Sample rate of the sound.")]
+Channels = Annotated[int | None, Option(metavar="N", help="Channels of the sound.")]
+
 
 @app.command()
 def record(
-    audio: Annotated[str | None, Option(metavar="SOURCE", help="mic:, mic:NAME, file:PATH, test: or a URL.")] = None,
-    video: Annotated[
-        str | None, Option(metavar="SOURCE", help="camera:/dev/video0, screen:, file:PATH, test: or a URL.")
-    ] = None,
+    audio: AudioSource = None,
+    video: VideoSource = None,
     duration: Annotated[float | None, Option(metavar="S", help="Stop after this many seconds.")] = None,
-    type: Annotated[str, Option(metavar="MIME", help="One of `recsvc types`; by default as FILE ends.")] = "",
-    audio_bitrate: Annotated[int | None, Option(metavar="BITS/S", help="By default 128000.")] = None,
-    video_bitrate: Annotated[int | None, Option(metavar="BITS/S", help="By default 2500000.")] = None,
-    width: Annotated[int | None, Option(metavar="PIXELS", help="Width of the pictures.")] = None,
-    height: Annotated[int | None, Option(metavar="PIXELS", help="Height of the pictures.")] = None,
-    frame_rate: Annotated[float | None, Option(metavar="1/S", help="Pictures per second.")] = None,
-    sample_rate: Annotated[int | None, Option(metavar="HZ", help="Sample rate of the sound.")] = None,
-    channels: Annotated[int | None, Option(metavar="N", help="Channels of the sound.")] = None,
+    type: Type = "",
+    audio_bitrate: AudioBitrate = None,
+    video_bitrate: VideoBitrate = None,
+    width: Width = None,
+    height: Height = None,
+    frame_rate: FrameRate = None,
+    sample_rate: SampleRate = None,
+    channels: Channels = None,
     output: Annotated[
         Path | None,
         Option(
@@ -38,10 +51,10 @@ def record(
     service: Annotated[
         str | None,
         Option(
-            metavar="ENDPOINT",
+            metavar="WHERE",
             envvar="RECSVC_SERVICE",
-            help="Use this controller of the same machine, such as ipc:///run/user/1000/recsvc.sock. By default a "
-            "private one is started.",
+            help="Record there: an endpoint, such as tcp://recorder.example:7700, or a connection file. The sources "
+            "are those of its machine. By default here, by a private service.",
         ),
     ] = None,
     as_json: Json = False,
@@ -60,8 +73,8 @@ def record(
     with one_line():
         made = console.record(
             {
-                "audio": _wish("--audio", audio, sample_rate=sample_rate, channels=channels),
-                "video": _wish("--video", video, width=width, height=height, frame_rate=frame_rate),
+                "audio": wish("--audio", audio, sample_rate=sample_rate, channels=channels),
+                "video": wish("--video", video, width=width, height=height, frame_rate=frame_rate),
             },
             duration=duration,
             output=output,
@@ -81,7 +94,7 @@ def record(
 _CONSTRAINTS = {"channels": "channel_count"}  # where an option has another name
 
 
-def _wish(option: str, source: str | None, **constraints: Any) -> dict[str, Any] | None:
+def wish(option: str, source: str | None, **constraints: Any) -> dict[str, Any] | None:
     given = {name: value for name, value in constraints.items() if value is not None}
     if source is None and given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)

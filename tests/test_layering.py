@@ -37,6 +37,7 @@ PURE = (
     "common.filenames",
     "common.media",
     "common.pieces",
+    "common.recorded",
     "common.state",
     "common.mime",
     "capture.limits",

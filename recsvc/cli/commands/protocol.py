@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
-from .app import Option, app, fail, one_line
+from .app import EXIT_USAGE, Json, Option, app, fail, one_line
 
 
 @app.command()
 def protocol(
     schema: Annotated[bool, Option("--schema", help="Print all messages as JSON Schema.")] = False,
+    check: Annotated[
+        str | None, Option(metavar="SERVICE", help="Try every case of the protocol with a service.")
+    ] = None,
+    only: Annotated[str, Option(metavar="WORDS", help="With --check: only the cases with this in their name.")] = "",
+    as_json: Json = False,
 ) -> None:
-    """Help with writing a client in another language, by docs/protocol.md."""
+    """Help with writing a client, or a service, by docs/protocol.md.
+
+    SERVICE is an endpoint or the path of a connection file. The exit code is 1 when a case fails.
+    """
     with one_line():
         if schema:
             from ...protocol.tables import schema_text
 
             print(schema_text(), end="")
+        elif check is not None:
+            _check(check, only, as_json)
         else:
-            fail("name one of --schema, --check, --peer (see recsvc protocol --help)", 2)
+            fail("name one of --schema, --check, --peer (see recsvc protocol --help)", EXIT_USAGE)
+
+
+def _check(service: str, only: str, as_json: bool) -> None:
+    from ...process.services import address_of
+    from ...protocol.check import check
+
+    outcomes = []
+    for one in check(address_of(service), only):
+        outcomes.append(one)
+        if not as_json:
+            mark = "FAIL" if one.problem else "skip" if one.skipped else "ok"
+            print(f"{mark:<4}  {one.name}{f': {one.skipped}' if one.skipped else ''}", flush=True)
+            if one.problem:
+                print(f"      {one.expected}\n      {one.problem}", flush=True)
+    failed = [one for one in outcomes if one.problem]
+    if as_json:
+        print(json.dumps([one._asdict() for one in outcomes]))
+    if failed or not outcomes:
+        fail(f"{len(failed)} of {len(outcomes)} cases failed" if outcomes else f"no case has {only!r} in its name")
+    if not as_json:
+        print(f"{sum(not one.skipped for one in outcomes)} cases passed")

@@ -1,0 +1,59 @@
+"""What a client asks to be recorded, checked before anything is begun. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import NotSupportedError
+from .descriptions import RecordedTrack
+from .media import (
+    BYTES_PER_SAMPLE,
+    CHANNEL_COUNT_MAX,
+    FRAME_RATE_MAX,
+    FRAME_SIDE_MAX,
+    PIXEL_FORMATS,
+    SAMPLE_RATE_MAX,
+    SAMPLE_RATE_MIN,
+)
+
+_WHOLE: dict[str, dict[str, tuple[int, int]]] = {
+    "audio": {"sample_rate": (SAMPLE_RATE_MIN, SAMPLE_RATE_MAX), "channel_count": (1, CHANNEL_COUNT_MAX)},
+    "video": {"width": (1, FRAME_SIDE_MAX), "height": (1, FRAME_SIDE_MAX)},
+}
+_ONE_OF: dict[str, tuple[str, ...]] = {
+    "sample_format": tuple(BYTES_PER_SAMPLE),
+    "pixel_format": PIXEL_FORMATS,
+    "clock": ("monotonic", "media"),
+}
+
+
+def check_tracks(tracks: Sequence[RecordedTrack]) -> None:
+    """``NotSupportedError``: no recording can have these tracks. ``ValueError``: settings of one that make no sense."""
+    if not tracks:
+        raise NotSupportedError("a recording needs a track of sound or of pictures; there is none")
+    for track in tracks:
+        if track.kind not in _WHOLE:
+            raise NotSupportedError(f"the track {track.track} is of kind {track.kind!r}: expected audio or video")
+        if sum(other.kind == track.kind for other in tracks) > 1:
+            raise NotSupportedError(f"two {track.kind} tracks: a recording has at most one of each kind")
+        if sum(other.track == track.track for other in tracks) > 1:
+            raise NotSupportedError(f"two tracks have the id {track.track}: each needs one of its own")
+        _check_settings(track.kind, track.settings)
+
+
+def _check_settings(kind: str, settings: Mapping[str, Any]) -> None:
+    for name, (low, high) in _WHOLE[kind].items():
+        value = settings.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"{kind} settings: {name} must be a whole number, {low} to {high}; it is {_shown(value)}")
+    for name, known in _ONE_OF.items():
+        if name in settings and settings[name] not in known:
+            raise ValueError(f"{kind} settings: {name} must be {', '.join(known)}; it is {_shown(settings[name])}")
+    rate = settings.get("frame_rate")
+    if rate is not None and (not isinstance(rate, int | float) or not 0 <= rate <= FRAME_RATE_MAX):
+        raise ValueError(f"{kind} settings: frame_rate must be 0 to {FRAME_RATE_MAX:g}; it is {_shown(rate)}")
+
+
+def _shown(value: object) -> str:
+    return "left out" if value is None else repr(value)[:80]

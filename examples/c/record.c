@@ -20,6 +20,7 @@ static struct route routes[2]; /* of sound and of pictures */
 static char client[64], recording[64];
 static int64_t begin_ns, paused_ns, pinged_ns, last_id;
 static int block, blocks, pictures;
+static bool stopped; /* its last event has come */
 
 static int64_t due_ns(int number) { return begin_ns + number * 1000000000LL * BLOCK / RATE; }
 
@@ -32,6 +33,7 @@ static void look(void)
         get_text(&event.header.data, "kind", kind, sizeof kind);
         get_text(&event.header.data, "type", type, sizeof type);
         get_text(&event.header.data, "text", why, sizeof why);
+        stopped = stopped || strcmp(type, "stop") == 0;
         if (strcmp(kind, "event") == 0)
             printf("event %d: %s %s\n", (int)get_int(&event.header.data, "sequence"), type, why);
         release(&event);
@@ -245,7 +247,8 @@ int main(int count, char **given)
     const msgpack_object *whole = get(get(&answer.header.data, "result"), "whole");
     if (catalog)
         save(catalog, get_int(whole, "end"), given[1]);
-    look();
+    for (int64_t until_ns = now_ns() + 10000000000LL; !stopped && now_ns() < until_ns; usleep(1000))
+        look();
     printf("{\"samples\": %d, \"pictures\": %d, \"size\": %lld}\n", blocks * BLOCK, pictures, (long long)get_int(whole, "end"));
     release(&answer);
 

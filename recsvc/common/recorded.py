@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import NotSupportedError
+from . import mime
 from .descriptions import RecordedTrack
 from .media import (
     BYTES_PER_SAMPLE,
@@ -28,8 +29,9 @@ _ONE_OF: dict[str, tuple[str, ...]] = {
 }
 
 
-def check_tracks(tracks: Sequence[RecordedTrack]) -> None:
-    """``NotSupportedError``: no recording can have these tracks. ``ValueError``: settings of one that make no sense."""
+def format_of(mime_type: str, tracks: Sequence[RecordedTrack]) -> mime.Format:
+    """That of the file. ``NotSupportedError``: no recording can have these tracks, or not in a file of this type.
+    ``ValueError``: settings of one that make no sense."""
     if not tracks:
         raise NotSupportedError("a recording needs a track of sound or of pictures; there is none")
     for track in tracks:
@@ -40,6 +42,7 @@ def check_tracks(tracks: Sequence[RecordedTrack]) -> None:
         if sum(other.track == track.track for other in tracks) > 1:
             raise NotSupportedError(f"two tracks have the id {track.track}: each needs one of its own")
         _check_settings(track.kind, track.settings)
+    return mime.choose(mime_type, {track.kind for track in tracks})
 
 
 def _check_settings(kind: str, settings: Mapping[str, Any]) -> None:

@@ -16,11 +16,10 @@ from pathlib import Path
 import msgspec
 
 from .. import errors
-from ..common import mime
 from ..common.clocks import ClientClock
 from ..common.descriptions import RouteAction
 from ..common.limits import DISCARDED_KEPT, WORKER_GRACE_NS, drain_deadline_ns
-from ..common.recorded import check_tracks
+from ..common.recorded import format_of
 from ..common.service import ServiceOptions
 from ..common.state import Input, Phase
 from ..wire import messages
@@ -73,8 +72,7 @@ class Recordings:
         """Opens a recording; ``answer`` is called when that is done. Raises what is wrong with the request. ``sender``:
         the connection that it came by; ``owner``: the name of its key."""
         self.check_new(request.recording)
-        check_tracks(request.tracks)
-        format_ = mime.choose(request.options.mime_type, {track.kind for track in request.tracks})
+        format_ = format_of(request.options.mime_type, request.tracks)
         captures = self._sources.captures(request.recording, request.tracks)
         if os.path.lexists(path := self._spool / f"{request.recording}{format_.suffix}"):
             raise errors.InvalidStateError(f"there is a recording {path} already")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .talk import SOUND, Client, Dealer, Map, Recording, Unexpected, expect
+import time
+
+from .talk import SOUND, WAIT_S, Client, Dealer, Map, Recording, Unexpected, expect
 
 _FETCH = 1024 * 1024
 
@@ -20,11 +22,13 @@ def _catalog(client: Client) -> Dealer:
 
 def _info(catalog: Dealer, recording: Recording, state: str) -> Map:
     """Once it has this state: the catalog learns of recordings a moment later."""
-    for _ in range(200):
+    until_s = time.monotonic() + WAIT_S
+    while time.monotonic() < until_s:
         reply = catalog.ask("get", recording=recording.name)
         if not reply["error"] and reply["result"]["state"] == state:
             found: Map = reply["result"]
             return found
+        time.sleep(0.01)
     raise Unexpected(f"expected the catalog to have {recording.name} as {state}; came {reply}")
 
 

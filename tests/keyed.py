@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -71,12 +72,15 @@ class Daemon:
         path.chmod(0o600)
         return str(path)
 
-    def start(self, *arguments: str, insecure: bool = False) -> None:
+    def start(self, *arguments: str, insecure: bool = False, files: int = 0) -> None:
+        """``files``: how many it may have open."""
         command = [sys.executable, "-m", "recsvc", "serve", "--tcp", "tcp://127.0.0.1:*", "--spool", str(self.spool)]
         command += ["--directory", str(self.run), "--keys", str(self.keys), "--key-file", str(self.key_file)]
         command += ["--insecure"] if insecure else []
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([*command, *arguments], stderr=log)
+        if files:
+            resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (files, files))
         ready = self.run / "service.json"
         wait_until(lambda: ready.exists() or self.process.poll() is not None, "the daemon", DEADLINE_S)
         assert ready.exists(), self.log.read_text()
@@ -88,13 +92,15 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def daemon(path: Path, *arguments: str, insecure: bool = False, **clients: tuple[str, ...]) -> Iterator[Daemon]:
+def daemon(
+    path: Path, *arguments: str, insecure: bool = False, files: int = 0, **clients: tuple[str, ...]
+) -> Iterator[Daemon]:
     """With keys of these clients, each with its permissions."""
     made = Daemon(path)
     try:
         for name, permissions in clients.items():
             made.add(name, *permissions)
-        made.start(*arguments, insecure=insecure)
+        made.start(*arguments, insecure=insecure, files=files)
         yield made
         made.stop()
     finally:

@@ -152,3 +152,21 @@ def picture_settings(width: int, height: int, pixel_format: str, color_space: st
         "color_primaries": known.primaries,
         "color_transfer": known.transfer,
     }
+
+
+def check_settings(kind: str, settings: Mapping[str, Any]) -> None:
+    """``ValueError`` unless a track of this kind can be recorded with these settings, as far as they say something."""
+    if kind not in ("audio", "video"):
+        raise ValueError(f"a track is of kind audio or video, not {kind!r}")
+    if kind == "audio":
+        _check(settings, "sample_rate", SAMPLE_RATE_MIN, SAMPLE_RATE_MAX)
+        _check(settings, "channel_count", 1, CHANNEL_COUNT_MAX)
+    elif settings.get("frame_rate") is not None:
+        _check(settings, "frame_rate", 0, FRAME_RATE_MAX, is_whole=False)
+
+
+def _check(settings: Mapping[str, Any], name: str, least: float, most: float, *, is_whole: bool = True) -> None:
+    value = settings.get(name)
+    if isinstance(value, int if is_whole else (int, float)) and not isinstance(value, bool) and least <= value <= most:
+        return
+    raise ValueError(f"{name} of a track: expected a number from {least:g} to {most:g}, not {str(value)[:100]}")

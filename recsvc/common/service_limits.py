@@ -196,6 +196,11 @@ CATALOG_UNWRITTEN_MAX = 10_000
 """Recordings that ended and that a controller remembers until its catalog has written them, some 2 KB each. Of more the
 oldest are let go: their files show them again, without their names and their accounting."""
 
+TOTAL_MAX = 2**53
+CAUSES_MAX = 32
+"""A sender's running totals (frames, samples), and how many it has: beyond these its message is refused. They are
+added, and JSON has no larger numbers; at 768 kHz this many samples are 372 years."""
+
 # --- the command line -------------------------------------------------------------------------------
 STATUS_LINE_NS = S // 2
 """`recsvc status` draws its table anew after this time."""

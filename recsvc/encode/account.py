@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from ..common.service_limits import TOTAL_MAX
 from ..wire.messages import AudioFrame, TrackStatistics, VideoFrame
 
 
@@ -29,8 +30,9 @@ class Account:
         self.sender_dropped, self.sender_counted = dropped, counted
 
     def drop(self, cause: str, amount: int) -> None:
+        """A sender may claim to have sent any number: what is counted stays a number that messages can have."""
         if amount > 0:
-            self.dropped[cause] += amount
+            self.dropped[cause] = min(self.dropped[cause] + amount, TOTAL_MAX)
 
     def settle(self, cause: str) -> None:
         """What came and is neither encoded nor dropped was dropped for this cause."""

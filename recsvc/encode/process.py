@@ -36,6 +36,7 @@ from ..wire.line import Line
 from .intake import Intake
 from .load import Loads, figures
 from .recording import Recording
+from .reports import send_last
 from .route import Route
 from .scheduler import Scheduler
 
@@ -269,7 +270,7 @@ class Worker:
         self.intake.close(recording)
         del self._recordings[recording.name]
         recording.abandon(cause)
-        self._line.send(recording.finish(error, text))
+        send_last(self._line, recording.finish(error, text))
         # Freeing takes a while, and the controller may have been woken on this core: it goes first.
         self._finished.append(recording)
         if len(self._finished) > _FINISHED_MAX:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from ..common.limits import AUDIO_MESSAGE_NS, AUDIO_TURN_NS, S
-from ..common.media import OPUS_PACKET_SAMPLES, OPUS_RATE, colours_of
+from ..common.media import OPUS_PACKET_SAMPLES, OPUS_RATE, check_settings, colours_of
 from ..common.mime import VideoCodec
 from ..mux.packets import AudioPacket, Packet, VideoPacket
 from ..mux.spool import AudioEntry, Written, video_entry
@@ -32,6 +32,7 @@ class _Track:
     """Whether the last frame must be passed again, for the rest of it."""
 
     def __init__(self, track: RecordedTrack, started_ns: int) -> None:
+        check_settings(track.kind, track.settings)
         frame_rate = track.settings.get("frame_rate")
         self.account = Account(track.kind)
         self.clock: FrameClock[Any]

@@ -10,7 +10,13 @@ from msgspec import Meta
 from ...common.descriptions import Channels, Count, Name, Ns, Rate, Side
 from ...common.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, S
 from ...common.media import BYTES_PER_SAMPLE, picture_bytes
+from ...common.service_limits import CAUSES_MAX, TOTAL_MAX
 from .base import Codec, Message, MessageError
+
+Totals = Annotated[
+    dict[Name, Annotated[int, Meta(ge=0, le=TOTAL_MAX)]],
+    Meta(max_length=CAUSES_MAX),
+]
 
 # --- sender -> worker -----------------------------------------------------------------------------
 
@@ -55,8 +61,8 @@ class FrameHeader(Message, kw_only=True):
     paused_ns: Count = 0
     since_ns: Ns = 0
     muted: bool = False
-    dropped: dict[Name, Count] = {}
-    counted: dict[Name, Count] = {}
+    dropped: Totals = {}
+    counted: Totals = {}
 
 
 class VideoFrame(FrameHeader, tag="video", kw_only=True):
@@ -102,8 +108,8 @@ class End(Message, tag="end", kw_only=True):
     count: Count
     until_ns: Ns
     paused_ns: Count = 0
-    dropped: dict[Name, Count] = {}
-    counted: dict[Name, Count] = {}
+    dropped: Totals = {}
+    counted: Totals = {}
     at_ns: Ns = 0
     sent_ns: Ns = 0
     exact: bool = False

@@ -321,8 +321,8 @@ def test_of_two_capture_processes_none_stays_when_the_second_cannot_be_started()
     assert ended == started == ["capture"]
 
 
-@pytest.mark.parametrize("arguments", [["encode", "--data", "ipc://x"], ["capture", "--line", "1"]])
+@pytest.mark.parametrize("arguments", [["encode", "--data", "ipc://x"], ["capture", "--line", "1"], ["controller"]])
 def test_a_role_that_is_started_by_hand_says_who_starts_it(arguments: list[str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "recsvc", *arguments, "--directory", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
-    assert done.returncode == 2 and "recsvc controller" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "recsvc serve" in done.stderr and "Traceback" not in done.stderr

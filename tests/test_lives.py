@@ -290,7 +290,7 @@ def test_a_connection_that_fails_leaves_no_descriptor(tmp_path: Path, monkeypatc
     monkeypatch.setattr(client, "READY_DEADLINE_NS", 1)
     counts = []
     for _ in range(4):
-        with pytest.raises(ServiceError, match="is a recsvc controller running there"):
+        with pytest.raises(ServiceError, match="does a recsvc service run there"):
             connections.connect(f"ipc://{tmp_path}/nobody")
         counts.append(0)
         wait_until(lambda: _settled(counts), "descriptors to be closed", DEADLINE_S)

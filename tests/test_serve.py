@@ -415,3 +415,22 @@ def test_a_notification_socket_of_no_use_is_no_reason_not_to_serve(name: str, pl
     with daemon(place, NOTIFY_SOCKET=name) as one:
         recorder, source, _ = begin(one.service)
         finish(recorder, source)
+
+
+# --- how soon -------------------------------------------------------------------------------------
+
+
+@pytest.mark.alone
+def test_it_is_ready_hardly_later_than_a_private_controller(place: Path) -> None:
+    """It reads settings, and writes a file; both start a worker. The fastest of a few of each are compared."""
+    private, shared = [], []
+    for number in range(3):
+        began = time.perf_counter()
+        recsvc.get_user_media(audio="test:").close()
+        private.append(time.perf_counter() - began)
+        connections.close_all()
+        (place / str(number)).mkdir()
+        began = time.perf_counter()
+        with daemon(place / str(number)):
+            shared.append(time.perf_counter() - began)
+    assert min(shared) < 4 * min(private), (shared, private)

@@ -189,7 +189,7 @@ class Client:
             elif self._watch in readable:
                 raise why_ended(self._address, self._process)
             elif left_ms <= 0:
-                raise errors.ServiceError(f"no answer from {self._address}: is a recsvc controller running there?")
+                raise errors.ServiceError(f"no answer from {self._address}: does a recsvc service run there?")
 
     def command(self, message: messages.Request) -> None:
         """Sends without waiting; commands arrive in the order of the calls. Raises ``ServiceError`` when lost."""

@@ -55,14 +55,10 @@ class _Role(Host):
 
 
 def main() -> None:
-    """``recsvc controller``: the process's entry. By hand, ``--directory`` is where its runtime directory is made."""
-    given = arguments("controller", optional=("endpoint", "directory", "spool"))
+    """``recsvc controller``: the entry of the process that is a program's own. One for several is ``recsvc serve``."""
+    given = arguments("controller", "endpoint", "directory", "spool", needs_parent=True)
+    options = ServiceOptions(endpoint=given.endpoint, spool=given.spool)
     try:
-        options = ServiceOptions(
-            endpoint=runtime.checked_endpoint(given.endpoint) if given.endpoint else "",
-            spool=str(Path(given.spool).absolute() if given.spool else runtime.spool_directory()),
-        )
-        base = Path(given.directory).absolute() if given.directory else runtime.default_base()
-        serve(options, base, Lifeline(given), _Role(given))
+        serve(options, Path(given.directory), Lifeline(given), _Role(given))
     except (errors.RecorderError, ValueError, OSError) as error:
         sys.exit(f"recsvc controller: {error}")

@@ -80,18 +80,20 @@ def environment() -> dict[str, str]:
 
 
 _OPTIONS = {
-    "endpoint": "where programs reach this service, such as ipc:///run/user/1000/recsvc.sock",
+    "endpoint": "where programs reach this controller, such as ipc:///run/user/1000/recsvc.sock",
     "data": "the endpoint that takes frames",
     "tcp": "where other machines send frames, such as tcp://*:7703",
     "keys": "the folder of the public keys that may connect from other machines; without one all may",
     "key-file": "the service's own pair of keys",
-    "directory": "where the sockets are (by default in a directory below XDG_RUNTIME_DIR)",
+    "directory": "where the sockets are",
     "retention": "the bounds of what is kept, [age in s, bytes of all, bytes to be free] as JSON; 0 is none",
-    "spool": "where recordings are written (by default RECSVC_SPOOL, else ~/.local/state/recsvc/spool)",
+    "spool": "where recordings are written",
 }
 
 
-def arguments(role: str, *names: str, optional: tuple[str, ...] = (), needs_line: bool = False) -> argparse.Namespace:
+def arguments(
+    role: str, *names: str, optional: tuple[str, ...] = (), needs_line: bool = False, needs_parent: bool = False
+) -> argparse.Namespace:
     """The command line of a role: what ties it to its parent, and these options, all strings."""
     parser = argparse.ArgumentParser(prog=f"recsvc {role}")
     # Set by the process that starts this one: end when that ends, the line to the controller, the standard error later.
@@ -100,9 +102,12 @@ def arguments(role: str, *names: str, optional: tuple[str, ...] = (), needs_line
     parser.add_argument("--stderr", type=int, default=None, help=argparse.SUPPRESS)
     for name in names + optional:
         parser.add_argument(f"--{name}", default="", required=name in names, help=_OPTIONS[name])
+    by_hand = "it is started by a program that records; for a service that many share, run 'recsvc serve'"
+    if (needs_line or needs_parent) and not {"--line", "--parent", "-h", "--help"} & set(sys.argv):
+        parser.error(by_hand)
     given = parser.parse_args(sys.argv[2:])
     if needs_line and not _is_socket(given.line):
-        parser.error("it is started by a controller, whose line it is given: run 'recsvc controller'")
+        parser.error(by_hand)
     return given
 
 
@@ -162,10 +167,10 @@ def watch(pid: int, namespace: str) -> int | None:
 
 class Lifeline:
     """Descriptors that become readable when this process is to end: of SIGTERM, and of its parent's end, where it has
-    a parent to watch; where it was started by hand also of SIGINT and SIGHUP."""
+    a parent to watch; of a service also of SIGINT."""
 
     def __init__(self, given: argparse.Namespace, *, reloads: bool = False) -> None:
-        """``reloads``: SIGHUP does not end it, see ``hung_up``."""
+        """``reloads``: it is a service, for which SIGHUP is no end, see ``hung_up``."""
         self._ends = {signal.SIGTERM}
         self._reloads = reloads
         self._hung_up = False
@@ -173,12 +178,11 @@ class Lifeline:
         self.insists = False
         """Whether a service was asked by a signal to end, and after a while again."""
         if reloads:
-            self._ends.add(signal.SIGINT)
+            if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as it is in the background of a script
+                self._ends.add(signal.SIGINT)
             signal.signal(signal.SIGHUP, lambda *_: None)
-        elif given.parent or given.line is not None:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
         else:
-            self._ends |= {n for n in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN}
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         for number in self._ends:
             signal.signal(number, lambda *_: None)
         self._signal_read, self._signal_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +21,9 @@ from traces import DIRECTORY
 
 import recsvc
 from recsvc.caller import connections
+from recsvc.caller.blob import blob_of_file
 from recsvc.caller.client import Client
+from recsvc.caller.remote import RemoteFile
 
 
 class Daemon:
@@ -27,19 +32,32 @@ class Daemon:
     def __init__(self, base: Path, *arguments: str) -> None:
         self.spool = base / "kept"
         self._directory = Path(tempfile.mkdtemp(prefix="d", dir=DIRECTORY))  # of a short name
+        self.log = base / "log"
         self._arguments = arguments
         self.address = f"ipc://{self._directory}/control"
         self.process: subprocess.Popen[bytes]
         self.begin()
 
     def begin(self) -> None:
-        socket = self._directory / "control"
-        socket.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "recsvc", "serve", "--spool", str(self.spool)]
+        """It and all its processes are there afterwards."""
+        command = [sys.executable, "-m", "recsvc", "serve", "--spool", str(self.spool), "--workers", "1"]
         command += ["--directory", str(self._directory), *self._arguments]
-        self.process = subprocess.Popen(command)
-        wait_until(lambda: socket.is_socket() or self.process.poll() is not None, "the daemon", DEADLINE_S)
-        assert self.process.poll() is None, "the daemon has ended"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stderr=log)
+        wait_until(lambda: self._is_there() or self.process.poll() is not None, "the daemon", DEADLINE_S)
+        assert self.process.poll() is None, self.log.read_text()
+
+    def _is_there(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            is_found = json.loads((self._directory / "service.json").read_text())["pid"] == self.process.pid
+            return is_found and all(children(role, self.process.pid) for role in ("encode", "catalog"))
+        return False
+
+    @property
+    def tcp(self) -> str:
+        """Where it is reached over the network, if it is."""
+        port = json.loads((self._directory / "service.json").read_text())["tcp"].rpartition(":")[2]
+        return f"tcp://127.0.0.1:{port}"
 
     @property
     def client(self) -> Client:
@@ -86,10 +104,10 @@ def sound(seconds: float, value: int = 0) -> bytes:
 
 
 @contextlib.contextmanager
-def recording_of_sound(daemon: Daemon) -> Iterator[tuple[recsvc.MediaRecorder, recsvc.AudioSource]]:
+def recording_of_sound(daemon: Daemon, service: str = "") -> Iterator[tuple[recsvc.MediaRecorder, recsvc.AudioSource]]:
     """A recorder that has begun, and what it records; stopped with the block if it still goes on."""
     source = recsvc.AudioSource(48_000, 1)
-    recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]), service=daemon.address)
+    recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]), service=service or daemon.address)
     recorder.start()
     try:
         recorder.wait("start", DEADLINE_S)
@@ -99,10 +117,11 @@ def recording_of_sound(daemon: Daemon) -> Iterator[tuple[recsvc.MediaRecorder, r
             recorder.stop()
 
 
-def record(daemon: Daemon, seconds: float = 0.2) -> recsvc.Blob:
-    """A finished recording of sound."""
-    with recording_of_sound(daemon) as (recorder, source):
-        source.write(sound(seconds))
+def record(daemon: Daemon, seconds: float = 0.2, service: str = "", *, noise: bool = False) -> recsvc.Blob:
+    """A finished recording of sound; of ``noise`` a second takes 16 kB."""
+    with recording_of_sound(daemon, service) as (recorder, source):
+        silence = sound(seconds)
+        assert source.write(os.urandom(len(silence)) if noise else silence)
         recorder.stop()
         recorder.wait("stop", DEADLINE_S)
     assert recorder.recording is not None
@@ -124,3 +143,30 @@ def wait_listed(daemon: Daemon, *states: str) -> list[recsvc.recording.Recording
             return listed
         assert time.monotonic() < deadline_s, listed
         time.sleep(0.01)
+
+
+def remote(daemon: Daemon, recording: recsvc.recording.Recording) -> recsvc.Blob:
+    """As a program on another machine has it."""
+    file = RemoteFile(daemon.client, recording.id)
+    return blob_of_file(file, b"", 0, recording.size, recording.mime_type, recording.duration)
+
+
+def enlarged(daemon: Daemon, size: int) -> tuple[recsvc.recording.Recording, Path]:
+    """A finished recording whose file was made this large, with bytes that tell their places, and that file."""
+    record(daemon, 0.05)
+    (found,) = wait_listed(daemon, "finished")
+    path = daemon.spool / f"{found.id}.webm"
+    numbers = array.array("Q", range(path.stat().st_size // 8 + 1, size // 8 + 1))
+    with path.open("ab") as file:
+        file.write(b"\0" * (-file.tell() % 8))
+        file.write(numbers.tobytes())
+    os.truncate(path, size)
+    found.update()
+    assert found.size == size
+    return found, path
+
+
+def peak_kib(pid: int | str = "self") -> int:
+    """The most memory that a process has had at a time."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

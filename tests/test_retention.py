@@ -1,0 +1,117 @@
+"""Which recordings a service deletes by itself, and which never."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+import pytest
+from fixtures_media import wait_until
+from keepers import Daemon, daemon, name_of, record, recording_of_sound, remote, sound, wait_listed
+from media import DEADLINE_S
+
+from recsvc.catalog.retention import Bounds, Kept, Used, delete_surplus
+
+DAY_S = 86_400.0
+
+
+def deleted(kept: list[Kept], bounds: Bounds, used: Used, now: float = 10 * DAY_S, spared: str = "") -> list[str]:
+    """Which ones go; those in ``spared`` cannot."""
+    gone: list[str] = []
+
+    def delete(one: Kept, why: str) -> bool:
+        assert why
+        if one.recording in spared:
+            return False
+        gone.append(one.recording)
+        return True
+
+    delete_surplus(iter(kept), bounds, used, now, delete)
+    return gone
+
+
+FIVE = [Kept(name, ended=number * DAY_S, size=100) for number, name in enumerate("abcde")]
+
+
+@pytest.mark.parametrize(
+    "bounds, used, spared, gone",
+    [
+        (Bounds(), Used(10**9, 0), "", ""),
+        (Bounds(age_s=8 * DAY_S), Used(500, 1000), "", "ab"),
+        (Bounds(age_s=8 * DAY_S), Used(500, 1000), "a", "b"),
+        (Bounds(bytes_max=500), Used(500, 1000), "", ""),
+        (Bounds(bytes_max=499), Used(500, 1000), "", "a"),
+        (Bounds(bytes_max=250), Used(500, 1000), "", "abc"),
+        (Bounds(bytes_max=250), Used(500, 1000), "b", "acd"),
+        (Bounds(bytes_max=250), Used(900, 1000), "", "abcde"),
+        (Bounds(free_bytes_min=1000), Used(500, 1000), "", ""),
+        (Bounds(free_bytes_min=1150), Used(500, 1000), "", "ab"),
+        (Bounds(free_bytes_min=1150), Used(500, 1000), "abcd", "e"),
+        (Bounds(age_s=8.5 * DAY_S, bytes_max=400, free_bytes_min=1300), Used(500, 1000), "", "abc"),
+    ],
+)
+def test_the_oldest_go_until_the_bounds_are_kept(bounds: Bounds, used: Used, spared: str, gone: str) -> None:
+    assert deleted(FIVE, bounds, used, spared=spared) == list(gone)
+
+
+def sizes(running: Daemon) -> int:
+    return sum(path.stat().st_size for path in running.spool.glob("*.webm"))
+
+
+def test_by_size_the_oldest_finished_go_but_none_that_goes_on_or_is_read(tmp_path: Path) -> None:
+    with daemon(tmp_path, "--retention-size", "80kB") as running, recording_of_sound(running) as (recorder, source):
+        source.write(sound(0.1))
+        (going_on,) = running.list()
+        fetched = name_of(record(running))
+        remote(running, running.get(fetched)).bytes()  # it counts as being read for a while
+        locked, other = (name_of(record(running, 2.0, noise=True)) for _ in range(2))
+        with (running.spool / f"{locked}.webm").open("rb") as reader:
+            fcntl.flock(reader, fcntl.LOCK_SH)  # as a Blob does while it is read
+            newest = name_of(record(running, 2.0, noise=True))
+            wait_until(lambda: other not in running.files(), "the oldest that nobody reads to go", DEADLINE_S)
+            assert {going_on.id, fetched, locked, newest} == running.files()
+        last = name_of(record(running, 2.0, noise=True))
+        wait_until(lambda: locked not in running.files(), "the one that was read to go", DEADLINE_S)
+        assert {going_on.id, fetched, newest, last} == running.files()
+        assert sizes(running) <= 80_000
+        assert {one.id for one in running.list()} == running.files()
+        recorder.stop()
+        recorder.wait("stop", DEADLINE_S)
+
+
+def test_a_blob_that_is_open_is_locked_for_that_long(tmp_path: Path) -> None:
+    with daemon(tmp_path) as running:
+        blob = record(running)
+        path = running.spool / f"{name_of(blob)}.webm"
+        with path.open("rb") as other:
+            with blob.open() as file:
+                file.read(1)
+                with pytest.raises(BlockingIOError):
+                    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_by_age(tmp_path: Path) -> None:
+    with daemon(tmp_path, "--retention-age", "2s") as running:
+        began_s = time.monotonic()
+        blob = record(running)
+        wait_listed(running, "finished")
+        wait_until(lambda: not running.files(), "the recording to become too old", DEADLINE_S)
+        assert time.monotonic() - began_s > 2
+        assert running.list() == []
+        assert name_of(blob)
+
+
+def test_by_free_space_all_finished_ones_go_and_none_that_goes_on(tmp_path: Path) -> None:
+    free = os.statvfs(tmp_path)
+    more = free.f_bavail * free.f_frsize * 2
+    with daemon(tmp_path, "--retention-free", str(more)) as running, recording_of_sound(running) as (recorder, source):
+        source.write(sound(0.1))
+        (going_on,) = running.list()
+        record(running)
+        wait_until(lambda: running.files() == {going_on.id}, "the finished one to go", DEADLINE_S)
+        recorder.stop()
+        recorder.wait("stop", DEADLINE_S)
+        assert recorder.recording is not None

@@ -45,6 +45,7 @@ class FakeService:
         self.contents: dict[str, bytes] = {}
         self.status = ServiceStatus(service="service-test", version="0", began=1.0, spool=str(directory))
         self.silent = False
+        self.room = 100  # recordings in an answer
         self.asked: list[Any] = []
         self.subscriptions = 0
         self._lock = threading.Lock()
@@ -116,7 +117,8 @@ class FakeService:
             return self.status
         if isinstance(request, messages.ListRecordings):
             newest = sorted(self.infos.values(), key=lambda one: one.began, reverse=True)
-            return [one for one in newest if not request.before or one.began < request.before][: request.limit]
+            room = min(request.limit, self.room)
+            return [one for one in newest if not request.before or one.began < request.before][:room]
         found = self.infos[request.recording]
         if isinstance(request, messages.DeleteRecording):
             if found.state == "recording":

@@ -139,6 +139,7 @@ _NOT_KEPT = {"cache-control": "no-store"}
 
 def _plain(info: RecordingInfo) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.to_builtins(info)
+    del found["path"]  # is nobody's business
     return {**found, "file": f"/recordings/{info.recording}/file"}
 
 

@@ -111,9 +111,16 @@ class Link:
         return found
 
     async def recordings(self, limit: int, before: float) -> list[RecordingInfo]:
-        """Those that began before ``before`` (seconds since 1970; 0: now), the newest first."""
-        request = messages.ListRecordings(limit=limit, before=before)
-        return _result(await self._the_catalog().ask(request), list[RecordingInfo])
+        """Those that began before ``before`` (seconds since 1970; 0: now), the newest first; fewer than ``limit`` only
+        where there are no more. One answer of the catalog has as many as it has room for."""
+        found: list[RecordingInfo] = []
+        while len(found) < limit:
+            request = messages.ListRecordings(limit=limit - len(found), before=found[-1].began if found else before)
+            page = _result(await self._the_catalog().ask(request), list[RecordingInfo])
+            if not page:
+                break
+            found += page
+        return found
 
     async def recording(self, name: str) -> RecordingInfo:
         """``NotFoundError``: there is none of this name."""

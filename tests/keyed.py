@@ -127,7 +127,7 @@ class Talk:
         """``AssertionError``: no answer."""
         self.socket.send_multipart(parts)
         assert self.socket.poll(limit_s * 1000), "no answer"
-        reply: messages.Reply = messages.REPLIES.decode(self.socket.recv())
+        reply: messages.Reply = messages.REPLIES.decode(self.socket.recv_multipart()[0])
         return reply
 
     def close(self) -> None:

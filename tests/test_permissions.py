@@ -313,6 +313,47 @@ def test_what_is_refused_is_not_logged_each_time(service: Daemon, people: dict[s
     assert len([one for one in lines if "a request of" in one]) < 5, lines
 
 
+# --- finished recordings --------------------------------------------------------------------------
+
+
+def test_the_catalog_asks_for_permissions_too(people: dict[str, Person]) -> None:
+    alice, bob, boss = people["alice"], people["bob"], people["boss"]
+    started = alice.started()
+    data = alice.feed(started.routes[0])
+    data.send_multipart([sound(started.routes[0].route, 0), SILENCE])
+    data.close()
+    boss.finish(started.recording)
+    asking = {name: Talk(sockets.reachable(alice.hello().catalog, people[name].address)) for name in people if name}
+    name = started.recording
+    requests = {
+        "list": messages.ListRecordings(),
+        "get": messages.GetRecording(recording=name),
+        "fetch": messages.Fetch(recording=name, start=0, size=10),
+        "rename": messages.RenameRecording(recording=name, name="another"),
+        "delete": messages.DeleteRecording(recording=name),
+    }
+    allowed = {
+        name: [kind for kind, request in requests.items() if not talk.ask(request).error]
+        for name, talk in asking.items()
+    }
+    assert allowed == {
+        "alice": ["list", "get", "fetch", "rename"],
+        "bob": [],
+        "eve": ["list", "get", "fetch"],
+        "boss": ["list", "get", "fetch", "rename", "delete"],
+        "nil": [],
+    }
+    for path in ("../../../etc/passwd", "/etc/passwd", "..", "a\0b", "", "%2e%2e/x"):
+        for kind in ("get", "fetch", "rename", "delete"):
+            reply = asking["boss"].ask(msgspec.structs.replace(requests[kind], recording=path))
+            assert reply.error in ("NotFoundError", "TypeError"), (path, kind, reply)
+    own = bob.started().recording
+    boss.finish(own)
+    assert not asking["bob"].ask(messages.Fetch(recording=own, start=0, size=10)).error, "its own"
+    for talk in asking.values():
+        talk.close()
+
+
 # --- without keys ---------------------------------------------------------------------------------
 
 

@@ -158,6 +158,7 @@ class Catalog:
 
     def _take_clients(self) -> None:
         """Takes what has come; requests beyond a client's credit are refused."""
+        self._take_line()  # whose recordings they are is known before
         for _ in range(8 * CATALOG_REQUESTS_MAX):
             if not sockets.readable(self._clients):
                 return

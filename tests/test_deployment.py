@@ -1,6 +1,7 @@
 """The unit and the container file in ``examples``: they mean what they say, as far as this machine can show it."""
 
 import configparser
+import os
 import re
 import shlex
 import shutil
@@ -9,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from media import DEADLINE_S
+from media import DEADLINE_S, decode
 
 from recsvc.serve.settings import Settings, load
+
+ROOT = Path(__file__).parents[1]
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 UNIT = EXAMPLES / "systemd" / "recsvc.service"
@@ -80,3 +83,20 @@ def test_the_container_runs_the_service_with_settings_that_there_are(monkeypatch
     monkeypatch.delenv("RECSVC_SPOOL")
     found = load([]).settings
     assert (found.spool, found.tcp, found.keys) == ("/var/lib/recsvc/recordings", "tcp://*:7700", "/etc/recsvc/keys")
+
+
+def test_the_demo_of_the_service(tmp_path: Path, place: Path) -> None:
+    """As `make serve-demo` runs it, once what it needs is installed."""
+    if not (EXAMPLES / "node/node_modules/zeromq").is_dir() or shutil.which("node") is None:
+        pytest.skip("no Node.js with the packages of examples/node")
+    if subprocess.run(["pkg-config", "--exists", "libzmq"]).returncode:
+        pytest.skip("no libzmq3-dev")
+    env = {**os.environ, "TMPDIR": str(place)}
+    command = [ROOT / "tools/serve_demo.sh"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("by both ways") == 2 and "recording paused" in done.stdout and "refused" not in done.stdout
+    for name, pictures in (("demo-node.webm", 125), ("demo-c.webm", 50)):
+        found = decode(tmp_path / name)
+        assert len(found.pictures) == pictures and len(found.samples) == pictures * 1920
+    assert list(place.iterdir()) == []

@@ -1,5 +1,6 @@
 """Settings of ``recsvc serve``: which one counts, what is wrong with one, what they are."""
 
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -154,14 +155,6 @@ def test_the_init_system_names_the_directories(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_page_lists_all_settings_with_their_defaults() -> None:
-    shown = {
-        "spool": "~/.local/state/recsvc/recordings",
-        "directory": "/run/user/1000/recsvc",
-        "keys": "~/.config/recsvc/keys",
-        "key_file": "~/.config/recsvc/service.key",
-    }
-    defaults = settings.Settings.model_construct(**shown)
-    expected = settings.Loaded(defaults, {}, True).as_toml().replace("# from default\n", "")
-    page = (Path(__file__).parents[1] / "docs" / "service.md").read_text()
-    listed = page.partition("```toml\n")[2].partition("```")[0]
-    assert listed == expected, "put this between the toml marks of docs/service.md"
+    tool = runpy.run_path(str(Path(__file__).parents[1] / "tools" / "write_settings.py"))
+    page = tool["PAGE"].read_text()
+    assert page == tool["written"](page), "run: python tools/write_settings.py"

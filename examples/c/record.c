@@ -39,7 +39,7 @@ static void look(void)
         release(&event);
     }
     if (now_ns() - pinged_ns > 1000000000LL) {
-        begin(4, "ping"); /* without an id there is no reply */
+        begin(5, "ping"); /* without an id there is no reply */
         put_int("id", 0);
         put_text("client", client);
         put_int("at_ns", pinged_ns = now_ns());

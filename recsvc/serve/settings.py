@@ -16,7 +16,6 @@ from pydantic_settings import (
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from ..common.service import ServiceOptions, check_http
@@ -296,9 +295,11 @@ def load(arguments: Sequence[str]) -> Loaded:
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        if not path.is_file():
-            raise SettingsError(f"there is no settings file {path}")
-        return TomlConfigSettingsSource(Settings, path)()
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(f"there is no settings file {path}") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is no text: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is no TOML: {error}") from None
     except OSError as error:

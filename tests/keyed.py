@@ -35,6 +35,8 @@ class Daemon:
         self.log = path / "log"
         self.run = Path(tempfile.mkdtemp(prefix="keyed-"))  # a socket's path is short
         self.process: subprocess.Popen[bytes] | None = None
+        self.tcp = "tcp://127.0.0.1:*"
+        self.prefix: list[str] = []  # of its command
 
     @property
     def connection(self) -> dict[str, Any]:
@@ -56,17 +58,17 @@ class Daemon:
         (self.keys / f"{name}.toml").write_text(curve.authorized_text(pair.public, permissions))
         (self.path / f"{name}.pair").write_text(" ".join(pair))
 
-    def address(self, name: str = "", *, port: int = 0) -> ServiceAddress:
+    def address(self, name: str = "", *, port: int = 0, host: str = "127.0.0.1") -> ServiceAddress:
         """By what this client reaches it; ``""``: one without keys."""
-        endpoint = f"tcp://127.0.0.1:{port or self.port}"
+        endpoint = f"tcp://{host}:{port or self.port}"
         if not name:
             return ServiceAddress(endpoint)
         return ServiceAddress(endpoint, self.server.public, *(self.path / f"{name}.pair").read_text().split(" "))
 
-    def file(self, name: str) -> str:
+    def file(self, name: str, *, host: str = "127.0.0.1") -> str:
         """A connection file of this client."""
         path = self.path / f"{name}.json"
-        address = self.address(name)
+        address = self.address(name, host=host)
         content = {field: getattr(address, field) for field in ("endpoint", "server_key", "public_key", "secret_key")}
         path.write_text(json.dumps(content))
         path.chmod(0o600)
@@ -74,11 +76,11 @@ class Daemon:
 
     def start(self, *arguments: str, insecure: bool = False, files: int = 0) -> None:
         """``files``: how many it may have open."""
-        command = [sys.executable, "-m", "recsvc", "serve", "--tcp", "tcp://127.0.0.1:*", "--spool", str(self.spool)]
+        command = [sys.executable, "-m", "recsvc", "serve", "--tcp", self.tcp, "--spool", str(self.spool)]
         command += ["--directory", str(self.run), "--keys", str(self.keys), "--key-file", str(self.key_file)]
         command += ["--insecure"] if insecure else []
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*command, *arguments], stderr=log)
+            self.process = subprocess.Popen([*self.prefix, *command, *arguments], stderr=log)
         if files:
             resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (files, files))
         ready = self.run / "service.json"

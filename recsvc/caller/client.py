@@ -227,7 +227,7 @@ class Client:
         for source in (self._events, self._wake_read, watch, *((link.socket, link.wake) if link else ())):
             if source is not None:
                 poller.register(source, sockets.POLLIN)
-        wait_ms: int | None = None
+        wait_ms = None if link is None else 0
         while True:
             readable = dict(poller.poll(wait_ms))
             if self._events in readable and self._sources.take() and link is not None:

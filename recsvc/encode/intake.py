@@ -109,6 +109,8 @@ class Intake:
         route = self.routes.get(message.route)
         if route is None:
             if message.route in self._gone:
+                if isinstance(message, messages.End):
+                    self._answer(parts[0], messages.Ended(route=message.route))
                 return  # it was on its way when its recording failed
             raise messages.MessageError(f"route {message.route!r} is not open here")
         if parts[0] != route.identity:
@@ -172,17 +174,17 @@ class Intake:
         """``Attach``, ``Ring``, ``Mark`` or ``End``."""
         if isinstance(message, messages.Attach):
             route.identity, route.waits = identity, message.waits
-            route.skip(message.sent - route.received, 0)
-            if not self._scheduler.waiting(name):
-                route.bytes_done = max(
-                    route.bytes_done, min(message.sent_bytes, route.bytes_granted + route.window_bytes)
-                )
+            route.sent(message, is_idle=not self._scheduler.waiting(name))
             self._send_credit(name, route)
         elif isinstance(message, messages.Ring):
             if not route.is_local:
                 raise messages.MessageError("shared memory is taken from this machine alone")
             self._map_ring(route, message)
         else:
+            if isinstance(message, messages.End) and identity and not route.is_local:
+                self._answer(identity, messages.Ended(route=name))
+            if route.ends:
+                return  # it comes again, since its sender has not had the answer
             route.ends = isinstance(message, messages.End)
             self.push_waited(message.route)
             if message.route not in self.routes:
@@ -245,6 +247,10 @@ class Intake:
             if route.frames_done > route.frames_granted:
                 self._send_credit(name, route)
 
+    def _answer(self, identity: bytes, message: messages.Message) -> None:
+        with contextlib.suppress(sockets.ZMQError):  # the sender is gone
+            self.socket.send_multipart([identity, messages.encode(message)], sockets.NOBLOCK)
+
     def _map_ring(self, route: Route, message: messages.Ring) -> None:
         """A route has one ring at a time; pictures that wait keep an older one mapped."""
         route.rings.clear()
@@ -254,9 +260,7 @@ class Intake:
             log.debug("the pictures of %s come inside the messages: %s", message.route, error)
             return
         if route.identity is not None:
-            ready = messages.encode(messages.RingReady(route=message.route, ring=message.ring))
-            with contextlib.suppress(sockets.ZMQError):
-                self.socket.send_multipart([route.identity, ready], sockets.NOBLOCK)
+            self._answer(route.identity, messages.RingReady(route=message.route, ring=message.ring))
 
     def refuse(self, parts: list[Any], reason: str) -> None:
         self._refused += 1
@@ -273,13 +277,7 @@ class Intake:
         peer = self._gate.peer(parts[-1]) if len(parts) > 1 else ""
         subject = f"{peer} {route if known is not None else ''}"
         self._complaints.about(subject, f"a data message was refused ({self._refused} so far): {reason}")
-        try:
-            self.socket.send_multipart(
-                [parts[0], messages.encode(messages.Refused(route=route, reason=reason))],
-                sockets.NOBLOCK,
-            )
-        except sockets.ZMQError:
-            log.debug("the sender of a refused message is gone")
+        self._answer(parts[0], messages.Refused(route=route, reason=reason))
 
     def consumed(self, name: str, route: Route, size: int) -> None:
         """Grants what was consumed. The sender gets its credit in steps."""

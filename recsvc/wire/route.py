@@ -18,7 +18,7 @@ from typing import Any, Generic
 from ..common.complaints import Complaints
 from ..common.service import ServiceAddress
 from ..common.service_limits import RESEND_NS
-from . import messages, sockets
+from . import farewell, messages, sockets
 from .flow import CaptureWindow, CreditBalance, Interval
 from .frames import F
 
@@ -62,6 +62,7 @@ class Route(Generic[F]):
         self.dead = False  # its encoder is gone
         self.is_local = False  # whether that is on this machine
         self._waits = False
+        self._end = b""  # of stream, as it was sent
         self._full_ns = 0  # since when there is no credit, or the worker was shown what was sent
         self.enabled = True
         self._shared = shared
@@ -89,7 +90,10 @@ class Route(Generic[F]):
     def close(self) -> None:
         self.over = True
         if self.socket is not None:
-            self.socket.close(0 if self.dead else None)
+            if self._end and not self.is_local and not self.dead:
+                farewell.part(self.socket, self._end)
+            else:
+                self.socket.close(0 if self.dead else None)
             self.socket = self._send = None
 
     def take_credits(self) -> None:
@@ -98,6 +102,8 @@ class Route(Generic[F]):
                 message = messages.SENDER.decode(self.socket.recv(sockets.NOBLOCK))
             except messages.MessageError as error:
                 complaints.about(self.name, f"route {self.name}: {error}")
+                continue
+            if isinstance(message, messages.Ended):
                 continue
             if isinstance(message, messages.Refused):
                 complaints.about(self.name, f"route {self.name}: the encoder refused a message: {message.reason}")
@@ -190,7 +196,8 @@ class Route(Generic[F]):
             sent_ns=time.monotonic_ns(),
             exact=self.exact,
         )
-        self._tell(messages.encode(end))
+        self._end = messages.encode(end)
+        self._tell(self._end)
         self.over = True
 
     # --- messages ---------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from .data import AudioFrame as AudioFrame
 from .data import Credit as Credit
 from .data import DataMessage as DataMessage
 from .data import End as End
+from .data import Ended as Ended
 from .data import FrameHeader as FrameHeader
 from .data import Mark as Mark
 from .data import Refused as Refused

@@ -148,6 +148,13 @@ class RingReady(Message, tag="ring_ready", kw_only=True):
     ring: Count
 
 
+class Ended(Message, tag="ended", kw_only=True):
+    """The route's end of stream has come, over a network: a sender that has no answer to it sends it again, since a
+    connection that broke may have taken it along. Who does not has it missed, and its recording ends late."""
+
+    route: Name
+
+
 class Refused(Message, tag="refused", kw_only=True):
     """A data message was refused and counted, for this ``reason``."""
 
@@ -156,7 +163,7 @@ class Refused(Message, tag="refused", kw_only=True):
 
 
 DATA = Codec(DataMessage)
-SENDER = Codec(Credit | RingReady | Refused)
+SENDER = Codec(Credit | RingReady | Ended | Refused)
 
 
 def check_payload(header: VideoFrame | AudioFrame, payload_bytes: int) -> None:

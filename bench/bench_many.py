@@ -41,6 +41,7 @@ def test_many_clients(benchmark: Any, tmp_path: Path) -> None:
     rounds: list[list[dict[str, Any]]] = []
     alone: list[dict[str, Any]] = []
     memory: list[dict[int, int]] = []
+    roles: dict[int, str] = {}
     with tuned(tmp_path) as there:
         endpoint = Path(there.endpoint.removeprefix("ipc://"))
         for kind in ((1, 0), (0, 1)):
@@ -54,6 +55,7 @@ def test_many_clients(benchmark: Any, tmp_path: Path) -> None:
                     rounds.append(everyone.round(SECONDS))
                     there_now = tree(there.process.pid)
                     memory.append({one.pid: one.rss_bytes for one in there_now})
+                    roles.update({one.pid: one.role for one in there_now})
                     if len(rounds) == 1:
                         opened.update({one.pid: descriptors(one.pid) for one in there_now})
 
@@ -67,8 +69,9 @@ def test_many_clients(benchmark: Any, tmp_path: Path) -> None:
     info = benchmark.extra_info
     info["recordings"] = sum(member["recordings"] for member in members)
     info["dropped"] = sum(member["dropped"] for member in members)
-    info["grown_kib"] = max(memory[-1][pid] - memory[0][pid] for pid in memory[0]) // 1024
-    info["grown_kib_after_half"] = max(memory[-1][pid] - memory[len(memory) // 2][pid] for pid in memory[0]) // 1024
+    for number, (pid, role) in enumerate(sorted(roles.items())):
+        sizes = [one[pid] // 1024 for one in memory]
+        info[f"rss_kib_{'controller' if role == 'caller' else role}_{number}"] = dict(enumerate(sizes))
     for kind in ("audio", "video"):
         by_itself, beside = times(alone, kind), times(members, kind)
         for name, value_ms in beside.items():

@@ -37,6 +37,7 @@ class Member:
         self.chance = random.Random(seed)
         self.start_ms: list[float] = []
         self.stop_ms: list[float] = []
+        self.stages_ms: dict[str, list[float]] = {}
         self.kept: list[tuple[recsvc.Blob, int]] = []
         self.wrong: list[str] = []
         self.dropped = 0
@@ -54,14 +55,13 @@ class Member:
         stream = recsvc.MediaStream([self.source.track])
         self.recorder = recsvc.MediaRecorder(stream, service=endpoint, **options)
         self.record(0.1)  # the connection
-        self.start_ms.clear()
-        self.stop_ms.clear()
+        self.take()
 
     def run(self, until_s: float) -> None:
-        while (now_s := time.monotonic()) < until_s:
+        while time.monotonic() < until_s:  # the last ones end when they end, not all together
             time.sleep(self.chance.uniform(*PAUSES_S))
             try:
-                self.record(min(self.chance.uniform(*LENGTHS_S), max(0.1, until_s - now_s)))
+                self.record(self.chance.uniform(*LENGTHS_S))
             except Exception as error:
                 self.wrong.append(f"{self.kind}: {error!r}")
                 return
@@ -88,7 +88,10 @@ class Member:
     def check(self, written: int) -> None:
         """What was written is in the file, or counted as dropped."""
         self.numbers += 1
-        [track] = self.recorder.statistics().tracks
+        statistics = self.recorder.statistics()
+        for stage, reached_ns in statistics.stop_stages_ns.items():
+            self.stages_ms.setdefault(stage, []).append(reached_ns / 1e6)
+        [track] = statistics.tracks
         if track.frames_accepted != written or track.frames_encoded + track.frames_dropped != written:
             self.wrong.append(f"{written} written, {track}")
         blob = self.recorder.recording
@@ -111,9 +114,11 @@ class Member:
             "recordings": self.numbers,
             "start_ms": self.start_ms[:],
             "stop_ms": self.stop_ms[:],
+            "stages_ms": self.stages_ms,
             "dropped": self.dropped,
             "wrong": self.wrong[:],
         }
+        self.stages_ms = {}
         self.numbers = self.dropped = 0
         for one in (self.start_ms, self.stop_ms, self.wrong):
             one.clear()

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import socket
 import uuid
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 from fixtures_media import wait_until
+from hypothesis import given
+from hypothesis import strategies as st
 from listening import ALL_IN_ORDER, record_events, types_of
 from media import DEADLINE_S, SMALL_TEST, assert_accounted, counter_picture, decode
 from services import children, service
 
 import recsvc
 from recsvc.caller.client import Client
+from recsvc.caller.session import Session
 from recsvc.common.descriptions import Finished, RecordingOptions, RecordingStatistics, Started
 from recsvc.common.service import ServiceAddress
+from recsvc.common.state import Input
+from recsvc.controller.commands import Commands
+from recsvc.controller.recording import Recording
 from recsvc.errors import InvalidStateError, NotFoundError, NotSupportedError
 from recsvc.wire import messages
 
@@ -261,3 +269,65 @@ def test_a_command_for_what_is_not_there_says_so(there: Service) -> None:
     for action in ("pause", "resume", "stop", "request_data"):
         with pytest.raises(InvalidStateError, match="'nobody' is not known"):
             there.control("nobody", action)
+
+
+# --- agreement ------------------------------------------------------------------------------------
+
+
+class _Sides:
+    """The recorder's side and the service's, with what is on its way between them."""
+
+    def __init__(self) -> None:
+        self.session = Session("r", SimpleNamespace(name="own"), [])  # type: ignore[arg-type]
+        self.session.happened(Input.OPENED)
+        track = messages.RecordedTrack(track="t", kind="audio", captured=False, settings={})
+        start = messages.Start(client="own", recorder="m", recording="r", tracks=(track,), options=OPTIONS, at_ns=1)
+        self.recording = Recording(start, None, {}, "", "")
+        self.recording.happened(Input.OPENED)
+        self.to_service: deque[messages.Control] = deque()
+        self.to_recorder: deque[tuple[Input, int]] = deque()
+        recordings = SimpleNamespace(active={"r": self.recording}, command_captures=lambda *_: None)
+        outbox = SimpleNamespace(add=lambda _, type, number: self.to_recorder.append((Input(type), number)))
+        self.commands = Commands(
+            None,
+            recordings,
+            SimpleNamespace(of=lambda _: outbox),
+            None,  # type: ignore[arg-type]
+        )
+
+    def own(self, what: Input) -> None:
+        if self.session.command(what, 1):
+            number = self.session.commands
+            self.to_service.append(messages.Control(recording="r", action=what.value, client="own", number=number))
+
+    def foreign(self, what: Input) -> None:
+        self.commands.control(messages.Control(recording="r", action=what.value, client="other"), lambda _: None, b"")
+
+    def carry_command(self) -> None:
+        if self.to_service:
+            self.commands.control(self.to_service.popleft(), lambda _: None, b"")
+
+    def carry_event(self) -> None:
+        if self.to_recorder:
+            self.session.obey(*self.to_recorder.popleft())
+
+
+_STEPS = st.sampled_from(
+    [*((who, what) for who in ("own", "foreign") for what in (Input.PAUSE, Input.RESUME)), "down", "up"]
+)
+
+
+@given(st.lists(_STEPS, max_size=60))
+def test_both_sides_agree_once_everything_has_come_whatever_crosses(steps: list[Any]) -> None:
+    sides = _Sides()
+    for step in steps:
+        if step == "down":
+            sides.carry_command()
+        elif step == "up":
+            sides.carry_event()
+        else:
+            getattr(sides, step[0])(step[1])
+    while sides.to_service or sides.to_recorder:
+        sides.carry_command()
+        sides.carry_event()
+    assert sides.session.phase is sides.recording.phase

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -19,7 +20,9 @@ from tuned import Tuned, tuned
 
 import recsvc
 from recsvc.common.descriptions import ServiceStatus
-from recsvc.common.service_limits import CORES_SHARE, STATUS_BYTES_MAX
+from recsvc.common.service_limits import CORES_SHARE, LOAD_REPORT_NS, STATUS_BYTES_MAX
+from recsvc.controller.admission import _Captures
+from recsvc.controller.placement import Cost, Demand
 from recsvc.controller.workers import capacity
 from recsvc.errors import BusyError, QuotaExceededError
 from recsvc.wire import messages
@@ -65,7 +68,8 @@ def test_what_cannot_be_recorded_in_real_time_is_refused_and_what_runs_goes_on(t
         assert len(refused) == 1 and refused[0].state == "inactive"
         found = status(there)
         assert found.refused == {"busy": 1} and found.cost_max == pytest.approx(capacity() * CORES_SHARE)
-        assert_accounted(running.statistics(), decode(finished(running)), dropped=None)
+        decoded = decode(finished(running))
+        assert_accounted(running.statistics(), decoded)
         assert running.statistics().tracks[0].frames_encoded == 48_000
 
 
@@ -107,6 +111,32 @@ def test_without_admission_nothing_is_refused(tmp_path: Path) -> None:
         recorder.start()
         finished(recorder)
         assert status(there).cost_max == 0
+
+
+class _Child:
+    def __init__(self, pid: int) -> None:
+        self.process = SimpleNamespace(pid=pid)
+
+
+def test_what_a_capture_process_takes_is_measured() -> None:
+    """Not what it declares, which here is nothing: it is this process, which works meanwhile."""
+    captures, child, gone = _Captures(), _Child(os.getpid()), _Child(2**22 + 1)
+    running: Any = SimpleNamespace(feeders={"a": child}), Cost(Demand({}, captured=0.2))
+    other: Any = SimpleNamespace(feeders={"b": child, "c": gone}), Cost(Demand({}, captured=0.3))
+    assert captures.cores([running, other]) == 0.5
+    began_ns = time.monotonic_ns()
+    captures.look({child, gone}, began_ns)
+    cpu_ns = time.process_time_ns()
+    while time.process_time_ns() - cpu_ns < 50_000_000:
+        pass
+    captures.look({child, gone}, began_ns + LOAD_REPORT_NS - 1)
+    assert captures.cores([running]) == 0.2, "not yet"
+    captures.look({child, gone}, began_ns + LOAD_REPORT_NS)
+    found = captures.cores([running, running])
+    assert 0.05 <= found < 1, "one process counts once"
+    assert captures.cores([running, other]) == pytest.approx(0.3 + found)
+    captures.look(set(), began_ns + 3 * LOAD_REPORT_NS)
+    assert captures.cores([running]) == 0.2
 
 
 # --- bounds of a client ---------------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from ..common.limits import S
 from ..common.mime import Format
 from ..common.service import ServiceOptions
-from ..common.service_limits import CORES_SHARE
+from ..common.service_limits import CORES_SHARE, COST_DECAY, LOAD_REPORT_NS
 from ..common.state import Phase
 from ..errors import BusyError, QuotaExceededError
 from ..wire import messages
@@ -27,6 +29,42 @@ class _Seen:
         self.done: dict[str, float] = {}  # default ns of work since the report before
 
 
+class _Captures:
+    """What capture processes take: what it costs to decode a stream is not known before."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Any, tuple[int, int]] = {}
+        self._cores: dict[Any, float] = {}
+
+    def look(self, children: set[Any], now_ns: int) -> None:
+        """Once a second at most, and cheap: the system is asked for one number of each."""
+        if any(now_ns - at_ns < LOAD_REPORT_NS for at_ns, _ in self._seen.values()):
+            return
+        seen: dict[Any, tuple[int, int]] = {}
+        for child in children:
+            with suppress(OSError):  # it has ended
+                seen[child] = now_ns, time.clock_gettime_ns(~child.process.pid << 3 | 2)  # clock_getcpuclockid(3)
+        for child, (_, cpu_ns) in seen.items():
+            if child in self._seen:
+                before_ns, cpu_before_ns = self._seen[child]
+                taken = (cpu_ns - cpu_before_ns) / (now_ns - before_ns)
+                self._cores[child] = max(taken, COST_DECAY * self._cores.get(child, 0.0))
+        self._seen = seen
+        self._cores = {child: cores for child, cores in self._cores.items() if child in seen}
+
+    def cores(self, costs: Iterable[tuple[Recording, placement.Cost]]) -> float:
+        """Of all that feed these recordings; what is not measured yet counts as declared."""
+        measured: set[Any] = set()
+        declared = 0.0
+        for recording, cost in costs:
+            children = set(recording.feeders.values())
+            if children <= self._cores.keys():
+                measured |= children
+            else:
+                declared += cost.demand.captured
+        return declared + sum(self._cores[child] for child in measured)
+
+
 class Admission:
     """Keeps what each recording costs. Not thread-safe: the controller's loop calls it."""
 
@@ -41,6 +79,7 @@ class Admission:
         self._recordings: dict[str, tuple[Recording, placement.Cost]] = {}
         self._newest: dict[str, messages.RecordingLoad] = {}
         self._seen: dict[Any, _Seen] = {}
+        self._captures = _Captures()
 
     # --- may it begin? ----------------------------------------------------------------------------
 
@@ -50,7 +89,7 @@ class Admission:
         self._check_client(whose)
         demand = placement.demand(request.tracks, chosen, request.options.overload)
         if self._options.admission and not demand.elastic:
-            captured = sum(cost.demand.captured for _, cost in self._recordings.values())
+            captured = self._captures.cores(self._keeping_up())
             used = [self._used(worker) for worker in workers]
             room = placement.room(demand, self._factors, used, captured, self._cores)
             if not room.fits:
@@ -105,7 +144,12 @@ class Admission:
             seen.load = used_ns / period_ns if report.recordings else 0.0
             self._factors.learn(used_ns, seen.done)
         seen.at_ns, seen.cpu_ns, seen.done = report.at_ns if report.recordings else 0, report.cpu_ns, {}
+        feeders = {child for recording, _ in self._keeping_up() for child in recording.feeders.values()}
+        self._captures.look(feeders, time.monotonic_ns())
         self._end_too_large()
+
+    def _keeping_up(self) -> list[tuple[Recording, placement.Cost]]:
+        return [one for one in self._recordings.values() if not one[1].demand.elastic]
 
     def _work(self, load: messages.RecordingLoad) -> dict[str, float]:
         """What of a recording was done since the report before."""
@@ -144,11 +188,7 @@ class Admission:
 
     def _used(self, worker: Any) -> float:
         """Those that must keep up."""
-        return sum(
-            cost.cores(self._factors)
-            for recording, cost in self._recordings.values()
-            if recording.worker is worker and not cost.demand.elastic
-        )
+        return sum(cost.cores(self._factors) for recording, cost in self._keeping_up() if recording.worker is worker)
 
     def cost(self, recording: Recording) -> float:
         found = self._recordings.get(recording.name)

@@ -145,7 +145,7 @@ class Status:
             queue_bytes=0 if found is None else found.queue_bytes,
             statistics=None
             if found is None
-            else msgspec.structs.replace(found.statistics, state=PUBLIC[recording.phase]),
+            else recording.with_clock(msgspec.structs.replace(found.statistics, state=PUBLIC[recording.phase])),
         )
 
     def _of_worker(self, worker: Child, asked: _Asked) -> WorkerStatus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +13,14 @@ from hypothesis import strategies as st
 from recsvc.common import mime
 from recsvc.common.descriptions import RecordedTrack
 from recsvc.common.limits import S
+from recsvc.common.service import ServiceOptions
 from recsvc.common.service_limits import CORES_SHARE, COST_FACTOR_MAX, COST_FACTOR_MIN, COST_MEASURED_AFTER
+from recsvc.controller.admission import Admission
 from recsvc.controller.placement import Cost, Demand, Factors, demand, picture_work, room, sound_work
+from recsvc.controller.recording import Recording
+from recsvc.controller.workers import STARTING_COST
+from recsvc.errors import BusyError
+from recsvc.wire import messages
 
 VP8, VP9 = (mime.choose(f"video/webm;codecs={codec},opus", {"audio", "video"}) for codec in ("vp8", "vp9"))
 SOUND = mime.choose("", {"audio"})
@@ -153,3 +160,55 @@ def test_capture_processes_take_their_part() -> None:
     half = Demand(sound_work(10, 2), captured=0.5)
     assert not room(half, Factors(), [0.0], 0.3, 1).fits
     assert room(half, Factors(), [0.0], 0.0, 1).fits
+
+
+class _Pool:
+    """Workers without processes; they are chosen as the real ones are."""
+
+    def __init__(self, count: int) -> None:
+        self.pool = [SimpleNamespace(ready=number % 2 == 0, number=number) for number in range(count)]
+
+    def choose(self, load: Any) -> Any:
+        return min(self.pool, key=lambda one: load(one) + (0 if one.ready else STARTING_COST))
+
+
+_WANTED = st.tuples(st.sampled_from([120, 480, 720, 1080]), st.booleans(), st.integers(0, 5))
+
+
+@given(st.lists(_WANTED, max_size=40), st.integers(1, 4), st.floats(0.4, 4))
+def test_no_worker_ever_has_more_than_it_can_do_in_time(
+    wanted: list[tuple[int, bool, int]], count: int, there: float
+) -> None:
+    """Whatever comes and ends, beside recordings that need not keep up, and while some workers only start."""
+    workers: Any = _Pool(count)
+    admission = Admission(ServiceOptions(admission=True), there, lambda *_: None)
+    going: list[Any] = []
+    for number, (lines, elastic, ending) in enumerate(wanted):
+        request = messages.Start(
+            client="c",
+            recorder="r",
+            recording=f"r{number}",
+            tracks=(pictures(lines * 4 // 3, lines, 30),),
+            options=messages.RecordingOptions(
+                mime_type="",
+                audio_bits_per_second=1,
+                video_bits_per_second=1,
+                overload="finish-late" if elastic else "drop",
+            ),
+            at_ns=1,
+        )
+        try:
+            worker, found = admission.place(request, VP8, "c", workers)
+        except BusyError as busy:
+            assert not elastic and busy.needed > busy.free
+        else:
+            recording = Recording(request, worker, {}, "", "video/webm;codecs=vp8")
+            admission.began(recording, found)
+            going.append((recording, found))
+        if going and ending == 0:
+            admission.ended(going.pop(0)[0])
+        kept_up = [(one, cores(demanded)) for one, demanded in going if not demanded.elastic]
+        assert sum(needed for _, needed in kept_up) <= there * CORES_SHARE + 1e-6
+        for worker in workers.pool:
+            its = sum(needed for one, needed in kept_up if one.worker is worker)
+            assert its <= min(1.0, there) * CORES_SHARE + 1e-6

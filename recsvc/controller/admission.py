@@ -16,7 +16,10 @@ from ..errors import BusyError, QuotaExceededError
 from ..wire import messages
 from . import placement
 from .recording import Recording
+from .supervisor import Child
+from .workers import Workers
 
+_FULL = 1000.0
 _SMALL = 0.001  # cores: what costs nothing by itself still counts where it is placed
 
 
@@ -83,18 +86,30 @@ class Admission:
 
     # --- may it begin? ----------------------------------------------------------------------------
 
-    def check(self, request: messages.Start, chosen: Format, whose: str, workers: Iterable[Any]) -> placement.Demand:
-        """What it is going to cost. ``QuotaExceededError`` where its client (``whose``) has all that it may have;
-        ``BusyError`` where there is no room."""
+    def place(
+        self, request: messages.Start, chosen: Format, whose: str, workers: Workers
+    ) -> tuple[Child, placement.Demand]:
+        """Its worker, and what it is going to cost. ``QuotaExceededError`` where its client (``whose``) has all that it
+        may have; ``BusyError`` where there is no room."""
         self._check_client(whose)
         demand = placement.demand(request.tracks, chosen, request.options.overload)
-        if self._options.admission and not demand.elastic:
+        if demand.elastic:
+            return workers.choose(self.load), demand
+        most = placement.most_of_worker(self._cores) - self._factors.cores(demand.work)
+
+        def load(worker: Child) -> float:
+            """A worker where it does not fit comes after all where it does."""
+            used = self._used(worker)
+            return used if used <= most else used + _FULL
+
+        worker = workers.choose(load)
+        if self._options.admission:
+            used = [self._used(one) for one in workers.pool]
             captured = self._captures.cores(self._keeping_up())
-            used = [self._used(worker) for worker in workers]
             room = placement.room(demand, self._factors, used, captured, self._cores)
             if not room.fits:
                 raise _busy(room)
-        return demand
+        return worker, demand
 
     def _check_client(self, whose: str) -> None:
         most, bytes_most = self._options.recordings_per_client_max, self._options.bytes_per_client_max

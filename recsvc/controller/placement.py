@@ -152,13 +152,18 @@ class Room:
         return self.needed <= self.free
 
 
+def most_of_worker(cores: float) -> float:
+    """What the recordings of one worker that must keep up may take; it has no more than one of the cores."""
+    return min(1.0, cores) * CORES_SHARE
+
+
 def room(needed: Demand, factors: Factors, used: Iterable[float], captured: float, cores: float) -> Room:
     """``used``: the cores that the recordings of each worker take, but for the elastic ones; ``captured``: those of
     capture processes; ``cores``: how many there are. A worker has no more than one. A share of all is kept free for
     what is not reckoned: the controller, callers, the system, and what comes irregularly."""
     by_worker = list(used)
     everywhere = cores * CORES_SHARE - sum(by_worker) - captured
-    most = max((min(1.0, cores) * CORES_SHARE - taken for taken in by_worker), default=0.0)
+    most = max((most_of_worker(cores) - taken for taken in by_worker), default=0.0)
     own = factors.cores(needed.work)
     free = max(0.0, min(most, everywhere - needed.captured))
     return Room(own, free)

@@ -76,9 +76,8 @@ class Recordings:
         captures = self._sources.captures(request.recording, request.tracks)
         if os.path.lexists(path := self._spool / f"{request.recording}{format_.suffix}"):
             raise errors.InvalidStateError(f"there is a recording {path} already")
-        worker = self.workers.choose()
         whose = owner or (request.client if request.client != SERVICE else "")
-        demand = self.admission.check(request, format_, whose, self.workers.pool)
+        worker, demand = self.admission.place(request, format_, whose, self.workers)
         recording = Recording(request, worker, captures, str(path), format_.mime_type)
         recording.sender, recording.owner, recording.whose = sender, owner, whose
         recording.clock = self.clock_of(request.client)

@@ -18,7 +18,8 @@ from .supervisor import Child, Supervisor
 
 log = logging.getLogger("recsvc.controller")
 
-_STARTING_COST = 0.25  # cores; who gets a worker that is not ready waits for it
+STARTING_COST = 0.25
+"""In cores: who gets a worker that is not ready waits for it."""
 
 
 class Workers:
@@ -43,9 +44,9 @@ class Workers:
         self._ending = False
         self._start(1)
 
-    def choose(self) -> Child:
-        """The worker with the most room; one that is still starting only where those that are ready have much less.
-        ``ServiceError`` where none can start."""
+    def choose(self, load: Callable[[Child], float] | None = None) -> Child:
+        """The worker with the least load, by this measure or the usual one; one that is still starting only where those
+        that are ready have much more. ``ServiceError`` where none can start."""
         for child in [one for one in self._children if not self._supervisor.knows(one)]:
             self.ended(child)  # whose end the controller has not seen yet
         living = self._living()
@@ -54,7 +55,8 @@ class Workers:
             living = self._living()
         if not living:
             raise ServiceError(f"no encoder worker can be started: {self._reason or 'they end at once'}")
-        return min(living, key=lambda child: self._load(child) + (0 if child.ready else _STARTING_COST))
+        found = load or self._load
+        return min(living, key=lambda child: found(child) + (0 if child.ready else STARTING_COST))
 
     @property
     def pool(self) -> list[Child]:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import keyed
+import msgspec
 import pytest
 from keepers import Daemon, daemon, name_of, record, recording_of_sound, sound, wait_listed
 from media import DEADLINE_S, decode
+from services import roles
 
 import recsvc
 from recsvc import errors
+from recsvc.caller import connections
+from recsvc.caller.remote import ask, catalog_of
+from recsvc.wire import messages, sockets
 
 
 @pytest.fixture
@@ -107,8 +115,97 @@ def test_the_face_for_asyncio(kept: Daemon) -> None:
 
 
 def test_a_service_that_keeps_nothing_says_so() -> None:
+    for call in (recsvc.recording.list, lambda: recsvc.recording.get("x")):
+        with pytest.raises(errors.NotSupportedError, match="recsvc serve"):
+            call()
+    assert not roles("controller"), "none was started for that"
     with pytest.raises(errors.NotSupportedError, match="recsvc serve"):
-        recsvc.recording.list()
+        ask(connections.connect(), messages.ListRecordings())
+
+
+def test_recordings_that_run_when_the_service_ends_are_kept_with_all_that_is_known_of_them(tmp_path: Path) -> None:
+    with daemon(tmp_path) as running:
+        with contextlib.ExitStack() as stack:
+            for _ in range(5):
+                _, source = stack.enter_context(recording_of_sound(running))
+                source.write(sound(0.1))
+            running.process.send_signal(signal.SIGTERM)
+            assert running.process.wait(DEADLINE_S) == 0
+            connections.close_all()
+        running.begin()
+        listed = running.list()
+        assert [one.state for one in listed] == ["finished"] * 5
+        assert all(one.statistics is not None and one.duration > 0 for one in listed)
+
+
+def test_long_lists_come_in_parts_of_a_replys_size(kept: Daemon) -> None:
+    names = ["é" * 190 + str(number) for number in range(40)]
+    for name in names:
+        record(kept, 0.02)
+        kept.list(limit=1)[0].rename(name)
+    page = ask(kept.client, messages.ListRecordings())
+    assert 0 < len(page) <= 40
+    assert [one.name for one in kept.list()] == list(reversed(names))
+    assert [one.name for one in kept.list(limit=7)] == list(reversed(names))[:7]
+    assert len({one.id for one in kept.list(limit=None)}) == 40
+
+
+def test_what_cannot_be_read_is_answered_and_the_others_do_not_notice(kept: Daemon) -> None:
+    socket = sockets.control_client(catalog_of(kept.client))
+    bad = [
+        b"",
+        b"\xff" * 100,
+        messages.encode(messages.GetRecording(id=5, recording="x"))[:-3],
+        msgspec.msgpack.encode({"v": 1, "kind": "get", "id": 6, "recording": "x"}),
+        msgspec.msgpack.encode({"v": messages.VERSION, "kind": "start", "id": 7}),
+        msgspec.msgpack.encode({"v": messages.VERSION, "kind": "rename", "id": 8, "recording": "x", "name": "n" * 201}),
+        msgspec.msgpack.encode({"v": messages.VERSION, "kind": "list", "id": 9, "limit": 10**9}),
+        msgspec.msgpack.encode({"v": messages.VERSION, "kind": "get", "id": 10, "recording": "x" * 100_000}),
+    ]
+    for one in bad:
+        socket.send(one)
+    replies = []
+    for _ in bad:
+        assert socket.poll(int(DEADLINE_S * 1000))
+        replies.append(messages.REPLIES.decode(socket.recv()))
+    assert {reply.error for reply in replies} == {"TypeError"}
+    assert [reply.id for reply in replies][3:] == [6, 7, 8, 9, 10]
+    assert kept.list() == []
+    assert len(kept.log.read_text().split("was refused")) == 2, "one line, then a count"
+    socket.close(linger=0)
+
+
+def test_keys_may_do_what_their_permissions_say(tmp_path: Path) -> None:
+    with keyed.daemon(tmp_path, maker=("record",), reader=("read",), chief=("admin",)) as secured:
+        address = {name: secured.file(name) for name in ("maker", "reader", "chief")}
+        source = recsvc.AudioSource(48_000, 1)
+        with recsvc.MediaRecorder(recsvc.MediaStream([source.track]), service=address["maker"]) as recorder:
+            recorder.start()
+            source.write(sound(0.1))
+        own = recorder.recording
+        assert own is not None
+        name = name_of(own)
+        content = (secured.spool / f"{name}.webm").read_bytes()
+        assert own.bytes() == content
+        assert recsvc.recording.get(name, service=address["maker"]).blob.bytes() == content
+        assert recsvc.recording.get(name, service=address["reader"]).blob.bytes() == content
+        (listed,) = recsvc.recording.list(service=address["reader"])
+        assert listed.owner == "maker"
+        for forbidden in (
+            lambda: recsvc.recording.list(service=address["maker"]),
+            lambda: recsvc.recording.get("x", service=address["maker"]),
+            lambda: listed.rename("x"),
+            listed.delete,
+            recsvc.recording.get(name, service=address["maker"]).delete,
+        ):
+            with pytest.raises(errors.NotAllowedError):
+                forbidden()
+        recsvc.recording.get(name, service=address["maker"]).rename("mine")
+        chief = recsvc.recording.get(name, service=address["chief"])
+        assert chief.name == "mine"
+        chief.delete()
+        assert recsvc.recording.list(service=address["reader"]) == []
+        connections.close_all()
 
 
 def test_wrong_arguments(kept: Daemon) -> None:

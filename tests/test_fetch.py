@@ -88,6 +88,20 @@ def test_over_the_network_a_blob_is_fetched_and_behaves_as_a_local_one(kept: Dae
     assert recsvc.recording.get(part.source.recording, service=kept.tcp).blob.bytes() == content
 
 
+def test_pieces_of_a_recording_elsewhere_join_to_a_file_that_plays(kept: Daemon) -> None:
+    source = recsvc.AudioSource(48_000, 1, when_full="wait")
+    recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]), service=kept.tcp)
+    recorder.start(timeslice=200)
+    for _ in range(40):
+        source.write(sound(0.05, 700))
+    recorder.stop()
+    pieces = [event.data for event in recorder.events() if event.type == "dataavailable"]
+    assert len(pieces) > 1 and any(isinstance(part.source, RemoteFile) for part in pieces[-1]._content.parts)
+    assert decode(recsvc.Blob(pieces)).sound_s == pytest.approx(2)
+    (path,) = kept.spool.glob("*.webm")
+    assert recorder.recording is not None and recorder.recording.bytes() == path.read_bytes()
+
+
 def test_slices_and_readings_of_a_remote_blob_are_those_of_a_local_one(kept: Daemon) -> None:
     found, path = enlarged(kept, 5 * MIB + 13)
     content = path.read_bytes()

@@ -21,14 +21,16 @@ from .storage import SpoolFile
 
 _LOOK_MS = 20  # a reader that was interrupted, or whose service is gone, waits so long at most
 
+KEEPS_NONE = (
+    "a private controller keeps no recordings, they belong to its program: name a service that was started with recsvc "
+    "serve, by service= or RECSVC_SERVICE"
+)
+
 
 def catalog_of(client: Client) -> ServiceAddress:
     """Where the catalog of a client's service is. ``NotSupportedError``: it keeps no recordings."""
     if not client.welcome.catalog:
-        raise errors.NotSupportedError(
-            "this service keeps no recordings: they belong to the programs that make them; name one that was started "
-            "with recsvc serve, by service= or RECSVC_SERVICE"
-        )
+        raise errors.NotSupportedError(KEEPS_NONE)
     return client.reachable(client.welcome.catalog)
 
 

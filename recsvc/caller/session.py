@@ -155,6 +155,7 @@ class Session(Life):
             self._check_is_ours(self.path)
         done = recovery.wait_completed(self.path, RECOVERY_DEADLINE_NS / S)
         if done is None and self.mime_type and not os.path.exists(self.path):
-            raise errors.NotReadableError(f"the recording's file {self.path} is gone")
+            where = "at its service: ask there for it once that runs again" if self.client.welcome.catalog else "gone"
+            raise errors.NotReadableError(f"the recording's file {self.path} is {where}")
         left = left_behind(self.path, self.mime_type, self.handed_out, done)
         return msgspec.structs.replace(message, **left._asdict())

@@ -179,9 +179,10 @@ class Database:
     def all(self) -> list[Row]:
         return self._found("")
 
-    def going_on(self) -> list[Row]:
-        """Those that have not ended, as far as is known."""
-        return self._found("WHERE ended = 0")
+    def files(self) -> list[tuple[str, str, float, bool]]:
+        """Of each recording: its id, its file, when it began, whether its end is known."""
+        found = self._ask("SELECT recording, file, began, ended > 0 FROM recordings")
+        return [(recording, file, began, bool(is_over)) for recording, file, began, is_over in found]
 
     def finished(self) -> Iterator[Kept]:
         """The one that ended first comes first. Rows may be removed meanwhile."""

@@ -127,8 +127,8 @@ class Keeper:
         """Of recordings that go on, and of those whose end is known."""
         if self._database.is_new:
             return set(self._active.values())
-        rows = self._database.all()
-        return {row.file for row in rows if row.info.ended or row.info.recording in self._active}
+        files = self._database.files()
+        return {file for recording, file, _, is_over in files if is_over or recording in self._active}
 
     def surveyed(self, result: Result, begun_s: float) -> None:
         """``begun_s``: when that was begun (seconds since 1970)."""
@@ -139,9 +139,11 @@ class Keeper:
                 continue  # it has ended, or begun, meanwhile
             if row is not None or not found.error:
                 self._database.enter(Row(_described(found, row), found.file))
-        for row in self._database.all():
-            if row.file not in result.files and row.info.began < begun_s:
-                self._present(row)
+        for recording, file, began, _ in self._database.files():
+            if file not in result.files and began < begun_s:
+                row = self._database.get(recording)
+                if row is not None:
+                    self._present(row)
 
     def retain(self) -> None:
         """Deletes what is too much by now."""

@@ -193,8 +193,11 @@ class Catalog:
         check(peer, str(request.__struct_config__.tag), owner)
 
     def _refuse(self, client: bytes, number: int, error: str, text: str) -> None:
-        with suppress(sockets.ZMQError):  # it does not read, or is gone
-            self._send(client, messages.Reply(id=number, error=error, text=text), None)
+        """After what it has asked before; who has too much unanswered is refused at once, if it has room for that."""
+        refusal = messages.Reply(id=number, error=error, text=text), None
+        if not self._asked.add(client, refusal):
+            with suppress(sockets.ZMQError):
+                self._send(client, *refusal)
 
     def _answer_clients(self) -> None:
         """One request of each client in turn, until it is time to look for others."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .caller.media_recorder import MediaRecorder as MediaRecorder
     from .caller.push import AudioSource as AudioSource
     from .caller.push import VideoSource as VideoSource
+    from .caller.push_encoded import EncodedAudioSource as EncodedAudioSource
+    from .caller.push_encoded import EncodedVideoSource as EncodedVideoSource
     from .caller.recovery import recover as recover
     from .caller.stream import MediaStream as MediaStream
     from .caller.stream import MediaStreamTrack as MediaStreamTrack
@@ -31,6 +33,8 @@ _MODULES = {
     "AudioSource": "caller.push",
     "Blob": "caller.blob",
     "BlobEvent": "caller.events",
+    "EncodedAudioSource": "caller.push_encoded",
+    "EncodedVideoSource": "caller.push_encoded",
     "ErrorEvent": "caller.events",
     "Event": "caller.events",
     "MediaDeviceInfo": "caller.user_media",

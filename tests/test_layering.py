@@ -32,6 +32,7 @@ OWNERS = {
 # Pure logic: no sockets, no processes, no files, no clocks of its own.
 PURE = (
     "common.clocks",
+    "common.codecs",
     "common.constraints",
     "common.descriptions",
     "common.filenames",
@@ -42,6 +43,7 @@ PURE = (
     "common.mime",
     "capture.limits",
     "common.limits",
+    "common.packet_limits",
     "common.permissions",
     "common.redact",
     "common.service",
@@ -64,7 +66,11 @@ PURE = (
     "http.guard",
     "http.ranges",
     "http.totals",
+    "mux.bitstream",
+    "mux.codec_private",
     "mux.ebml",
+    "mux.entries",
+    "mux.parameter_sets",
     "protocol.examples",
     "protocol.meanings",
     "protocol.public",

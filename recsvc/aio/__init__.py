@@ -19,6 +19,7 @@ from ..caller.blob import Blob
 from ..caller.events import BlobEvent, ErrorEvent, Event
 from ..caller.listeners import checked_timeout, checked_type
 from ..caller.push import Buffer, PushedPictures, PushedSound
+from ..caller.push_encoded import PushedEncodedPictures, PushedEncodedSound
 from ..caller.recorder import Recorder
 from ..caller.stream import MediaStream, MediaStreamTrack
 from ..caller.user_media import MediaDeviceInfo, Wish
@@ -30,6 +31,8 @@ __all__ = [
     "AudioSource",
     "Blob",
     "BlobEvent",
+    "EncodedAudioSource",
+    "EncodedVideoSource",
     "ErrorEvent",
     "Event",
     "MediaDeviceInfo",
@@ -108,6 +111,26 @@ class VideoSource(PushedPictures):
         if self._waits:
             return await asyncio.to_thread(self._write, buffer, timestamp_ns)
         return self._write(buffer, timestamp_ns)
+
+
+class EncodedAudioSource(PushedEncodedSound):
+    """As ``recsvc.EncodedAudioSource``, with ``write`` awaited."""
+
+    async def write(self, packet: Buffer, timestamp_ns: int | None = None) -> bool:
+        """As the synchronous ``write``. Only a source with ``when_full="wait"`` waits."""
+        if self._waits:
+            return await asyncio.to_thread(self._write, packet, timestamp_ns)
+        return self._write(packet, timestamp_ns)
+
+
+class EncodedVideoSource(PushedEncodedPictures):
+    """As ``recsvc.EncodedVideoSource``, with ``write`` awaited."""
+
+    async def write(self, packet: Buffer, timestamp_ns: int | None = None, *, key_frame: bool | None = None) -> bool:
+        """As the synchronous ``write``. Only a source with ``when_full="wait"`` waits."""
+        if self._waits:
+            return await asyncio.to_thread(self._write, packet, timestamp_ns, key_frame)
+        return self._write(packet, timestamp_ns, key_frame)
 
 
 class MediaRecorder(Recorder):

@@ -147,7 +147,7 @@ class Recorder(Recordings):
             tracks = [track for track in map(track_of, self._stream.get_tracks()) if track.live]
             check_tracks(tracks)
             kinds = {track.kind for track in tracks}
-            mime.choose(self._constrained_type, kinds)
+            mime.for_tracks(self._constrained_type, tracks)
             connection = connection_for(tracks, self._service)
             if self._bits_per_second is not None:
                 self._bitrates = split(self._bits_per_second, kinds)

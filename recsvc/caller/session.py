@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from .. import errors
+from ..common.codecs import frames_of
 from ..common.descriptions import Started
 from ..common.limits import RECOVERY_DEADLINE_NS, S, credit
 from ..common.pieces import HandedOut
@@ -60,7 +61,7 @@ class Session(Life):
         """Has the service open the recording. Frames that come meanwhile belong to it."""
         at_ns = time.monotonic_ns()
         for track in self.tracks:
-            bound = credit(track.kind, options.overload)
+            bound = credit(frames_of(track), options.overload)
             track.origin.prepare(track, self.route(track), at_ns, *bound)
         recorded = tuple(
             messages.RecordedTrack(

@@ -1,8 +1,8 @@
 """Every bound and deadline of recsvc, each with its reason and with what happens when it is reached.
 
-Four kinds of numbers stand elsewhere: those of a service with many clients, in ``service_limits``; those of sources, in
-``recsvc.capture.limits``; the shape of the files, in ``recsvc.mux``; the sizes, rates and bit rates that media may
-have, in ``recsvc.common.media``.
+Five kinds of numbers stand elsewhere: those of a service with many clients, in ``service_limits``; those of media that
+comes encoded, in ``packet_limits``; those of sources, in ``recsvc.capture.limits``; the shape of the files, in
+``recsvc.mux``; the sizes, rates and bit rates that media may have, in ``recsvc.common.media``.
 """
 
 MS = 1_000_000
@@ -308,7 +308,7 @@ HTML_BYTES_MAX = 50_000_000
 
 
 def credit(kind: str, overload: str) -> tuple[int, int]:
-    """What a route of this kind may have under way: frames and payload bytes."""
+    """What a route may have under way: frames and payload bytes. ``kind``: ``audio``, ``video``, ``packet``."""
     if overload == "finish-late":
         return LATE_CREDIT_FRAMES, LATE_QUEUE_BYTES_MAX
     return (VIDEO_CREDIT_FRAMES if kind == "video" else AUDIO_CREDIT_FRAMES), QUEUE_BYTES_MAX

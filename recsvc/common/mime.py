@@ -7,10 +7,12 @@ MediaStream Recording specification.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import NotSupportedError
+from .codecs import CODECS, Described, codec_named, codecs_of
 from .limits import MIME_TYPE_CHARACTERS_MAX
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -23,14 +25,20 @@ VideoCodec = Literal["vp8", "vp9"]
 
 VIDEO_CODECS: tuple[VideoCodec, ...] = ("vp8", "vp9")
 AUDIO_CODECS = ("opus",)
-_ALIASES = {"vp08": "vp8", "vp09": "vp9"}  # as in vp09.00.10.08; profile and level are ours to choose
+"""What raw media is encoded with."""
+_RAW = (*VIDEO_CODECS, *AUDIO_CODECS)
 
-# type/subtype -> (container, video codecs, audio codecs)
-_CONTAINERS: dict[str, tuple[Container, tuple[VideoCodec, ...], tuple[str, ...]]] = {
-    "video/webm": ("webm", VIDEO_CODECS, AUDIO_CODECS),
-    "audio/webm": ("webm", (), AUDIO_CODECS),
+
+def _held(kind: str, *, webm: bool) -> tuple[str, ...]:
+    return tuple(name for name, codec in CODECS.items() if codec.kind == kind and (codec.webm or not webm))
+
+
+# type/subtype -> (container, video codecs, audio codecs), those that come encoded too
+_CONTAINERS: dict[str, tuple[Container, tuple[str, ...], tuple[str, ...]]] = {
+    "video/webm": ("webm", _held("video", webm=True), _held("audio", webm=True)),
+    "audio/webm": ("webm", (), _held("audio", webm=True)),
     "audio/ogg": ("ogg", (), AUDIO_CODECS),
-    "video/x-matroska": ("matroska", VIDEO_CODECS, AUDIO_CODECS),
+    "video/x-matroska": ("matroska", _held("video", webm=False), _held("audio", webm=False)),
 }
 
 SUPPORTED_TYPES = (
@@ -43,7 +51,17 @@ SUPPORTED_TYPES = (
     "video/x-matroska;codecs=vp8,opus",
     "video/x-matroska;codecs=vp9,opus",
 )
-"""Examples of all combinations, for people: ``recsvc types`` prints them."""
+"""Examples of all combinations of what raw media is encoded with, for people: ``recsvc types`` prints them."""
+
+COPIED_TYPES = (
+    "video/webm;codecs=av01,opus",
+    "video/x-matroska;codecs=avc1,mp4a.40.2",
+    "video/x-matroska;codecs=hvc1,opus",
+    "video/x-matroska;codecs=av01,pcm",
+    "video/x-matroska;codecs=avc1,alaw",
+    "video/x-matroska;codecs=avc1,ulaw",
+)
+"""The same for media that comes encoded, and is recorded as it is."""
 
 _SUFFIXES: dict[Container, str] = {"webm": ".webm", "matroska": ".mkv", "ogg": ".ogg"}
 CONTAINER_OF_SUFFIX: dict[str, Container] = {
@@ -54,7 +72,7 @@ CONTAINER_OF_SUFFIX: dict[str, Container] = {
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """The format of a file; ``video_codec`` is ``None`` where it has no video track."""
+    """The format of a file; ``video_codec`` is ``None`` where pictures are not encoded here."""
 
     container: Container
     video_codec: VideoCodec | None
@@ -82,8 +100,7 @@ def _parse(text: str) -> tuple[str, list[str] | None]:
         position = parameter.end()
         if parameter[1].lower() == "codecs" and codecs is None:
             value = parameter[2].strip('"')
-            identifiers = [part.strip().lower().split(".")[0] for part in value.split(",")]
-            codecs = [_ALIASES.get(identifier, identifier) for identifier in identifiers]
+            codecs = [codec_named(part) for part in value.split(",")]
     return essence, codecs
 
 
@@ -106,7 +123,7 @@ def why_not_supported(text: str) -> str | None:
     for codec in codecs or ():
         if codec not in video + audio:
             return f"codec {codec!r} is not one that {essence} is recorded with ({', '.join(video + audio)})"
-    for kind, known in (("video", VIDEO_CODECS), ("audio", AUDIO_CODECS)):
+    for kind, known in (("video", video), ("audio", audio)):
         if len([c for c in codecs or () if c in known]) > 1:
             return f"more than one {kind} codec"
     return None
@@ -136,16 +153,17 @@ def suffix(text: str) -> str:
     return _SUFFIXES[container(text)]
 
 
-def choose(text: str, kinds: set[str]) -> Format:
+def choose(text: str, kinds: set[str], encoded: Mapping[str, str] | None = None) -> Format:
     """The format for tracks of these kinds (``"audio"``, ``"video"``) under a constrained type (may be ``""``).
+    ``encoded``: the codecs of those whose media comes encoded, by kind.
 
     Raises ``NotSupportedError`` naming the track that the type cannot hold.
     """
     require_supported(text)
-    essence, codecs = _parse(text) if text else ("video/webm" if "video" in kinds else "audio/webm", None)
+    given = dict(encoded or {})
+    essence, codecs = _parse(text) if text else (_usual(kinds, given), None)
     container, video, audio = _CONTAINERS[essence]
     chosen: dict[str, str] = {}
-    known: tuple[str, ...]
     for kind, known in (("video", video), ("audio", audio)):
         if kind not in kinds:
             continue
@@ -154,7 +172,33 @@ def choose(text: str, kinds: set[str]) -> Format:
         asked = [codec for codec in codecs or known if codec in known]
         if not asked:
             raise NotSupportedError(f"the stream's {kind} track cannot be held by {text!r}: it names no {kind} codec")
-        chosen[kind] = asked[0]
-    names = ",".join(chosen.values())
-    video_codec = next((codec for codec in video if codec == chosen.get("video")), None)
-    return Format(container, video_codec, f"{essence};codecs={names}")
+        codec = given.get(kind)
+        if codec is None:
+            raw = [name for name in asked if name in _RAW]
+            if not raw:
+                raise NotSupportedError(
+                    f"the stream's {kind} track is raw, and {text!r} names {asked[0]}, which is recorded from sources "
+                    "alone that are encoded already"
+                )
+            codec = raw[0]
+        elif codec not in asked or container == "ogg":
+            raise NotSupportedError(
+                f"the stream's {kind} track is encoded already, as {codec}, which {text!r} does not hold; use a type "
+                "that names it, such as video/x-matroska without codecs"
+            )
+        chosen[kind] = codec
+    names = ",".join(CODECS[codec].mime for codec in chosen.values())
+    video_codec = next((codec for codec in VIDEO_CODECS if codec == chosen.get("video")), None)
+    return Format(container, None if "video" in given else video_codec, f"{essence};codecs={names}")
+
+
+def for_tracks(text: str, tracks: Sequence[Described]) -> Format:
+    """The same for these tracks."""
+    return choose(text, {track.kind for track in tracks}, codecs_of(tracks))
+
+
+def _usual(kinds: set[str], encoded: Mapping[str, str]) -> str:
+    """The type that is taken where none is asked for."""
+    if not all(codec in CODECS and CODECS[codec].webm for codec in encoded.values()):
+        return "video/x-matroska"
+    return "video/webm" if "video" in kinds else "audio/webm"

@@ -17,6 +17,7 @@ from .media import (
     SAMPLE_RATE_MAX,
     SAMPLE_RATE_MIN,
 )
+from .packet_limits import DESCRIPTION_BYTES_MAX
 
 _WHOLE: dict[str, dict[str, tuple[int, int]]] = {
     "audio": {"sample_rate": (SAMPLE_RATE_MIN, SAMPLE_RATE_MAX), "channel_count": (1, CHANNEL_COUNT_MAX)},
@@ -42,7 +43,7 @@ def format_of(mime_type: str, tracks: Sequence[RecordedTrack]) -> mime.Format:
         if sum(other.track == track.track for other in tracks) > 1:
             raise NotSupportedError(f"two tracks have the id {track.track}: each needs one of its own")
         _check_settings(track.kind, track.settings)
-    return mime.choose(mime_type, {track.kind for track in tracks})
+    return mime.for_tracks(mime_type, tracks)
 
 
 def _check_settings(kind: str, settings: Mapping[str, Any]) -> None:
@@ -53,6 +54,12 @@ def _check_settings(kind: str, settings: Mapping[str, Any]) -> None:
     for name, known in _ONE_OF.items():
         if name in settings and settings[name] not in known:
             raise ValueError(f"{kind} settings: {name} must be {', '.join(known)}; it is {_shown(settings[name])}")
+    description = settings.get("description", b"")
+    if not isinstance(description, bytes) or len(description) > DESCRIPTION_BYTES_MAX:
+        raise ValueError(
+            f"{kind} settings: description must be binary, of at most {DESCRIPTION_BYTES_MAX} bytes; it is "
+            f"{_shown(description)}"
+        )
     rate = settings.get("frame_rate")
     if rate is not None and (not isinstance(rate, int | float) or not 0 <= rate <= FRAME_RATE_MAX):
         raise ValueError(f"{kind} settings: frame_rate must be 0 to {FRAME_RATE_MAX:g}; it is {_shown(rate)}")

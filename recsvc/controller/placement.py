@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..common.codecs import codec_of
 from ..common.descriptions import RecordedTrack
 from ..common.limits import S
 from ..common.mime import Format
@@ -33,6 +34,8 @@ SOUND_NS = 17_000_000
 CHANNEL_NS = 5_000_000
 """A second of sound, for itself and for each channel, from there too; at other rates than Opus' own it is much the
 same."""
+COPIED_NS = 10_000_000
+"""A second of a track that comes encoded."""
 CAPTURED_PICTURE_NS, CAPTURED_PIXEL_NS, CAPTURED_SOUND_NS = 500_000, 1.0, 13_000_000
 """What the process that captures it takes, from there too: of the test source. What a camera or a network stream takes
 to be decoded is not known before."""
@@ -71,7 +74,9 @@ def demand(tracks: Iterable[RecordedTrack], chosen: Format, overload: str) -> De
     for track in tracks:
         settings = track.settings
         elastic = elastic or settings.get("clock") == "media"
-        if track.kind == "video" and chosen.video_codec is not None:
+        if codec_of(track) is not None:
+            more: Work = {"copied": COPIED_NS}
+        elif track.kind == "video" and chosen.video_codec is not None:
             rate = _number(settings, "frame_rate", FRAME_RATE_SUPPOSED, 1000.0)
             pixels = _number(settings, "width", 640, 16384) * _number(settings, "height", 480, 16384) * rate
             more = picture_work(chosen.video_codec, rate, pixels)

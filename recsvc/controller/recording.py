@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ..common.clocks import ClientClock
+from ..common.codecs import frames_of
 from ..common.descriptions import Started
 from ..common.limits import credit
 from ..common.pieces import HandedOut
@@ -75,7 +76,7 @@ class Recording(Life):
         """What its sources are sent, once its worker has opened it."""
         described = []
         for track in self.tracks:
-            frames, size = credit(track.kind, self.options.overload)
+            frames, size = credit(frames_of(track), self.options.overload)
             described.append(
                 messages.RouteDescription(
                     route=self.route(track.track),

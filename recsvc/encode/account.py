@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from ..common.limits import S
 from ..common.service_limits import TOTAL_MAX
-from ..wire.messages import AudioFrame, TrackStatistics, VideoFrame
+from ..wire.messages import AudioFrame, FrameHeader, PacketFrame, TrackStatistics
 
 
-def unit_count(header: VideoFrame | AudioFrame) -> int:
-    """What a frame counts for: sound is counted in samples per channel."""
+def unit_count(header: FrameHeader) -> int:
+    """What a frame counts for: raw sound is counted in samples per channel."""
     return header.sample_count if isinstance(header, AudioFrame) else 1
+
+
+def length_ns(header: FrameHeader) -> int:
+    """How long the sound of a frame lasts, where that is known; of a picture it does not matter."""
+    if isinstance(header, AudioFrame):
+        return header.sample_count * S // header.sample_rate
+    return header.duration_ns if isinstance(header, PacketFrame) else 0
 
 
 class Account:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from ..common.clocks import Translation
+from ..common.codecs import frames_of
 from ..common.complaints import Complaints
 from ..common.limits import CREDIT_STEP_BYTES, UNFED_SILENCE_NS
 from ..common.permissions import RECORD
@@ -67,7 +68,7 @@ class Intake:
             track.settings.get("clock") == "media" for track in request.tracks
         )
         for name, track in zip(request.routes, request.tracks, strict=True):
-            route = self.routes[name] = Route(recording, name, track.kind)
+            route = self.routes[name] = Route(recording, name, frames_of(track))
             self._scheduler.add(name, recording.name, partial(recording.reached_by, name), spare=is_spare)
             if request.clock and not track.captured:
                 self._clocks[recording.name] = clock

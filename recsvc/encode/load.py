@@ -12,7 +12,7 @@ from ..common.service_limits import LOAD_REPORT_NS, LOADS_PER_REPORT, WARM_AFTER
 from ..wire import messages
 from .intake import Intake
 from .recording import Recording
-from .tracks import VideoTrack
+from .tracks import AudioTrack, VideoTrack
 from .warm import warm
 
 _FIGURES_BYTES_MAX = HEADER_BYTES_MAX - 4096
@@ -57,7 +57,7 @@ def _load(recording: Recording) -> messages.RecordingLoad:
     for track in recording.tracks.values():
         if isinstance(track, VideoTrack):
             pictures, pixels = track.account.encoded, track.pixels
-        else:
+        elif isinstance(track, AudioTrack):
             sound_ns, channels = track.sound_ns, track.channel_count
     return messages.RecordingLoad(
         recording=recording.name,

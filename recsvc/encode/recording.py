@@ -15,10 +15,12 @@ from ..errors import name_of
 from ..mux.muxer import Muxer
 from ..mux.spool import create
 from ..wire import messages
-from ..wire.messages import AudioFrame, End, Mark, OpenRecording, RecordingStatistics, VideoFrame
+from ..wire.messages import End, FrameHeader, Mark, OpenRecording, RecordingStatistics
+from .account import length_ns
+from .copied import Copied, Pictures, open_tracks
 from .tracks import AudioTrack, VideoTrack
 
-_Ready = tuple[str, tuple[VideoFrame | AudioFrame, Any]]
+_Ready = tuple[str, tuple[FrameHeader, Any]]
 """A route, and a frame of it that is to be encoded."""
 
 
@@ -31,9 +33,7 @@ class Recording:
         self.owner = request.owner
         self.path = Path(request.path)
         self.options = request.options
-        self.format = mime.choose(request.options.mime_type, {track.kind for track in request.tracks})
-        self.tracks: dict[str, VideoTrack | AudioTrack] = {}
-        self._pictures: VideoTrack | None = None
+        self.format = mime.for_tracks(request.options.mime_type, request.tracks)
         self.stop_ns: int | None = None
         """When it ended; ``None``: the controller's stop has not come."""
         self.incomplete = ""
@@ -54,24 +54,17 @@ class Recording:
         self._first_ns = 0  # when the first frame came, on our clock
         self._duration_ns = 0
         self.active_ns, self._flushed = time.monotonic_ns(), True  # when something was encoded last
-        sound: AudioTrack | None = None
-        for track, route in zip(request.tracks, request.routes, strict=True):
-            if self.format.video_codec is not None and track.kind == "video":
-                self._pictures = VideoTrack(self.format.video_codec, track, request.options, request.at_ns)
-                self.tracks[route] = self._pictures
-            else:
-                self.tracks[route] = sound = AudioTrack(track, request.options, request.at_ns)
-        clocks = [track.clock for track in self.tracks.values()]
+        self.tracks = open_tracks(request, self.format.video_codec)
+        tracks = list(self.tracks.values())
+        self._pictures = next((track for track in tracks if isinstance(track, Pictures)), None)
+        clocks = [track.clock for track in tracks]
         for clock in clocks:
             clock.share(clocks)
-        video = self._pictures.entry if self._pictures is not None else None
-        audio = sound.entry if sound is not None else None
         hold_ns = VIDEO_HOLD_NS if any(track.captured for track in request.tracks) else 0
         is_ours = create(self.path)
         try:
-            self._muxer = Muxer(
-                self.path, self.format.container, video=video, audio=audio, hold_ns=hold_ns, origin_ns=None
-            )
+            entries: Any = {"video" if track.is_video else "audio": track.entry for track in tracks}
+            self._muxer = Muxer(self.path, self.format.container, **entries, hold_ns=hold_ns, origin_ns=None)
         except BaseException:
             if is_ours:
                 self.path.unlink()
@@ -80,16 +73,15 @@ class Recording:
 
     # --- frames -----------------------------------------------------------------------------------
 
-    def arrived(self, route: str, header: VideoFrame | AudioFrame, payload: Any) -> list[_Ready]:
+    def arrived(self, route: str, header: FrameHeader, payload: Any) -> list[_Ready]:
         """A frame has come. Those that are to be encoded now, each with its route: it may have to wait for the next
         ones, and their capture times are on our clock and to be believed (``clock.FrameClock``)."""
-        length_ns = header.sample_count * S // header.sample_rate if isinstance(header, AudioFrame) else 0
         clock, now_ns = self.tracks[route].clock, time.monotonic_ns()
         self._first_ns = self._first_ns or now_ns
         if header.since_ns and header.paused_ns != self._paused_ns.get(route, 0):
             self._paused_ns[route] = header.paused_ns
             clock.left_out(header.since_ns - header.paused_ns)
-        placed = clock.take((header, payload), header.captured_ns, header.paused_ns, length_ns, now_ns)
+        placed = clock.take((header, payload), header.captured_ns, header.paused_ns, length_ns(header), now_ns)
         return self._ready(route, placed)
 
     def waited(self, route: str, now_ns: int | None = None) -> list[_Ready]:
@@ -108,7 +100,7 @@ class Recording:
                     ready += self._ready(name, again)
         return ready
 
-    def encode(self, route: str, header: VideoFrame | AudioFrame, payload: Any, waiting: int = 0) -> bool:
+    def encode(self, route: str, header: FrameHeader, payload: Any, waiting: int = 0) -> bool:
         """Encodes one frame, of long sound a part, and writes the packets that are ready. Whether the frame is done:
         else the same frame must be passed again. A picture's payload is read only during the call; that of sound may be
         looked at until the next comes (see ``AudioTrack.statistics``).
@@ -118,11 +110,13 @@ class Recording:
         track = self.tracks[route]
         if isinstance(track, VideoTrack):
             track.keep_up(waiting)
-            if header.paused_ns != self._picture_paused_ns:
-                self._picture_paused_ns = header.paused_ns
-                if header.since_ns:
-                    self._leave_out(track, header.since_ns - header.paused_ns)
+        if track is self._pictures and header.paused_ns != self._picture_paused_ns:
+            self._picture_paused_ns = header.paused_ns
+            if header.since_ns:
+                self._leave_out(header.since_ns - header.paused_ns)
         packets = track.encode(header, payload)  # type: ignore[arg-type]
+        if isinstance(track, Copied) and track.newly_described():
+            self._muxer.describe(track.entry)
         self._begin()
         for packet in packets:
             self._muxer.write(packet)
@@ -149,14 +143,15 @@ class Recording:
         until_ns = message.until_ns - message.paused_ns
         if track.clock.is_media:
             until_ns = track.media_end_ns or 0
-        if message.exact and isinstance(track, VideoTrack):
-            self._leave_out(track, until_ns)
+        if message.exact and track is self._pictures:
+            self._leave_out(until_ns)
         self._until_ns = until_ns if self._until_ns is None else max(self._until_ns, until_ns)
         self._begin()
 
-    def _leave_out(self, track: VideoTrack, until_ns: int) -> None:
+    def _leave_out(self, until_ns: int) -> None:
         """Pictures captured after this recorded time (a pause, a stop) were not asked for."""
-        track.left_out(*self._muxer.waiting.leave_out(until_ns))
+        assert self._pictures is not None
+        self._pictures.left_out(*self._muxer.waiting.leave_out(until_ns))
 
     @property
     def ended(self) -> bool:
@@ -194,7 +189,13 @@ class Recording:
         muxer, timeslice_ms = self._muxer, self.options.timeslice_ms
         if timeslice_ms is None or not self._pieces.is_due(timeslice_ms, muxer.bytes_written, muxer.written_until_ns):
             return None
-        return self._cut(asked=False)
+        return self._cut(asked=False) if self._bytes_final else None
+
+    @property
+    def _bytes_final(self) -> int:
+        """Of the file, that others may have: none before the header, which the first piece has, says all."""
+        size, is_described = self._muxer.bytes_written, all(track.is_described for track in self.tracks.values())
+        return size if is_described and size > self._muxer.media_at else 0
 
     def ask_for_data(self, number: int) -> None:
         """A request for data: it is answered when each track has sent its mark of this number, or has ended."""
@@ -227,9 +228,8 @@ class Recording:
 
     def _cut(self, *, asked: bool) -> messages.DataReady:
         """All that is in complete clusters and was not handed out yet; may be empty. ``asked``: by the caller."""
-        size, until_ns = self._muxer.bytes_written, self._muxer.written_until_ns
-        if size <= self._muxer.media_at:
-            size = 0
+        size = self._bytes_final
+        until_ns = self._muxer.written_until_ns if size else 0
         blob, timecode_ms = self._pieces.next(str(self.path), self.format.mime_type, size, until_ns, self._muxer.header)
         return messages.DataReady(recording=self.name, blob=blob, timecode_ms=timecode_ms, asked=asked)
 

@@ -8,14 +8,21 @@ from ..wire.ring import RingView
 from .foreign import ForeignTimes
 from .recording import Recording
 
+_EXPECTED: dict[str, type[messages.FrameHeader]] = {
+    "video": messages.VideoFrame,
+    "audio": messages.AudioFrame,
+    "packet": messages.PacketFrame,
+}
+
 
 class Route:
     """The worker's side of a route: what was granted, where the credits go."""
 
     def __init__(self, recording: Recording, name: str, kind: str) -> None:
+        """``kind``: of its frames."""
         self.recording = recording
         self.track = recording.tracks[name]
-        self.expected = messages.VideoFrame if kind == "video" else messages.AudioFrame
+        self.expected = _EXPECTED[kind]
         self.identity: bytes | None = None
         self.is_local = False  # whether that is a program of this machine
         self.received = self.bytes_received = 0

@@ -25,9 +25,12 @@ _SILENCE_DBFS = -120.0
 _LEVEL_VALUES = 960  # of the newest block that the level meter looks at, when somebody asks
 
 
-class _Track:
-    """What both kinds have in common. Its encoder is freed by ``close()``."""
+class Track:
+    """What all kinds have in common. Its encoder is freed by ``close()``."""
 
+    is_video: bool
+    is_described: bool = True
+    """Whether the file's header says all of it."""
     unfinished = False
     """Whether the last frame must be passed again, for the rest of it."""
 
@@ -43,8 +46,10 @@ class _Track:
         self.ended = False
 
 
-class VideoTrack(_Track):
+class VideoTrack(Track):
     """Pictures to packets, one for each."""
+
+    is_video = True
 
     def __init__(self, codec: VideoCodec, track: RecordedTrack, options: RecordingOptions, started_ns: int = 0) -> None:
         super().__init__(track, started_ns)
@@ -133,9 +138,11 @@ class VideoTrack(_Track):
             self._encoder.close()
 
 
-class AudioTrack(_Track):
+class AudioTrack(Track):
     """Sound blocks to Opus packets, exact to the sample; where the sound's clock drifts against ours it is stretched
     a little (``timeline.AudioTimeline``). The account stays in captured samples."""
+
+    is_video = False
 
     def __init__(self, track: RecordedTrack, options: RecordingOptions, started_ns: int = 0) -> None:
         super().__init__(track, started_ns)

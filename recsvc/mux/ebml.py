@@ -27,8 +27,12 @@ def uint(identifier: int, value: int) -> bytes:
 
 
 def void(size: int) -> bytes:
-    """Room for an element of ``size`` bytes."""
-    return element(0xEC, bytes(size - 2))
+    """Room for an element of ``size`` bytes, at least two."""
+    length = 1
+    while size - 1 - length >= (1 << 7 * length) - 1:
+        length += 1
+    content_size = size - 1 - length
+    return b"\xec" + (content_size | 1 << 7 * length).to_bytes(length, "big") + bytes(content_size)
 
 
 class Element(NamedTuple):

@@ -6,9 +6,10 @@ from collections import deque
 
 from ..common.limits import MS, S
 from ..common.media import OPUS_RATE
+from . import entries
 from .ebml import UNKNOWN_SIZE, element, long_size, size_of, uint, void
-from .packets import AUDIO, VIDEO, Packet, VideoPacket, to_ms
-from .spool import AudioEntry, SpoolFile, VideoEntry, Written, opus_head
+from .packets import AUDIO, VIDEO, Packet, SoundPacket, VideoPacket, to_ms
+from .spool import AudioEntry, CopiedEntry, SpoolFile, VideoEntry, Written
 
 CLUSTER_MAX_MS = 400
 """A packet this much later than the cluster's first opens a new one: short, for crashes and timeslices."""
@@ -19,6 +20,8 @@ AUDIO_CUE_MS = 5_000
 EXPLICIT_DURATION_MS = 1_000
 """Pictures shown at least this long, and the last one, carry a BlockDuration; readers would assume the previous
 interval. After a crash the last picture's length may be wrong by less than this."""
+_RELATIVE_MAX_MS = 30_000
+"""Blocks stand at most 32.7 s from their cluster's time."""
 _CLUSTERS_GIVEN = 4
 """At most this many of the newest clusters are given up for the Cues, where a full disk has no room for both."""
 
@@ -26,8 +29,15 @@ _CLUSTERS_GIVEN = 4
 class MatroskaWriter:
     """Header, clusters and Cues of a Segment in ``spool``."""
 
-    def __init__(self, spool: SpoolFile, doc_type: str, video: VideoEntry | None, audio: AudioEntry | None) -> None:
+    def __init__(
+        self,
+        spool: SpoolFile,
+        doc_type: str,
+        video: VideoEntry | CopiedEntry | None,
+        audio: AudioEntry | CopiedEntry | None,
+    ) -> None:
         self.written_until_ns = 0
+        self._video, self._audio = video, audio
         self._spool = spool
         self._has_video = video is not None
         self._blocks: list[bytes] = []  # of the open cluster
@@ -37,11 +47,11 @@ class MatroskaWriter:
         self._cues = bytearray()
         self._next_cue_ms = 0
         self._pictures = self._samples = self._end_ns = 0  # up to the open cluster
-        self._pre_skip = audio.pre_skip_samples if audio is not None else 0
+        self._pre_skip = audio.pre_skip_samples if isinstance(audio, AudioEntry) else 0
 
         head = uint(0x4286, 1) + uint(0x42F7, 1) + uint(0x42F2, 4) + uint(0x42F3, 8)
         head += element(0x4282, doc_type.encode()) + uint(0x4287, 4) + uint(0x4285, 2)
-        tracks = element(0x1654AE6B, _video_entry(video) + _audio_entry(audio))
+        tracks = entries.tracks(video, audio)
         info = uint(0x2AD7B1, 1_000_000) + element(0x4D80, b"recsvc") + element(0x5741, b"recsvc")
         info_size = len(element(0x1549A966, info + void(11)))
         seek_head_size = 4 + 1 + 3 * SEEK_SIZE
@@ -52,7 +62,7 @@ class MatroskaWriter:
         self._cues_seek_at = len(start) - SEEK_SIZE
         start += element(0x1549A966, info + void(11))
         self._duration_at = len(start) - 11
-        self._audio_at = len(start) + len(tracks) - len(_audio_entry(audio))
+        self._tracks_at = len(start)
         self.header = start + tracks
         spool.write(self.header)
         self._history = deque([Written(spool.size)], _CLUSTERS_GIVEN + 1)  # after each of the newest clusters
@@ -62,12 +72,17 @@ class MatroskaWriter:
         """What is in the file."""
         return self._history[-1]
 
-    def replace_audio(self, audio: AudioEntry) -> None:
-        """Describes the audio track anew, in as many bytes: for another pre-skip."""
-        entry, at = _audio_entry(audio), self._audio_at
-        self._spool.patch(at, entry)
-        self.header = self.header[:at] + entry + self.header[at + len(entry) :]
-        self._pre_skip = audio.pre_skip_samples
+    def describe(
+        self, video: VideoEntry | CopiedEntry | None = None, audio: AudioEntry | CopiedEntry | None = None
+    ) -> None:
+        """Describes tracks anew, in as many bytes: for another pre-skip, or private data that are known by now.
+        ``ValueError``: they find no room."""
+        self._video, self._audio = video or self._video, audio or self._audio
+        tracks = entries.tracks(self._video, self._audio, len(self.header) - self._tracks_at)
+        self._spool.patch(self._tracks_at, tracks)
+        self.header = self.header[: self._tracks_at] + tracks
+        if isinstance(self._audio, AudioEntry):
+            self._pre_skip = self._audio.pre_skip_samples
 
     def put(self, ms: int, packet: Packet) -> None:
         """Takes the next packet of the file; its block's time is ``ms``."""
@@ -78,9 +93,14 @@ class MatroskaWriter:
                 duration_ms = max(end_ns // MS - ms, 1)  # not beyond the end of the recording
             elif duration_ms < EXPLICIT_DURATION_MS:
                 duration_ms = 0
-            self._put(ms, VIDEO, packet.data, packet.is_key_frame, duration_ms)
+            order_ms = None if packet.order_ns is None else packet.order_ms
+            self._put(ms, VIDEO, packet.data, packet.is_key_frame, duration_ms, order_ms=order_ms)
             self._last_video_block_ms = ms
             self._pictures += 1
+        elif isinstance(packet, SoundPacket):
+            end_ns = packet.at_ns + packet.duration_ns
+            self._put(ms, AUDIO, packet.data, True, 0)
+            self._samples += 1
         else:
             padding = packet.padding_samples
             samples = packet.duration_samples - padding
@@ -91,21 +111,33 @@ class MatroskaWriter:
             self._samples += samples
         self._end_ns = max(self._end_ns, end_ns)
 
-    def _put(self, ms: int, track: int, data: bytes, is_key_frame: bool, duration_ms: int, discard_ns: int = 0) -> None:
-        """Adds a block to the open cluster or a new one: times never fall in a cluster, key frames begin one.
-        ``duration_ms`` 0: it does not stand in the file."""
+    def _put(
+        self,
+        ms: int,
+        track: int,
+        data: bytes,
+        is_key_frame: bool,
+        duration_ms: int,
+        discard_ns: int = 0,
+        order_ms: int | None = None,
+    ) -> None:
+        """Adds a block to the open cluster or a new one: times never fall in a cluster, but for pictures that are not
+        decoded in the order in which they are shown, which have an ``order_ms``; key frames begin one. ``duration_ms``
+        0: it does not stand in the file."""
         is_video = track == VIDEO
+        order_ms = ms if order_ms is None else order_ms
         if self._blocks and (
-            ms - self._cluster_ms >= CLUSTER_MAX_MS
-            or ms < self._newest_ms
+            order_ms - self._cluster_ms >= CLUSTER_MAX_MS
+            or order_ms < self._newest_ms
+            or ms - self._cluster_ms > _RELATIVE_MAX_MS
             or (is_video and is_key_frame)
             or self._blocks_size >= CLUSTER_BYTES_MAX
         ):
             self._close_cluster()
         if not self._blocks:
-            self._blocks.append(uint(0xE7, ms))
+            self._cluster_ms = min(ms, order_ms)
+            self._blocks.append(uint(0xE7, self._cluster_ms))
             self._blocks_size = len(self._blocks[0])
-            self._cluster_ms = ms
         if is_key_frame and (is_video or not self._has_video and ms >= self._next_cue_ms):
             self._cues += cue(ms, track, self._spool.size - self._segment_at, self._blocks_size)
             self._next_cue_ms = ms + AUDIO_CUE_MS
@@ -126,7 +158,7 @@ class MatroskaWriter:
             block = element(0xA1, b"".join((head, data)))
             self._blocks.append(element(0xA0, block + more))
             self._blocks_size += len(self._blocks[-1])
-        self._newest_ms = ms
+        self._newest_ms = order_ms
 
     def _close_cluster(self) -> None:
         blocks, self._blocks = self._blocks, []
@@ -200,36 +232,6 @@ class MatroskaWriter:
         self._spool.patch(self._segment_at - 8, UNKNOWN_SIZE)
         self._spool.patch(self._duration_at, void(11))
         self._spool.patch(self._cues_seek_at, void(SEEK_SIZE))
-
-
-def _video_entry(track: VideoEntry | None) -> bytes:
-    if track is None:
-        return b""
-    matrix, primaries, transfer = track.colours.matrix, track.colours.primaries, track.colours.transfer
-    limited_range = 1
-    colour = uint(0x55B1, matrix) + uint(0x55B9, limited_range) + uint(0x55BA, transfer) + uint(0x55BB, primaries)
-    picture = uint(0xB0, track.width) + uint(0xBA, track.height)
-    if track.display is not None:
-        picture += uint(0x54B0, track.display[0]) + uint(0x54BA, track.display[1])
-    picture = element(0xE0, picture + element(0x55B0, colour))
-    return _entry(VIDEO, b"V_" + track.codec.upper().encode(), picture)
-
-
-def _audio_entry(track: AudioEntry | None) -> bytes:
-    if track is None:
-        return b""
-    delay_ns = (track.pre_skip_samples * S + OPUS_RATE // 2) // OPUS_RATE
-    sound = element(0xB5, struct.pack(">d", OPUS_RATE)) + uint(0x9F, track.channel_count)
-    # CodecDelay is the pre-skip; SeekPreRoll is 80 ms for every Opus stream (RFC 7845 section 4.6).
-    # Always as many bytes, for ``replace_audio``.
-    delays = element(0x56AA, delay_ns.to_bytes(4, "big")) + uint(0x56BB, 80_000_000)
-    return _entry(AUDIO, b"A_OPUS", element(0x63A2, opus_head(track)) + delays + element(0xE1, sound))
-
-
-def _entry(track: int, codec: bytes, more: bytes) -> bytes:
-    """A TrackEntry: number, UID and type are one; no lacing; language undetermined."""
-    numbers = uint(0xD7, track) + uint(0x73C5, track) + uint(0x83, track) + uint(0x9C, 0)
-    return element(0xAE, numbers + element(0x22B59C, b"und") + element(0x86, codec) + more)
 
 
 def cue(ms: int, track: int, cluster_at: int, block_at: int) -> bytes:

@@ -28,7 +28,7 @@ from .. import errors
 from .matroska import MatroskaWriter
 from .ogg import OggWriter
 from .packets import Interleaver, Packet, VideoPacket
-from .spool import FULL, AudioEntry, SpoolFile, VideoEntry, Written
+from .spool import FULL, AudioEntry, CopiedEntry, SpoolFile, VideoEntry, Written
 
 log = logging.getLogger("recsvc.encode")
 
@@ -56,8 +56,8 @@ class Muxer:
         path: str | os.PathLike[str],
         container: Literal["webm", "matroska", "ogg"],
         *,
-        video: VideoEntry | None,
-        audio: AudioEntry | None,
+        video: VideoEntry | CopiedEntry | None = None,
+        audio: AudioEntry | CopiedEntry | None = None,
         hold_ns: int = 0,
         origin_ns: int | None = 0,
     ) -> None:
@@ -85,7 +85,7 @@ class Muxer:
             self._spool = SpoolFile(self._path)
             self._writer: MatroskaWriter | OggWriter
             if container == "ogg":
-                assert audio is not None
+                assert isinstance(audio, AudioEntry)
                 self._writer = OggWriter(self._spool, audio)
             else:
                 self._writer = MatroskaWriter(self._spool, container, video, audio)
@@ -96,10 +96,19 @@ class Muxer:
 
     def set_pre_skip(self, pre_skip_samples: int) -> None:
         """Another pre-skip than the one announced; only before the first sound was written, and not for Ogg."""
-        if not isinstance(self._writer, MatroskaWriter) or self._audio is None:
+        if not isinstance(self._writer, MatroskaWriter) or not isinstance(self._audio, AudioEntry):
             raise errors.InvalidStateError(f"{self._path}: the pre-skip of this recording is fixed")
         self._audio = self._audio._replace(pre_skip_samples=pre_skip_samples)
-        self._do(self._writer.replace_audio, self._audio)
+        self._do(self._writer.describe, None, self._audio)
+
+    def describe(self, entry: CopiedEntry) -> None:
+        """Of a track that is encoded elsewhere, what its first key frame has shown. Before that nothing may be handed
+        out of the file. ``EncodingError``: the header has no room for it."""
+        assert isinstance(self._writer, MatroskaWriter)
+        try:
+            self._do(self._writer.describe, *((entry, None) if entry.width else (None, entry)))
+        except ValueError as error:
+            raise errors.EncodingError(f"{self._path}: {error}") from None
 
     def write(self, packet: Packet) -> None:
         """Takes one packet, which goes to the file in its turn. ``ValueError``: there can be no such packet."""

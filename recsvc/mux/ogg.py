@@ -6,7 +6,7 @@ import zlib
 
 from ..common.limits import S
 from ..common.media import OPUS_RATE
-from .packets import Packet, VideoPacket
+from .packets import AudioPacket, Packet
 from .spool import AudioEntry, SpoolFile, Written, opus_head
 
 PAGE_MS = 400
@@ -48,7 +48,7 @@ class OggWriter:
 
     def put(self, ms: int, packet: Packet) -> None:
         """Takes the next packet."""
-        assert not isinstance(packet, VideoPacket)
+        assert isinstance(packet, AudioPacket)
         data = packet.data
         lacing = b"\xff" * (len(data) // 255) + bytes([len(data) % 255])
         if len(lacing) > _SEGMENTS_MAX:

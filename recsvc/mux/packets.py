@@ -22,24 +22,36 @@ VIDEO, AUDIO = 1, 2
 
 
 class VideoPacket(NamedTuple):
-    """A picture of VP8 or VP9, shown from ``at_ns`` on until the next one; ``duration_ns`` is for the last."""
+    """A picture, shown from ``at_ns`` on until the next one; ``duration_ns`` is for the last. ``order_ns``: where it
+    stands in the file, of one that is not decoded in the order in which it is shown; ``None``: by ``at_ns``."""
 
     data: bytes
     at_ns: int
     duration_ns: int
     is_key_frame: bool
     is_last: bool = False
+    order_ns: int | None = None
 
     def in_file(self, origin_ns: int) -> VideoPacket:
         """With the file's time, whose 0 is ``origin_ns``. ``ValueError``: there can be no such packet."""
         at_ns = max(self.at_ns - origin_ns, 0)
         if not self.data or self.duration_ns < 0:
             raise ValueError(f"no video packet: {len(self.data)} bytes at {at_ns} ns for {self.duration_ns} ns")
-        return VideoPacket(self.data, at_ns, self.duration_ns, self.is_key_frame, self.is_last)
+        order_ns = None if self.order_ns is None else max(self.order_ns - origin_ns, 0)
+        return VideoPacket(self.data, at_ns, self.duration_ns, self.is_key_frame, self.is_last, order_ns)
 
     @property
     def ms(self) -> int:
         return (self.at_ns + MS // 2) // MS
+
+    @property
+    def ordered_ns(self) -> int:
+        """Where it stands in the file."""
+        return self.at_ns if self.order_ns is None else self.order_ns
+
+    @property
+    def order_ms(self) -> int:
+        return (self.ordered_ns + MS // 2) // MS
 
 
 class AudioPacket(NamedTuple):
@@ -67,7 +79,27 @@ class AudioPacket(NamedTuple):
         return to_ms(self.start_samples)
 
 
-Packet = VideoPacket | AudioPacket
+class SoundPacket(NamedTuple):
+    """A packet of any codec that was encoded elsewhere: what is heard of it begins at ``at_ns``; its block stands by
+    the codec's delay later."""
+
+    data: bytes
+    at_ns: int
+    duration_ns: int
+    delay_ns: int = 0
+
+    def in_file(self, origin_ns: int) -> SoundPacket:
+        """With the file's time, whose 0 is ``origin_ns``. ``ValueError``: there can be no such packet."""
+        if not self.data or self.duration_ns < 0:
+            raise ValueError(f"no audio packet: {len(self.data)} bytes at {self.at_ns} ns for {self.duration_ns} ns")
+        return self._replace(at_ns=max(self.at_ns - origin_ns, 0))
+
+    @property
+    def ms(self) -> int:
+        return (self.at_ns + self.delay_ns + MS // 2) // MS
+
+
+Packet = VideoPacket | AudioPacket | SoundPacket
 
 
 def to_ms(samples: int) -> int:
@@ -84,7 +116,7 @@ class Interleaver:
     def __init__(self, *, video: bool, audio: bool, hold_ns: int, origin_ns: int | None) -> None:
         """``hold_ns``: for how long pictures may still be left out. ``origin_ns``: see ``begin``."""
         self._pictures: deque[VideoPacket] = deque()
-        self._sound: deque[AudioPacket] = deque()
+        self._sound: deque[AudioPacket | SoundPacket] = deque()
         self._hold_ms = max(hold_ns // MS, 1)  # at least the newest picture, whose length is not known
         # Up to where each track's packets are what they will be.
         self._settled_ms = {VIDEO: -1} if video else {}
@@ -107,7 +139,7 @@ class Interleaver:
         if isinstance(packet, VideoPacket):
             if origin_ns is not None:
                 packet = packet.in_file(origin_ns)
-                self._settled_ms[VIDEO] = packet.ms - self._hold_ms
+                self._settled_ms[VIDEO] = packet.order_ms - self._hold_ms
             self._pictures.append(packet)
         else:
             if origin_ns is not None:
@@ -119,10 +151,10 @@ class Interleaver:
         """Pictures that begin after this recorded time shall not be in the file, unless they are there already: how
         many, and where (recorded time) the last of the others stands that wait; ``after_ns``: none waits."""
         count, origin_ns = 0, self.origin_ns or 0
-        while self._pictures and self._pictures[-1].at_ns + origin_ns > after_ns:
+        while self._pictures and self._pictures[-1].ordered_ns + origin_ns > after_ns:
             self._pictures.pop()
             count += 1
-        return count, self._pictures[-1].at_ns + origin_ns if self._pictures else after_ns
+        return count, self._pictures[-1].ordered_ns + origin_ns if self._pictures else after_ns
 
     @property
     def last_picture(self) -> VideoPacket | None:
@@ -142,9 +174,11 @@ class Interleaver:
 
     def finish(self, duration_ns: int | None) -> Iterator[tuple[int, Packet]]:
         """All of it, at the end: the last picture lasts to the recording's."""
-        if (last := self.last_picture) is not None:
+        if self.last_picture is not None:
+            index = max(range(len(self._pictures)), key=lambda at: self._pictures[at].at_ns)  # the last that is shown
+            last = self._pictures[index]
             end_ns = max(duration_ns or 0, last.at_ns)
-            self._pictures[-1] = last._replace(duration_ns=(end_ns - last.at_ns) or last.duration_ns, is_last=True)
+            self._pictures[index] = last._replace(duration_ns=(end_ns - last.at_ns) or last.duration_ns, is_last=True)
         return self.rest()
 
     def _take(self, until_ms: int, pictures_until_ms: int = 1 << 62) -> Iterator[tuple[int, Packet]]:
@@ -153,11 +187,15 @@ class Interleaver:
         pictures, sound, written_ms = self._pictures, self._sound, self._written_ms
         pictures_until_ms = min(until_ms, pictures_until_ms)
         while True:
-            picture_ms = pictures[0].ms if pictures else until_ms + 1
+            picture_ms = pictures[0].order_ms if pictures else until_ms + 1
             sound_ms = sound[0].ms if sound else until_ms + 1
             if picture_ms <= min(pictures_until_ms, sound_ms):
                 picture = pictures.popleft()
-                if pictures:
+                if picture.order_ns is not None:
+                    written_ms[VIDEO] = max(picture.ms, written_ms[VIDEO])
+                    yield picture.ms, picture
+                    continue
+                if pictures and pictures[0].order_ns is None:
                     picture = picture._replace(duration_ns=pictures[0].at_ns - picture.at_ns)
                 ms = written_ms[VIDEO] = max(picture_ms, written_ms[VIDEO] + 1)
                 yield ms, picture

@@ -6,13 +6,16 @@ import math
 import struct
 from typing import NamedTuple
 
+from ..common.codecs import CODECS
 from ..common.limits import MS
 from ..errors import NotReadableError
 from . import ebml, matroska
+from .entries import CODEC_OF_ID
 from .packets import VIDEO
 from .repair import File
 
-_HEADER_MAX = 1024  # ours are below 500 bytes
+_HEADER_MAX = 64 * 1024  # ours are below 500 bytes, or 40 KiB with the longest descriptions of codecs
+_HEADER_USUAL = 4096
 _LOOK = 48  # bytes read of a cluster: its head, Timestamp, and the head of its first block
 TORN_MAX = 4 * matroska.CLUSTER_BYTES_MAX
 """A kill tears one cluster. More unreadable bytes than this at a file's end are damage: nothing is cut off then."""
@@ -22,7 +25,7 @@ _PICTURE_MS, _PICTURE_MAX_MS = 33, matroska.EXPLICIT_DURATION_MS  # a last pictu
 
 _EBML, _CLUSTER, _CUES = b"\x1a\x45\xdf\xa3", b"\x1f\x43\xb6\x75", 0x1C53BB6B
 _NO_DURATION, _NO_SEEK = ebml.void(11), ebml.void(matroska.SEEK_SIZE)
-_MIME_CODECS = {b"V_VP8": "vp8", b"V_VP9": "vp9", b"A_OPUS": "opus"}
+_WAVE_TAGS = {b"\x06\0": "alaw", b"\x07\0": "ulaw"}
 
 
 class _Cluster(NamedTuple):
@@ -54,7 +57,7 @@ class Matroska:
         try:
             self._read_header(data)
         except (IndexError, ValueError, KeyError) as error:
-            if isinstance(error, IndexError) and file.size < _HEADER_MAX:
+            if isinstance(error, IndexError) and file.size < _HEADER_USUAL:
                 reason = f"{file.path} has {file.size} bytes and ends within its header: nothing was recorded in it yet"
             else:
                 reason = f"{file.path} is no recording of recsvc"
@@ -82,18 +85,25 @@ class Matroska:
         self._seek_field = data[self._cues_seek_at : seek_head.end]
         self._duration_field = data[self._duration_at : info.end]
         self._first_at = tracks.end
+        if data[tracks.end : tracks.end + 1] == b"\xec":  # room that was not needed
+            room, begin = ebml.read_size(data, tracks.end + 1)
+            self._first_at = begin + room
         if ebml.content(data, ebml.children(data, info.begin, self._duration_at), 0x4D80) != b"recsvc":
             raise ValueError("written by another program")
         self._kinds: dict[int, int] = {}  # track number -> 1 video, 2 audio
         self._codec_delay_ms = 0.0
+        self._packet_ms: int | None = None  # ``None``: as long as the one before
         codecs = []
         for entry in ebml.children(data, tracks.begin, tracks.end):
             inside = ebml.children(data, entry.begin, entry.end)
             kind = ebml.content(data, inside, 0x83)[0]
             self._kinds[ebml.content(data, inside, 0xD7)[0]] = kind
-            codecs.append(_MIME_CODECS[ebml.content(data, inside, 0x86)])
-            if kind == 2:
+            name = ebml.content(data, inside, 0x86).decode("ascii", "replace")
+            codec = CODEC_OF_ID.get(name) or _WAVE_TAGS[ebml.content(data, inside, 0x63A2)[:2]]
+            codecs.append(CODECS[codec].mime)
+            if kind == 2 and codec == "opus":
                 self._codec_delay_ms = int.from_bytes(ebml.content(data, inside, 0x56AA), "big") / MS
+                self._packet_ms = _PACKET_MS
         self._has_video = 1 in self._kinds.values()
         essence = "video/x-matroska" if doc_type == b"matroska" else "video/webm" if self._has_video else "audio/webm"
         self.mime_type = f"{essence};codecs={','.join(codecs)}"
@@ -244,10 +254,10 @@ class Matroska:
         """Where the media end: the last picture's length is that of the one before, unless it stands in the file."""
         end_ms = 0.0
         before: dict[int, int] = {}
-        for block in blocks:
-            if self._kinds[block.track] == 2:
+        for block in sorted(blocks, key=lambda block: block.ms):  # pictures may come out of order
+            if self._kinds[block.track] == 2 and self._packet_ms is not None:
                 # A block's time is by the codec's delay later than what is heard of it.
-                length_ms = (block.duration_ms or _PACKET_MS) - self._codec_delay_ms
+                length_ms = (block.duration_ms or self._packet_ms) - self._codec_delay_ms
             elif block.duration_ms is not None:
                 length_ms = block.duration_ms
             else:

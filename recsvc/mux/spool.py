@@ -44,9 +44,25 @@ class AudioEntry(NamedTuple):
     input_sample_rate: int
 
 
+class CopiedEntry(NamedTuple):
+    """A track that is encoded elsewhere: Matroska's name for its codec, and its CodecPrivate, ``None`` as long as that
+    is not known. Of pictures the size in pixels, and at which they are to be shown; of sound the rest."""
+
+    codec_id: str
+    private: bytes | None
+    width: int = 0
+    height: int = 0
+    display: tuple[int, int] | None = None
+    sample_rate: int = 0
+    channel_count: int = 0
+    delay_ns: int = 0
+    bits: int = 0
+
+
 class Written(NamedTuple):
     """What a spool file holds, in whole clusters or pages: pictures, samples of sound at 48 kHz (those that are skipped
-    at the front too), the recording time at which the last of it ends; ``cues`` in bytes."""
+    at the front too; of sound that is encoded elsewhere packets), the recording time at which the last of it ends;
+    ``cues`` in bytes."""
 
     size: int
     pictures: int = 0

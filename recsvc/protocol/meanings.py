@@ -69,7 +69,7 @@ MEANINGS: dict[str, str] = {
     "RecordingOptions.overload": "`drop`: what cannot be encoded in time is dropped by its sender; `finish-late`: it "
     "is queued, and the recording may take longer to finish",
     # --- frames -----------------------------------------------------------------------------------
-    **{f"{kind}.{field}": text for kind in ("audio", "video") for field, text in _FRAME.items()},
+    **{f"{kind}.{field}": text for kind in ("audio", "video", "packet") for field, text in _FRAME.items()},
     "video.pixel_format": "`i420`, `nv12`, `rgb24`, `bgr24`, `rgba`, `bgra`",
     "video.width": "pixels; may change from picture to picture",
     "video.height": "as `width`",

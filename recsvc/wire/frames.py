@@ -34,5 +34,20 @@ class Block(NamedTuple):
         return self.sample_count
 
 
-F = TypeVar("F", bound=Picture | Block)
+class Packet(NamedTuple):
+    """An encoded packet on its way, of sound or a picture; what it says is as in ``messages.PacketFrame``."""
+
+    captured_ns: int
+    payload: bytes
+    key_frame: bool = True
+    duration_ns: int = 0
+    offset_ns: int = 0
+
+    @property
+    def units(self) -> int:
+        """What it counts for where it is dropped."""
+        return 1
+
+
+F = TypeVar("F", bound=Picture | Block | Packet)
 """A sender and its routes have frames of one kind."""

@@ -76,9 +76,9 @@ def devices(as_json: Json = False) -> None:
 @app.command()
 def types() -> None:
     """List the MIME types that can be recorded."""
-    from ...common.mime import SUPPORTED_TYPES
+    from ...common.mime import COPIED_TYPES, SUPPORTED_TYPES
 
-    print("\n".join(SUPPORTED_TYPES))
+    print("\n".join((*SUPPORTED_TYPES, *COPIED_TYPES)))
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -36,6 +36,7 @@ from .data import End as End
 from .data import Ended as Ended
 from .data import FrameHeader as FrameHeader
 from .data import Mark as Mark
+from .data import PacketFrame as PacketFrame
 from .data import Refused as Refused
 from .data import Ring as Ring
 from .data import RingReady as RingReady

@@ -10,6 +10,7 @@ from msgspec import Meta
 from ...common.descriptions import Channels, Count, Name, Ns, Rate, Side
 from ...common.limits import BLOCK_NS_MAX, FRAME_BYTES_MAX, S
 from ...common.media import BYTES_PER_SAMPLE, picture_bytes
+from ...common.packet_limits import PACKET_BYTES_MAX
 from ...common.service_limits import CAUSES_MAX, TOTAL_MAX
 from .base import Codec, Message, MessageError
 
@@ -99,6 +100,18 @@ class AudioFrame(FrameHeader, tag="audio", kw_only=True):
         return self.sample_count * self.channel_count * width
 
 
+class PacketFrame(FrameHeader, tag="packet", kw_only=True):
+    """A packet of a track whose settings have a ``codec`` follows as payload, as that codec's encoder made it; packets
+    come in the order in which they are decoded. ``captured_ns`` never goes back in that order, and ``offset_ns`` later
+    (earlier: negative) is the picture to be shown, where pictures come out of order. ``key_frame``: decoding can begin
+    here; sound is always such. ``duration_ns``: how long it lasts; 0: not said. One that is ``muted`` comes without
+    payload, and is left out. Each counts as one frame, sound too."""
+
+    key_frame: bool = True
+    duration_ns: Annotated[int, Meta(ge=0, le=BLOCK_NS_MAX)] = 0
+    offset_ns: Annotated[int, Meta(ge=-BLOCK_NS_MAX, le=BLOCK_NS_MAX)] = 0
+
+
 class End(Message, tag="end", kw_only=True):
     """End of stream, after the last frame: ``count`` frames were sent. The recorded time of this route ends at
     ``until_ns``, of which ``paused_ns`` were paused. ``exact``: pictures captured later are left out, which were sent
@@ -125,7 +138,7 @@ class Mark(Message, tag="mark", kw_only=True):
     exact: bool = False
 
 
-DataMessage = Attach | Ring | VideoFrame | AudioFrame | Mark | End
+DataMessage = Attach | Ring | VideoFrame | AudioFrame | PacketFrame | Mark | End
 
 
 # --- worker -> sender -----------------------------------------------------------------------------
@@ -166,8 +179,13 @@ DATA = Codec(DataMessage)
 SENDER = Codec(Credit | RingReady | Ended | Refused)
 
 
-def check_payload(header: VideoFrame | AudioFrame, payload_bytes: int) -> None:
+def check_payload(header: FrameHeader, payload_bytes: int) -> None:
     """Raises ``MessageError`` unless the payload has the length that the header promises."""
+    if isinstance(header, PacketFrame):
+        if payload_bytes > PACKET_BYTES_MAX or not (payload_bytes or header.muted):
+            raise MessageError(f"a packet of {payload_bytes} bytes: expected 1 to {PACKET_BYTES_MAX}")
+        return
+    assert isinstance(header, VideoFrame | AudioFrame)
     expected = header.payload_bytes()
     if isinstance(header, AudioFrame) and header.sample_count * S > BLOCK_NS_MAX * header.sample_rate:
         length = f"{header.sample_count} samples at {header.sample_rate} Hz"

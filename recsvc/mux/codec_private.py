@@ -1,0 +1,199 @@
+"""How the packets of each codec stand in Matroska, and what the track's entry says of them (CodecPrivate).
+
+After "Matroska Media Container Codec Specifications", ISO/IEC 14496-15 (avcC, hvcC), the AV1 codec's ISO media file
+format binding (av1C), RFC 7845 (OpusHead) and ISO/IEC 14496-3 (AudioSpecificConfig). Parameter sets may come in band,
+then packets of H.264 and H.265 have start codes; or out of it, in a ``description`` as WebCodecs and MP4 have it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from . import bitstream as bits
+from .entries import CODEC_IDS
+from .parameter_sets import av1c, avcc, hvcc
+
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+_AAC_SAMPLES = 1024
+_WAVE_TAGS = {"alaw": 6, "ulaw": 7}
+_OPUS_RATE = 48_000
+
+
+class Form:
+    """Packets that stand in the file as they come, and have no private data: VP8 and VP9."""
+
+    codec_id: str
+    delay_samples: int = 0
+    """At the decoder's beginning, which are not played (Opus, at 48 kHz)."""
+
+    def __init__(self, codec: str) -> None:
+        self.codec: Final = codec
+        self.private: bytes | None = b""
+        """``None``: it is not known yet, but will be with the first key frame."""
+
+    def repack(self, packet: bytes) -> bytes:
+        """The packet as it stands in the file; finds what is needed for ``private``. ``ValueError``: it is damaged."""
+        if not packet:
+            raise ValueError("an empty packet")
+        return packet
+
+    def is_key(self, packet: bytes) -> bool:
+        """Whether decoding can begin with it. ``ValueError``: it is damaged."""
+        if not packet:
+            raise ValueError("an empty packet")
+        return bits.is_vp8_key(packet) if self.codec == "vp8" else bits.is_vp9_key(packet)
+
+    def samples(self, packet: bytes) -> tuple[int, int]:
+        """How much sound it holds: samples, and their rate. ``ValueError``: it is damaged."""
+        raise NotImplementedError
+
+
+class _NalForm(Form):
+    """H.264 and H.265: with start codes, or with lengths where the description says so."""
+
+    def __init__(self, codec: str, description: bytes) -> None:
+        super().__init__(codec)
+        self._is_h264 = codec == "h264"
+        self._length_bytes = 0  # 0: start codes
+        self._sets: list[bytes] = []
+        self.private = None
+        if description[:3] == b"\0\0\1" or description[:4] == b"\0\0\0\1":
+            self._collect(bits.split_annex_b(description))
+        elif description:
+            at = 4 if self._is_h264 else 21
+            if description[0] != 1 or len(description) <= at + 1:
+                raise ValueError(f"no {'avcC' if self._is_h264 else 'hvcC'} in the description")
+            self._length_bytes = (description[at] & 3) + 1
+            self.private = description
+
+    def _units(self, packet: bytes) -> list[bytes]:
+        return bits.split_lengths(packet, self._length_bytes) if self._length_bytes else bits.split_annex_b(packet)
+
+    def repack(self, packet: bytes) -> bytes:
+        units = self._units(packet)
+        if self._length_bytes:
+            return packet
+        if self.private is None:
+            self._collect(units)
+        return bits.with_lengths(units)
+
+    def is_key(self, packet: bytes) -> bool:
+        units = self._units(packet)
+        return bits.is_h264_key(units) if self._is_h264 else bits.is_h265_key(units)
+
+    def _collect(self, units: list[bytes]) -> None:
+        if self._is_h264:
+            sets = [unit for unit in units if bits.h264_type(unit) in (7, 8)]
+            kinds = {bits.h264_type(unit) for unit in (*self._sets, *sets)}
+            needed = {7, 8}
+        else:
+            sets = [unit for unit in units if len(unit) > 1 and bits.h265_type(unit) in (32, 33, 34)]
+            kinds = {bits.h265_type(unit) for unit in (*self._sets, *sets)}
+            needed = {32, 33, 34}
+        self._sets += [unit for unit in dict.fromkeys(sets) if unit not in self._sets]
+        if kinds >= needed:
+            self.private = avcc(self._sets) if self._is_h264 else hvcc(self._sets)
+
+
+class _Av1Form(Form):
+    def __init__(self, description: bytes) -> None:
+        super().__init__("av1")
+        if description and description[0] != 0x81:
+            raise ValueError("no av1C in the description")
+        self.private = description or None
+
+    def repack(self, packet: bytes) -> bytes:
+        obus = list(bits.split_obus(packet))
+        if self.private is None:
+            sequence = next((obu for obu in obus if obu.kind == bits.OBU_SEQUENCE), None)
+            self.private = av1c(sequence) if sequence is not None else None
+        kept = [obu.data for obu in obus if obu.kind != bits.OBU_DELIMITER]
+        if not kept:
+            raise ValueError("an empty packet")
+        return packet if len(kept) == len(obus) else b"".join(kept)
+
+    def is_key(self, packet: bytes) -> bool:
+        return bits.is_av1_key(packet)
+
+
+class _SoundForm(Form):
+    """Every packet is a key frame: PCM, A-law and µ-law, and what the others have in common."""
+
+    def __init__(self, codec: str, sample_rate: int, channel_count: int) -> None:
+        super().__init__(codec)
+        self._rate = sample_rate
+        self._frame_bytes = channel_count * (2 if codec == "pcm" else 1)
+        if codec in _WAVE_TAGS:
+            rates = (sample_rate, sample_rate * channel_count)
+            self.private = struct.pack("<HHIIHHH", _WAVE_TAGS[codec], channel_count, *rates, channel_count, 8, 0)
+
+    def is_key(self, packet: bytes) -> bool:
+        return True
+
+    def samples(self, packet: bytes) -> tuple[int, int]:
+        if not packet or len(packet) % self._frame_bytes:
+            raise ValueError(
+                f"{len(packet)} bytes: expected a multiple of {self._frame_bytes}, of which one is a sample"
+            )
+        return len(packet) // self._frame_bytes, self._rate
+
+
+class _OpusForm(_SoundForm):
+    def __init__(self, sample_rate: int, channel_count: int, description: bytes) -> None:
+        super().__init__("opus", _OPUS_RATE, channel_count)
+        if description and (description[:8] != b"OpusHead" or len(description) < 19):
+            raise ValueError("no OpusHead in the description")
+        if not description and channel_count > 2:
+            raise ValueError(f"Opus with {channel_count} channels: its OpusHead is needed as description")
+        self.private = description or struct.pack("<8sBBHIhB", b"OpusHead", 1, channel_count, 0, sample_rate, 0, 0)
+        self.delay_samples = int.from_bytes(self.private[10:12], "little")
+
+    def samples(self, packet: bytes) -> tuple[int, int]:
+        if not packet:
+            raise ValueError("an empty packet")
+        return bits.opus_samples(packet), _OPUS_RATE
+
+
+class _AacForm(_SoundForm):
+    """As it stands in MP4, with an AudioSpecificConfig as description; or, without, in ADTS frames."""
+
+    def __init__(self, sample_rate: int, channel_count: int, description: bytes) -> None:
+        super().__init__("aac", sample_rate, channel_count)
+        if description and len(description) < 2:
+            raise ValueError("no AudioSpecificConfig in the description")
+        self._is_adts = not description
+        self.private = description or None
+
+    def repack(self, packet: bytes) -> bytes:
+        if not self._is_adts:
+            return super().repack(packet)
+        header = bits.adts_header(packet)
+        if self.private is None:
+            config = header.object_type << 11 | header.rate_index << 7 | header.channels << 3
+            self.private = config.to_bytes(2, "big")
+        return packet[header.header_bytes :]
+
+    def samples(self, packet: bytes) -> tuple[int, int]:
+        if self._is_adts:
+            bits.adts_header(packet)
+        return _AAC_SAMPLES, self._rate
+
+
+def form_of(codec: str, sample_rate: int = 0, channel_count: int = 0, description: bytes = b"") -> Form:
+    """``ValueError``: the description is not one of this codec."""
+    form: Form
+    if codec in ("h264", "h265"):
+        form = _NalForm(codec, description)
+    elif codec == "av1":
+        form = _Av1Form(description)
+    elif codec == "opus":
+        form = _OpusForm(sample_rate, channel_count, description)
+    elif codec == "aac":
+        form = _AacForm(sample_rate, channel_count, description)
+    elif codec in ("vp8", "vp9"):
+        form = Form(codec)
+    else:
+        form = _SoundForm(codec, sample_rate, channel_count)
+    form.codec_id = CODEC_IDS[codec]
+    return form

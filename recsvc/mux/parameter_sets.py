@@ -1,0 +1,154 @@
+"""Parameter sets that came in band, as a file's header has them: avcC, hvcC, av1C.
+
+After ISO/IEC 14496-15, H.264 and H.265 section 7.3, and the AV1 bitstream specification with its binding to ISO media
+files.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from . import bitstream as bits
+
+
+def avcc(units: list[bytes]) -> bytes:
+    """AVCDecoderConfigurationRecord of these parameter sets, for lengths of four bytes."""
+    sets = [unit for unit in units if bits.h264_type(unit) == 7]
+    pictures = [unit for unit in units if bits.h264_type(unit) == 8]
+    sps = bits.without_emulation(sets[0])
+    if len(sps) < 4:
+        raise ValueError("a parameter set is too short")
+    record = bytes((1, sps[1], sps[2], sps[3], 0xFF, 0xE0 | len(sets))) + _listed(sets)
+    record += bytes((len(pictures),)) + _listed(pictures)
+    if sps[1] in (100, 110, 122, 144):
+        reader = bits.Bits(sps[4:40])
+        reader.exp_golomb()
+        chroma = reader.exp_golomb()
+        if chroma == 3:
+            reader.take(1)
+        luma_depth, chroma_depth = reader.exp_golomb(), reader.exp_golomb()
+        record += bytes((0xFC | chroma, 0xF8 | luma_depth, 0xF8 | chroma_depth, 0))
+    return record
+
+
+def hvcc(units: list[bytes]) -> bytes:
+    """HEVCDecoderConfigurationRecord of these parameter sets, for lengths of four bytes."""
+    by_kind = {kind: [unit for unit in units if bits.h265_type(unit) == kind] for kind in (32, 33, 34)}
+    sps = bits.without_emulation(by_kind[33][0])
+    reader = bits.Bits(sps[2:])
+    reader.take(4)
+    layers, nested = reader.take(3), reader.take(1)
+    profile = reader.take(96).to_bytes(12, "big")  # general_profile_space up to general_level_idc
+    present = [(reader.take(1), reader.take(1)) for _ in range(layers)]
+    if layers:
+        reader.take(2 * (8 - layers))
+    for has_profile, has_level in present:
+        reader.take(88 * has_profile + 8 * has_level)
+    reader.exp_golomb()
+    chroma = reader.exp_golomb()
+    if chroma == 3:
+        reader.take(1)
+    reader.exp_golomb(), reader.exp_golomb()
+    if reader.take(1):
+        for _ in range(4):
+            reader.exp_golomb()
+    luma_depth, chroma_depth = reader.exp_golomb(), reader.exp_golomb()
+    # min_spatial_segmentation and parallelism are not said; the frame rate neither.
+    record = b"\1" + profile + b"\xf0\0\xfc" + bytes((0xFC | chroma, 0xF8 | luma_depth, 0xF8 | chroma_depth, 0, 0))
+    record += bytes((layers + 1 << 3 | nested << 2 | 3, len(by_kind)))
+    for kind, found in by_kind.items():
+        record += struct.pack(">BH", kind, len(found)) + _listed(found)
+    return record
+
+
+def _listed(units: list[bytes]) -> bytes:
+    return b"".join(len(unit).to_bytes(2, "big") + unit for unit in units)
+
+
+def av1c(sequence: bits.Obu) -> bytes:
+    """AV1CodecConfigurationRecord with this sequence header."""
+    reader = bits.Bits(sequence.content)
+    profile, _, is_reduced = reader.take(3), reader.take(1), reader.take(1)
+    level, tier = _av1_level(reader, is_reduced)
+    for length in (reader.take(4) + 1, reader.take(4) + 1):
+        reader.take(length)
+    if not is_reduced and reader.take(1):
+        reader.take(7)
+    reader.take(3)
+    if not is_reduced:
+        _av1_tools(reader)
+    reader.take(3)
+    flags = _av1_colours(reader, profile)
+    # The OBU has its size here in any case.
+    size, header = (
+        len(sequence.content),
+        bytes((sequence.data[0] | 2,)) + sequence.data[1 : 2 if sequence.data[0] & 4 else 1],
+    )
+    leb = bytearray()
+    while True:
+        leb.append(size & 127 | (128 if size > 127 else 0))
+        size >>= 7
+        if not size:
+            break
+    obu = header + bytes(leb) + sequence.content
+    return bytes((0x81, profile << 5 | level, tier << 7 | flags, 0)) + obu
+
+
+def _av1_level(reader: bits.Bits, is_reduced: int) -> tuple[int, int]:
+    """Level and tier of the first operating point."""
+    if is_reduced:
+        return reader.take(5), 0
+    has_model = delay_bits = 0
+    if reader.take(1):
+        reader.take(64)
+        if reader.take(1):
+            reader.exp_golomb()
+        has_model = reader.take(1)
+        if has_model:
+            delay_bits = reader.take(5) + 1
+            reader.take(42)
+    has_delay = reader.take(1)
+    found = []
+    for _ in range(reader.take(5) + 1):
+        reader.take(12)
+        level = reader.take(5)
+        found.append((level, reader.take(1) if level > 7 else 0))
+        if has_model and reader.take(1):
+            reader.take(2 * delay_bits + 1)
+        if has_delay and reader.take(1):
+            reader.take(4)
+    return found[0]
+
+
+def _av1_tools(reader: bits.Bits) -> None:
+    reader.take(4)
+    has_order = reader.take(1)
+    if has_order:
+        reader.take(2)
+    screen = 2 if reader.take(1) else reader.take(1)
+    if screen and not reader.take(1):
+        reader.take(1)
+    if has_order:
+        reader.take(3)
+
+
+def _av1_colours(reader: bits.Bits, profile: int) -> int:
+    """The third byte of av1C without the tier: depth, subsampling."""
+    is_high = reader.take(1)
+    is_twelve = reader.take(1) if profile == 2 and is_high else 0
+    is_mono = reader.take(1) if profile != 1 else 0
+    primaries, transfer, matrix = (reader.take(8), reader.take(8), reader.take(8)) if reader.take(1) else (2, 2, 2)
+    across = down = position = 0
+    if is_mono:
+        reader.take(1)
+        across = down = 1
+    elif (primaries, transfer, matrix) != (1, 13, 0):
+        reader.take(1)
+        if profile == 0:
+            across = down = 1
+        elif profile == 2:
+            across = reader.take(1) if is_twelve else 1
+            down = reader.take(1) if is_twelve and across else 0
+        if across and down:
+            position = reader.take(2)
+    return is_high << 6 | is_twelve << 5 | is_mono << 4 | across << 3 | down << 2 | position

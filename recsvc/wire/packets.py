@@ -1,0 +1,69 @@
+"""Encoded packets at the sending end, of sound or pictures: each goes in a message of its own, as it is."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from ..common.packet_limits import REORDERED_MAX, REORDERED_NS_MAX
+from . import messages
+from .flow import Interval
+from .frames import Packet
+from .route import Answer, Route
+from .sender import FrameSender
+
+
+class DecodeTimes:
+    """When pictures that come out of order are to be decoded, made of when they are to be shown: times that never go
+    back, and end up the decoder's delay before. Pure.
+
+    As many of the newest pictures as were ever overtaken by one wait in the decoder; the earliest of them is what
+    is shown next. A time that is too far back is another clock.
+    """
+
+    def __init__(self) -> None:
+        self._newest: list[int] = []  # rising
+        self._depth = 0
+        self._last_ns: int | None = None
+
+    def time_of(self, shown_ns: int) -> int:
+        """That of the next packet, whose picture is to be shown at ``shown_ns``."""
+        newest = self._newest
+        if newest and shown_ns < newest[-1] - REORDERED_NS_MAX:
+            newest.clear()
+            self._last_ns = None
+        at = bisect_right(newest, shown_ns)
+        overtaken = len(newest) - at
+        newest.insert(at, shown_ns)
+        self._depth = min(max(self._depth, overtaken), REORDERED_MAX)
+        del newest[: -self._depth - 1]
+        self._last_ns = newest[0] if self._last_ns is None else max(newest[0], self._last_ns)
+        return self._last_ns
+
+
+class PacketRoute(Route[Packet]):
+    """One recording of a track of packets."""
+
+    def __init__(self, *given: object) -> None:
+        super().__init__(*given)  # type: ignore[arg-type]
+        self._header = messages.PacketFrame(**self._common)
+
+    def _take(self, packet: Packet, interval: Interval, muted: bool, size: int) -> Answer:
+        if not self.balance.allows(size):
+            self.take_credits()
+            if not self.balance.allows(size):
+                return Answer.FULL
+        header = self._header
+        header.key_frame, header.duration_ns = packet.key_frame, packet.duration_ns
+        header.offset_ns = packet.offset_ns
+        payload = b"" if muted else packet.payload
+        sent = self._send_frame(header, packet.captured_ns, interval, muted, payload, size)
+        return Answer.TAKEN if sent else Answer.UNWANTED
+
+
+class PacketSender(FrameSender[Packet]):
+    """Sends the packets of one track to all its recordings."""
+
+    _route_class: type[PacketRoute] = PacketRoute
+
+    def _make_route(self, *given: object) -> PacketRoute:
+        return self._route_class(*given)

@@ -1,0 +1,118 @@
+"""What packets and parameter sets say, against what FFmpeg's muxers and demuxers say of the same."""
+
+from __future__ import annotations
+
+import encoded
+import pytest
+
+from recsvc.mux import bitstream
+from recsvc.mux.codec_private import form_of
+from recsvc.wire.packets import DecodeTimes
+
+MS = 1_000_000
+
+
+@pytest.mark.parametrize("name", ["h264", "h264 open", "h264 plain", "h265", "av1", "vp8", "vp9"])
+@pytest.mark.parametrize("annex_b", [False, True])
+def test_key_frames_are_those_that_ffmpeg_finds(name: str, annex_b: bool) -> None:
+    media = encoded.pictures(name, annex_b=annex_b)
+    form = form_of(media.codec, description=b"" if annex_b else media.description)
+    assert [form.is_key(one.data) for one in media.packets] == [one.is_key for one in media.packets]
+    assert sum(one.is_key for one in media.packets) >= 4
+
+
+@pytest.mark.parametrize("name", ["h264", "h264 open", "h264 plain"])
+def test_avcc_from_parameter_sets_in_band_is_what_ffmpeg_writes(name: str) -> None:
+    form = form_of("h264")
+    form.repack(encoded.pictures(name, annex_b=True).packets[0].data)
+    assert form.private == encoded.pictures(name).description
+
+
+def test_hvcc_from_parameter_sets_in_band_is_what_ffmpeg_writes() -> None:
+    form = form_of("h265")
+    form.repack(encoded.pictures("h265", annex_b=True).packets[0].data)
+    theirs = encoded.pictures("h265").description
+    assert form.private is not None
+    assert form.private[:13] == theirs[:13] and form.private[15:22] == theirs[15:22]
+    ours = form.private[22:]
+    assert ours[0] == 3  # VPS, SPS, PPS; theirs may have an SEI unit too
+    at = 1
+    for kind in (32, 33, 34):
+        length = int.from_bytes(ours[at + 3 : at + 5], "big")
+        unit = ours[at + 5 : at + 5 + length]
+        assert ours[at] & 63 == kind and int.from_bytes(ours[at + 1 : at + 3], "big") == 1
+        assert unit in theirs
+        at += 5 + length
+    assert at == len(ours)
+
+
+def test_av1c_from_the_sequence_header_says_what_ffmpegs_does() -> None:
+    media = encoded.pictures("av1")
+    form = form_of("av1")
+    form.repack(media.packets[0].data)
+    assert form.private is not None and form.private[:4] == media.description[:4]
+    [sequence] = bitstream.split_obus(form.private[4:])
+    assert sequence.kind == bitstream.OBU_SEQUENCE and sequence.data in media.packets[0].data
+
+
+def test_the_config_of_adts_frames_is_that_of_the_same_sound_in_mp4() -> None:
+    frames, theirs = encoded.sound("aac", adts=True), encoded.sound("aac")
+    form = form_of("aac", 48_000, 2)
+    bare = [form.repack(one.data) for one in frames.packets]
+    assert form.private is not None and theirs.description.startswith(form.private)
+    assert bare == [one.data for one in theirs.packets]
+    with pytest.raises(ValueError, match="one frame"):
+        form.repack(frames.packets[0].data + frames.packets[1].data)
+
+
+def test_opus_packets_last_as_long_as_their_first_byte_says() -> None:
+    assert [bitstream.opus_samples(bytes((config << 3, 0))) for config in (0, 3, 12, 13, 16, 19, 28, 31)] == [
+        480, 2880, 480, 960, 120, 960, 120, 960,
+    ]  # fmt: skip
+    assert bitstream.opus_samples(bytes((31 << 3 | 1, 0))) == 1920
+    assert bitstream.opus_samples(bytes((31 << 3 | 3, 6))) == 5760
+    with pytest.raises(ValueError, match="samples"):
+        bitstream.opus_samples(bytes((31 << 3 | 3, 7)))
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265", "av1", "vp9", "opus", "aac", "pcm"])
+def test_what_is_no_packet_is_known_by_its_form(codec: str) -> None:
+    for junk in (b"", b"\xff" * 9 if codec != "pcm" else b"abc"):
+        form = form_of(codec, 48_000, 2)
+        with pytest.raises((ValueError, IndexError)):
+            form.repack(junk)
+            form.samples(junk) if codec in ("opus", "aac", "pcm") else form.is_key(junk)
+
+
+def test_units_with_lengths_must_fill_their_packet() -> None:
+    assert bitstream.split_lengths(b"\0\2ab\0\1c", 2) == [b"ab", b"c"]
+    for torn in (b"\0\2ab\0\2c", b"\0\2ab\0", b"\0\0"):
+        with pytest.raises(ValueError, match="lengths"):
+            bitstream.split_lengths(torn, 2)
+
+
+def test_units_between_start_codes_of_both_lengths() -> None:
+    assert bitstream.split_annex_b(b"\0\0\0\1ab\0\0\1c\0\0\0\1d\0\0") == [b"ab", b"c", b"d"]
+    with pytest.raises(ValueError, match="start code"):
+        bitstream.split_annex_b(b"x\0\0\1ab")
+
+
+def test_times_of_decoding_never_go_back_and_follow_by_the_decoders_delay() -> None:
+    shown = [0, 160, 80, 40, 120, 320, 240, 200, 280, 480, 400, 360, 440]
+    times = DecodeTimes()
+    made = [times.time_of(at * MS) // MS for at in shown]
+    assert made == sorted(made)
+    assert all(decoded <= at for decoded, at in zip(made[5:], shown[5:], strict=True))
+    assert made[6:] == [160, 200, 240, 280, 320, 360, 400]  # even, once the order has shown itself
+
+
+def test_times_of_decoding_are_those_of_showing_where_both_orders_are_one() -> None:
+    times = DecodeTimes()
+    assert [times.time_of(at) for at in (5, 7, 7, 9)] == [5, 7, 7, 9]
+
+
+def test_a_clock_that_starts_again_is_no_picture_out_of_order() -> None:
+    times = DecodeTimes()
+    hour = 3600 * 1000 * MS
+    assert [times.time_of(hour + at * MS) - hour for at in (0, 40, 80)] == [0, 40 * MS, 80 * MS]
+    assert [times.time_of(at * MS) for at in (0, 40, 80)] == [0, 40 * MS, 80 * MS]

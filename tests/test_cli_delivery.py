@@ -157,7 +157,7 @@ def test_saving_takes_as_long_as_it_takes_and_shows_it(tmp_path):
         for line in process.stdout:
             if line.startswith("saving"):
                 break
-        assert re.match(r"saving +0\.0 of \d+\.\d MB, 0 %", line)
+        assert re.match(r"saving +\[\.{20}\] +0 % 0\.0 of \d+\.\d MB", line)
         time.sleep(0.5)
         data = pipe.read_bytes()
         out, _ = process.communicate(timeout=DEADLINE_S)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 
@@ -14,8 +15,10 @@ from command_line import RECSVC, Terminal, run, run_inside
 from daemons import daemon
 from fixtures_media import wait_until
 from media import DEADLINE_S, SMALL_TEST, complaints, decode
+from services import children
 from services import service as controller
 
+from recsvc.caller import connections
 from recsvc.common.service_limits import COMPLETION_MS
 
 SOURCES = ["--audio", SMALL_TEST, "--video", SMALL_TEST]
@@ -25,7 +28,9 @@ SOURCES = ["--audio", SMALL_TEST, "--video", SMALL_TEST]
 def service(tmp_path_factory):
     place = tmp_path_factory.mktemp("s")
     with daemon(place) as made:
+        wait_until(lambda: children("catalog", made.process.pid), "the catalog", DEADLINE_S)
         yield made
+        connections.close_all()  # of the commands that ran inside this process
 
 
 @pytest.fixture
@@ -339,8 +344,6 @@ def test_the_shell_completes_ids_from_the_service(service, begun):
 
 
 def test_completion_is_silent_and_fast_where_nobody_answers(place):
-    import socket
-
     halted = place / "x"
     with socket.socket(socket.AF_UNIX) as listener:  # connects, and says nothing
         listener.bind(str(halted))
@@ -395,3 +398,21 @@ def test_ctrl_c_during_get_leaves_nothing(service, recsvc, begun, tmp_path):
         os.close(read)
         process.kill()
         process.wait()
+
+
+def test_ctrl_c_during_start_leaves_no_recording(service, recsvc):
+    """Its source connects and brings nothing, so that it is still being opened."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(DEADLINE_S)
+        source = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        command = [*RECSVC, "start", "--video", source, "--service", service.service]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with process, listener.accept()[0]:
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=DEADLINE_S)
+            assert (process.returncode, out) == (130, ""), err
+            assert "Traceback" not in err
+            wait_until(lambda: children("capture", service.process.pid) == [], "the source's end", DEADLINE_S)
+    assert json.loads(recsvc("status", "--json").stdout)["recordings"] == []

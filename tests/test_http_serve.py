@@ -56,6 +56,7 @@ def served(tmp_path_factory):
     port = free_port()
     with daemon(tmp_path_factory.mktemp("s"), "--http-port", str(port)) as made:
         wait_until(lambda: status_of(port, "/readyz") == 200, "the HTTP side", DEADLINE_S)
+        wait_until(lambda: children("catalog", made.process.pid), "the catalog", DEADLINE_S)
         yield made, port
 
 
@@ -157,6 +158,7 @@ def test_it_is_served_with_the_daemon_and_again_when_it_dies(place):
     port = free_port()
     with daemon(place, "--http-port", str(port)) as service:
         wait_until(lambda: status_of(port, "/healthz") == 200, "the HTTP side", DEADLINE_S)
+        assert service.connection.http == f"http://127.0.0.1:{port}", "by which programs of the machine find it"
         [first] = children("http", service.process.pid)
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: children("http", service.process.pid) not in ([], [first]), "another one", DEADLINE_S)

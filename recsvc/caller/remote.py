@@ -57,11 +57,13 @@ class Asking:
     """A connection to a client's service. What was asked is asked again where no answer comes, by a new connection: the
     old one broke, or another catalog has taken the place of one that ended. Used by one thread."""
 
+    _socket: Any = None  # of one that was interrupted while it was made
+
     def __init__(self, client: Client, address: ServiceAddress) -> None:
         self.process = os.getpid()
         self._client = client
         self._address = address
-        self._socket: Any = sockets.control_client(self._address)
+        self._socket = sockets.control_client(self._address)
         self._number = 0
         self._unanswered: dict[int, messages.Request] = {}
         self._repeated: set[int] = set()
@@ -71,7 +73,8 @@ class Asking:
         self.close()
 
     def close(self) -> None:
-        self._socket.close(linger=0)
+        if self._socket is not None:
+            self._socket.close(linger=0)
 
     @property
     def under_way(self) -> int:

@@ -19,7 +19,7 @@ from ..common import mime
 from ..common.descriptions import RecordingStatistics
 from ..common.limits import LIVE_LINE_NS, OUTPUT_PIECE_MS, SECOND_CTRL_C_NS, STATISTICS_WAIT_NS, STOP_WAIT_NS, S
 from ..common.sources import parse_source
-from . import report, target, terminal
+from . import report, rows, target, terminal
 from .target import Failed, UsageError
 
 _EXIT_INTERRUPTED = 130
@@ -153,7 +153,7 @@ class _Run:
                 raise Failed(f"the recording did not end within {STOP_WAIT_NS / S:g} s; {where}")
             done, total = self._target.copied, self._target.total
             if total:
-                show(f"saving     {done / 1e6:.1f} of {total / 1e6:.1f} MB, {100 * done // total} %", "")
+                show(f"saving     {rows.bar(done / total)} {done / 1e6:.1f} of {total / 1e6:.1f} MB", "")
 
     def _ask_to_stop(self, number: int, _: object) -> None:
         now_ns = time.monotonic_ns()

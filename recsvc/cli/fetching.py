@@ -29,7 +29,7 @@ def save(found: recording.Recording, output: Path | None, *, quiet: bool) -> Pat
     try:
         blob = found.blob
         content = content_of(blob)
-        with terminal.progress(place, blob.size, quiet) as advance:
+        with terminal.ending_in_order(), terminal.progress(place, blob.size, quiet) as advance:
             if output == target.STANDARD_OUTPUT:
                 content.write(sys.stdout.fileno(), advance)
                 return output

@@ -175,6 +175,12 @@ def meter(level_db: float) -> str:
     return f"[{'#' * filled}{'.' * (10 - filled)}] {max(level_db, -199):4.0f} dBFS"
 
 
+def bar(share: float) -> str:
+    """How much of something is done."""
+    filled = round(20 * min(1.0, max(0.0, share)))
+    return f"[{'#' * filled}{'.' * (20 - filled)}] {100 * share:3.0f} %"
+
+
 def list_row(found: Recording) -> list[str]:
     goes_on = found.ended is None
     return [

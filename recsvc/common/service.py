@@ -106,3 +106,11 @@ def check_http(host: str, token: str) -> None:
         )
     if token and not (token.isascii() and token.isprintable() and " " not in token):
         raise ValueError("the token for HTTP must be printable ASCII without spaces")
+
+
+def http_url(options: ServiceOptions) -> str:
+    """Where HTTP is served, for programs of this machine; ``""``: it is not."""
+    if not options.http_port:
+        return ""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.http_host, options.http_host)
+    return f"http://[{host}]:{options.http_port}" if ":" in host else f"http://{host}:{options.http_port}"

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .. import __version__, errors
-from ..common.service import ServiceOptions
+from ..common.service import ServiceOptions, http_url
 from ..controller.host import Host
 from ..controller.process import serve
 from ..process import services
@@ -53,6 +53,7 @@ class Daemon(Host):
             pid=os.getpid(),
             tcp=self._tcp,
             server_key=self._server_key(),
+            http=http_url(self._options),
             spool=self._options.spool,
             version=__version__,
         )

@@ -224,6 +224,9 @@ def test_sigterm_finishes_twenty_recordings(place: Path) -> None:
     assert last["event"] == "ended: 20 recordings were finished, 0 were cut at the limit"
     with pytest.raises(ServiceError):
         pushed[0][0].start()
+    with daemon(place) as again:
+        listed = recsvc.recording.list(service=again.service)
+        assert [one.state for one in listed] == ["finished"] * 20
 
 
 def test_what_is_not_finished_in_time_is_cut_and_plays(place: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from daemons import refused
 
 from recsvc.common.service import ServiceAddress, ServiceOptions
-from recsvc.serve import settings
+from recsvc.serve import settings, values
 from recsvc.serve.settings import SettingsError, load
 
 
@@ -17,7 +17,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No settings of whoever runs the tests."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(settings, "SYSTEM_FILE", tmp_path / "etc" / "service.toml")
+    monkeypatch.setattr(values, "SYSTEM_FILE", tmp_path / "etc" / "service.toml")
     monkeypatch.delenv("RECSVC_SPOOL")
     return tmp_path
 
@@ -88,6 +88,13 @@ def test_what_is_wrong_is_one_line_that_names_the_setting_and_where_it_was_set(
     with pytest.raises((SettingsError, ValueError)) as raised:
         load(arguments).settings.options()
     assert expected.replace("FILE", str(path)) in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_variable_that_is_nearly_a_setting_is_pointed_out() -> None:
+    """Others are for other programs, such as RECSVC_SERVICE, and go through."""
+    given = {"RECSVC_WROKERS": "3", "RECSVC_SERVICE": "x", "RECSVC_WORKERS": "2", "PATH": "", "RECSVC_CHROMIUM": ""}
+    [text] = settings.misspelt(given)
+    assert "RECSVC_WROKERS" in text and "is RECSVC_WORKERS meant" in text
 
 
 def test_the_exit_code_of_a_wrong_setting_is_2(home: Path) -> None:

@@ -76,7 +76,9 @@ async def _done(work: asyncio.Future[Any]) -> None:
             await asyncio.wait([work])
 
 
-async def get_user_media(audio: Wish = False, video: Wish = False, *, service: str | None = None) -> MediaStream:
+async def get_user_media(
+    audio: Wish = False, video: Wish = False, *, service: str | os.PathLike[str] | None = None
+) -> MediaStream:
     """As ``recsvc.get_user_media``. When it is cancelled, it leaves nothing open."""
     return await _in_thread(
         lambda: _user_media.get_user_media(audio, video, service=service), lambda opened: opened.close()

@@ -17,8 +17,9 @@ class MediaRecorder(Recorder):
     ``mime_type``: see ``is_type_supported``; ``""``: the recorder chooses. Bitrates in bits per second;
     ``bits_per_second`` overrides both others, a tenth of it for sound. Key frame options exclude each other: ms
     since the last key frame, or frames between two. ``strict_stop=False``: ``stop()`` while inactive returns
-    silently. ``overload``: ``"drop"`` or ``"finish-late"``. ``service``: a controller's endpoint; by default that
-    of the stream's captured tracks, else ``RECSVC_SERVICE``, else a private one.
+    silently. ``overload``: ``"drop"`` or ``"finish-late"``. ``service``: an endpoint
+    (``ipc://…``, ``tcp://HOST:PORT``) or the path of a connection file; by default that of the stream's captured
+    tracks, else ``RECSVC_SERVICE``, else a private one.
 
     Raises ``NotSupportedError`` (type, both key frame options), ``TypeError``, ``ValueError``. Thread-safe. As a
     context manager it stops an active recording at the end and waits for ``stop``; left by an exception, while nobody

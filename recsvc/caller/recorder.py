@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import uuid
@@ -56,7 +57,7 @@ class Recorder(Recordings):
         video_key_frame_interval_count: int | None = None,
         strict_stop: bool = True,
         overload: str = "drop",
-        service: str | None = None,
+        service: str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(stream, MediaStream):
             raise TypeError(f"stream must be a MediaStream, got {stream!r}")

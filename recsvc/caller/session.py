@@ -25,7 +25,7 @@ from .remote import RemoteFile, kept_file
 from .storage import SpoolFile
 
 
-def connection_for(tracks: list[Track], service: str | None) -> Client:
+def connection_for(tracks: list[Track], service: str | os.PathLike[str] | None) -> Client:
     """The service that captures these tracks, else the one at ``service``, else a private one."""
     captured = {track.origin.client for track in tracks if track.origin.client is not None}
     if len(captured) > 1:

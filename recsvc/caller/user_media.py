@@ -88,15 +88,17 @@ def _default_source(kind: str) -> str:
     raise errors.NotFoundError(f'there is no {what} here; name a source, such as {kind}="test:"')
 
 
-def get_user_media(audio: Wish = False, video: Wish = False, *, service: str | None = None) -> MediaStream:
+def get_user_media(
+    audio: Wish = False, video: Wish = False, *, service: str | os.PathLike[str] | None = None
+) -> MediaStream:
     """Opens capture and returns a stream of its tracks (Media Capture and Streams, "getUserMedia()").
 
     ``audio``, ``video``: ``False``, ``True`` (the default device), a source string, or a dict of constraints:
     ``source`` and ``sample_rate`` (Hz), ``channel_count``, ``sample_size`` (16 or 32 bits), ``latency`` (seconds of
     sound that a microphone's driver may keep, for which a stop waits); or ``width``, ``height`` (pixels),
-    ``frame_rate`` (1/s). Equal source strings are opened once. Blocks until the devices
-    deliver. Raises ``NotFoundError``, ``NotReadableError``, ``OverconstrainedError``; ``TypeError`` when neither
-    is asked for, and with ``ValueError`` for nonsense; ``ServiceError``.
+    ``frame_rate`` (1/s). ``service``: as of ``MediaRecorder``. Equal source strings are opened once. Blocks until the
+    devices deliver. Raises ``NotFoundError``, ``NotReadableError``, ``OverconstrainedError``; ``TypeError`` when
+    neither is asked for, and with ``ValueError`` for nonsense; ``ServiceError``.
     """
     wishes = {"audio": wished("audio", audio), "video": wished("video", video)}
     if wishes["audio"] is None and wishes["video"] is None:
@@ -104,7 +106,7 @@ def get_user_media(audio: Wish = False, video: Wish = False, *, service: str | N
     return whole(lambda: _open_media(wishes, service), lambda stream: stream.close())
 
 
-def _open_media(wishes: Mapping[str, dict[str, Any] | None], service: str | None) -> MediaStream:
+def _open_media(wishes: Mapping[str, dict[str, Any] | None], service: str | os.PathLike[str] | None) -> MediaStream:
     client = connect(service)
     named = {
         kind: {**wish, "track": f"{kind}-{uuid.uuid4().hex[:12]}"} for kind, wish in wishes.items() if wish is not None

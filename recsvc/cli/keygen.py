@@ -10,7 +10,8 @@ from .. import errors
 from ..common.permissions import PERMISSIONS
 from ..common.service import ServiceOptions
 from ..process.services import address_of
-from ..serve.settings import DEFAULT_TCP_PORT, load
+from ..serve.settings import load
+from ..serve.values import DEFAULT_TCP_PORT
 from ..wire import curve
 
 

@@ -23,7 +23,7 @@ from ..process.runtime import Lock, default_base, is_short, prepare_spool
 from ..wire.curve import service_keys
 from .logs import Log
 from .notify import Notifier
-from .settings import Settings, SettingsError, load
+from .settings import Settings, SettingsError, load, misspelt
 
 log = logging.getLogger("recsvc.serve")
 
@@ -150,6 +150,8 @@ def _run(settings: Settings, options: ServiceOptions, lifeline: Lifeline) -> Non
         services.check_free(path)
         daemon = Daemon(options, path, notifier)
         written = Log(settings.log_format, settings.log_level)
+        for text in misspelt(os.environ):
+            log.warning(text)
         try:
             serve(options, directory if is_short(directory) else default_base(), lifeline, daemon)
         finally:

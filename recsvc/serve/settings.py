@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,79 +20,19 @@ from pydantic_settings import (
 
 from ..common.service import ServiceOptions, check_http
 from ..errors import RecorderError
-from ..process.runtime import checked_endpoint, state_directory
-from ..process.services import FILE_NAME, service_directory
+from ..process.runtime import checked_endpoint
+from ..process.services import FILE_NAME
+from . import values
 
 PREFIX = "RECSVC_"
-DEFAULT_TCP_PORT = 7700
-SYSTEM_FILE = Path("/etc/recsvc/service.toml")
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class SettingsError(Exception):
     """A setting is wrong; the text is one line that says which one, and where it was set."""
 
 
-def _seconds(value: Any) -> Any:
-    """``"90"``, ``"30s"``, ``"12h"``, ``"30d"``."""
-    if isinstance(value, str) and value.strip()[-1:] in _UNITS_S:
-        number, unit = value.strip()[:-1], value.strip()[-1]
-        try:
-            return float(number) * _UNITS_S[unit]
-        except ValueError:
-            raise ValueError('a time is a number of seconds, or such as "90s", "15m", "12h", "30d"') from None
-    return value
-
-
-def _endpoint(value: Any) -> Any:
-    return checked_endpoint(value) if isinstance(value, str) and value else value
-
-
-def _tcp(value: Any) -> Any:
-    if not isinstance(value, str) or not value:
-        return value
-    host, colon, port = value.removeprefix("tcp://").rpartition(":")
-    if not colon or value.endswith("]"):
-        host, port = value.removeprefix("tcp://"), str(DEFAULT_TCP_PORT)
-    if not value.startswith("tcp://") or not host or not (port == "*" or (port.isdecimal() and int(port) < 65536)):
-        raise ValueError("where other machines connect is tcp://ADDRESS:PORT, such as tcp://*:7700")
-    return f"tcp://{host}:{port}"
-
-
-def _directory(value: Any) -> Any:
-    return str(Path(value).expanduser().absolute()) if isinstance(value, str) and value else value
-
-
-Seconds = Annotated[float, Field(ge=0), BeforeValidator(_seconds)]
-Place = Annotated[str, BeforeValidator(_directory)]
-
-
-def _default_spool() -> str:
-    """Not that of private controllers, whose files belong to their callers."""
-    named = os.environ.get("STATE_DIRECTORY", "").split(":")[0]  # by systemd
-    return str((Path(named).absolute() if named else state_directory("recordings")) / "recordings")
-
-
-def _default_directory() -> str:
-    named = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]  # by systemd
-    return str(Path(named).absolute() if named else service_directory())
-
-
-def _default_keys() -> str:
-    return str(_configuration() / "keys")
-
-
-def _default_key_file() -> str:
-    return str(_configuration() / "service.key")
-
-
-def _configuration() -> Path:
-    named = os.environ.get("CONFIGURATION_DIRECTORY", "").split(":")[0]  # by systemd
-    if named:
-        return Path(named)
-    if not os.environ.get("XDG_CONFIG_HOME") and os.environ.get("HOME") == "":
-        return SYSTEM_FILE.parent
-    return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")).absolute() / "recsvc"
+Seconds = Annotated[float, Field(ge=0), BeforeValidator(values.seconds)]
+Place = Annotated[str, BeforeValidator(values.directory)]
 
 
 class Settings(BaseSettings):
@@ -102,30 +42,31 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     spool: Place = Field(
-        default_factory=_default_spool,
+        default_factory=values.default_spool,
         description="The directory of the recordings. One service at a time has it.",
     )
     directory: Place = Field(
-        default_factory=_default_directory,
+        default_factory=values.default_directory,
         description="The directory of the sockets and the connection file; made for this user alone.",
     )
-    endpoint: Annotated[str, BeforeValidator(_endpoint)] = Field(
+    endpoint: Annotated[str, BeforeValidator(values.endpoint)] = Field(
         default="", description='Where programs of this machine connect, as ipc://PATH. "": `control` in `directory`.'
     )
     connection_file: Place = Field(
         default="",
         description=f'What programs of this machine find the service by. "": `{FILE_NAME}` in `directory`.',
     )
-    tcp: Annotated[str, BeforeValidator(_tcp)] = Field(
+    tcp: Annotated[str, BeforeValidator(values.tcp)] = Field(
         default="",
         description="Where other machines connect: tcp://ADDRESS:PORT, the first of a few ports in a row (control, "
         'events, catalog, then one for each worker); such as tcp://*:7700. "": they do not.',
     )
     insecure: bool = Field(default=False, description="Serve other machines without keys: everybody may do everything.")
     keys: Place = Field(
-        default_factory=_default_keys, description="The folder of the public keys that may connect from other machines."
+        default_factory=values.default_keys,
+        description="The folder of the public keys that may connect from other machines.",
     )
-    key_file: Place = Field(default_factory=_default_key_file, description="The service's own pair of keys.")
+    key_file: Place = Field(default_factory=values.default_key_file, description="The service's own pair of keys.")
     workers: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=0, description="How many encoder workers run. 0: one per core."
     )
@@ -207,8 +148,7 @@ class Settings(BaseSettings):
 
 @dataclass(frozen=True)
 class Loaded:
-    """``origins``: where each setting came from, that is no default. ``unknown``: variables of the environment that
-    look like settings and are none."""
+    """``origins``: where each setting came from, that is no default."""
 
     settings: Settings
     origins: Mapping[str, str]
@@ -234,9 +174,20 @@ def _line(name: str, value: Any) -> str:
     return f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {int(value)}"
 
 
+def misspelt(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none, each in words. Others of ours are none, and no mistake either."""
+    settings = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    found = []
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in settings:
+            close = difflib.get_close_matches(name, settings, 1, 0.85)
+            found += [f"the environment has {name}, which is no setting: is {close[0]} meant?"] if close else []
+    return found
+
+
 def files() -> list[Path]:
     """Where settings are looked for, from the weakest on."""
-    return [SYSTEM_FILE, _configuration() / "service.toml"]
+    return [values.SYSTEM_FILE, values.configuration() / "service.toml"]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -273,7 +224,7 @@ def load(arguments: Sequence[str]) -> Loaded:
     """``SettingsError``: which setting is wrong, and where it was set."""
     given = vars(_parser().parse_args(arguments))
     config, print_config = given.pop("config", None), given.pop("print_config", False)
-    values: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     sources = [(str(path), _from_file(path)) for path in files() if config is None and path.is_file()]
     if config is not None:
@@ -281,11 +232,11 @@ def load(arguments: Sequence[str]) -> Loaded:
     sources.append(("the environment", EnvSettingsSource(Settings)()))
     sources.append(("a flag", given))
     for origin, found in sources:
-        values |= found
+        merged |= found
         origins |= {name: f"{PREFIX}{name.upper()}" if origin == "the environment" else origin for name in found}
     origins |= {name: f"--{name.replace('_', '-')}" for name in given}
     try:
-        settings = Settings(**values)
+        settings = Settings(**merged)
     except RecorderError as error:  # of a default
         raise SettingsError(str(error)) from None
     except ValidationError as error:

@@ -208,7 +208,8 @@ class Database:
             try:
                 rows.append(Row(msgspec.msgpack.decode(info, type=RecordingInfo), file))
             except msgspec.MsgspecError as error:
-                log.warning("what the catalog has of recording %s cannot be read: %s", recording, error)
+                text = "what the catalog has of recording %s cannot be read: %s"
+                log.warning(text, recording, error, extra={"recording": recording})
                 unreadable.append(recording)
         for recording in unreadable:
             self.remove(recording)  # the spool shows it again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 
 import msgspec
 
@@ -90,6 +91,7 @@ class Keeper:
         _, row = self._known(recording)
         self._files.remove(row.file)
         self._database.remove(recording)
+        log.info("recording %s was deleted by a client", recording, extra={"recording": recording})
 
     def fetch(self, request: messages.Fetch) -> bytes:
         """As far as it is written."""
@@ -116,7 +118,7 @@ class Keeper:
         if recording in self._active:
             return msgspec.structs.replace(row.info, size_bytes=size or 0, path=path)
         if size is None:
-            log.info("the file of recording %s was removed", recording)
+            log.info("the file of recording %s was removed", recording, extra={"recording": recording})
             self._database.remove(recording)
             return None
         return msgspec.structs.replace(row.info, size_bytes=size, path=path)
@@ -130,10 +132,11 @@ class Keeper:
         files = self._database.files()
         return {file for recording, file, _, is_over in files if is_over or recording in self._active}
 
-    def surveyed(self, result: Result, begun_s: float) -> None:
-        """``begun_s``: when that was begun (seconds since 1970)."""
-        self._database.is_new = False
+    def surveyed(self, result: Result, begun_s: float) -> Iterator[None]:
+        """Enters what was found, in as many steps, since there may be a hundred thousand. ``begun_s``: when that was
+        begun (seconds since 1970)."""
         for found in result.found:
+            yield
             row = self._database.get(found.recording)
             if found.recording in self._active or (row is not None and row.info.ended):
                 continue  # it has ended, or begun, meanwhile
@@ -144,6 +147,7 @@ class Keeper:
                 row = self._database.get(recording)
                 if row is not None:
                     self._present(row)
+        self._database.is_new = False
 
     def retain(self) -> None:
         """Deletes what is too much by now."""
@@ -160,10 +164,10 @@ class Keeper:
         try:
             self._files.remove(row.file)
         except RecorderError as error:
-            log.warning("recording %s is not deleted: %s", kept.recording, error)
+            log.warning("recording %s is not deleted: %s", kept.recording, error, extra={"recording": kept.recording})
             return False
         self._database.remove(kept.recording)
-        log.info("recording %s was deleted: %s", kept.recording, why)
+        log.info("recording %s was deleted: %s", kept.recording, why, extra={"recording": kept.recording})
         return True
 
 

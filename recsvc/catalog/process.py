@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -70,6 +70,7 @@ class Catalog:
         self._surveyor = Surveyor(spool, lambda: os.eventfd_write(self._wake, 1))
         self._survey_ns = _FOREVER_NS  # not before the controller has entered what goes on
         self._surveyed_s = 0.0
+        self._found: Iterator[None] | None = None  # what a survey has found, as far as it is not entered yet
         self._look_ns = time.monotonic_ns() + CATALOG_LOOK_NS
         self._ending = False
         self._poller = sockets.Poller()
@@ -98,7 +99,7 @@ class Catalog:
         self._gate.close()
 
     def _timeout_ms(self) -> int:
-        if self._asked.next() is not None:
+        if self._asked.next() is not None or self._found is not None:
             return 0
         if self._line.waits or self._asked.blocked:
             return FETCH_LOOK_NS // 1_000_000
@@ -140,7 +141,10 @@ class Catalog:
             self._keeper.retain()
         if self._database.is_lost:
             raise errors.NotReadableError("the catalog's file was damaged; it is made anew")
-        if now >= self._survey_ns and not self._surveyor.is_busy:
+        while self._found is not None and time.monotonic_ns() < now + _TURN_NS:
+            if next(self._found, self) is self:
+                self._found, self._look_ns = None, now
+        if now >= self._survey_ns and not self._surveyor.is_busy and self._found is None:
             at_s = time.time()
             self._take_line()  # what began before is known
             self._surveyed_s = at_s
@@ -151,8 +155,7 @@ class Catalog:
         result = self._surveyor.result()
         self._survey_ns = time.monotonic_ns() + (SURVEY_AGAIN_NS if result.again else SURVEY_NS)
         self._take_line()
-        self._keeper.surveyed(result, self._surveyed_s)
-        self._look_ns = time.monotonic_ns()
+        self._found = self._keeper.surveyed(result, self._surveyed_s)
 
     # --- clients ----------------------------------------------------------------------------------
 

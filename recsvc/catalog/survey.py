@@ -129,7 +129,7 @@ def _look(path: str, name: str, status: os.stat_result) -> Found:
     except RecorderError as error:
         return Found(recording, name, size, changed_s, error=str(error))
     if done.changed:
-        log.info("%s was left unfinished and is completed", path)
+        log.info("%s was left unfinished and is completed", path, extra={"recording": recording})
     return Found(recording, name, done.size, changed_s, done.mime_type, done.duration, done.changed)
 
 

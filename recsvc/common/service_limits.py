@@ -192,7 +192,7 @@ its place."""
 CATALOG_RETRY_NS = 5 * S
 """What the catalog could not write, since the disk is full perhaps, is sent again after this."""
 
-CATALOG_UNWRITTEN_MAX = 10_000
+CATALOG_UNWRITTEN_MAX = 5_000
 """Recordings that ended and that a controller remembers until its catalog has written them, some 2 KB each. Of more the
 oldest are let go: their files show them again, without their names and their accounting."""
 

@@ -68,7 +68,7 @@ class Client:
         self._listeners: Living[Ending] = Living()
         self._lost: errors.ServiceError | None = None
         self.closing = False
-        self._is_remote = address.is_remote
+        self.is_remote = address.is_remote
         self._watch: Any = None  # readable when the controller is gone: a pidfd, else a socket; none of another machine
         self._link: Link | None = None  # to one that cannot see this process's end, or has another clock
         with contextlib.ExitStack() as undo:
@@ -110,7 +110,7 @@ class Client:
             raise errors.ServiceError(f"the service at {self._address} has ended") from None
         if watch is not None:
             undo.callback(os.close, watch)
-        elif not self._is_remote:
+        elif not self.is_remote:
             watch = sockets.disconnection(self._events)
             undo.callback(watch.close)
         return watch
@@ -127,7 +127,7 @@ class Client:
 
     def _greeting(self) -> messages.Hello:
         """Over a network a process that lives may be out of reach, so it has a lease wherever it is."""
-        pid = 0 if self._is_remote else os.getpid()
+        pid = 0 if self.is_remote else os.getpid()
         namespace, clock = role.pid_namespace(), role.clock_name()
         return messages.Hello(client=self.name, pid=pid, pid_namespace=namespace, clock=clock)
 
@@ -172,7 +172,7 @@ class Client:
         poller.register(socket, sockets.POLLIN)
         if isinstance(self._watch, int):
             poller.register(self._watch, sockets.POLLIN)
-        again_ns = time.monotonic_ns() + RESEND_NS if self._is_remote else deadline_ns
+        again_ns = time.monotonic_ns() + RESEND_NS if self.is_remote else deadline_ns
         while True:
             calls.look()
             if self._lost is not None:
@@ -235,7 +235,7 @@ class Client:
             if link is not None:
                 link.take()
                 wait_ms = link.look(link.wake in readable)
-                if self._is_remote and link.is_lost:
+                if self.is_remote and link.is_lost:
                     text = f"nothing came from the service at {self._address} for {SERVICE_SILENCE_NS // S} s"
                     self._lose(errors.ServiceError(f"{text}; what was recorded is in the spool there"))
             if watch in readable:

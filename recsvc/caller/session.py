@@ -10,13 +10,14 @@ import msgspec
 
 from .. import errors
 from ..common.codecs import frames_of
-from ..common.descriptions import Started
+from ..common.descriptions import CompletedFile, Started
 from ..common.limits import RECOVERY_DEADLINE_NS, S, credit
 from ..common.pieces import HandedOut
 from ..common.state import Input, Life
 from ..mux.left_behind import left_behind
+from ..mux.recover import Completed
 from ..wire import messages
-from . import recovery
+from . import afar, recovery
 from .blob import Blob, blob_of_file
 from .client import Client
 from .connections import connect
@@ -154,7 +155,14 @@ class Session(Life):
         ``RECOVERY_DEADLINE_NS``."""
         if self.path:  # else it was lost before it was opened
             self._check_is_ours(self.path)
-        done = recovery.wait_completed(self.path, RECOVERY_DEADLINE_NS / S)
+        if self.client.is_remote:
+            done: Completed | CompletedFile | None = afar.wait_completed(self.client, self.name, RECOVERY_DEADLINE_NS)
+            if done is None:
+                raise errors.NotReadableError(
+                    f"recording {self.name} is at its service, which does not answer, or does not know it"
+                )
+        else:
+            done = recovery.wait_completed(self.path, RECOVERY_DEADLINE_NS / S)
         if done is None and self.mime_type and not os.path.exists(self.path):
             where = "at its service: ask there for it once that runs again" if self.client.welcome.catalog else "gone"
             raise errors.NotReadableError(f"the recording's file {self.path} is {where}")

@@ -20,6 +20,13 @@ from .studio import Suite, until
 
 
 class Listeners(Suite):
+    def assert_owed(self, spool: Path, said: str) -> None:
+        """Two recordings that no listener took are kept, and the log has said where."""
+        assert len(list(spool.iterdir())) == 2
+        for kept in spool.iterdir():
+            assert str(kept) in said
+            kept.unlink()
+
     @pytest.mark.parametrize(
         "raised", [ZeroDivisionError, SystemExit, KeyboardInterrupt, asyncio.CancelledError, pytest.fail.Exception]
     )
@@ -55,10 +62,7 @@ class Listeners(Suite):
         heard.clear()
         del problems, studio
         gc.collect()
-        assert len(list(spool.iterdir())) == 2
-        for kept in spool.iterdir():
-            assert str(kept) in said
-            kept.unlink()
+        self.assert_owed(spool, said)
 
     async def test_who_is_called_when_an_event_is_dispatched(self) -> None:
         """The handler first, then the listeners as added, each once; none that was removed or came too late."""

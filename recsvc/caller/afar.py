@@ -1,0 +1,50 @@
+"""The file of a recording whose service, on another machine, has ended: it is there again when that is started anew."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from .. import errors
+from ..common.descriptions import CompletedFile, RecordingInfo
+from ..common.limits import LOOK_NS, S
+from ..wire import messages, sockets
+from . import calls, connections
+from .client import Client
+from .remote import ask
+
+_GOES_ON = ("recording", "paused")
+
+
+def wait_completed(client: Client, recording: str, limit_ns: int) -> CompletedFile | None:
+    """What the service's catalog says of a recording that it has completed. ``None``: nobody answers there, or nobody
+    knows it. Blocks until then, or for the limit."""
+    deadline_ns = time.monotonic_ns() + limit_ns
+    if not _answers(client, deadline_ns):
+        return None
+    while True:
+        try:
+            found = ask(connections.renewed(client), messages.GetRecording(recording=recording))
+            info = msgspec.convert(found, RecordingInfo)
+            if info.state not in _GOES_ON:
+                return CompletedFile(size=info.size_bytes, duration=info.duration)
+        except errors.RecorderError:
+            pass  # it has only begun, and looks through its spool
+        if time.monotonic_ns() >= deadline_ns:
+            return None
+        time.sleep(LOOK_NS / S)
+
+
+def _answers(client: Client, deadline_ns: int) -> bool:
+    """Whether somebody is there: making a connection would wait for much longer."""
+    socket = sockets.control_client(client._address)  # noqa: SLF001
+    try:
+        socket.send(messages.encode(messages.Ping(id=1, client=client.name)))
+        while time.monotonic_ns() < deadline_ns:
+            calls.look()
+            if socket.poll(LOOK_NS * 1000 // S):
+                return True
+        return False
+    finally:
+        socket.close(linger=0)

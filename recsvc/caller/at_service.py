@@ -36,7 +36,7 @@ def connect(service: str | None) -> Client:
 def status(client: Client) -> ServiceStatus:
     """How a service is, with all recordings that go on."""
     found = msgspec.convert(client.request(messages.AskStatus()), ServiceStatus)
-    while found.more:
+    while found.more and found.recordings:
         asked = messages.AskStatus(after=found.recordings[-1].recording)
         found = joined(found, msgspec.convert(client.request(asked), ServiceStatus))
     return found

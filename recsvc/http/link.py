@@ -105,7 +105,7 @@ class Link:
 
     async def _ask_status(self) -> ServiceStatus:
         found = _result(await self._control.ask(messages.AskStatus()), ServiceStatus)
-        while found.more:
+        while found.more and found.recordings:
             asked = messages.AskStatus(after=found.recordings[-1].recording)
             found = joined(found, _result(await self._control.ask(asked), ServiceStatus))
         return found

@@ -147,12 +147,12 @@ def listening(host: str, port: int) -> list[socket.socket]:
     """Sockets at every address of ``host``; port 0: any free one. ``OSError`` where that is impossible."""
     found: list[socket.socket] = []
     try:
-        for family, kind, _, _, address in socket.getaddrinfo(
+        for family, kind, protocol, _, address in socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
             if found and not port:
                 address = (address[0], found[0].getsockname()[1], *address[2:])
-            one = socket.socket(family, kind)
+            one = socket.socket(family, kind, protocol)  # said to be TCP, or asyncio leaves Nagle's delay on
             found.append(one)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:

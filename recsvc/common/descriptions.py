@@ -68,7 +68,7 @@ class RecordingOptions(Struct, kw_only=True, frozen=True):
 
 
 class TrackStatistics(Struct, kw_only=True, frozen=True):
-    """Accounting of one track; sound is counted in samples per channel.
+    """Accounting of one track; raw sound is counted in samples per channel, what comes encoded in packets.
 
     ``frames_accepted`` = ``frames_encoded`` + ``frames_dropped`` once the recording is finished (before,
     the difference is in the queue). Encoded is what the file holds: where its disk failed, the rest counts as dropped,

@@ -70,6 +70,9 @@ MEANINGS: dict[str, str] = {
     "is queued, and the recording may take longer to finish",
     # --- frames -----------------------------------------------------------------------------------
     **{f"{kind}.{field}": text for kind in ("audio", "video", "packet") for field, text in _FRAME.items()},
+    "packet.muted": "is left out; the payload may be empty",
+    "packet.dropped": "packets of this route that the client did not send, by cause: running totals, which the "
+    "statistics show",
     "video.pixel_format": "`i420`, `nv12`, `rgb24`, `bgr24`, `rgba`, `bgra`",
     "video.width": "pixels; may change from picture to picture",
     "video.height": "as `width`",

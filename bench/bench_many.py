@@ -45,7 +45,7 @@ def test_many_clients(benchmark: Any, tmp_path: Path) -> None:
     with tuned(tmp_path) as there:
         endpoint = Path(there.endpoint.removeprefix("ipc://"))
         for kind in ((1, 0), (0, 1)):
-            with crowd(endpoint, tmp_path / f"alone{kind[0]}", *kind, processes=1) as one:
+            with crowd(endpoint, tmp_path / f"alone{kind[0]}", *kind, processes=1, longest_s=0.6) as one:
                 alone += one.round(ALONE_S)
                 assert one.check() == []
         with crowd(endpoint, tmp_path / "c", SOUND, PICTURES, processes=PROCESSES) as everyone:

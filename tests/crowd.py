@@ -25,15 +25,15 @@ import recsvc
 S = 1_000_000_000
 RATE, BLOCK_NS = 16_000, S // 10
 WIDTH, HEIGHT, PICTURE_NS = 320, 240, S // 10
-LENGTHS_S = 0.3, 4.0
-PAUSES_S = 0.0, 1.0
+LONGEST_S = 4.0
 
 
 class Member:
     """One client with its own connection, and what it records."""
 
-    def __init__(self, endpoint: str, kind: str, seed: int) -> None:
+    def __init__(self, endpoint: str, kind: str, seed: int, longest_s: float) -> None:
         self.kind = kind
+        self.longest_s = longest_s
         self.chance = random.Random(seed)
         self.start_ms: list[float] = []
         self.stop_ms: list[float] = []
@@ -59,9 +59,9 @@ class Member:
 
     def run(self, until_s: float) -> None:
         while time.monotonic() < until_s:  # the last ones end when they end, not all together
-            time.sleep(self.chance.uniform(*PAUSES_S))
+            time.sleep(self.chance.uniform(0, self.longest_s / 4))
             try:
-                self.record(self.chance.uniform(*LENGTHS_S))
+                self.record(self.chance.uniform(0.3, self.longest_s))
             except Exception as error:
                 self.wrong.append(f"{self.kind}: {error!r}")
                 return
@@ -177,15 +177,17 @@ class Crowd:
 
 
 @contextmanager
-def crowd(endpoint: Path, links: Path, sound: int, pictures: int, processes: int) -> Iterator[Crowd]:
-    """``sound`` and ``pictures``: how many clients record what. Each has a name of its own for the service's socket, in
-    the directory ``links``, and with it a connection of its own."""
+def crowd(
+    endpoint: Path, links: Path, sound: int, pictures: int, processes: int, longest_s: float = LONGEST_S
+) -> Iterator[Crowd]:
+    """``sound`` and ``pictures``: how many clients record what; ``longest_s``: the longest of their recordings. Each
+    has a name of its own for the service's socket, in the directory ``links``, and with it a connection of its own."""
     links.mkdir()
     members = []
     for number, kind in enumerate(["audio"] * sound + ["video"] * pictures):
         link = links / f"{number}"
         link.symlink_to(endpoint)
-        members.append((f"ipc://{link}", kind, number))
+        members.append((f"ipc://{link}", kind, number, longest_s))
     with ExitStack() as stack:
         started = []
         for number in range(processes):

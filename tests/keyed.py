@@ -17,6 +17,7 @@ from typing import Any
 
 from fixtures_media import wait_until
 from media import DEADLINE_S
+from services import children
 
 from recsvc.common.service import ServiceAddress
 from recsvc.wire import curve, messages, sockets
@@ -86,6 +87,8 @@ class Daemon:
         ready = self.run / "service.json"
         wait_until(lambda: ready.exists() or self.process.poll() is not None, "the daemon", DEADLINE_S)
         assert ready.exists(), self.log.read_text()
+        pid = self.process.pid
+        wait_until(lambda: children("encode", pid) and children("catalog", pid), "its processes", DEADLINE_S)
 
     def stop(self) -> None:
         assert self.process is not None

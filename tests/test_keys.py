@@ -12,6 +12,7 @@ import pytest
 from fixtures_media import wait_until
 from keyed import Talk, daemon
 from media import DEADLINE_S
+from test_permissions import SILENCE, Person, sound
 
 from recsvc.common.permissions import ADMIN, READ, RECORD, Peer
 from recsvc.common.service_limits import KEY_FILE_BYTES_MAX, KEYS_LOOK_NS
@@ -201,5 +202,24 @@ def test_keys_count_while_a_service_runs(tmp_path: Path) -> None:
             DEADLINE_S,
         )
         talk.close()
+        alice = Person(service, "alice")
+        started = alice.started()
+        (route,) = started.routes
+        data = alice.feed(route)
+        sent = 0
+
+        def is_refused() -> bool:
+            nonlocal sent
+            data.send_multipart([sound(route.route, sent), SILENCE])
+            sent += 1
+            return data.poll(20) and isinstance(messages.SENDER.decode(data.recv()), messages.Refused)
+
+        assert not any(is_refused() for _ in range(5))
+        (service.keys / "alice.toml").unlink()
+        wait_until(is_refused, "the frames of a key that was removed are refused", DEADLINE_S)
+        local = Person(service, "")
+        local.finish(started.recording)
+        for one in (alice, local, data):
+            one.close()
         text = json.dumps(service.log.read_text())
         assert service.server.secret not in text

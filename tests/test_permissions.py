@@ -18,7 +18,7 @@ from recsvc.common.descriptions import RecordedTrack, RecordingOptions, Started,
 from recsvc.common.permissions import ADMIN, ANONYMOUS, LOCAL, READ, RECORD, Peer, check, needed
 from recsvc.common.service import ServiceAddress
 from recsvc.errors import NotAllowedError
-from recsvc.wire import messages, sockets
+from recsvc.wire import curve, messages, sockets
 from recsvc.wire.ring import FrameRing
 
 OPTIONS = RecordingOptions(mime_type="audio/webm", audio_bits_per_second=64_000, video_bits_per_second=0)
@@ -216,6 +216,19 @@ def test_files_as_sources_are_for_admin(people: dict[str, Person], source: str) 
     assert reply.error and reply.error != NotAllowedError.name, "it is no video"
 
 
+def test_a_recording_that_is_just_being_opened_has_its_owner_too(people: dict[str, Person]) -> None:
+    alice, bob = people["alice"], people["bob"]
+    record = messages.Record(recording="alices-own", options=OPTIONS, audio={"source": "test:"}, id=77)
+    alice.socket.send(messages.encode(record))
+    stop = messages.Control(recording="alices-own", action="stop", at_ns=0)
+    wait_until(lambda: bob.ask(stop).error == NotAllowedError.name, "it is known", DEADLINE_S)
+    reply = messages.REPLIES.decode(alice.socket.recv())
+    assert (reply.id, reply.error) == (77, "")
+    bob.refused(stop, "admin")
+    alice.finish("alices-own")
+    bob.refused(stop, "admin")
+
+
 # --- events ---------------------------------------------------------------------------------------
 
 
@@ -304,9 +317,21 @@ def test_shared_memory_is_not_taken_over_the_network(people: dict[str, Person]) 
     people["boss"].finish(started.recording)
 
 
-def test_what_is_refused_is_not_logged_each_time(service: Daemon, people: dict[str, Person]) -> None:
+def test_what_is_refused_is_counted_and_not_logged_each_time(service: Daemon, people: dict[str, Person]) -> None:
+    def counted() -> dict[str, int]:
+        found: dict[str, int] = people[""].ask(messages.AskStatus()).result["refused"]
+        return found
+
+    before = counted().get(NotAllowedError.name, 0)
     for _ in range(20):
         people["nil"].refused(messages.Shutdown(), "admin")
+    assert counted()[NotAllowedError.name] == before + 20
+    stranger = Talk(ServiceAddress(service.address().endpoint, service.server.public, *curve.make_keys()))
+    wait_until(lambda: counted().get("key"), "the refused key is counted", DEADLINE_S)
+    nobody = Talk(service.address())
+    wait_until(lambda: counted().get("handshake"), "the refused connection is counted", DEADLINE_S)
+    for talk in (stranger, nobody):
+        talk.close()
     lines = wait_until(
         lambda: [one for one in service.log.read_text().splitlines() if "'nil'" in one], "a line", DEADLINE_S
     )

@@ -179,7 +179,7 @@ class Catalog:
             try:
                 self._check(peer, request)
             except errors.NotAllowedError as error:
-                self._gate.refused["permission"] += 1
+                self._gate.refused[error.name] += 1
                 self._complaints.about(str(peer), f"a request was refused: {error}")
                 self._refuse(client, request.id, error.name, str(error))
                 continue

@@ -14,6 +14,7 @@ from ..wire import messages
 from .recording import SERVICE
 from .recordings import Recordings
 from .sources import Sources
+from .unattended import Unattended
 
 
 class Permissions:
@@ -23,11 +24,12 @@ class Permissions:
     and routes belong to who made these.
     """
 
-    def __init__(self, recordings: Recordings, sources: Sources) -> None:
+    def __init__(self, recordings: Recordings, sources: Sources, unattended: Unattended) -> None:
+        self._unattended = unattended
         self._recordings = recordings
         self._sources = sources
         self._clients: OrderedDict[str, str] = OrderedDict()  # client -> the name of its key
-        self._ended: OrderedDict[str, str] = OrderedDict()  # recording -> the name of its key
+        self._begun: OrderedDict[str, str] = OrderedDict()  # recording -> the name of its key
 
     def check(self, peer: Peer, request: Any) -> None:
         """Raises ``NotAllowedError`` where ``peer`` may not have this done; else what the request names is its own."""
@@ -53,6 +55,8 @@ class Permissions:
             check(peer, kind)
         if client:
             self._claim(client, peer)
+        if isinstance(request, messages.Start | messages.Record):
+            self._begin(request.recording, peer)
 
     def _check_start(self, peer: Peer, kind: str, request: messages.Start) -> None:
         for recording in self._recordings.active.values():
@@ -92,12 +96,16 @@ class Permissions:
         """The name of the key; ``None``: nobody knows of it."""
         active = self._recordings.active.get(recording)
         if active is not None:
-            self._ended[recording] = active.owner
-            self._ended.move_to_end(recording)
-            if len(self._ended) > CLAIMS_KEPT:
-                self._ended.popitem(last=False)
             return active.owner
-        return self._ended.get(recording)
+        owner = self._unattended.owner_of(recording)
+        return self._begun.get(recording) if owner is None else owner
+
+    def _begin(self, recording: str, peer: Peer) -> None:
+        """It is asked for; whose it is is known as long as its events are, after its end."""
+        if self.owner_of_recording(recording) is None:
+            self._begun[recording] = peer.name
+            if len(self._begun) > CLAIMS_KEPT:
+                self._begun.popitem(last=False)
 
 
 def _check_sources(peer: Peer, request: messages.OpenSource | messages.Record) -> None:

@@ -82,9 +82,9 @@ class Controller:
         self._leases.recordings = self._recordings
         self._recordings.clock_of = self._callers_there.clock_of
         self._unattended = Unattended(self._recordings, self._sources)
-        self._status = Status(self._name, options.spool, self._supervisor, self._recordings)
+        self._status = Status(self._name, options.spool, self._supervisor, self._recordings, self._gate)
         self._commands = Commands(self._supervisor, self._recordings, self._recorder_events, self._unattended)
-        self._permissions = Permissions(self._recordings, self._sources)
+        self._permissions = Permissions(self._recordings, self._sources, self._unattended)
         self._subscriptions = Subscriptions(self._events, self._gate, self._permissions, self._subscribed)
         self._ending = Ending(self._recordings, self._supervisor, self._host, int(options.finish_limit_s * S))
 
@@ -191,7 +191,6 @@ class Controller:
             try:
                 request = messages.CALLER_REQUESTS.decode(header)
             except messages.MessageError as error:
-                self._gate.refused["message"] += 1
                 complaints.about(f"{peer}", f"a request of {peer} was refused: {error}")
                 number = messages.request_id(header)
                 self._reply(identity, messages.Reply(id=number, error="TypeError", text=str(error)))
@@ -206,7 +205,7 @@ class Controller:
                         continue
                 self._do(identity, peer, request, known)
             except errors.NotAllowedError as error:
-                self._gate.refused["permission"] += 1
+                self._gate.refused[error.name] += 1
                 complaints.about(f"{peer}", f"a request of {peer} was refused: {error}")
                 self._send(identity, messages.encode(errors_reply(error, request.id)))
             except Exception as error:
@@ -232,7 +231,7 @@ class Controller:
 
     def _reply(self, identity: bytes, reply: messages.Reply) -> None:
         if reply.error:
-            self._status.refused[reply.error] += 1
+            self._gate.refused[reply.error] += 1
         encoded = messages.encode(reply)
         self._once.answered(identity, reply.id, encoded)
         self._send(identity, encoded)

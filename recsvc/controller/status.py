@@ -16,6 +16,7 @@ from ..common.service_limits import LEASE_NS, STATUS_BYTES_MAX, STATUS_WAIT_NS
 from ..common.state import PUBLIC
 from ..process.role import clock_name, pid_namespace
 from ..wire import messages
+from ..wire.gate import Gate
 from .recording import Recording
 from .recordings import Recordings
 from .supervisor import Child, OnReply, Supervisor
@@ -38,15 +39,14 @@ class _Asked:
 class Status:
     """Not thread-safe: the controller's loop calls it."""
 
-    def __init__(self, service: str, spool: str, supervisor: Supervisor, recordings: Recordings) -> None:
+    def __init__(self, service: str, spool: str, supervisor: Supervisor, recordings: Recordings, gate: Gate) -> None:
         self._service = service
         self._spool = spool
         self._supervisor = supervisor
         self._recordings = recordings
         self._began = time.time()
         self._asked: list[_Asked] = []
-        self.refused: Counter[str] = Counter()
-        """Requests that were refused, by error."""
+        self._gate = gate
 
     def ask(self, request: messages.AskStatus, clients: int, answer: OnReply) -> None:
         """``answer`` is called when the workers have answered, or it is time."""
@@ -126,7 +126,7 @@ class Status:
             free_bytes=next((one.free_bytes for one in asked.figures.values() if one.free_bytes is not None), None),
             clients=asked.clients,
             recordings_by_state=dict(Counter(one.phase.value for one in active.values())),
-            refused=dict(self.refused),
+            refused=dict(self._gate.refused),
             more=any(name > last for name in active) if asked.recordings else False,
         )
 

@@ -41,7 +41,7 @@ class Subscriptions:
         try:
             self._permissions.check_topic(peer, topic)
         except errors.NotAllowedError as error:
-            self._gate.refused["permission"] += 1
+            self._gate.refused[error.name] += 1
             complaints.about(f"{peer}", f"a subscription to {topic[:200]!r} was refused: {error}")
             return
         sockets.subscription(self._socket, encoded, begins=True)

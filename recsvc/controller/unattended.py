@@ -44,6 +44,11 @@ class Unattended:
             del self._opening[name]
             raise
 
+    def owner_of(self, recording: str) -> str | None:
+        """The name of the key that began one whose sources are still being opened; ``None``: there is no such."""
+        tracks = self._opening.get(recording)
+        return self._sources.owner_of(tracks[0]) if tracks else None
+
     def give_up(self, recording: str) -> bool:
         """Whether it was still being opened: then it does not begin."""
         tracks = self._opening.pop(recording, None)

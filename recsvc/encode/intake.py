@@ -170,6 +170,7 @@ class Intake:
             self._gate.refused["permission"] += 1
             raise messages.MessageError(f"the route belongs to another key than {peer}'s")
         route.identity, route.is_local = parts[0], peer.is_local
+        route.key = sockets.property_of(parts[1], "User-Id")
 
     def _accept_control(self, identity: bytes, name: str, route: Route, message: Any) -> None:
         """``Attach``, ``Ring``, ``Mark`` or ``End``."""
@@ -291,6 +292,8 @@ class Intake:
             self._send_credit(name, route)
 
     def _send_credit(self, name: str, route: Route) -> None:
+        if not self._gate.lets_in(route.key):
+            route.identity = None  # so that the next message is judged, as that of another connection
         if route.identity is None:
             return
         route.frames_granted, route.bytes_granted = route.frames_done, route.bytes_done

@@ -25,6 +25,7 @@ class Route:
         self.expected = _EXPECTED[kind]
         self.identity: bytes | None = None
         self.is_local = False  # whether that is a program of this machine
+        self.key = ""  # by which it came, if not
         self.received = self.bytes_received = 0
         self.newest = -1  # the number of the frame that came last
         self.window, self.window_bytes = credit(kind, recording.options.overload)

@@ -44,8 +44,8 @@ class Gate:
         let in. Raises what is wrong with them."""
         self.secret = ""
         self.refused: Counter[str] = Counter()
-        """What was refused, by cause: ``key`` (not authorized), ``handshake`` (none or a broken one), ``connections``
-        (too many), ``permission`` and ``message`` (who uses the gate counts these)."""
+        """What was refused: connections by ``key`` (not authorized), ``handshake`` (no or a wrong key) and
+        ``connections`` (too many at once); who uses the gate counts requests here, by error."""
         self.sources: list[Any] = []
         """What the loop has to watch; where one is readable, ``take`` is to be called."""
         self._complaints = Complaints(log)
@@ -79,6 +79,10 @@ class Gate:
             return self._authorized.peer(public) or _NOBODY
         is_local = sockets.property_of(frame, "Peer-Address").startswith("localhost:")
         return LOCAL if is_local else ANONYMOUS if self._authorized is None else _NOBODY
+
+    def lets_in(self, public: str) -> bool:
+        """Whether a key counts still. ``""``: that of who needs none."""
+        return not public or self._authorized is None or self._authorized.peer(public) is not None
 
     def close(self) -> None:
         for source in self.sources:

@@ -61,7 +61,10 @@ class Settings(BaseSettings):
         description="Where other machines connect: tcp://ADDRESS:PORT, the first of a few ports in a row (control, "
         'events, catalog, then one for each worker); such as tcp://*:7700. "": they do not.',
     )
-    insecure: bool = Field(default=False, description="Serve other machines without keys: everybody may do everything.")
+    insecure: bool = Field(
+        default=False,
+        description="Serve other machines without keys: everybody may record, read, and listen on the wire.",
+    )
     keys: Place = Field(
         default_factory=values.default_keys,
         description="The folder of the public keys that may connect from other machines.",

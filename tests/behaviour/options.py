@@ -201,7 +201,7 @@ class Options(Suite):
     async def test_is_type_supported_agrees_with_the_constructor(self) -> None:
         recorder = self.face.recorder(recsvc.MediaStream())
         for type in (
-            "video/webm;codecs=av1",
+            "video/webm;codecs=avc1",
             "video/webm;codecs=vp8,vp9",
             "video/webm;codecs=vorbis",
             "audio/webm;codecs=vp8",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from command_line import RECSVC, Terminal, run, run_inside
@@ -16,10 +18,10 @@ from daemons import daemon
 from fixtures_media import wait_until
 from media import DEADLINE_S, SMALL_TEST, complaints, decode
 from services import children
-from services import service as controller
 
 from recsvc.caller import connections
 from recsvc.common.service_limits import COMPLETION_MS
+from recsvc.process.role import Process
 
 SOURCES = ["--audio", SMALL_TEST, "--video", SMALL_TEST]
 
@@ -263,8 +265,23 @@ def test_the_environment_names_it(service):
     assert done.returncode == 0 and json.loads(done.stdout)["workers"]
 
 
+@contextlib.contextmanager
+def controller(endpoint: Path, spool: Path):
+    """A private controller: it keeps nothing."""
+    where = ("--directory", str(endpoint.parent), "--spool", str(spool))
+    process = Process("controller", "--endpoint", f"ipc://{endpoint}", *where)
+    try:
+        wait_until(lambda: endpoint.is_socket() or process.poll() is not None, "the controller", DEADLINE_S)
+        yield
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_one_that_keeps_nothing_is_commanded_all_the_same(place, spool):
-    with controller(place / "c"):
+    with controller(place / "c", spool):
         where = ["--service", f"ipc://{place / 'c'}"]
         name = run_inside("start", "--audio", SMALL_TEST, *where).stdout.strip()
         assert name in run_inside("status", *where).stdout
@@ -375,9 +392,11 @@ def test_help_names_all_commands_in_the_order_of_their_use_and_all_exit_codes():
 
 
 def test_ctrl_c_during_get_leaves_nothing(service, recsvc, begun, tmp_path):
-    """The service is halted, so that the file does not come."""
+    """Nobody reads, and the file is larger than what a pipe holds."""
     name = begun()
     recsvc("stop", name)
+    with (service.spool / f"{name}.webm").open("ab") as file:
+        file.write(bytes(1_000_000))
     command = [*RECSVC, "get", name, "-o", "-", "--service", service.service]
     read, write = os.pipe()  # which nobody reads
     import fcntl

@@ -106,14 +106,19 @@ def test_a_watcher_sees_what_happens_to_others_recordings(node: str, place: Path
         watcher = subprocess.Popen([node, EXAMPLES / "node/watch.js", daemon.file("watcher")], stdout=log, stderr=log)
         stack.callback(watcher.wait)
         stack.callback(watcher.kill)
+
+        def shown() -> list[str]:
+            return Path(log.name).read_text().splitlines()
+
+        wait_until(shown, "that it watches", DEADLINE_S)
         record = [node, EXAMPLES / "node/record.js", daemon.local, "-o", tmp_path / "out.webm", "--seconds", "0.2"]
         subprocess.run(record, check=True, capture_output=True, timeout=DEADLINE_S)
 
-        def shown() -> list[str]:
-            return [line.split()[2] for line in Path(log.name).read_text().splitlines()]
+        def types() -> list[str]:
+            return [line.split()[2] for line in shown()[1:]]
 
-        wait_until(lambda: "stop" in shown(), "the stop", DEADLINE_S)
-        assert shown() == ["start", "pause", "resume", "dataavailable", "stop"]
+        wait_until(lambda: "stop" in types(), "the stop", DEADLINE_S)
+        assert types() == ["start", "pause", "resume", "dataavailable", "stop"]
         assert watcher.poll() is None
         os.kill(watcher.pid, 2)
         assert watcher.wait(DEADLINE_S) == 0

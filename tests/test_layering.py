@@ -72,6 +72,7 @@ PURE = (
     "mux.entries",
     "mux.parameter_sets",
     "protocol.examples",
+    "protocol.judge",
     "protocol.meanings",
     "protocol.public",
     "protocol.schema",

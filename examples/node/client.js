@@ -61,8 +61,9 @@ class Requests {
       const reply = unpack(header);
       const waiting = this.#waiting.get(reply.id);
       this.#waiting.delete(reply.id);
-      if (reply.error) waiting?.reject(new Error(`${reply.error}: ${reply.text}`));
-      else waiting?.resolve(payload === undefined ? reply.result : payload);
+      const { error, text, result } = reply;
+      if (error) waiting?.reject(Object.assign(new Error(`${error}: ${text}`), { code: error, result }));
+      else waiting?.resolve(payload === undefined ? result : payload);
     }
   }
 
@@ -135,12 +136,15 @@ export class Client {
   /** Connects to a service that an endpoint or a connection file names. */
   static async connect(named) {
     const client = new Client();
-    const { endpoint, keys } = serviceAt(named);
-    Object.assign(client, { endpoint, keys, control: new Requests(endpoint, keys) });
-    client.welcome = await client.control.ask("hello", { client: client.name, clock: clockName() });
-    if (client.welcome.catalog.length) client.catalog = new Requests(client.reach(client.welcome.catalog), keys);
-    client.pinging = setInterval(() => client.#ping(), 1000); // a sign of life, and a measurement of our clock
+    await client.#open(serviceAt(named));
+    client.pinging = setInterval(() => client.#ping().catch(() => {}), 1000); // a sign of life, and of our clock
     return client;
+  }
+
+  async #open({ endpoint, keys }) {
+    Object.assign(this, { endpoint, keys, control: new Requests(endpoint, keys) });
+    this.welcome = await this.control.ask("hello", { client: this.name, clock: clockName() });
+    this.catalog = this.welcome.catalog.length ? new Requests(this.reach(this.welcome.catalog), keys) : undefined;
   }
 
   /** Pauses, resumes or stops a recording at this instant. */
@@ -159,11 +163,19 @@ export class Client {
     this.#echo = { echo_ns: pong.at_ns, echo_at_ns: nowNs() };
   }
 
-  /** The service's reply to `start`, and where the frames go. */
+  /** The service's reply to `start`, and where the frames go; from another service, if this one says so. */
   async start(fields) {
-    const started = await this.control.ask("start", { client: this.name, ...fields });
-    const data = new Data(this.reach(started.routes[0].endpoints), this.keys, started.routes);
-    return { started, data };
+    try {
+      const started = await this.control.ask("start", { client: this.name, ...fields });
+      const data = new Data(this.reach(started.routes[0].endpoints), this.keys, started.routes);
+      return { started, data };
+    } catch (error) {
+      if (error.code !== "redirect") throw error;
+      const { endpoint, key } = error.result;
+      await this.control.ask("bye", { client: this.name });
+      await this.#open({ endpoint, keys: key ? { ...this.keys, curveServerKey: key } : {} });
+      return this.start(fields); // with the same ids
+    }
   }
 
   /** Events whose topic begins so, each once and in its recording's order; those that were missed are asked for. */

@@ -42,7 +42,6 @@ console.log(`${client.welcome.service}, recsvc ${client.welcome.version}`);
 
 const recorder = randomUUID();
 const recording = `node-${Date.now()}-${recorder.slice(0, 8)}`;
-const finished = listen();
 const beginNs = nowNs();
 const { started, data } = await client.start({
   recorder,
@@ -64,7 +63,12 @@ const { started, data } = await client.start({
   ],
   options: { mime_type: "video/webm", audio_bits_per_second: 128_000, video_bits_per_second: 1_000_000 },
   at_ns: beginNs,
+}).catch(async (error) => {
+  console.error(error.message); // such as busy
+  await client.close();
+  process.exit(1);
 });
+const finished = listen();
 const [soundRoute, pictureRoute] = started.routes.map(({ route }) => route);
 
 // Frames are due one block of sound after the other; their capture times are exact, whenever they are sent.

@@ -1,0 +1,201 @@
+"""The service that is played: the clients in other languages do everything right, and what is wrong is found."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures_media import wait_until
+from media import DEADLINE_S
+
+from recsvc.common.limits import S
+from recsvc.common.service import ServiceAddress
+from recsvc.protocol.peer import SCRIPTS, Peer
+from recsvc.protocol.talk import Client, Recording
+
+NODE = Path(__file__).resolve().parents[1] / "examples/node"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_client_in_node_does_everything_right(script: str, place: Path, tmp_path: Path) -> None:
+    if not (NODE / "node_modules/zeromq").is_dir() or shutil.which("node") is None:
+        pytest.skip("no Node.js with the packages of examples/node")
+    endpoint = f"ipc://{place}/p"
+    command = [sys.executable, "-m", "recsvc", "protocol", "--peer", endpoint, "--script", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as peer:
+        try:
+            wait_until(lambda: (place / "p.other").is_socket(), "the peer", DEADLINE_S)
+            record = ["node", str(NODE / "record.js"), endpoint, "-o", str(tmp_path / "o"), "--seconds", "0.4"]
+            done = subprocess.run(record, capture_output=True, text=True, timeout=DEADLINE_S)
+            assert (done.returncode == 0) == (script not in ("busy", "restart")), done.stderr
+            output = peer.communicate(timeout=DEADLINE_S)[0]
+        finally:
+            peer.kill()
+    assert peer.returncode == 0, output
+    assert "the client did everything right" in output
+
+
+@contextlib.contextmanager
+def played(place: Path, script: str = "") -> Iterator[tuple[Peer, Client]]:
+    """A peer, and a client that is to do something wrong."""
+    said: list[str] = []
+    peer = Peer(f"ipc://{place}/p", script, said.append, idle_s=0.5)
+    thread = threading.Thread(target=peer.run)
+    thread.start()
+    client = Client(ServiceAddress(peer.endpoint))
+    try:
+        yield peer, client
+    finally:
+        client.close()
+        thread.join()
+        peer.close()
+
+
+def whole(client: Client, **more: Any) -> Recording:
+    """Records, and fetches all."""
+    recording = client.start(**more)
+    recording.push(5)
+    recording.finished()
+    fetch(client, recording)
+    return recording
+
+
+def fetch(client: Client, recording: Recording, count: int = 3) -> None:
+    catalog = client.catalog
+    assert catalog is not None
+    numbers = [catalog.begin("fetch", recording=recording.name, start=at * 2**20, size=2**20) for at in range(count)]
+    for number in numbers:
+        catalog.reply(number)
+
+
+def test_a_client_that_is_right_has_no_problem(place: Path) -> None:
+    with played(place) as (peer, client):
+        whole(client)
+    assert peer.problems == []
+
+
+def wrong_number(recording: Recording) -> None:
+    recording.frame(sequence=7)
+    recording.sent[0] = 8
+
+
+def beyond_the_credit(recording: Recording) -> None:
+    recording.push(60)
+
+
+def wrong_length(recording: Recording) -> None:
+    recording.frame(payload=b"short")
+
+
+def another_route(recording: Recording) -> None:
+    recording.frame(route=f"{recording.name}/else")
+
+
+def without_a_version(recording: Recording) -> None:
+    recording.frame(v=3)
+
+
+def fields_of_its_own(recording: Recording) -> None:
+    recording.push(colour="blue")
+
+
+def time_goes_back(recording: Recording) -> None:
+    recording.at_ns -= S
+    recording.push()
+
+
+def pause_not_counted(recording: Recording) -> None:
+    recording.control("pause")
+    recording.at_ns += S
+    recording.control("resume")
+    recording.push()
+
+
+def frames_in_the_pause(recording: Recording) -> None:
+    recording.control("pause")
+    recording.at_ns += S
+    recording.push()
+    recording.at_ns += S
+    recording.paused_ns = recording.at_ns - recording.begin_ns - 5 * S // 50
+    recording.control("resume")
+
+
+def wrong_count(recording: Recording) -> None:
+    recording.sent[0] += 1
+
+
+def a_frame_after_the_end(recording: Recording) -> None:
+    recording.end()
+    recording.push()
+
+
+WRONG = {
+    wrong_number: "expected the number 5",
+    beyond_the_credit: "beyond the credit of 30 frames",
+    wrong_length: "payload of 5 bytes",
+    another_route: "was given to nobody",
+    without_a_version: "Expected `int` <= 2",
+    fields_of_its_own: "fields that nobody knows: colour",
+    time_goes_back: "is not after that of the frame before",
+    pause_not_counted: "paused_ns is 0, but 1000000000 were paused",
+    frames_in_the_pause: "captured while the recording was paused",
+    wrong_count: "says 6 frames; 5 came",
+    a_frame_after_the_end: "after the end of its route",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.__name__)
+def test_what_is_wrong_with_frames_is_found(wrong: Callable[[Recording], None], place: Path) -> None:
+    with played(place) as (peer, client):
+        recording = client.start()
+        for _ in range(5):
+            recording.push()
+            assert recording.data.receive() is not None  # the credit, so that all of them have come
+        wrong(recording)
+        recording.finished()
+        fetch(client, recording)
+    assert [problem for problem in peer.problems if WRONG[wrong] in problem], peer.problems
+
+
+def test_what_is_left_out_is_found(place: Path) -> None:
+    with played(place) as (peer, client):
+        recording = client.start()
+        recording.push()
+        recording.control("stop")
+    assert any("no end of" in problem for problem in peer.problems)
+    assert any("not fetched as a whole" in problem for problem in peer.problems)
+
+
+def test_too_many_fetches_at_once_are_found(place: Path) -> None:
+    with played(place) as (peer, client):
+        recording = client.start()
+        recording.push()
+        recording.finished()
+        for _ in range(5):  # the peer must see them together
+            fetch(client, recording, 40)
+    assert any("are unanswered: at most 8" in problem for problem in peer.problems)
+
+
+def test_an_event_that_is_missed_and_not_asked_for_is_found(place: Path) -> None:
+    with played(place, "lost-events") as (peer, client):
+        recording = client.start()
+        recording.push(5)
+        recording.control("pause")
+        recording.control("resume")
+        recording.finished()
+        fetch(client, recording)
+    assert any("were missed and not asked for" in problem for problem in peer.problems)
+
+
+def test_nobody_who_comes_is_a_problem(place: Path) -> None:
+    peer = Peer(f"ipc://{place}/p", "", lambda _: None, idle_s=0.02)
+    assert not peer.run()
+    peer.close()
+    assert peer.problems == ["nothing was recorded"]

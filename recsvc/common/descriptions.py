@@ -169,12 +169,14 @@ class Pong(Struct, kw_only=True, frozen=True):
 
 
 class Started(Struct, kw_only=True, frozen=True):
-    """``path`` is that of the file on the service's machine; ``topic`` that of its events."""
+    """``path`` is that of the file on the service's machine; ``topic`` that of its events; ``catalog`` as in
+    ``Welcome``, for clients that say no ``Hello``."""
 
     recording: Name
     topic: str
     path: str
     routes: tuple[RouteDescription, ...] = ()
+    catalog: tuple[str, ...] = ()
 
 
 class Finished(Struct, kw_only=True, frozen=True):

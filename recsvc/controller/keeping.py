@@ -12,10 +12,11 @@ import socket
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from ..common.descriptions import RecordingInfo
+from ..common.descriptions import RecordingInfo, Started
 from ..common.limits import WORKER_STEADY_NS
 from ..common.service import CATALOG_PORT, ServiceOptions
 from ..common.service_limits import CATALOG_ANSWER_NS, CATALOG_RETRY_NS, CATALOG_UNWRITTEN_MAX, CATALOG_WAIT_NS
@@ -47,6 +48,10 @@ class Keeping:
         self._given = self._arguments() if options.keeps else ()
         if options.keeps:
             self._due_ns = time.monotonic_ns() + CATALOG_WAIT_NS
+
+    def with_catalog(self, result: Any) -> Any:
+        """What a reply carries: what was started also says where its file can be fetched."""
+        return msgspec.structs.replace(result, catalog=self.endpoints) if isinstance(result, Started) else result
 
     # --- recordings -------------------------------------------------------------------------------
 

@@ -246,7 +246,8 @@ class Controller:
 
         def answer(reply: messages.Reply) -> None:
             if request.id:
-                self._reply(identity, msgspec.structs.replace(reply, id=request.id))
+                result = self._beside.keeping.with_catalog(reply.result)
+                self._reply(identity, msgspec.structs.replace(reply, id=request.id, result=result))
 
         if isinstance(request, _BEGINS):
             if self._ending.has_begun:

@@ -142,6 +142,13 @@ def case_an_id_is_used_once(client: Client) -> None:
     client.control.refused("start", "InvalidStateError", **again)
 
 
+def case_a_start_names_the_catalog(client: Client) -> None:
+    """As the welcome does, for clients that say no hello."""
+    recording = client.start(SOUND)
+    expect(recording.catalog == client.welcome.get("catalog", []), "the catalog of the welcome", recording.catalog)
+    recording.finished()
+
+
 def case_a_goodbye_is_answered_when_all_is_finished(client: Client) -> None:
     """A recording that still goes on is stopped; its events come, then the reply."""
     recording = client.start(SOUND)

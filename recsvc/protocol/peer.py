@@ -187,7 +187,8 @@ class Peer(Desk):
         ]
         topic = f"{request.client}/{request.recorder}"
         self._publish(one, "start", mime_type="video/webm")
-        started = Started(recording=request.recording, topic=topic, path="/nowhere/made-up.webm", routes=tuple(routes))
+        place: dict[str, Any] = {"topic": topic, "path": "/nowhere/made-up.webm", "catalog": (self.places[2],)}
+        started = Started(recording=request.recording, routes=tuple(routes), **place)
         return messages.Reply(id=0, result=started)
 
     def _command(self, one: Judged, request: messages.Control, identity: bytes) -> messages.Reply | None:

@@ -120,6 +120,7 @@ class Recording:
         started = client.control.result("start", **fields)
         expect(started["recording"] == self.name, "the recording's id", started)
         self.topic, self.path, self.routes = started["topic"], started["path"], started["routes"]
+        self.catalog = started.get("catalog", [])
         expect(len(self.routes) == len(fields["tracks"]), "a route for each track", started)
         self.data = Dealer(sockets.data_client(client.at(self.routes[0]["endpoints"])))
         client.opened.append(self.data.socket)

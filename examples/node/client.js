@@ -173,6 +173,7 @@ export class Client {
       if (error.code !== "redirect") throw error;
       const { endpoint, key } = error.result;
       await this.control.ask("bye", { client: this.name });
+      for (const socket of [this.control, this.catalog]) socket?.close();
       await this.#open({ endpoint, keys: key ? { ...this.keys, curveServerKey: key } : {} });
       return this.start(fields); // with the same ids
     }

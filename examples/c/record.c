@@ -220,6 +220,10 @@ int main(int count, char **given)
     events = connected(context, ZMQ_SUB, &service, endpoint);
     snprintf(topic, sizeof topic, "%s/r", client);
     zmq_setsockopt(events, ZMQ_SUBSCRIBE, topic, strlen(topic));
+    struct message subscribed; /* the answer to that: from now on no event is missed */
+    if (!receive(events, 30000, &subscribed))
+        die("the subscription is not answered");
+    release(&subscribed);
     reachable(get(welcome, "catalog"), service.endpoint, endpoint, sizeof endpoint);
     void *catalog = endpoint[0] ? connected(context, ZMQ_DEALER, &service, endpoint) : NULL;
     release(&hello);

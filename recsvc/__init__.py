@@ -54,7 +54,8 @@ _MODULES = {
 """Where each public name is; one that stands for itself is a module. Role processes import this package as well, and
 must be ready fast, so nothing is imported here that nobody has asked for."""
 
-__all__ = list(_MODULES)
+# ``recording`` is what programs call their own recordings, so a star import leaves it out.
+__all__ = [name for name in _MODULES if name != "recording"]
 
 
 if not TYPE_CHECKING:  # a checker knows the names above, and that there are no others
@@ -69,4 +70,4 @@ if not TYPE_CHECKING:  # a checker knows the names above, and that there are no 
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_MODULES})

@@ -15,6 +15,7 @@ import threading
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,11 @@ from recsvc.caller import saving
 from recsvc.caller.blob import blob_of_file, content_of
 from recsvc.caller.session import Session
 from recsvc.caller.storage import SpoolFile
+from recsvc.common.descriptions import Welcome
 from recsvc.wire.messages import BlobDescription
 
+PRIVATE: Any = SimpleNamespace(welcome=Welcome(service="s", version="", events=()))
+"""The connection to a service that keeps no recordings: they belong to their callers."""
 DATA = random.Random(1).randbytes(300_000)
 
 
@@ -149,7 +153,7 @@ def test_a_link_or_a_pipe_is_no_recording(lying):
 def test_a_service_that_names_another_file_gets_nothing_read_completed_or_removed(lying):
     film = lying / "wedding.webm"
     film.write_bytes(DATA)
-    session = Session("20261121-101112-0123abcd", SimpleNamespace(), [])
+    session = Session("20261121-101112-0123abcd", PRIVATE, [])
     session.path = str(film)
     with pytest.raises(errors.NotReadableError, match="wedding"):
         session.blob(BlobDescription(path=str(film), start=0, end=len(DATA)))
@@ -358,7 +362,7 @@ def test_a_piece_of_a_file_that_still_grows_is_copied(lying, tmp_path):
     """An Ogg file's first piece is all that is there yet."""
     path = lying / "20261121-101112-0123abcd.ogg"
     path.write_bytes(DATA)
-    session = Session(path.stem, SimpleNamespace(), [])
+    session = Session(path.stem, PRIVATE, [])
     piece = session.blob(BlobDescription(path=str(path), start=0, end=len(DATA)))
     saved = piece.save(tmp_path / "piece.ogg", move=True)
     with open(path, "ab") as file:

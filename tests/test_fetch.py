@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import textwrap
@@ -269,8 +270,10 @@ def test_a_service_that_ends_meanwhile(tmp_path: Path) -> None:
         content = path.read_bytes()
 
         def kill(done: int, total: int) -> None:
-            if done > total // 3:
+            if done > total // 3 and running.process.poll() is None:
+                killed = running.catalog  # it would answer what has come to it, perhaps all
                 running.process.kill()
+                os.kill(killed, signal.SIGKILL)
 
         (tmp_path / "to").mkdir()
         with pytest.raises(errors.ServiceError):

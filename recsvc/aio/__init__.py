@@ -44,7 +44,6 @@ __all__ = [
     "VideoSource",
     "enumerate_devices",
     "get_user_media",
-    "recording",
     "recover",
 ]
 

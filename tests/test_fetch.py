@@ -268,12 +268,13 @@ def test_a_service_that_ends_meanwhile(tmp_path: Path) -> None:
         found, path = enlarged(running, 20 * MIB)
         blob = remote(running, found)
         content = path.read_bytes()
+        killed = []
 
         def kill(done: int, total: int) -> None:
-            if done > total // 3 and running.process.poll() is None:
-                killed = running.catalog  # it would answer what has come to it, perhaps all
+            if done > total // 3 and not killed:
+                killed.append(running.catalog)  # it would answer what has come to it, perhaps all
                 running.process.kill()
-                os.kill(killed, signal.SIGKILL)
+                os.kill(killed[0], signal.SIGKILL)
 
         (tmp_path / "to").mkdir()
         with pytest.raises(errors.ServiceError):

@@ -38,6 +38,7 @@ from services import roles, worker_of
 from traces import role_processes, runtime_directories
 
 import recsvc
+from recsvc.caller import connections
 from recsvc.errors import NotReadableError, NotSupportedError, ServiceError, UnknownError
 
 LOST_MAX_S = 1.0
@@ -407,3 +408,18 @@ def test_a_capture_process_killed_before_the_recording_was_opened() -> None:
     with recsvc.get_user_media(video=SMALL_TEST) as stream:
         recorder = recsvc.MediaRecorder(stream)
         starts_again(recorder, record_events(recorder))
+
+
+def test_start_comes_first_where_the_controller_died_before_it_published_that(own_controller: None) -> None:
+    """The recording is open when ``start()`` has returned, so its ``start`` is fired, whoever knows that only."""
+    for _ in range(5):
+        source = recsvc.AudioSource(48_000, 1)
+        recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]))
+        events = record_events(recorder)
+        controller = connections.connect()._process
+        assert controller is not None
+        recorder.start()
+        os.kill(controller.pid, signal.SIGKILL)
+        recorder.wait("stop", DEADLINE_S)
+        assert types_of(events) == ["start", "error", "dataavailable", "stop"]
+        assert recorder.state == "inactive"

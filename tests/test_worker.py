@@ -621,6 +621,7 @@ def test_sound_and_pictures_that_come_one_after_the_other_are_encoded_together(b
             assert abs(ends[0] - ends[1]) <= S // 10  # type: ignore[operator]
 
 
+@pytest.mark.alone
 def test_a_neighbours_stop_does_not_wait_for_a_block_of_ten_minutes(own_controller: None) -> None:
     """Both recordings in one worker: this process, and so all it starts, has one processor for the time of the test."""
     processors = os.sched_getaffinity(0)

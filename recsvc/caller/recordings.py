@@ -232,6 +232,8 @@ class Recordings(EventTarget, OfProcess):
         event = messages.RecorderEvent(
             recorder=self._id, recording=session.name, sequence=0, type="error", at_ns=time.monotonic_ns()
         )
+        if session.path and not session.mime_type:  # it was opened, and the controller died before it published that
+            self._take(msgspec.structs.replace(event, type="start", mime_type=session.full_type))
         self._take(msgspec.structs.replace(event, error="ServiceError", text=str(error)))
         self._take(msgspec.structs.replace(event, type="dataavailable"))  # no Blob: what was left behind
         self._take(msgspec.structs.replace(event, type="stop"))

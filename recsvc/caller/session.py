@@ -13,6 +13,7 @@ from ..common.codecs import frames_of
 from ..common.descriptions import CompletedFile, Started
 from ..common.limits import RECOVERY_DEADLINE_NS, S, credit
 from ..common.pieces import HandedOut
+from ..common.recorded import format_of
 from ..common.state import Input, Life
 from ..mux.left_behind import left_behind
 from ..mux.recover import Completed
@@ -50,7 +51,8 @@ class Session(Life):
         self.path = ""
         self.stop_ns: int | None = None
         self.file: SpoolFile | RemoteFile | None = None
-        self.mime_type = ""
+        self.mime_type = ""  # until its ``start`` event
+        self.full_type = ""
         self.handed_out = HandedOut()
         self.requests = 0  # for data, so far
         self.commands = 0  # pauses and resumes, so far
@@ -74,6 +76,7 @@ class Session(Life):
             )
             for track in self.tracks
         )
+        self.full_type = format_of(options.mime_type, recorded).mime_type
         reply = self.client.request(
             messages.Start(
                 client=self.client.name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -166,8 +167,13 @@ def key_server() -> zmq.Socket[bytes]:
 
 
 def connections(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
-    """Gets the connections that come to a server's socket, and their ends."""
-    return socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _FAILED)
+    """Gets the connections that come to a server's socket, and their ends: all of them, for an end that is missed would
+    count for ever. Descriptors bound how many wait."""
+    there = f"inproc://connections-{uuid.uuid4().hex}"
+    socket.monitor(there, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _FAILED)
+    monitor = _make(zmq.PAIR, 0, 0)
+    monitor.connect(there)
+    return monitor
 
 
 def control_server(endpoint: str, tcp: str = "", secret: str = "") -> tuple[zmq.Socket[bytes], tuple[str, ...]]:

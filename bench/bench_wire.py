@@ -15,6 +15,7 @@ import pytest
 import workloads
 from workloads import FULL
 
+from recsvc.common import media
 from recsvc.common.limits import QUEUE_BYTES_MAX, VIDEO_CREDIT_FRAMES
 from recsvc.common.media import AudioFormat
 from recsvc.wire import messages, sockets
@@ -79,7 +80,7 @@ def receive() -> None:
 def model(width: int, height: int) -> Picture | Block:
     if not height:
         return Block(0, bytes(width * 4), width)
-    return Picture(0, bytes(messages.picture_bytes("i420", width, height)), "i420", width, height)
+    return Picture(0, bytes(media.picture_bytes("i420", width, height)), "i420", width, height)
 
 
 @pytest.mark.parametrize("size", SIZES)

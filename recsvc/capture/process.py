@@ -16,7 +16,7 @@ from .. import errors
 from ..common.complaints import Complaints
 from ..common.limits import LINE_FLUSH_NS, MS
 from ..process.role import Lifeline, arguments, started
-from ..process.runtime import join
+from ..process.runtime import joined
 from ..wire import messages, sockets
 from ..wire.answers import take_requests
 from ..wire.line import Line
@@ -185,15 +185,8 @@ def main() -> None:
     """``recsvc capture``: the process's entry."""
     given = arguments("capture", "directory", needs_line=True)
     lifeline = Lifeline(given)
-    place = join(Path(given.directory))
     line = Line(given.line, messages.CAPTURE_REQUESTS, Complaints(log))
-    try:
+    with joined(Path(given.directory), line, (sockets.ZMQError,)):
         process = CaptureProcess(line, lifeline)
         started(given)
         process.run()
-    except sockets.ZMQError:
-        if not line.is_over:  # else the directory of its peers' sockets went with the controller
-            raise
-    finally:
-        if place is not None:
-            place.leave(patience_s=1.0 if line.is_over else 0.0)

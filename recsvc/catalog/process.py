@@ -29,7 +29,7 @@ from ..common.service_limits import (
     SURVEY_NS,
 )
 from ..process.role import Lifeline, arguments, started
-from ..process.runtime import join
+from ..process.runtime import joined
 from ..wire import messages, sockets
 from ..wire.answers import answer, take_requests
 from ..wire.gate import Gate, open_gate
@@ -252,17 +252,10 @@ def main() -> None:
     optional = ("retention", "tcp", "keys", "key-file")
     given = arguments("catalog", "endpoint", "directory", "spool", optional=optional, needs_line=True)
     lifeline = Lifeline(given)
-    place = join(Path(given.directory))
     line = Line(given.line, messages.CATALOG_LINE_REQUESTS, Complaints(log))
     bounds = msgspec.json.decode(given.retention or "[]", type=Bounds)
-    try:
+    with joined(Path(given.directory), line, (sockets.ZMQError, errors.RecorderError)):
         gate = open_gate(given.tcp, given.keys, given.key_file)
         catalog = Catalog(line, (given.endpoint, given.tcp), gate, Path(given.spool), bounds, lifeline)
         started(given)
         catalog.run()
-    except (sockets.ZMQError, errors.RecorderError):
-        if not line.is_over:  # else the directory of its socket went with the controller
-            raise
-    finally:
-        if place is not None:
-            place.leave(patience_s=1.0 if line.is_over else 0.0)

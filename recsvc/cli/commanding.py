@@ -10,12 +10,10 @@ from typing import Any
 
 from .. import errors, recording
 from ..caller import at_service
-from ..common import mime
 from ..common.descriptions import RecordingAction
-from ..common.sources import parse_source
 from . import fetching
 from .at_service import AtService
-from .target import Failed, Problems, UsageError
+from .target import Failed, Problems, UsageError, check_wanted
 
 _PAST = {"pause": "paused", "resume": "recording", "stop": "stopping"}
 
@@ -26,14 +24,7 @@ def start(
     """Prints the id of what began."""
     if not any(wishes.values()):
         raise UsageError("--audio or --video is needed: say what to record, such as --video rtsp://camera.example/1")
-    reason = mime.why_not_supported(mime_type)
-    if reason is not None:
-        raise UsageError(f"--type {mime_type!r} cannot be recorded: {reason}; see `recsvc types`")
-    for wish in filter(None, wishes.values()):
-        try:
-            parse_source(wish["source"])
-        except errors.NotFoundError as error:
-            raise UsageError(str(error)) from None
+    check_wanted(wishes, mime_type)
     begun = at_service.begin(AtService(service).client, wishes, mime_type=mime_type, **options)
     if as_json:
         print(json.dumps({"recording": begun.recording, "topic": begun.topic, "path": begun.path}))

@@ -15,10 +15,8 @@ from ..caller.events import BlobEvent
 from ..caller.media_recorder import MediaRecorder
 from ..caller.recorder import statistics_within
 from ..caller.user_media import enumerate_devices, get_user_media
-from ..common import mime
 from ..common.descriptions import RecordingStatistics
 from ..common.limits import LIVE_LINE_NS, OUTPUT_PIECE_MS, SECOND_CTRL_C_NS, STATISTICS_WAIT_NS, STOP_WAIT_NS, S
-from ..common.sources import parse_source
 from . import report, rows, target, terminal
 from .target import Failed, UsageError
 
@@ -41,14 +39,7 @@ def record(
     """
     if duration is not None and not 0 < duration < 10**9:
         raise UsageError(f"--duration must be more than 0 seconds, got {duration:g}")
-    reason = mime.why_not_supported(mime_type)
-    if reason is not None:
-        raise UsageError(f"--type {mime_type!r} cannot be recorded: {reason}; see `recsvc types`")
-    for wish in filter(None, wishes.values()):
-        try:
-            parse_source(wish["source"])
-        except errors.NotFoundError as error:
-            raise UsageError(str(error)) from None
+    target.check_wanted(wishes, mime_type)
     mime_type = target.choose_type(output, mime_type, {kind for kind, wish in wishes.items() if wish is not None})
     target.check(output)
     wanted = wishes if any(wishes.values()) else _default_sources(with_video=mime_type != "audio/ogg")

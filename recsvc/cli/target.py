@@ -7,14 +7,17 @@ import os
 import shlex
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ..caller import saving
 from ..caller.blob import Blob, content_of
 from ..common import mime
-from ..errors import RecorderError
+from ..common.sources import parse_source
+from ..errors import NotFoundError, RecorderError
 from ..process.runtime import spool_directory
 
 STANDARD_OUTPUT = Path("-")
@@ -38,6 +41,19 @@ class Problems(Failed):
     def __init__(self, problems: list[Exception]) -> None:
         super().__init__("; ".join(map(str, problems)))
         self.problems = problems
+
+
+def check_wanted(wishes: Mapping[str, Mapping[str, Any] | None], mime_type: str) -> None:
+    """Raises ``UsageError`` for a type that cannot be recorded, and for what names no source. ``wishes``: constraints
+    by kind."""
+    reason = mime.why_not_supported(mime_type)
+    if reason is not None:
+        raise UsageError(f"--type {mime_type!r} cannot be recorded: {reason}; see `recsvc types`")
+    for wish in filter(None, wishes.values()):
+        try:
+            parse_source(wish["source"])
+        except NotFoundError as error:
+            raise UsageError(str(error)) from None
 
 
 def choose_type(output: Path | None, mime_type: str, kinds: set[str]) -> str:

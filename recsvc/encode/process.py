@@ -28,7 +28,7 @@ from ..common.limits import (
 )
 from ..mux.recover import complete
 from ..process.role import Lifeline, arguments, started
-from ..process.runtime import join
+from ..process.runtime import joined
 from ..wire import messages, sockets
 from ..wire.answers import LATER, take_requests
 from ..wire.gate import Gate, open_gate
@@ -306,15 +306,8 @@ def main() -> None:
     """``recsvc encode``: the process's entry."""
     given = arguments("encode", "data", "directory", optional=("tcp", "keys", "key-file"), needs_line=True)
     lifeline = Lifeline(given)
-    place = join(Path(given.directory))
     line = Line(given.line, messages.WORKER_REQUESTS, Complaints(log))
-    try:
+    with joined(Path(given.directory), line, (sockets.ZMQError,)):
         worker = Worker(line, given.data, lifeline, given.tcp, open_gate(given.tcp, given.keys, given.key_file))
         started(given)
         worker.run()
-    except sockets.ZMQError:
-        if not line.is_over:  # else the directory of its socket went with the controller
-            raise
-    finally:
-        if place is not None:
-            place.leave(patience_s=1.0 if line.is_over else 0.0)

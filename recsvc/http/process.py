@@ -11,7 +11,7 @@ from ..common.complaints import Complaints
 from ..common.limits import LINE_FLUSH_NS, S
 from ..common.service import check_http
 from ..process.role import Lifeline, arguments, started
-from ..process.runtime import join
+from ..process.runtime import joined
 from ..wire import messages
 from ..wire.line import Line
 from .app import Application
@@ -102,11 +102,7 @@ def main() -> None:
     """``recsvc http``: the process's entry."""
     given = arguments("http", "directory", needs_line=True)
     lifeline = Lifeline(given)
-    place = join(Path(given.directory))
     line = Line(given.line, messages.HTTP_REQUESTS, Complaints(log))
-    try:
+    with joined(Path(given.directory), line):
         started(given)
         asyncio.run(_run(line, lifeline))
-    finally:
-        if place is not None:
-            place.leave(patience_s=1.0 if line.is_over else 0.0)

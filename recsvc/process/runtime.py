@@ -13,8 +13,10 @@ import os
 import stat
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from ..common.limits import LOOK_NS, S
 from ..errors import NotFoundError, ServiceError
@@ -66,6 +68,28 @@ def join(path: Path) -> Runtime | None:
     """A stay in an existing runtime directory; ``None`` where there is none of ours."""
     lock = _hold(path, 0)
     return None if lock is None else Runtime(path, lock)
+
+
+class ToController(Protocol):
+    """A process's line to its controller."""
+
+    is_over: bool
+    """Whether the controller is gone."""
+
+
+@contextmanager
+def joined(path: Path, line: ToController, endings: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """The stay of a controller's process in its runtime directory. One of ``endings`` ends it in order where the
+    controller is gone, since the directory of the sockets has gone with it."""
+    place = join(path)
+    try:
+        yield
+    except endings:
+        if not line.is_over:
+            raise
+    finally:
+        if place is not None:
+            place.leave(patience_s=1.0 if line.is_over else 0.0)
 
 
 def _hold(path: Path, flags: int) -> int | None:

@@ -14,12 +14,13 @@ import msgspec
 import pytest
 from fixtures_media import wait_until
 from listening import record_events, types_of
-from media import DEADLINE_S, assert_accounted, decode, finished, tone
+from media import DEADLINE_S, assert_accounted, counter_picture, decode, finished, tone
 from services import children
 from tuned import Tuned, tuned
 
 import recsvc
 from recsvc.common.descriptions import ServiceStatus
+from recsvc.common.limits import S
 from recsvc.common.service_limits import CORES_SHARE, LOAD_REPORT_NS, STATUS_BYTES_MAX
 from recsvc.controller.admission import _Captures
 from recsvc.controller.placement import Cost, Demand
@@ -95,14 +96,29 @@ def test_room_that_was_taken_is_free_again_after_the_end(tmp_path: Path) -> None
 
 
 def test_what_may_be_late_is_not_refused(tmp_path: Path) -> None:
+    """It is recorded, and all of it, where what is to be in time is refused."""
+    frames = [counter_picture(number, 3840, 2160).tobytes() for number in range(2)]
     with tuned(tmp_path, admission=True) as there:
-        late = recorder_of(there, pictures(3840, 2160), overload="finish-late", mime_type="video/webm;codecs=vp9")
-        late.start()
+        in_time = recorder_of(there, pictures(3840, 2160), mime_type="video/webm;codecs=vp9")
+        with pytest.raises(BusyError):
+            in_time.start()
+        live = pictures(3840, 2160)
         media = recsvc.VideoSource(width=3840, height=2160, clock="media")
-        other = recorder_of(there, media, mime_type="video/webm;codecs=vp9")
-        other.start()
-        finished(late)
-        finished(other)
+        recorders = (
+            recorder_of(there, live, overload="finish-late", mime_type="video/webm;codecs=vp9"),
+            recorder_of(there, media, mime_type="video/webm;codecs=vp9"),
+        )
+        for recorder in recorders:
+            recorder.start()
+        at_ns = time.monotonic_ns()
+        for number, frame in enumerate(frames):
+            assert live.write(frame, at_ns + number * S // 25)
+            assert media.write(frame, number * S // 25)
+        for recorder in recorders:
+            decoded = decode(finished(recorder))
+            assert_accounted(recorder.statistics(), decoded)
+            assert recorder.statistics().tracks[0].frames_encoded == len(frames)
+        assert status(there).refused == {"busy": 1}
 
 
 def test_without_admission_nothing_is_refused(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ import pytest
 
 from recsvc.common.limits import ENDED_RECORDINGS_KEPT, EVENTS_PER_REPLY, RECORDER_EVENTS_KEPT
 from recsvc.common.service_limits import SNAPSHOT_RECORDINGS_MAX
+from recsvc.controller.events import Events
 from recsvc.controller.outbox import Outbox, Published
+from recsvc.controller.recording import SERVICE, Recording
 from recsvc.errors import InvalidStateError
-from recsvc.wire.messages import RecorderEvent
+from recsvc.wire.messages import RecorderEvent, RecordingOptions, Start
 
 
 def outbox() -> tuple[Outbox, list[tuple[str, str, int]]]:
@@ -139,3 +141,25 @@ def test_nothing_is_kept_of_a_recording_that_was_given_up() -> None:
     assert published.snapshot("") == {}
     with pytest.raises(InvalidStateError):
         published.since("r", "a", 0)
+
+
+def _recording(client: str, name: str, recorder: str) -> Recording:
+    options = RecordingOptions(mime_type="", audio_bits_per_second=0, video_bits_per_second=0)
+    start = Start(client=client, recorder=recorder, recording=name, tracks=(), options=options, at_ns=0)
+    return Recording(start, None, {}, f"/spool/{name}.webm", "audio/webm")
+
+
+def test_recorders_of_two_clients_may_have_the_same_name() -> None:
+    """The events of neither wait for the other's, or are published on its topic."""
+    published: list[tuple[str, str]] = []
+    events = Events(lambda topic, event: published.append((topic, event.recording)))  # type: ignore[attr-defined]
+    for client in ("alice", "bob"):
+        recording = _recording(client, f"of-{client}", "recorder")
+        events.begin(recording)
+        events.of(recording).add(recording.name, "start")
+    assert published == [("alice/recorder", "of-alice"), ("bob/recorder", "of-bob")]
+
+
+def test_a_recording_without_a_caller_has_a_topic_that_begins_no_other() -> None:
+    topics = [_recording(SERVICE, name, name).topic for name in ("2", "20260101-1", "20260101-11")]
+    assert not any(one != other and one.startswith(other) for one in topics for other in topics)

@@ -172,15 +172,13 @@ def test_each_request_needs_its_permission(people: dict[str, Person]) -> None:
 def test_the_names_of_a_key_are_not_another_keys(people: dict[str, Person]) -> None:
     alice, bob = people["alice"], people["bob"]
     alice.hello()
-    recorder = "the-recorder"
-    started = alice.started(recorder=recorder)
+    started = alice.started()
     bob.refused(messages.Hello(client=alice.client), "admin")
     bob.refused(messages.Ping(client=alice.client), "admin")
     bob.refused(messages.Bye(client=alice.client), "admin")
     bob.refused(messages.OpenSource(client=alice.client, audio={"source": "test:", "track": "t"}), "admin")
     assert bob.ask(messages.Bye(client="-service")).error, "which is the service itself"
     assert bob.start(client=alice.client).error == NotAllowedError.name
-    assert bob.start(recorder=recorder).error == NotAllowedError.name
     assert bob.start(recording=started.recording).error == "InvalidStateError"
     end = messages.ControlRoutes(routes=(started.routes[0].route,), action="end", at_ns=time.monotonic_ns())
     bob.refused(end, "admin")
@@ -241,6 +239,9 @@ def test_events_are_had_by_permission(people: dict[str, Person]) -> None:
         ("bob", f"{alice.client}/"),
         ("bob", ""),
         ("bob", alice.client),
+        ("bob", "-service/"),
+        ("bob", "-service/2"),
+        ("bob", "-service/alices/"),
         ("eve", f"{alice.client}/"),
         ("eve", ""),
         ("nil", f"{alice.client}/"),

@@ -20,23 +20,23 @@ class Events:
         each event after it was published."""
         self._publish = publish
         self._keeping = keeping
-        self._outboxes: dict[str, Outbox] = {}
+        self._outboxes: dict[str, Outbox] = {}  # by topic: two clients may call their recorders the same
         self._published = Published()
 
     def begin(self, recording: Recording) -> None:
         """Its events follow those of the recorder's recordings before it."""
-        outbox = self._outboxes.get(recording.recorder)
+        topic = recording.topic
+        outbox = self._outboxes.get(topic)
         if outbox is None:
-            topic = recording.topic
             outbox = Outbox(recording.recorder, lambda event: self._take(topic, event), time.monotonic_ns)
-            self._outboxes[recording.recorder] = outbox
+            self._outboxes[topic] = outbox
         outbox.begin(recording.name)
         if self._keeping is not None:
             self._keeping.began(recording)
 
     def of(self, recording: Recording) -> Outbox:
         """Where the events of a recording are put, from ``begin`` to ``end``."""
-        return self._outboxes[recording.recorder]
+        return self._outboxes[recording.topic]
 
     def hand_out(self, recording: Recording, piece: messages.DataReady) -> None:
         """A piece of it that its worker has cut."""
@@ -49,15 +49,15 @@ class Events:
 
     def drop(self, recording: Recording) -> None:
         """It was given up: nobody is to have events of it."""
-        self._outboxes[recording.recorder].drop(recording.name)
+        self.of(recording).drop(recording.name)
         self._published.forget(recording.name)
         if self._keeping is not None:
             self._keeping.dropped(recording)
 
     def end(self, recording: Recording) -> None:
         """Its last event was put there."""
-        if self._outboxes[recording.recorder].idle:
-            del self._outboxes[recording.recorder]
+        if self.of(recording).idle:
+            del self._outboxes[recording.topic]
 
     def _take(self, topic: str, event: messages.RecorderEvent) -> None:
         self._published.add(topic, event)

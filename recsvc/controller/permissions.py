@@ -40,7 +40,9 @@ class Permissions:
         if client:
             check(peer, kind, self.owner_of_client(client))
         if isinstance(request, messages.Start):
-            self._check_start(peer, kind, request)
+            for track in request.tracks:
+                if track.captured:
+                    check(peer, kind, self._sources.owner_of(track.track))
         elif isinstance(request, messages.OpenSource | messages.Record):
             check(peer, kind)
             _check_sources(peer, request)
@@ -58,21 +60,18 @@ class Permissions:
         if isinstance(request, messages.Start | messages.Record):
             self._begin(request.recording, peer)
 
-    def _check_start(self, peer: Peer, kind: str, request: messages.Start) -> None:
-        for recording in self._recordings.active.values():
-            if recording.recorder == request.recorder:
-                check(peer, kind, recording.owner)
-        for track in request.tracks:
-            if track.captured:
-                check(peer, kind, self._sources.owner_of(track.track))
-
     def check_topic(self, peer: Peer, topic: str) -> None:
         """Raises ``NotAllowedError`` where ``peer`` may not have the events whose topic begins so."""
         if peer.has(READ):
             return
-        client, slash, recorder = topic.partition("/")
-        owner = self.owner_of_recording(recorder) if client == SERVICE else self.owner_of_client(client)
-        if not peer.has(RECORD) or not slash or not client or (owner is not None and not peer.owns(owner)):
+        client, *names = topic.split("/")
+        if client == SERVICE:  # those of one recording, whose id is all of what is between the slashes
+            owner = self.owner_of_recording(names[0]) if len(names) > 1 else None
+            may = owner is not None and peer.owns(owner)
+        else:
+            owner = self.owner_of_client(client)
+            may = client != "" and names != [] and (owner is None or peer.owns(owner))
+        if not peer.has(RECORD) or not may:
             raise errors.NotAllowedError(
                 f"events of others, or of all, need the permission 'read'; {peer} may have those of its own clients"
             )

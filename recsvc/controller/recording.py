@@ -63,8 +63,8 @@ class Recording(Life):
 
     @property
     def topic(self) -> str:
-        """Of its events."""
-        return f"{self.client}/{self.recorder}"
+        """Of its events. Of one without a caller nobody's topic is the beginning of another's."""
+        return f"{self.client}/{self.recorder}{'/' if self.client == SERVICE else ''}"
 
     def started(self, routes: tuple[messages.RouteDescription, ...]) -> Started:
         return Started(recording=self.name, topic=self.topic, path=self.path, routes=routes)

@@ -51,6 +51,7 @@ RESULTS: dict[str, Any] = {
     "status": ServiceStatus,
     "list": tuple[RecordingInfo, ...],
     "get": RecordingInfo,
+    "rename": RecordingInfo,
 }
 """What the reply to a request carries, by its kind; to the others nothing."""
 

@@ -23,12 +23,13 @@ from services import begin, children, place_of, service
 import recsvc
 from recsvc.caller import connections
 from recsvc.common.service import ServiceAddress, ServiceOptions
+from recsvc.common.service_limits import CLIENTS_PER_KEY_MAX, SOURCES_MAX
 from recsvc.controller import server
 from recsvc.controller.callers import Callers
 from recsvc.controller.commands import Commands
 from recsvc.controller.recordings import Recordings
 from recsvc.controller.sources import Sources
-from recsvc.errors import ServiceError, UnknownError
+from recsvc.errors import QuotaExceededError, ServiceError, UnknownError
 from recsvc.process import role
 from recsvc.wire import messages, sockets
 
@@ -302,6 +303,39 @@ def test_a_caller_that_has_said_goodbye_begins_nothing_any_more() -> None:
     assert callers.is_gone("c")
     callers.finished("c")
     assert callers.is_gone("c") and answers == ["c"]
+
+
+def test_the_clients_and_sources_of_one_key_are_bounded() -> None:
+    silent: list[str] = []
+    callers = Callers(SimpleNamespace(), lambda client: None, silent.append)
+    for number in range(CLIENTS_PER_KEY_MAX):
+        callers.came(b"", messages.Ping(client=f"c{number}"), "eve")
+    with pytest.raises(QuotaExceededError, match="'eve'"):
+        callers.came(b"", messages.Ping(client="one-more"), "eve")
+    with pytest.raises(QuotaExceededError):
+        callers.hello(b"", messages.Hello(client="one-more"), "eve")
+    callers.hello(b"", messages.Hello(client="c7"), "eve")
+    callers.came(b"", messages.Ping(client="another"), "alice")
+    callers.forget("c0")
+    callers.came(b"", messages.Ping(client="one-more"), "eve")
+    callers.look()
+    assert not silent and callers.due_ns() is not None
+
+    supervisor = SimpleNamespace(start=lambda role: SimpleNamespace(), ask=lambda *_: None)
+    sources = Sources(supervisor)  # type: ignore[arg-type]
+
+    def opened(owner: str, number: int) -> None:
+        wish = {"source": "test:", "track": f"t-{owner}-{number}"}
+        sources.open(messages.OpenSource(client="c", audio=wish), lambda reply: None, owner)
+
+    for number in range(SOURCES_MAX // 2):
+        opened("eve", number)
+    with pytest.raises(QuotaExceededError, match="sources are open"):
+        opened("eve", SOURCES_MAX)
+    for number in range(SOURCES_MAX // 2):
+        opened("", number)
+    with pytest.raises(QuotaExceededError):
+        opened("alice", 0)
 
 
 def test_of_two_capture_processes_none_stays_when_the_second_cannot_be_started() -> None:

@@ -202,6 +202,33 @@ def test_a_track_is_recorded_and_closed_by_its_key_alone(people: dict[str, Perso
     assert not alice.ask(messages.CloseTrack(track="alices-track")).error
 
 
+def test_names_that_several_use_reach_nothing_of_another_key(people: dict[str, Person]) -> None:
+    """A track is called the same, an id was used before, a topic begins as another, a process has the same number."""
+    alice, bob = people["alice"], people["bob"]
+    there = alice.hello()
+    started = alice.started()
+    bob.ask(messages.CloseTrack(track=started.routes[0].track))
+    (recording,) = [
+        one for one in alice.ask(messages.AskStatus()).result["recordings"] if one["recording"] == started.recording
+    ]
+    assert recording["state"] == "recording"
+    people["boss"].finish(started.recording)
+    for mime_type in ("audio/webm", "audio/ogg", "video/x-matroska"):
+        options = msgspec.structs.replace(OPTIONS, mime_type=mime_type)
+        assert bob.start(recording=started.recording, options=options).error == "InvalidStateError"
+        record = messages.Record(recording=started.recording, options=options, audio={"source": "test:"})
+        assert bob.ask(record).error == "InvalidStateError"
+    for name in (f"{alice.client}/x", "/", "a\nb", "-service"):
+        source = messages.OpenSource(client=name, audio={"source": "test:", "track": "t"})
+        assert bob.ask(source).error in ("TypeError", NotAllowedError.name)
+        assert bob.ask(messages.Control(recording="none", action="stop", client=name)).error in (
+            "TypeError",
+            NotAllowedError.name,
+        )
+    hello = messages.Hello(client=bob.client, pid=1, pid_namespace=there.pid_namespace)
+    assert bob.ask(hello).result["lease_ms"], "a process of the service's machine is none of a client elsewhere"
+
+
 @pytest.mark.parametrize(
     "source", ["file:/etc/passwd", "FILE:/etc/hostname", "camera:/etc/passwd", "camera:/dev/../etc"]
 )

@@ -13,6 +13,8 @@ Count = Annotated[int, Meta(ge=0, le=2**62)]
 Name = Annotated[str, Meta(max_length=200)]
 Id = Annotated[str, Meta(max_length=100, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")]
 """What a caller names: file names and topics are made of it, so it is never a path."""
+Client = Annotated[str, Meta(max_length=100, pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]*)?\Z")]
+"""The ``Id`` of a caller, or ``""`` where a request is of none: a topic is made of it."""
 Side = Annotated[int, Meta(ge=1, le=FRAME_SIDE_MAX)]
 Rate = Annotated[int, Meta(ge=SAMPLE_RATE_MIN, le=SAMPLE_RATE_MAX)]
 Channels = Annotated[int, Meta(ge=1, le=CHANNEL_COUNT_MAX)]

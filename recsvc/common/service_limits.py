@@ -19,6 +19,19 @@ SNAPSHOT_RECORDINGS_MAX = 100
 """Recordings of which the answer to a subscription has the number of the next event: the newest ones. A program that
 watches everything finds older ones, where there are more, in the catalog."""
 
+REQUESTS_PER_TURN = 256
+"""Requests, and subscriptions, that a controller takes before it looks at its workers and deadlines again: some 10 ms.
+Whoever sends more than it can do keeps others waiting for so long at most, each of whom has a turn between two of
+them."""
+
+SOURCES_MAX = 256
+"""Sources that a service has open, each a process of some 40 MB. One key has at most half of these, so that nobody
+alone takes the machine's memory. A further one is refused with ``QuotaExceededError``."""
+
+CLIENTS_PER_KEY_MAX = 4096
+"""Clients of one key that a service knows at a time, some 2 KB each. A further one is refused with
+``QuotaExceededError``."""
+
 # --- clients that may vanish ------------------------------------------------------------------------
 LEASE_NS = 5 * S
 """A client that cannot be watched otherwise is taken for gone when nothing came from it for so long, neither a message

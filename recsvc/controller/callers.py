@@ -5,26 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
 from ..common.clocks import ClientClock
 from ..common.limits import GONE_CALLERS_KEPT, S
-from ..common.service_limits import IDENTITIES_KEPT, INSTANT_AGE_NS, LEASE_NS, STOOD_STILL_NS
+from ..common.service_limits import CLIENTS_PER_KEY_MAX, IDENTITIES_KEPT, INSTANT_AGE_NS, LEASE_NS, STOOD_STILL_NS
+from ..errors import QuotaExceededError
 from ..process.role import clock_name, watch
 from ..wire import messages, sockets
 
 log = logging.getLogger("recsvc.controller")
 
+_NEVER_NS = 2**63
 _ASKING_NS = S  # an answer of a worker about its frames is waited for so long
 
 
 class _Caller:
-    """``descriptor``: its pidfd; without one, ``until_ns`` is when its lease runs out."""
+    """``descriptor``: its pidfd; without one, ``until_ns`` is when its lease runs out. ``key``: the name of its key."""
 
-    def __init__(self, descriptor: int | None, until_ns: int) -> None:
+    def __init__(self, descriptor: int | None, until_ns: int, key: str) -> None:
         self.descriptor = descriptor
+        self.key = key
         self.until_ns = until_ns
         self.clock: ClientClock | None = None
         self.identities: deque[bytes] = deque()
@@ -49,17 +52,20 @@ class Callers:
         self._by_identity: dict[bytes, str] = {}
         self._goodbyes: dict[str, Callable[[], None]] = {}
         self._gone: deque[str] = deque(maxlen=GONE_CALLERS_KEPT)
+        self._by_key: Counter[str] = Counter()
         self._looked_ns = time.monotonic_ns()
+        self._due_ns = _NEVER_NS  # no lease runs out before: there may be thousands, which are refreshed all the time
 
     def __len__(self) -> int:
         return len(self._callers)
 
-    def hello(self, identity: bytes, request: messages.Hello) -> bool:
-        """Whether it is watched and needs no lease. Raises ``ProcessLookupError`` when it has ended meanwhile."""
+    def hello(self, identity: bytes, request: messages.Hello, key: str = "") -> bool:
+        """Whether it is watched and needs no lease. Raises ``ProcessLookupError`` when it has ended meanwhile. ``key``:
+        the name of the key by which it came."""
         before = self._callers.get(request.client)
         self.forget(request.client)
         descriptor = watch(request.pid, request.pid_namespace) if request.pid else None
-        caller = self._add(request.client, descriptor)
+        caller = self._add(request.client, descriptor, key)
         if request.clock and request.clock == clock_name():
             caller.clock = None
         elif before is not None and before.clock is not None:  # its recordings go on
@@ -69,20 +75,26 @@ class Callers:
             self._poller.register(descriptor, sockets.POLLIN)
         return descriptor is not None
 
-    def _add(self, client: str, descriptor: int | None) -> _Caller:
+    def _add(self, client: str, descriptor: int | None, key: str) -> _Caller:
+        if key and self._by_key[key] >= CLIENTS_PER_KEY_MAX:
+            raise QuotaExceededError(f"there are {self._by_key[key]} clients of the key {key!r}: let some end")
         if client in self._gone:
             self._gone.remove(client)
-        caller = self._callers[client] = _Caller(descriptor, time.monotonic_ns() + LEASE_NS)
+        caller = self._callers[client] = _Caller(descriptor, time.monotonic_ns() + LEASE_NS, key)
+        self._by_key[key] += 1
+        if descriptor is None:
+            self._due_ns = min(self._due_ns, caller.until_ns)
         caller.clock = ClientClock()  # unless it says that it has ours
         return caller
 
-    def came(self, identity: bytes, request: messages.Request) -> bool:
-        """A message came. Whether its client was known before, if it names one."""
+    def came(self, identity: bytes, request: messages.Request, key: str = "") -> bool:
+        """A message came. Whether its client was known before, if it names one. Raises ``QuotaExceededError`` where its
+        key has too many."""
         client = getattr(request, "client", "")
         known = client in self._callers
         if client and not isinstance(request, messages.Hello | messages.Bye) and not self.is_gone(client):
             if not known:
-                self._add(client, None)
+                self._add(client, None, key)
             self._named(identity, client)
         client = self._by_identity.get(identity, "")
         if client:
@@ -149,25 +161,31 @@ class Callers:
 
     def due_ns(self) -> int | None:
         """When ``look`` has something to do."""
-        leases = [caller.until_ns for caller in self._callers.values() if caller.descriptor is None]
-        return min(min(leases), self._looked_ns + S) if leases else None
+        return None if self._due_ns == _NEVER_NS else min(self._due_ns, self._looked_ns + S)
 
     def look(self) -> None:
         """At every turn of the loop: whose lease has run out."""
         now = time.monotonic_ns()
         stood_still = now - self._looked_ns > STOOD_STILL_NS
         self._looked_ns = now
+        if now < self._due_ns and not stood_still:
+            return
         for client, caller in list(self._callers.items()):
             if caller.descriptor is None and now >= caller.until_ns:
                 caller.until_ns = now + (LEASE_NS if stood_still else _ASKING_NS)
                 if not stood_still:
                     self._on_silent(client)
+        leases = (caller.until_ns for caller in self._callers.values() if caller.descriptor is None)
+        self._due_ns = min(leases, default=_NEVER_NS)
 
     def forget(self, client: str) -> None:
         caller = self._callers.pop(client, None)
         self._goodbyes.pop(client, None)
         if caller is None:
             return
+        self._by_key[caller.key] -= 1
+        if not self._by_key[caller.key]:
+            del self._by_key[caller.key]
         for identity in caller.identities:
             self._forget_identity(identity, client)
         if caller.descriptor is not None:

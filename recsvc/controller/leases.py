@@ -61,8 +61,10 @@ class Leases:
             self._give_up(client)
 
     def _give_up(self, client: str) -> None:
-        log.warning("nothing came from the caller %s for %d s: it is taken for gone", client, LEASE_NS // S)
-        for recording in self.recordings.of(client):
+        own = self.recordings.of(client)
+        level = logging.WARNING if own or self._sources.tracks_of(client) else logging.DEBUG
+        log.log(level, "nothing came from the caller %s for %d s: it is taken for gone", client, LEASE_NS // S)
+        for recording in own:
             recording.fail("UnknownError", f"nothing came from its caller for {LEASE_NS // S} s")
         self.callers.give_up(client)
 

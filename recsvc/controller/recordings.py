@@ -19,6 +19,7 @@ from .. import errors
 from ..common.clocks import ClientClock
 from ..common.descriptions import RouteAction
 from ..common.limits import DISCARDED_KEPT, WORKER_GRACE_NS, drain_deadline_ns
+from ..common.mime import CONTAINER_OF_SUFFIX
 from ..common.recorded import format_of
 from ..common.service import ServiceOptions
 from ..common.state import Input, Phase
@@ -62,11 +63,13 @@ class Recordings:
         self.workers = Workers(supervisor, directory, options, self.admission.load)
 
     def check_new(self, name: str) -> None:
-        """``InvalidStateError`` where there is such a recording already, or where it was given up."""
+        """``InvalidStateError`` where there is such a recording or its file already, or where it was given up."""
         if name in self._discarded:
             raise errors.InvalidStateError(f"the recording {name} was given up before it began")
         if name in self.active:
             raise errors.InvalidStateError(f"there is a recording {name} already")
+        if any(os.path.lexists(self._spool / f"{name}{suffix}") for suffix in CONTAINER_OF_SUFFIX):  # of any type
+            raise errors.InvalidStateError(f"there is a recording {name} in {self._spool} already")
 
     def start(self, request: messages.Start, answer: OnReply, sender: bytes = b"", owner: str = "") -> None:
         """Opens a recording; ``answer`` is called when that is done. Raises what is wrong with the request. ``sender``:
@@ -74,11 +77,10 @@ class Recordings:
         self.check_new(request.recording)
         format_ = format_of(request.options.mime_type, request.tracks)
         captures = self._sources.captures(request.recording, request.tracks)
-        if os.path.lexists(path := self._spool / f"{request.recording}{format_.suffix}"):
-            raise errors.InvalidStateError(f"there is a recording {path} already")
+        path = f"{self._spool}/{request.recording}{format_.suffix}"
         whose = owner or (request.client if request.client != SERVICE else "")
         worker, demand = self.admission.place(request, format_, whose, self.workers)
-        recording = Recording(request, worker, captures, str(path), format_.mime_type)
+        recording = Recording(request, worker, captures, path, format_.mime_type)
         recording.sender, recording.owner, recording.whose = sender, owner, whose
         recording.clock = self.clock_of(request.client)
         self.active[recording.name] = recording
@@ -230,10 +232,8 @@ class Recordings:
     def close_track(self, track: str) -> None:
         """The capture process ends the track's routes."""
         for recording in list(self.active.values()):
-            route = recording.route(track)
-            recording.captures.pop(route, None)
-            if route in recording.live:
-                recording.live.remove(route)
+            if recording.captures.pop(recording.route(track), None) is not None:  # what a caller feeds is another track
+                recording.live.discard(recording.route(track))
                 self._end_if_over(recording, time.monotonic_ns())
         self._sources.close_track(track)
 

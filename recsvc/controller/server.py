@@ -20,6 +20,7 @@ from ..common.complaints import Complaints
 from ..common.limits import S
 from ..common.permissions import Peer
 from ..common.service import CONTROL_PORT, EVENTS_PORT, ServiceOptions
+from ..common.service_limits import REQUESTS_PER_TURN
 from ..common.state import Input
 from ..process.role import Lifeline
 from ..wire import messages, sockets
@@ -182,7 +183,9 @@ class Controller:
     # --- callers ----------------------------------------------------------------------------------
 
     def _take_requests(self) -> None:
-        while sockets.readable(self._callers):
+        for _ in range(REQUESTS_PER_TURN):
+            if not sockets.readable(self._callers):
+                return
             try:
                 identity, part = sockets.receive_frame(self._callers)[:2]
             except ValueError:
@@ -197,7 +200,7 @@ class Controller:
                 continue
             try:
                 self._permissions.check(peer, request)
-                known = self._callers_there.came(identity, request)
+                known = self._callers_there.came(identity, request, peer.name)
                 if request.id and isinstance(request, _DONE_ONCE):
                     new, answered = self._once.is_new(identity, request.id, header)
                     if not new:
@@ -276,7 +279,9 @@ class Controller:
         elif isinstance(request, messages.CloseTrack):
             self._recordings.close_track(request.track)
         elif isinstance(request, messages.Hello):
-            is_watched = self._callers_there.hello(identity, request)
+            if not peer.is_local:  # a process id from elsewhere would be that of another process here
+                request = msgspec.structs.replace(request, pid=0)
+            is_watched = self._callers_there.hello(identity, request, peer.name)
             tracks, permissions = self._sources.tracks_of(request.client), tuple(sorted(peer.permissions))
             here = self._status.welcome(
                 self._events_endpoints, self._beside.keeping.endpoints, permissions, tracks, is_watched

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from ..common.limits import CLOSED_TRACKS_KEPT
-from ..errors import InvalidStateError, NotSupportedError, ServiceError
+from ..common.service_limits import SOURCES_MAX
+from ..errors import InvalidStateError, NotSupportedError, QuotaExceededError, ServiceError
 from ..wire import messages
 from .supervisor import Child, OnReply, Supervisor
 
@@ -33,12 +34,14 @@ class Sources:
     def open(self, request: messages.OpenSource, on_reply: OnReply, owner: str = "") -> None:
         """One capture process per distinct source string. ``on_reply`` gets the tracks' descriptions when all are open,
         or the first error, and then none stays. ``owner``: the name of the key by which it came. Raises ``ValueError``
-        for a track without a name of its own, ``InvalidStateError`` where its caller has closed it already."""
+        for a track without a name of its own, ``InvalidStateError`` where its caller has closed it already,
+        ``QuotaExceededError`` where too many are open."""
         by_source: dict[str, dict[str, Any]] = {}
         for kind, wish in (("audio", request.audio), ("video", request.video)):
             if wish is not None:
                 self._check_name(wish.get("track"))
                 by_source.setdefault(str(wish.get("source", "")), {})[kind] = wish
+        self._check_room(len(by_source), owner)
         captures: list[_Capture] = []
         answered = self._collect(len(by_source), captures, on_reply)
         for wishes in by_source.values():
@@ -53,6 +56,14 @@ class Sources:
             captures.append(capture)
             asked = messages.OpenSource(audio=wishes.get("audio"), video=wishes.get("video"))
             self._supervisor.ask(capture.child, asked, answered)
+
+    def _check_room(self, more: int, owner: str) -> None:
+        own = sum(capture.owner == owner for capture in self._captures) if owner else 0
+        if len(self._captures) + more > SOURCES_MAX or own + more > SOURCES_MAX // 2:
+            raise QuotaExceededError(
+                f"{len(self._captures)} sources are open, {own} by this key: at most {SOURCES_MAX} can be, by one key "
+                f"{SOURCES_MAX // 2}; close one"
+            )
 
     def _check_name(self, track: Any) -> None:
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import errors
 from ..common.complaints import Complaints
+from ..common.service_limits import REQUESTS_PER_TURN
 from ..wire import sockets
 from ..wire.gate import Gate
 from .permissions import Permissions
@@ -27,7 +28,9 @@ class Subscriptions:
 
     def take(self) -> None:
         """Handles those that are there. Others than programs of ours may send anything, which is left."""
-        while sockets.readable(self._socket):
+        for _ in range(REQUESTS_PER_TURN):
+            if not sockets.readable(self._socket):
+                return
             frame = self._socket.recv(sockets.NOBLOCK, copy=False)
             news = frame.bytes
             if news[:1] == b"\x01":

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from ...common.descriptions import (
+    Client,
     Count,
     Id,
     Name,
@@ -46,7 +47,7 @@ class OpenSource(Request, tag="open_source", kw_only=True):
     """Constraint maps as given to ``get_user_media``, each with its ``source`` and the name that its ``track`` is to
     have. ``CloseTrack`` of that name undoes it at any time, also before it was answered, or even came."""
 
-    client: Annotated[str, Meta(max_length=100)] = ""
+    client: Client = ""
     audio: dict[str, Any] | None = None
     video: dict[str, Any] | None = None
 
@@ -112,7 +113,7 @@ class Control(Request, tag="control", kw_only=True):
     at_ns: Ns = 0
     number: Count = 0
     wait: bool = False
-    client: Name = ""
+    client: Client = ""
 
 
 class AskStatistics(Request, tag="statistics", kw_only=True):

@@ -1,7 +1,8 @@
 """The recordings that a service keeps: those that go on, and those of programs that have ended long ago.
 
 A service that was started with ``recsvc serve`` keeps them. ``service`` names it as everywhere: an endpoint, or the
-path of a connection file; by default ``RECSVC_SERVICE``.
+path of a connection file; by default ``RECSVC_SERVICE``, else the connection file that the service of this user, or
+else that of this machine, has written. None is started.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class Recording(_kept.KeptRecording):
 
 
 def list(*, service: str | os.PathLike[str] | None = None, limit: int | None = 100) -> builtins.list[Recording]:
-    """The recordings of a service, the newest first, at most ``limit``; ``None``: all. ``NotSupportedError`` where it
-    keeps none, ``ServiceError``."""
+    """The recordings of a service, the newest first, at most ``limit``; ``None``: all. ``ServiceError`` where no
+    service is found or none answers, ``NotSupportedError`` where it keeps no recordings."""
     client, found = _whole(lambda: _kept.find(service, limit))
     return [Recording(client, info) for info in found]
 

@@ -14,7 +14,6 @@ import msgspec
 import pytest
 from keepers import Daemon, daemon, name_of, record, recording_of_sound, sound, wait_listed
 from media import DEADLINE_S, decode
-from services import roles
 
 import recsvc
 from recsvc import errors
@@ -115,10 +114,6 @@ def test_the_face_for_asyncio(kept: Daemon) -> None:
 
 
 def test_a_service_that_keeps_nothing_says_so() -> None:
-    for call in (recsvc.recording.list, lambda: recsvc.recording.get("x")):
-        with pytest.raises(errors.NotSupportedError, match="recsvc serve"):
-            call()
-    assert not roles("controller"), "none was started for that"
     with pytest.raises(errors.NotSupportedError, match="recsvc serve"):
         ask(connections.connect(), messages.ListRecordings())
 

@@ -1,12 +1,15 @@
 """``recsvc serve`` as a process: where it is found, who may run beside it, how it ends, what it logs."""
 
+import asyncio
 import json
 import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from daemons import Daemon, daemon, refused
 from fixtures_media import wait_until
 from listening import ALL_IN_ORDER, record_events, types_of
 from media import DEADLINE_S, assert_accounted, decode, tone
+from services import roles
 
 import recsvc
 from recsvc.caller import connections
@@ -63,17 +67,36 @@ def test_the_connection_file_is_for_this_user_alone_and_goes_with_the_service(pl
     assert sorted(one.file.parent.iterdir()) == [] and not (one.spool / ".recsvc-serve").exists()
 
 
-def test_tools_find_the_daemon_of_this_user(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_names_no_service_finds_the_daemon_of_this_user(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(place))
     monkeypatch.setattr(services, "SYSTEM_DIRECTORY", place / "system")
-    with pytest.raises(ServiceError, match="recsvc serve"):
-        services.default_service()
+    before = roles("controller")
+    asks: list[Callable[[], object]] = [
+        services.default_service,
+        recsvc.recording.list,
+        lambda: recsvc.recording.get("x"),
+        lambda: asyncio.run(recsvc.aio.recording.list()),
+        lambda: asyncio.run(recsvc.aio.recording.get("x")),
+    ]
+    for ask in asks:
+        with pytest.raises(ServiceError, match="recsvc serve"):
+            ask()
+    assert roles("controller") == before, "none is started for that"
     made = Daemon(place, "--directory", str(place / "recsvc"))
     made.file = place / "recsvc" / "service.json"
     try:
         made.ready()
         assert services.default_service() == str(made.file)
         assert services.address_of(services.default_service()).endpoint == f"ipc://{place}/recsvc/control"
+        recorder, source, _ = begin(made.service)
+        (found,) = recsvc.recording.list()
+        assert recsvc.recording.get(found.id).state == "recording"
+        assert [one.id for one in asyncio.run(recsvc.aio.recording.list())] == [found.id]
+        assert asyncio.run(recsvc.aio.recording.get(found.id)).id == found.id
+        command = [sys.executable, "-m", "recsvc", "list", "--json"]
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=True)
+        assert [one["recording"] for one in json.loads(listed.stdout)] == [found.id]
+        finish(recorder, source)
         monkeypatch.setenv("RECSVC_SERVICE", "tcp://recorder:7700")
         assert services.default_service() == "tcp://recorder:7700"
     finally:

@@ -28,8 +28,9 @@ _STOP_NS = LATE_DRAIN_DEADLINE_NS + RPC_DEADLINE_NS
 """A stop that waits is answered within the drain's deadline, and what a killed worker left is completed after it."""
 
 
-def connect(service: str | None) -> Client:
-    """The connection to ``service``, else to the one that runs here. ``ServiceError``: there is none."""
+def connect(service: str | os.PathLike[str] | None) -> Client:
+    """The connection to ``service``, else to the one that runs here; none is started. ``ServiceError``: there is
+    none."""
     return connections.connect(service if service else services.default_service())
 
 

@@ -13,10 +13,10 @@ from .. import errors
 from ..common.descriptions import RecordingAction, RecordingInfo, RecordingStatistics
 from ..common.limits import LATE_DRAIN_DEADLINE_NS, LOOK_NS, RPC_DEADLINE_NS, S
 from ..wire import messages
-from . import connections
+from . import at_service, connections
 from .blob import Blob, blob_of_file
 from .client import Client
-from .remote import KEEPS_NONE, ask, command, kept_file
+from .remote import ask, command, kept_file
 
 _PAGE = 100  # recordings in one answer
 _GOES_ON = ("recording", "paused")
@@ -28,7 +28,7 @@ def find(service: str | os.PathLike[str] | None, limit: int | None) -> tuple[Cli
         raise TypeError(f"limit must be an integer or None, got {limit!r}")
     if limit is not None and limit < 0:
         raise ValueError(f"limit must not be negative, got {limit}")
-    client = _connected(service)
+    client = at_service.connect(service)
     found: builtins.list[RecordingInfo] = []
     while limit is None or len(found) < limit:
         size = _PAGE if limit is None else min(_PAGE, limit - len(found))
@@ -44,15 +44,8 @@ def look_up(service: str | os.PathLike[str] | None, id: str) -> tuple[Client, Re
     """One recording of a service."""
     if not isinstance(id, str):
         raise TypeError(f"id must be a string, got {id!r}")
-    client = _connected(service)
+    client = at_service.connect(service)
     return client, _get(client, id)
-
-
-def _connected(service: str | os.PathLike[str] | None) -> Client:
-    """No private controller is started for that."""
-    if service is None and not os.environ.get("RECSVC_SERVICE"):
-        raise errors.NotSupportedError(KEEPS_NONE)
-    return connections.connect(service)
 
 
 def _get(client: Client, id: str) -> RecordingInfo:

@@ -38,8 +38,9 @@ def service_directory() -> Path:
 
 
 def default_service() -> str:
-    """What ``service`` names where nothing else does, for tools that speak to a daemon: ``RECSVC_SERVICE``, else the
-    connection file of this user's daemon, else that of the machine's. ``ServiceError`` where there is none."""
+    """What ``service`` names where nothing else does, for who speaks to a daemon and starts none:
+    ``RECSVC_SERVICE``, else the connection file of this user's daemon, else that of the machine's. ``ServiceError``
+    where there is none."""
     named = os.environ.get("RECSVC_SERVICE", "")
     if named:
         return named
@@ -50,7 +51,7 @@ def default_service() -> str:
                 return str(path)
     raise ServiceError(
         f"no service runs here (there is no {' nor '.join(map(str, places))}): start one with 'recsvc serve', or name "
-        "one with --service or RECSVC_SERVICE"
+        "one by --service, service= or RECSVC_SERVICE"
     )
 
 

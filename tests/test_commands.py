@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import uuid
 from collections import deque
@@ -28,7 +30,7 @@ from recsvc.common.service import ServiceAddress
 from recsvc.common.state import Input
 from recsvc.controller.commands import Commands
 from recsvc.controller.recording import Recording
-from recsvc.errors import InvalidStateError, NotFoundError, NotSupportedError
+from recsvc.errors import InvalidStateError, NotFoundError, NotSupportedError, ServiceError
 from recsvc.wire import messages
 
 pytestmark = pytest.mark.usefixtures("own_controller")
@@ -137,6 +139,24 @@ def test_what_is_stopped_before_its_sources_are_open_never_was(action: str, ther
     with pytest.raises(InvalidStateError, match="not known"):
         there.stop("never")
     assert not list(there.spool.glob("*.webm"))
+
+
+def test_what_is_being_opened_when_the_service_ends_never_begins(tmp_path: Path) -> None:
+    endpoint, spool = tmp_path / "service", tmp_path / "spool"
+    with service(endpoint, "--spool", str(spool)) as process, ThreadPoolExecutor(1) as pool:
+        client = Client(ServiceAddress(f"ipc://{endpoint}"))
+        there = Service(f"ipc://{endpoint}", spool, process.pid, client)
+        begun = pool.submit(there.record, audio={"source": SMALL_TEST})
+        capture = wait_until(lambda: children("capture", process.pid), "its capture process", DEADLINE_S)[0]
+        os.kill(capture, signal.SIGSTOP)
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(ServiceError, match="is ending"):  # a request that shows that the end has begun
+            there.client.request(messages.Record(recording="later", options=OPTIONS, audio={"source": SMALL_TEST}))
+        os.kill(capture, signal.SIGCONT)
+        with pytest.raises(ServiceError, match="is ending"):
+            begun.result()
+        client.close()
+    assert not list(spool.glob("*.webm"))
 
 
 def test_no_client_can_end_them_by_a_goodbye(there: Service) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +30,7 @@ from recsvc.controller.callers import Callers
 from recsvc.controller.commands import Commands
 from recsvc.controller.recordings import Recordings
 from recsvc.controller.sources import Sources
+from recsvc.controller.status import Status
 from recsvc.errors import QuotaExceededError, ServiceError, UnknownError
 from recsvc.process import role
 from recsvc.wire import messages, sockets
@@ -238,6 +240,25 @@ def test_a_caller_that_ends_in_order_waits_for_its_recordings(place: Path) -> No
         assert time.monotonic() - begin_s < 10
 
 
+@contextlib.contextmanager
+def controller_in_a_thread(place: Path) -> Iterator[str]:
+    """Its endpoint."""
+    (place / "spool").mkdir()
+    lifeline: Any = SimpleNamespace(descriptors=[], parent_gone=False, ended_by=lambda descriptor: False)
+    endpoint = f"ipc://{place}/control"
+    options = ServiceOptions(endpoint=endpoint, spool=str(place / "spool"))
+    running = threading.Thread(target=server.Controller(options, place, lifeline).run)
+    running.start()
+    try:
+        yield endpoint
+    finally:
+        connections.close_all()
+        asking = sockets.control_client(ServiceAddress(endpoint))
+        asking.send(messages.encode(messages.Shutdown()))
+        running.join(DEADLINE_S)
+        asking.close()
+
+
 @pytest.mark.parametrize(("part", "where"), [(Commands, "_obey"), (Recordings, "hand_out")])
 def test_an_error_inside_the_controller_is_logged_and_ends_its_recording(
     part: type, where: str, place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -246,14 +267,7 @@ def test_an_error_inside_the_controller_is_logged_and_ends_its_recording(
         raise KeyError("a mistake of ours")
 
     monkeypatch.setattr(part, where, broken)
-    (place / "spool").mkdir()
-    lifeline: Any = SimpleNamespace(descriptors=[], parent_gone=False, ended_by=lambda descriptor: False)
-    endpoint = f"ipc://{place}/control"
-    options = ServiceOptions(endpoint=endpoint, spool=str(place / "spool"))
-    controller = server.Controller(options, place, lifeline)
-    running = threading.Thread(target=controller.run)
-    running.start()
-    try:
+    with controller_in_a_thread(place) as endpoint:
         with recsvc.get_user_media(video=SMALL_TEST, service=endpoint) as stream:
             recorder = recsvc.MediaRecorder(stream, service=endpoint)
             events = record_events(recorder)
@@ -264,12 +278,37 @@ def test_an_error_inside_the_controller_is_logged_and_ends_its_recording(
         assert types_of(events) == ["start", "error", "dataavailable", "stop"]
         assert isinstance(events[1].error, UnknownError) and "a mistake of ours" in str(events[1].error)
         assert any(record.exc_info and "mistake" in str(record.exc_info[1]) for record in caplog.records)
-    finally:
-        connections.close_all()
+
+
+def test_an_error_that_hits_no_recording_ends_none(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of what is due by now, and of what is to be done at a process's end."""
+    broken = []
+
+    def failing(name: str) -> Callable[..., Any]:
+        def fail(*_: Any) -> None:
+            broken.append(name)
+            raise OSError(f"no {name}")
+
+        return fail
+
+    monkeypatch.setattr(Status, "_status", failing("status"))
+    monkeypatch.setattr(Recordings, "source_gone", failing("end"))
+    with controller_in_a_thread(place) as endpoint:
         asking = sockets.control_client(ServiceAddress(endpoint))
-        asking.send(messages.encode(messages.Shutdown()))
-        running.join(DEADLINE_S)
+        with recsvc.get_user_media(video=SMALL_TEST, service=endpoint) as stream:
+            recorder = recsvc.MediaRecorder(stream, service=endpoint)
+            events = record_events(recorder)
+            recorder.start()
+            asking.send(messages.encode(messages.AskStatus(id=1)))
+            recsvc.get_user_media(video=SMALL_TEST, service=endpoint).close()
+            wait_until(lambda: {"status", "end"} <= set(broken), "both of them", DEADLINE_S)
+            recorder.stop()
+            recorder.wait("stop", DEADLINE_S)
         asking.close()
+    assert types_of(events) == ["start", "dataavailable", "stop"]
+    assert {str(one.exc_info[1]) for one in caplog.records if one.exc_info} == {"no status", "no end"}
 
 
 def test_a_service_of_another_version_is_named_as_such(tmp_path: Path) -> None:

@@ -184,6 +184,12 @@ def test_a_second_daemon_is_refused_and_learns_who_is_there(place: Path) -> None
             assert connections.connect(one.service).usable
 
 
+def test_a_spool_that_no_client_could_be_sent_is_refused(place: Path) -> None:
+    spool = os.fsdecode(os.fsencode(place) + b"/\xff")
+    done = refused("--directory", str(place / "d"), "--spool", spool)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "UTF-8" in done.stderr
+
+
 def test_what_is_in_the_way_is_one_line(place: Path) -> None:
     (place / "file").write_text("mine")
     (place / "open").mkdir(mode=0o755)

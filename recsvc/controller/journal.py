@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from ..wire import messages
 
@@ -31,3 +33,11 @@ def note(message: messages.Message) -> None:
             "dropped": sum(track.frames_dropped for track in message.statistics.tracks),
         }
         log.info("recording finished", extra={**about(message), "fields": fields})
+
+
+def guarded(step: Callable[..., None], *given: Any) -> None:
+    """One step of the loop. A mistake of ours must not end the recordings of all."""
+    try:
+        step(*given)
+    except Exception:
+        log.exception("a turn of the controller's loop failed")

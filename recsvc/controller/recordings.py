@@ -28,7 +28,7 @@ from . import journal
 from .admission import Admission
 from .events import Events
 from .recording import SERVICE, Recording
-from .recovery import Recovery
+from .recovery import Recovery, remove_file
 from .sources import Sources
 from .supervisor import Child, OnReply, Supervisor
 from .workers import Workers, capacity
@@ -108,7 +108,7 @@ class Recordings:
 
     def _opened(self, recording: Recording, request: messages.Start, reply: messages.Reply, answer: OnReply) -> None:
         if reply.error and not self._supervisor.knows(recording.worker):
-            Path(recording.path).unlink(missing_ok=True)  # a header at most, and ours: it was not there before
+            remove_file(recording.path)  # a header at most, and ours: it was not there before
             if not recording.moved and not recording.discarded:
                 recording.moved = True  # once, or a recording that kills workers would kill them all
                 try:
@@ -286,7 +286,7 @@ class Recordings:
 
     def _conclude(self, recording: Recording, report: messages.RecordingFinished) -> None:
         if recording.discarded:
-            Path(recording.path).unlink(missing_ok=True)
+            remove_file(recording.path)
             self._events.drop(recording)
         else:
             report = recording.last(report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 
@@ -19,6 +20,16 @@ from .supervisor import Supervisor
 from .workers import Workers
 
 log = logging.getLogger("recsvc.controller")
+
+
+def remove_file(path: str) -> None:
+    """Of a recording that was given up. Where that cannot be (the spool is read-only by now, or gone) it stays."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.warning("%s is not removed: %s", path, error)
 
 
 class Recovery:

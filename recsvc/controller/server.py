@@ -95,30 +95,30 @@ class Controller:
         """Until a shutdown, a SIGTERM or the parent's end, and until every recording is finished."""
         if self._lifeline.parent_gone:
             self._end()
+        parts = self._supervisor, self._recordings, self._beside, self._host, self._callers_there, self._status
         while not self._ending.is_over():
             readable = dict(self._poller.poll(self._timeout_ms()))
-            if self._callers in readable:
-                self._take_requests()
-            if self._events in readable:
-                self._subscriptions.take()
-            self._gate.take()
-            for descriptor in [d for d in readable if isinstance(d, int)]:
-                if self._supervisor.take(descriptor) or self._callers_there.ended(descriptor):
-                    continue
-                if self._lifeline.ended_by(descriptor):
-                    if self._lifeline.parent_gone:
-                        self._poller.unregister(descriptor)  # or it is readable from now on
-                    self._end()
-                elif self._lifeline.hung_up():
-                    self._host.reload()
-            self._supervisor.look()
-            self._recordings.look()
-            self._beside.look()
-            self._host.look()
-            self._callers_there.look()
-            self._status.look()
+            journal.guarded(self._take, readable)
+            for part in parts:
+                journal.guarded(part.look)
         for socket in (self._callers, self._events, self._gate):
             socket.close()
+
+    def _take(self, readable: dict[Any, int]) -> None:
+        if self._callers in readable:
+            self._take_requests()
+        if self._events in readable:
+            self._subscriptions.take()
+        self._gate.take()
+        for descriptor in [d for d in readable if isinstance(d, int)]:
+            if self._supervisor.take(descriptor) or self._callers_there.ended(descriptor):
+                continue
+            if self._lifeline.ended_by(descriptor):
+                if self._lifeline.parent_gone:
+                    self._poller.unregister(descriptor)  # or it is readable from now on
+                self._end()
+            elif self._lifeline.hung_up():
+                self._host.reload()
 
     def _timeout_ms(self) -> int:
         deadlines = self._recordings.deadlines()
@@ -137,6 +137,7 @@ class Controller:
             return
         now = time.monotonic_ns()
         self._beside.end()
+        self._unattended.end()
         if self._lifeline.parent_gone:
             self._ending.begin(self._recordings.orphan)
         elif is_asked:
@@ -151,7 +152,8 @@ class Controller:
             if child.role == "encode":
                 self._recordings.workers.ready()
                 self._beside.worker_ready()
-                self._host.ready()
+                if not self._ending.has_begun:
+                    self._host.ready()
         elif isinstance(message, messages.Load):
             self._recordings.admission.took(child, message)
         elif isinstance(message, messages.TrackEnded):

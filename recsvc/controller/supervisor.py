@@ -11,6 +11,8 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,8 @@ class Child:
         self.reason = self.process.started()
         for endpoint in self.endpoints:
             if endpoint.startswith("ipc://"):
-                Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
+                with suppress(OSError):
+                    Path(endpoint.removeprefix("ipc://")).unlink()
 
     def __str__(self) -> str:
         return f"{self.role} process {self.process.pid}"
@@ -141,10 +144,7 @@ class Supervisor:
         if child is None:
             return False
         while (message := child.line.receive()) is not None:
-            try:
-                self._handle(child, message)
-            except Exception as error:
-                self._on_trouble(message, error)
+            self._guarded(message, partial(self._handle, child), message)
         if child.line.is_over:
             self._ended(child)
         return True
@@ -168,10 +168,17 @@ class Supervisor:
         child.free()
         asked, child.asked = child.asked, {}
         for number, on_reply in asked.items():
-            on_reply(_gone(child, number))
+            self._guarded(None, on_reply, _gone(child, number))
         if not child.ending or child.process.returncode:
             log.warning("%s ended with code %d", child, child.process.returncode)
-        self._on_end(child)
+        self._guarded(None, self._on_end, child)
+
+    def _guarded(self, message: Any, act: Callable[[Any], None], given: Any) -> None:
+        """What goes wrong with one is no reason for the others to wait for ever, or for all to end."""
+        try:
+            act(given)
+        except Exception as error:
+            self._on_trouble(message, error)
 
     def next_deadline_ns(self) -> int | None:
         """When ``look`` has something to do."""

@@ -25,6 +25,7 @@ class Unattended:
         self._recordings = recordings
         self._sources = sources
         self._opening: dict[str, list[str]] = {}  # the tracks of those whose sources are still being opened
+        self._ending = False
 
     def record(self, request: messages.Record, answer: OnReply, sender: bytes = b"", owner: str = "") -> None:
         """Opens the sources, then the recording. Raises what is wrong with the request. ``owner``: the key's name by
@@ -57,6 +58,12 @@ class Unattended:
         self._close(tracks)
         return True
 
+    def end(self) -> None:
+        """What is still being opened does not begin."""
+        self._ending = True
+        for recording in list(self._opening):
+            self.give_up(recording)
+
     def _opened(
         self, request: messages.Record, answer: OnReply, sender: bytes, owner: str, reply: messages.Reply
     ) -> None:
@@ -64,6 +71,8 @@ class Unattended:
         if names is None:
             text = f"the recording {request.recording} was stopped before it began"
             reply = messages.Reply(id=0, error="InvalidStateError", text=text)
+            if self._ending:
+                reply = messages.Reply(id=0, error="ServiceError", text="the service is ending")
         if names is None or reply.error:
             answer(reply)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import NamedTuple
 
 from ..common.descriptions import BlobDescription, CompletedFile, RecordingStatistics
@@ -22,7 +23,10 @@ class LeftBehind(NamedTuple):
 def left_behind(path: str, mime_type: str, handed_out: HandedOut, done: Completed | CompletedFile | None) -> LeftBehind:
     """What comes after the pieces that were handed out of the file. ``done``: it was completed;
     ``None`` where it could not be completed, and is handed out as it is."""
-    size = done.size if done is not None else os.path.getsize(path) if os.path.exists(path) else 0
+    size = 0 if done is None else done.size
+    if done is None:
+        with suppress(OSError):  # it is gone, or cannot be reached
+            size = os.stat(path).st_size
     duration = None if done is None else done.duration
     blob, whole, timecode_ms = handed_out.rest(path, mime_type, size, duration)
     statistics = RecordingStatistics(state="inactive", duration=whole.duration, size_bytes=size)

@@ -204,7 +204,7 @@ class Lock:
 
     def release(self) -> None:
         """Removes the file."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # its directory may be gone, or read-only by now
             os.unlink(self._path)
         os.close(self._descriptor)
 
@@ -226,7 +226,8 @@ class Claim:
 
     def release(self) -> None:
         """Removes the socket."""
-        self._socket.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._socket.unlink()
         self._lock.release()
 
 
@@ -256,7 +257,12 @@ def state_directory(wanted: str) -> Path:
 
 
 def prepare_spool(path: Path) -> None:
-    """Makes the directory where it is not there. ``ServiceError`` where nothing can be written to it."""
+    """Makes the directory where it is not there. ``ServiceError`` where nothing can be written to it, or where clients
+    could not be sent its name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ServiceError(f"the name of the spool {os.fsencode(path)!r} is no UTF-8; name another directory") from None
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()  # has no name

@@ -94,7 +94,7 @@ class Log:
             fields["recording"] = recording
         if record.exc_info:
             fields["exc_info"] = record.exc_info
-        left = f"{self._render(fields)}\n".encode()
+        left = f"{self._render(fields)}\n".encode(errors="backslashreplace")  # a path may be no text
         with contextlib.suppress(OSError):  # nobody reads it any more
             while left:
                 left = left[os.write(self._output, left) :]

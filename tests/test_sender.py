@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures_media import wait_until
 from interruptions import Interrupter, Interruption, everywhere, interrupt
 
 from recsvc.common.limits import S
@@ -47,6 +48,7 @@ class Receiver:
         self.marks: dict[str, list[tuple[int, int]]] = {}  # requests for data, and how many frames came before
         self.rings: dict[int, RingView] = {}
         self.maps = True
+        self.message_ns = 0
         self.late: list[Any] = []
 
     def take(self) -> None:
@@ -86,7 +88,11 @@ class Receiver:
         frames.append(message)
         self.payloads.setdefault(message.route, []).append(payload)
         credit = messages.Credit(
-            route=message.route, frames=1000 + len(frames), bytes=10**9, released=message.sequence + 1
+            route=message.route,
+            frames=1000 + len(frames),
+            bytes=10**9,
+            released=message.sequence + 1,
+            message_ns=self.message_ns,
         )
         self.socket.send_multipart([identity, messages.encode(credit)])
 
@@ -370,12 +376,41 @@ def test_what_is_muted_is_never_joined_with_what_is_not(receiver: Receiver) -> N
 def test_only_blocks_that_follow_each_other_are_joined(receiver: Receiver) -> None:
     """Up to 2 ms apart, or over each other, they do."""
     sender, route = sound(receiver)
-    for at_ns in (0, 12 * MS, 24 * MS + 1, 32 * MS + 1, 42 * MS + 1, 60 * MS):
+    for at_ns in (56 * MS, 68 * MS, 80 * MS + 1, 88 * MS + 1, 98 * MS + 1, 116 * MS):
         sender.send(Block(at_ns, TEN, 80))
     sender.end(route, 0)
     assert [(at_ns, count) for at_ns, count, _, _ in blocks(receiver, route)] == [
-        (0, 160), (24 * MS + 1, 240), (60 * MS, 80),
+        (56 * MS, 160), (80 * MS + 1, 240), (116 * MS, 80),
     ]  # fmt: skip
+
+
+def test_messages_of_sound_end_on_lines_of_the_clock_whenever_their_sources_began(receiver: Receiver) -> None:
+    ends = []
+    for begin_ns in (3 * MS, 51 * MS):
+        sender, route = sound(receiver)
+        for number in range(13):
+            sender.send(Block(begin_ns + number * 10 * MS, TEN, 80))
+        sender.end(route, 0)
+        found = blocks(receiver, route)
+        assert sum(count for _, count, _, _ in found) == 13 * 80
+        ends.append([at_ns + count * MS // 8 for at_ns, count, _, _ in found])
+    lines = [[end_ns - end_ns % (40 * MS) for end_ns in one[:-1]] for one in ends]
+    assert lines == [[40 * MS, 80 * MS, 120 * MS], [80 * MS, 120 * MS, 160 * MS]]
+    assert all(end_ns % (40 * MS) < 10 * MS for one in ends for end_ns in one[:-1])
+
+
+@pytest.mark.parametrize(("asked_ns", "line_ns"), [(0, 40 * MS), (100 * MS, 100 * MS), (10**15, 100 * MS)])
+def test_a_worker_says_how_long_messages_of_sound_are_to_be(asked_ns: int, line_ns: int, receiver: Receiver) -> None:
+    sender, route = sound(receiver)
+    receiver.message_ns = asked_ns
+    for number in range(16 * 4):  # after so many messages it is looked what the worker asks for
+        sender.send(Block(number * 10 * MS, TEN, 80))
+    wait_until(lambda: receiver.take() or len(receiver.frames.get(route, [])) == 16, "the messages")
+    for number in range(64, 64 + 60):
+        sender.send(Block(number * 10 * MS, TEN, 80))
+    sender.end(route, 0)
+    lengths = [count * MS // 8 for _, count, _, _ in blocks(receiver, route)]
+    assert lengths[:16] == [40 * MS] * 16 and set(lengths[17:-1]) == {line_ns}
 
 
 def test_a_pause_between_two_blocks_separates_them(receiver: Receiver) -> None:

@@ -31,6 +31,7 @@ from recsvc.common.limits import (
     IDLE_FLUSH_NS,
     UNFED_SILENCE_NS,
 )
+from recsvc.common.service_limits import AUDIO_MESSAGE_MANY_NS, AUDIO_ROUTES_FEW
 from recsvc.wire import line, messages
 from recsvc.wire.answers import take_requests
 from recsvc.wire.line import Line, pair
@@ -527,6 +528,57 @@ def test_a_stuck_source_delays_a_request_for_data_no_longer_than_a_drain(
     bench.worker._flush_idle()
     [piece] = bench.pieces()
     assert piece is not None and len(piece.pictures) == 1
+
+
+# --- credits --------------------------------------------------------------------------------------
+
+
+class _Answers:
+    """Stands for the data socket: the newest credit of each route."""
+
+    def __init__(self) -> None:
+        self.credits: dict[str, messages.Credit] = {}
+
+    def send_multipart(self, parts: list[bytes], flags: int) -> None:
+        credit = messages.SENDER.decode(parts[1])
+        self.credits[credit.route] = credit
+
+
+def test_a_worker_with_many_tracks_of_sound_asks_for_long_messages(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = _Answers()
+    names = [str(number) for number in range(AUDIO_ROUTES_FEW + 1)]
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.worker.intake, "socket", answers)
+        for name in names:
+            bench.open(name, "audio", "video")
+            bench.give(messages.Attach(route=f"{name}/audio"))
+        asked = [answers.credits[f"{name}/audio"].message_ns for name in names]
+        assert asked == [0] * AUDIO_ROUTES_FEW + [AUDIO_MESSAGE_MANY_NS]
+        bench.worker._fail(bench.worker._recordings["0"], errors.UnknownError("it is over"))
+        bench.give(messages.Attach(route="1/audio"))
+        assert answers.credits["1/audio"].message_ns == 0
+
+
+def test_an_idle_worker_gives_credit_to_who_has_stopped_sending_and_may_wait_for_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who goes on gets it in steps, for each is a message that wakes its process."""
+    now_ns = time.monotonic_ns()
+    bench.open("a", "audio")
+    answers = _Answers()
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.worker.intake, "socket", answers)
+        bench.give(messages.Attach(route="a/audio"))
+        first = answers.credits.pop("a/audio")
+        for number in range(3):
+            bench.sound("a", now_ns + number * S // 50, 960)
+            bench.work()
+            bench.worker.intake.settle(now_ns)
+            assert answers.credits == {}
+        bench.worker.intake.settle(now_ns)
+        assert answers.credits["a/audio"].frames == first.frames + 3
 
 
 # --- turns ----------------------------------------------------------------------------------------

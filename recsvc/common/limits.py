@@ -14,7 +14,7 @@ VIDEO_CREDIT_FRAMES = 30
 nothing. When it is full, the sender waits, or drops the picture and counts it (``when_full``)."""
 
 AUDIO_CREDIT_FRAMES = 400
-"""Messages of sound of one route that may be under way: 16 s at 40 ms each. Sound needs little memory, and a block that
+"""Messages of sound of one route that may be under way: 16 s or more. Sound needs little memory, and a block that
 is dropped is audible. When it is full, as for ``VIDEO_CREDIT_FRAMES``."""
 
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
@@ -99,7 +99,7 @@ stop loses no time by it: what waits goes before the end of stream."""
 AUDIO_MESSAGE_NS = 40 * MS
 """Blocks of sound that follow each other are sent in messages of this length: sending and receiving one costs as much
 CPU as encoding 20 ms of sound. At a stop, what has not been sent goes before the end of stream and costs 0.1 ms of
-encoding."""
+encoding. Where there are many recordings, see ``service_limits.AUDIO_MESSAGE_MANY_NS``."""
 
 AUDIO_TURN_NS = 20 * MS
 """A long block of sound, or the silence of a gap, is encoded in turns of this length. A turn takes no longer than a

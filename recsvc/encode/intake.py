@@ -18,6 +18,7 @@ from ..common.codecs import frames_of
 from ..common.complaints import Complaints
 from ..common.limits import CREDIT_STEP_BYTES, UNFED_SILENCE_NS
 from ..common.permissions import RECORD
+from ..common.service_limits import AUDIO_MESSAGE_MANY_NS, AUDIO_ROUTES_FEW
 from ..wire import messages, sockets
 from ..wire.gate import Gate
 from ..wire.ring import RingView
@@ -57,6 +58,7 @@ class Intake:
         self._gone: deque[str] = deque(maxlen=_GONE_MAX)
         self._refused = 0
         self.frames_done = 0  # of all routes there have been
+        self._sound_routes = 0
         self._complaints = Complaints(log)
         self._unfed: dict[str, tuple[messages.CloseRoutes, int, int]] = {}
         """Routes that are to end, how many frames of each had come, and when that was."""
@@ -69,6 +71,7 @@ class Intake:
         )
         for name, track in zip(request.routes, request.tracks, strict=True):
             route = self.routes[name] = Route(recording, name, frames_of(track))
+            self._sound_routes += route.expected is messages.AudioFrame
             self._scheduler.add(name, recording.name, partial(recording.reached_by, name), spare=is_spare)
             if request.clock and not track.captured:
                 self._clocks[recording.name] = clock
@@ -84,7 +87,7 @@ class Intake:
         self._clocks.pop(recording.name, None)
         for name in recording.tracks:
             self._scheduler.remove(name)
-            del self.routes[name]
+            self._sound_routes -= self.routes.pop(name).expected is messages.AudioFrame
             self._gone.append(name)
 
     def close_socket(self) -> None:
@@ -242,12 +245,13 @@ class Intake:
 
     def settle(self, now_ns: int) -> None:
         """Nothing waits to be encoded: frames that waited too long for others go on, and senders get what they may send
-        by now."""
+        by now, unless they send all the time."""
         for name, route in list(self.routes.items()):
             if name in self.routes:  # as long as none of its recording failed
                 self.push_waited(name, now_ns)
-            if route.frames_done > route.frames_granted:
+            if route.frames_done > route.frames_granted and route.received == route.seen:
                 self._send_credit(name, route)
+            route.seen = route.received
 
     def _answer(self, identity: bytes, message: messages.Message) -> None:
         with contextlib.suppress(sockets.ZMQError):  # the sender is gone
@@ -302,6 +306,7 @@ class Intake:
             frames=route.window + route.frames_done,
             bytes=route.window_bytes + route.bytes_done,
             released=route.released,
+            message_ns=AUDIO_MESSAGE_MANY_NS if self._sound_routes > AUDIO_ROUTES_FEW else 0,
         )
         try:
             self.socket.send_multipart([route.identity, messages.encode(credit)], sockets.NOBLOCK)

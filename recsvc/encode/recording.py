@@ -118,8 +118,8 @@ class Recording:
         if isinstance(track, Copied) and track.newly_described():
             self._muxer.describe(track.entry)
         self._begin()
-        for packet in packets:
-            self._muxer.write(packet)
+        if packets:
+            self._muxer.write(*packets)
         self.active_ns, self._flushed = time.monotonic_ns(), False
         return not track.unfinished
 

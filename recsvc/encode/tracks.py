@@ -199,7 +199,7 @@ class AudioTrack(Track):
         """A block, with the silence of the gap before it; or, where that is long, ``AUDIO_TURN_NS`` of it."""
         packets = [] if self.unfinished else self._begin(header)
         room = self._left
-        if room * S > 2 * AUDIO_MESSAGE_NS * header.sample_rate:
+        if room * S > 3 * AUDIO_MESSAGE_NS * header.sample_rate:
             room = AUDIO_TURN_NS * header.sample_rate // S
         silence = min(self._silence, room)
         if silence:

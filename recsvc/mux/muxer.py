@@ -110,14 +110,17 @@ class Muxer:
         except ValueError as error:
             raise errors.EncodingError(f"{self._path}: {error}") from None
 
-    def write(self, packet: Packet) -> None:
-        """Takes one packet, which goes to the file in its turn. ``ValueError``: there can be no such packet."""
-        kind = "video" if isinstance(packet, VideoPacket) else "audio"
+    def write(self, *packets: Packet) -> None:
+        """Takes packets, at least one, all of one track, which go to the file in their turn. ``ValueError``: there can
+        be no such packet."""
+        kind = "video" if isinstance(packets[0], VideoPacket) else "audio"
         if not (self._has_video if kind == "video" else self._audio):
             raise errors.InvalidStateError(f"{self._path}: this recording has no {kind} track")
         self._check()
-        self.waiting.add(packet)
-        self._put(self.waiting.ready())
+        waiting = self.waiting
+        for packet in packets:
+            waiting.add(packet)
+        self._put(waiting.ready())
 
     def flush(self, pictures_until_ns: int | None = None) -> None:
         """Puts what has come so far into the file, but for pictures that begin after ``pictures_until_ns`` (recorded

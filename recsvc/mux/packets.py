@@ -72,7 +72,7 @@ class AudioPacket(NamedTuple):
         duration, padding = self.duration_samples, self.padding_samples
         if not self.data or start < 0 or not 0 <= padding < duration:
             raise ValueError(f"no audio packet: {len(self.data)} bytes at {start} for {duration} - {padding} samples")
-        return AudioPacket(self.data, start, duration, padding)
+        return self if self.begin_ns <= origin_ns else AudioPacket(self.data, start, duration, padding)
 
     @property
     def ms(self) -> int:
@@ -116,7 +116,7 @@ class Interleaver:
     def __init__(self, *, video: bool, audio: bool, hold_ns: int, origin_ns: int | None) -> None:
         """``hold_ns``: for how long pictures may still be left out. ``origin_ns``: see ``begin``."""
         self._pictures: deque[VideoPacket] = deque()
-        self._sound: deque[AudioPacket | SoundPacket] = deque()
+        self._sound: deque[tuple[int, AudioPacket | SoundPacket]] = deque()  # each with the time of its block (ms)
         self._hold_ms = max(hold_ns // MS, 1)  # at least the newest picture, whose length is not known
         # Up to where each track's packets are what they will be.
         self._settled_ms = {VIDEO: -1} if video else {}
@@ -127,7 +127,7 @@ class Interleaver:
     def begin(self, origin_ns: int) -> None:
         """Recorded time at which the file's begins, once it is known. Until then all packets wait."""
         self.origin_ns = origin_ns
-        early: list[Packet] = [*self._pictures, *self._sound]
+        early: list[Packet] = [*self._pictures, *(packet for _, packet in self._sound)]
         self._pictures.clear()
         self._sound.clear()
         for packet in early:
@@ -142,10 +142,11 @@ class Interleaver:
                 self._settled_ms[VIDEO] = packet.order_ms - self._hold_ms
             self._pictures.append(packet)
         else:
+            ms = 0
             if origin_ns is not None:
                 packet = packet.in_file(origin_ns)
-                self._settled_ms[AUDIO] = packet.ms
-            self._sound.append(packet)
+                ms = self._settled_ms[AUDIO] = packet.ms
+            self._sound.append((ms, packet))
 
     def leave_out(self, after_ns: int) -> tuple[int, int]:
         """Pictures that begin after this recorded time shall not be in the file, unless they are there already: how
@@ -188,7 +189,7 @@ class Interleaver:
         pictures_until_ms = min(until_ms, pictures_until_ms)
         while True:
             picture_ms = pictures[0].order_ms if pictures else until_ms + 1
-            sound_ms = sound[0].ms if sound else until_ms + 1
+            sound_ms = sound[0][0] if sound else until_ms + 1
             if picture_ms <= min(pictures_until_ms, sound_ms):
                 picture = pictures.popleft()
                 if picture.order_ns is not None:
@@ -201,6 +202,6 @@ class Interleaver:
                 yield ms, picture
             elif sound_ms <= until_ms:
                 ms = written_ms[AUDIO] = max(sound_ms, written_ms[AUDIO] + 1)
-                yield ms, sound.popleft()
+                yield ms, sound.popleft()[1]
             else:
                 return

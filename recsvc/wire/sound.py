@@ -1,4 +1,8 @@
-"""Sound at the sending end: blocks that follow each other go in one message."""
+"""Sound at the sending end: blocks that follow each other go in one message.
+
+A message ends where a line of the clock is reached, the same for all: so what is sent for many recordings comes to
+their worker at once, and one wake-up there serves all of them.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,14 @@ from typing import Any
 
 from ..common.limits import AUDIO_MESSAGE_NS, S
 from ..common.media import AudioFormat
+from ..common.service_limits import AUDIO_MESSAGE_MANY_NS
 from . import messages
 from .flow import Interval
 from .frames import Block
 from .route import Answer, Route
 from .sender import FrameSender
 
+_LOOK_MESSAGES = 16  # after so many it is looked how long they are to be, whatever credit there is
 _JOINT_NS = 2_000_000  # blocks whose stamps are this near to where the last one ended follow it; see AUDIO_GAP_NS
 
 
@@ -20,15 +26,20 @@ class _Joined:
     """Sound that has been taken and waits for more, to go in one message. ``payloads`` is what counts: the totals are
     for decisions only, and may lag where a write was interrupted."""
 
-    __slots__ = ("captured_ns", "interval", "muted", "payloads", "sample_count", "size")
+    __slots__ = ("captured_ns", "end_ns", "interval", "muted", "payloads", "sample_count", "size")
 
     def __init__(self, block: Block, interval: Interval, muted: bool, size: int) -> None:
-        self.captured_ns = block.captured_ns
+        self.captured_ns = self.end_ns = block.captured_ns
         self.interval = interval
         self.muted = muted
         self.payloads: list[Any] = [block.payload]
         self.sample_count = block.sample_count
         self.size = size
+
+    def reaches(self, sample_rate: int, line_ns: int) -> bool:
+        """Whether it reaches the next line, of those that are so far apart, now that something was added."""
+        self.end_ns = self.captured_ns + self.sample_count * S // sample_rate
+        return self.end_ns // line_ns > self.captured_ns // line_ns
 
 
 class SoundRoute(Route[Block]):
@@ -38,14 +49,14 @@ class SoundRoute(Route[Block]):
         super().__init__(*given)
         self._form = form
         self._frame_bytes = form.frame_bytes
-        self._message_samples = -(-AUDIO_MESSAGE_NS * form.sample_rate // S)
+        self._message_ns = AUDIO_MESSAGE_NS
         self._header = messages.AudioFrame(**self._common, **asdict(form), sample_count=0)
         self._joined: _Joined | None = None
 
     def _take(self, block: Block, interval: Interval, muted: bool, size: int) -> Answer:
         joined = self._joined
         if joined is not None:
-            off_ns = block.captured_ns - joined.captured_ns - joined.sample_count * S // self._form.sample_rate
+            off_ns = block.captured_ns - joined.end_ns
             follows = -_JOINT_NS <= off_ns <= _JOINT_NS and interval is joined.interval and muted == joined.muted
             if follows and self.balance.allows(joined.size + size):
                 if self.over:  # looked at last, here and below: no handler runs between this and what follows
@@ -53,10 +64,12 @@ class SoundRoute(Route[Block]):
                 joined.payloads.append(block.payload)  # added once it is as good as sent
                 joined.sample_count += block.sample_count
                 joined.size += size
-                if joined.sample_count >= self._message_samples:
+                if joined.reaches(self._form.sample_rate, self._message_ns):
                     self._flush()
                 return Answer.TAKEN
             self._flush()
+        if not self.sequence % _LOOK_MESSAGES:
+            self.take_credits()
         if not self.balance.allows(size):
             self.take_credits()
             if not self.balance.allows(size):
@@ -65,9 +78,14 @@ class SoundRoute(Route[Block]):
         if self.over:
             return Answer.UNWANTED
         self._joined = joined
-        if joined.sample_count >= self._message_samples:
+        if joined.reaches(self._form.sample_rate, self._message_ns):
             self._flush()
         return Answer.TAKEN
+
+    def _granted(self, message: messages.Credit | messages.RingReady) -> None:
+        super()._granted(message)
+        if isinstance(message, messages.Credit):
+            self._message_ns = min(message.message_ns or AUDIO_MESSAGE_NS, AUDIO_MESSAGE_MANY_NS)
 
     def _flush(self, until_ns: int = 0) -> None:
         joined = self._joined

@@ -23,8 +23,8 @@ class ForeignTimes:
         ours = self._translation.ours
         if isinstance(message, messages.End):
             message.paused_ns = self._paused(message.paused_ns, message.until_ns)
-            message.until_ns, message.at_ns = ours(message.until_ns), ours(message.at_ns)
-            message.sent_ns = ours(message.sent_ns)
+            message.until_ns = ours(message.until_ns)
+            message.at_ns, message.sent_ns = (at_ns and ours(at_ns) for at_ns in (message.at_ns, message.sent_ns))
         elif isinstance(message, messages.FrameHeader) and not self._is_media:
             captured_ns = ours(message.captured_ns)
             is_near = abs(captured_ns - time.monotonic_ns()) <= GAP_MAX_NS

@@ -241,7 +241,7 @@ class Worker:
             recording.tracks[name].account.drop("lost", (message.count - route.received) * max(route.units, 1))
         recording.end_route(name, message)
         if recording.ended:
-            recording.reached("capture_ended", message.sent_ns)
+            recording.reached("capture_ended", message.sent_ns or None)
             recording.reached("frames_drained")
             recording.complete()
         self._hand_out(recording)

@@ -236,7 +236,7 @@ class Recording:
     # --- the end ----------------------------------------------------------------------------------
 
     def reached(self, stage: str, at_ns: int | None = None) -> None:
-        """Notes when a stage of the stop was reached."""
+        """Notes when a stage of the stop was reached; ``None``: now."""
         self._reached_ns[stage] = time.monotonic_ns() if at_ns is None else at_ns
 
     def complete(self) -> None:

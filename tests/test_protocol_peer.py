@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cuts import free_ports
 from fixtures_media import wait_until
 from media import DEADLINE_S
 
 from recsvc.common.limits import S
 from recsvc.common.service import ServiceAddress
+from recsvc.errors import ServiceError
 from recsvc.protocol.peer import SCRIPTS, Peer
 from recsvc.protocol.talk import Client, Recording
 
@@ -43,10 +46,10 @@ def test_the_client_in_node_does_everything_right(script: str, place: Path, tmp_
 
 
 @contextlib.contextmanager
-def played(place: Path, script: str = "") -> Iterator[tuple[Peer, Client]]:
+def played(endpoint: str, script: str = "") -> Iterator[tuple[Peer, Client]]:
     """A peer, and a client that is to do something wrong."""
     said: list[str] = []
-    peer = Peer(f"ipc://{place}/p", script, said.append, idle_s=2)
+    peer = Peer(endpoint, script, said.append, idle_s=2)
     thread = threading.Thread(target=peer.run)
     thread.start()
     client = Client(ServiceAddress(peer.endpoint))
@@ -77,7 +80,7 @@ def fetch(client: Client, recording: Recording, count: int = 3) -> None:
 
 
 def test_a_client_that_is_right_has_no_problem(place: Path) -> None:
-    with played(place) as (peer, client):
+    with played(f"ipc://{place}/p") as (peer, client):
         whole(client)
     assert peer.problems == []
 
@@ -154,7 +157,7 @@ WRONG = {
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.__name__)
 def test_what_is_wrong_with_frames_is_found(wrong: Callable[[Recording], None], place: Path) -> None:
-    with played(place) as (peer, client):
+    with played(f"ipc://{place}/p") as (peer, client):
         recording = client.start()
         for _ in range(5):
             recording.push()
@@ -166,7 +169,7 @@ def test_what_is_wrong_with_frames_is_found(wrong: Callable[[Recording], None], 
 
 
 def test_what_is_left_out_is_found(place: Path) -> None:
-    with played(place) as (peer, client):
+    with played(f"ipc://{place}/p") as (peer, client):
         recording = client.start()
         recording.push()
         recording.control("stop")
@@ -175,7 +178,7 @@ def test_what_is_left_out_is_found(place: Path) -> None:
 
 
 def test_too_many_fetches_at_once_are_found(place: Path) -> None:
-    with played(place) as (peer, client):
+    with played(f"ipc://{place}/p") as (peer, client):
         recording = client.start()
         recording.push()
         recording.finished()
@@ -185,7 +188,7 @@ def test_too_many_fetches_at_once_are_found(place: Path) -> None:
 
 
 def test_an_event_that_is_missed_and_not_asked_for_is_found(place: Path) -> None:
-    with played(place, "lost-events") as (peer, client):
+    with played(f"ipc://{place}/p", "lost-events") as (peer, client):
         recording = client.start()
         recording.push(5)
         recording.control("pause")
@@ -200,3 +203,52 @@ def test_nobody_who_comes_is_a_problem(place: Path) -> None:
     assert not peer.run()
     peer.close()
     assert peer.problems == ["nothing was recorded"]
+
+
+def test_what_was_recorded_is_listed(place: Path) -> None:
+    with played(f"ipc://{place}/p") as (_, client):
+        recording = whole(client)
+        catalog = client.catalog
+        assert catalog is not None
+        [listed] = catalog.result("list", limit=1)
+        assert listed == catalog.result("get", recording=recording.name)
+        assert listed["state"] == "finished" and listed["size_bytes"] == 2_500_007
+
+
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_a_recording_may_be_stopped_while_it_is_paused(is_counted: bool, place: Path) -> None:
+    """Its end is where the pause began, or where it was stopped less the pause: the same."""
+    with played(f"ipc://{place}/p") as (peer, client):
+        recording = client.start()
+        recording.push(5)
+        recording.control("pause")
+        if is_counted:
+            recording.at_ns += S
+            recording.paused_ns += S
+        recording.end()
+        recording.control("stop", recording.begin_ns + 5 * S // 50 + S)
+        fetch(client, recording)
+    assert peer.problems == []
+
+
+def test_over_a_network_an_end_is_answered_and_a_new_service_knows_nothing() -> None:
+    with played(f"tcp://127.0.0.1:{free_ports()}", "restart") as (_, client):
+        first = client.start()
+        first.push(5)
+        first.end()
+        answers = iter(first.data.receive, None)
+        assert any(header["kind"] == "ended" for header, _ in answers)
+        assert client.control.result("ping", client=client.name)["known"]
+        second = client.start()
+        second.push(15)
+        wait_until(lambda: not client.control.result("ping", client=client.name)["known"], "the restart", DEADLINE_S)
+        second.push()
+        answers = iter(second.data.receive, None)
+        assert any(header["kind"] == "refused" and "not open" in header["reason"] for header, _ in answers)
+
+
+def test_a_port_that_is_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ServiceError, match=f"nothing can be served at {endpoint}"):
+            Peer(endpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ FILE = random.Random(1).randbytes(2_500_007)
 """What every recording is."""
 
 
-def take_fetches(
+def take_requests(
     catalog: Any,
     recordings: dict[str, Judged],
     note: Callable[[Any, Any], None],
@@ -38,7 +39,11 @@ def take_fetches(
                 one.fetched.append((request.start, request.start + len(part[0])))
                 reply = messages.Reply(id=request.id)
             elif isinstance(request, messages.ListRecordings):
-                reply = messages.Reply(id=request.id, result=[])
+                newest = sorted(recordings.values(), key=lambda known: known.began, reverse=True)
+                known = [one.info(len(FILE)) for one in newest if one.began < (request.before or math.inf)]
+                reply = messages.Reply(id=request.id, result=known[: request.limit])
+            elif isinstance(request, messages.GetRecording) and one is not None:
+                reply = messages.Reply(id=request.id, result=one.info(len(FILE)))
         except messages.MessageError as error:
             complain(f"a request to the catalog that cannot be read: {error}")
             reply = messages.Reply(id=messages.request_id(header), error="TypeError", text=str(error))

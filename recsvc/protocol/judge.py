@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..common.descriptions import RecordingInfo
 from ..common.limits import S
 from ..wire import messages
 
@@ -21,7 +22,7 @@ class Track:
         self.window = frames
         self.received = self.received_bytes = 0
         self.ended = False
-        self.end_paused_ns = 0
+        self.until_ns = self.end_paused_ns = 0
         self.times: list[tuple[int, int, int]] = []
         """Of each frame its number, capture time, and what it says was paused before it."""
         self._newest_ns: int | None = None
@@ -54,7 +55,7 @@ class Track:
         self.ended = True
         if message.count != self.received:
             self._complain(f"the end of {self.name} says {message.count} frames; {self.received} came")
-        self.end_paused_ns = message.paused_ns
+        self.until_ns, self.end_paused_ns = message.until_ns, message.paused_ns
         if self._newest_ns is not None and message.until_ns < self._newest_ns:
             self._complain(f"the end of {self.name} is before its last frame")
 
@@ -64,6 +65,9 @@ class Judged:
 
     def __init__(self, start: messages.Start, credit: int, size: int, complain: Complain) -> None:
         self.start = start
+        self.began = 0.0
+        """Seconds since 1970."""
+        self.path = f"/made-up/{start.recording}.webm"
         self.tracks = {
             f"{start.recording}/{one.track}": Track(f"{start.recording}/{one.track}", one.kind, credit, size, complain)
             for one in start.tracks
@@ -106,13 +110,28 @@ class Judged:
                 expected = sum(end - begin for begin, end in self.pauses if end <= at_ns)
                 if paused_ns != expected:
                     self._complain(f"{what}: paused_ns is {paused_ns}, but {expected} were paused by the commands")
-            expected = sum(end - begin for begin, end in self.pauses)
+            expected = sum(end - begin for begin, end in self.pauses if end <= track.until_ns)
             if track.end_paused_ns != expected:
                 self._complain(f"the end of {track.name}: paused_ns is {track.end_paused_ns}, not {expected}")
 
     @property
     def is_over(self) -> bool:
         return self.stopped and all(track.ended for track in self.tracks.values())
+
+    def info(self, size: int) -> RecordingInfo:
+        """As a catalog describes it."""
+        return RecordingInfo(
+            recording=self.start.recording,
+            name=self.start.name,
+            owner="",
+            state="finished" if self.is_over else "paused" if self.paused_since_ns is not None else "recording",
+            mime_type="video/webm",
+            began=self.began,
+            ended=self.began + 1 if self.is_over else 0.0,
+            size_bytes=size,
+            duration=1.0 if self.is_over else 0.0,
+            path=self.path,
+        )
 
     def conclude(self, size: int) -> None:
         """Nothing more comes. ``size``: of the file that was to be fetched."""

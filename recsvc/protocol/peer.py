@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from .. import __version__
 from ..common.descriptions import (
     BlobDescription,
     Finished,
@@ -20,13 +19,12 @@ from ..common.descriptions import (
     RecordingStatistics,
     RouteDescription,
     Started,
-    Welcome,
 )
-from ..common.limits import EVENTS_PER_REPLY
+from ..common.limits import EVENTS_PER_REPLY, S
 from ..common.service_limits import LEASE_NS
 from ..wire import messages, sockets
 from .desk import Desk
-from .files import FILE, take_fetches
+from .files import FILE, take_requests
 from .judge import Judged, Track, gaps_between
 
 SCRIPTS = {
@@ -41,6 +39,7 @@ SCRIPTS = {
 }
 _DELAY_S = 0.5
 _NOTICED_S = 10
+_REBOUND_NS = 5 * S  # sockets that were closed just now keep their ports for a moment
 
 
 class Peer(Desk):
@@ -54,6 +53,7 @@ class Peer(Desk):
         self._idle_s = idle_s
         self._recordings: dict[str, Judged] = {}
         self._signs_ns: list[int] = []  # of life, on the control socket
+        self._known: set[str] = set()  # clients, since it was started anew
         self._said_hello = self._said_bye = self._is_over = False
         self._starts = self._frames = self._restarts = 0
         self._due: dict[str, tuple[bytes, Track]] = {}  # whom credit is owed to
@@ -78,7 +78,7 @@ class Peer(Desk):
                     self._grant(identity, track)
                 self._due.clear()
             if self._catalog in ready:
-                take_fetches(self._catalog, self._recordings, self._note, self.complain)
+                take_requests(self._catalog, self._recordings, self._note, self.complain)
         self._conclude()
         return not self.problems
 
@@ -136,9 +136,11 @@ class Peer(Desk):
     def _answer(self, identity: bytes, request: Any, socket: Any) -> messages.Reply | None:
         if isinstance(request, messages.Hello):
             self._said_hello = True
-            return messages.Reply(id=0, result=self._welcome())
+            self._known.add(request.client)
+            return messages.Reply(id=0, result=self._welcome(self._name if socket is self._control else "the other"))
         if isinstance(request, messages.Ping):
-            return messages.Reply(id=0, result=Pong(at_ns=time.monotonic_ns()))
+            known = request.client in self._known
+            return messages.Reply(id=0, result=Pong(at_ns=time.monotonic_ns(), known=known))
         if isinstance(request, messages.Bye):
             self._said_bye = True
             self._is_over = self._script != "redirect" or socket is self._other
@@ -158,17 +160,6 @@ class Peer(Desk):
             return messages.Reply(id=0, result=RecordingStatistics(state="recording"))
         return messages.Reply(id=0, error="NotSupportedError", text="this peer has no answer to that")
 
-    def _welcome(self) -> Welcome:
-        return Welcome(
-            service=self._name,
-            version=__version__,
-            events=(self.places[1],),
-            catalog=(self.places[2],),
-            permissions=("admin", "read", "record"),
-            lease_ms=LEASE_NS // 1_000_000,
-            clock="the peer's own",
-        )
-
     def _start(self, request: messages.Start, socket: Any) -> messages.Reply:
         self._starts += 1
         if self._script == "busy" and self._starts == 1:
@@ -181,6 +172,7 @@ class Peer(Desk):
             return messages.Reply(id=0, error="InvalidStateError", text="this id was used before")
         frames, size = (2, 2**26) if self._script == "small-credits" else (30, 2**26)
         one = self._recordings[request.recording] = Judged(request, frames, size, self.complain)
+        one.began = time.time()
         routes = [
             RouteDescription(
                 route=name, track=track.track, endpoints=(self.places[3],), credit_frames=frames, credit_bytes=size
@@ -189,7 +181,7 @@ class Peer(Desk):
         ]
         topic = f"{request.client}/{request.recorder}"
         self._publish(one, "start", mime_type="video/webm")
-        place: dict[str, Any] = {"topic": topic, "path": "/made-up.webm", "catalog": (self.places[2],)}
+        place: dict[str, Any] = {"topic": topic, "path": one.path, "catalog": (self.places[2],)}
         return messages.Reply(id=0, result=Started(recording=request.recording, routes=tuple(routes), **place))
 
     def _command(self, one: Judged, request: messages.Control, identity: bytes) -> messages.Reply | None:
@@ -240,7 +232,7 @@ class Peer(Desk):
     def _finish_if_over(self, one: Judged) -> None:
         if not one.is_over:
             return
-        whole = BlobDescription(path="/made-up.webm", start=0, end=len(FILE), whole=True, duration=1.0)
+        whole = BlobDescription(path=one.path, start=0, end=len(FILE), whole=True, duration=1.0)
         statistics = RecordingStatistics(state="inactive", duration=1.0, size_bytes=len(FILE))
         if one.events[-1].type != "stop":
             one.judge_times()
@@ -263,6 +255,7 @@ class Peer(Desk):
             if one is None or track is None:
                 if self._restarts:
                     self._check_it_notices()
+                    self._refuse(identity, message.route, f"route {message.route!r} is not open here")
                     return
                 raise messages.MessageError(f"the route {message.route!r} was given to nobody")
             self._note(message, header)
@@ -270,6 +263,8 @@ class Peer(Desk):
                 self._take_content(identity, one, track, message, rest)
             elif isinstance(message, messages.End):
                 track.end(message)
+                if self.is_over_network:
+                    self._data.send_multipart([identity, messages.encode(messages.Ended(route=track.name))])
                 self._finish_if_over(one)
             elif isinstance(message, messages.Attach):
                 self._grant(identity, track)
@@ -313,8 +308,9 @@ class Peer(Desk):
         self._say("the service is started anew")
         self._recordings.clear()
         self._due.clear()
+        self._known.clear()
         self._restarts += 1
         self._restarted_s = time.monotonic()
         self._name = f"peer-{self._restarts}"
         self.close()
-        self._open()
+        self._open(_REBOUND_NS)

@@ -104,11 +104,24 @@ class ServiceError(RecorderError):
     name = "ServiceError"
 
 
+class RedirectError(ServiceError):
+    """The service gives the recording to another one, which cannot be followed there; the text says why.
+
+    Recorders follow by themselves where they can. ``endpoint`` and ``key`` (public, Z85) are the other service's.
+    """
+
+    endpoint: str = ""
+    key: str = ""
+
+
 BY_NAME = {cls.name: cls for cls in RecorderError.__subclasses__()}
 
 
 BUSY = "busy"
 """The code of a ``BusyError`` in a reply; browsers know no such error."""
+
+REDIRECT = "redirect"
+"""The code of a ``RedirectError`` in a reply."""
 
 
 def from_name(name: str, text: str, details: object = None) -> Exception:
@@ -123,6 +136,12 @@ def from_name(name: str, text: str, details: object = None) -> Exception:
         if isinstance(details, dict):
             busy.needed, busy.free = (float(details.get(key, 0.0)) for key in ("needed", "free"))
         return busy
+    if name == REDIRECT:
+        where = details if isinstance(details, dict) else {}
+        endpoint, key = (str(where.get(one, "")) for one in ("endpoint", "key"))
+        redirect = RedirectError(f"{text}: {endpoint or 'without an endpoint'}")
+        redirect.endpoint, redirect.key = endpoint, key
+        return redirect
     return event_error(name, text)
 
 

@@ -55,5 +55,5 @@ class TestFarCaptured(Captured):
 
 def test_it_is_the_daemon_that_records(far_daemon: Daemon) -> None:
     client = connections.connect()
-    assert client.welcome.lease_ms and str(client._address).startswith("tcp://")
+    assert client.welcome.lease_ms and str(client.address).startswith("tcp://")
     assert os.environ["RECSVC_SERVICE"] == str(far_daemon.path / "far.json")

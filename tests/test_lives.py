@@ -477,7 +477,7 @@ def test_what_cannot_be_read_is_answered() -> None:
     connection = connections.connect()
     header = {"v": 1, "kind": "start", "id": 77, "nonsense": "x" * 70_000}
     answers = []
-    asking = sockets.control_client(connection._address)
+    asking = sockets.control_client(connection.address)
     try:
         for sent in (messages.encode(header), messages.encode({"v": 1, "kind": "who knows", "id": 78})):
             asking.send(sent)

@@ -522,7 +522,7 @@ def test_garbage_on_the_sockets_harms_nothing(spool, seed, own_controller):
         recorder = recsvc.MediaRecorder(stream)
         recorder.start()
         connection = recorder._session.client
-        directory = Path(connection._address.endpoint.removeprefix("ipc://")).parent
+        directory = Path(connection.address.endpoint.removeprefix("ipc://")).parent
         endpoints = [path for path in directory.iterdir() if path.is_socket() and path.name != "events"]
         assert {path.name.split("-")[0] for path in endpoints} == {"control", "encode"}
         forged = messages.VideoFrame(

@@ -38,7 +38,7 @@ def wait_completed(client: Client, recording: str, limit_ns: int) -> CompletedFi
 
 def _answers(client: Client, deadline_ns: int) -> bool:
     """Whether somebody is there: making a connection would wait for much longer."""
-    socket = sockets.control_client(client._address)  # noqa: SLF001
+    socket = sockets.control_client(client.address)
     try:
         socket.send(messages.encode(messages.Ping(id=1, client=client.name)))
         while time.monotonic_ns() < deadline_ns:

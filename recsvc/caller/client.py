@@ -59,7 +59,7 @@ class Client:
         """``process``: the private controller at the address; ``place``: its runtime directory. They go with this
         connection, but not where this raises."""
         self.name = f"client-{uuid.uuid4().hex[:12]}"
-        self._address = address
+        self.address = address
         self._process = process
         self._place = place
         self._lock = threading.Lock()
@@ -107,7 +107,7 @@ class Client:
         try:
             watch: Any = role.watch(pid, namespace)
         except ProcessLookupError:
-            raise errors.ServiceError(f"the service at {self._address} has ended") from None
+            raise errors.ServiceError(f"the service at {self.address} has ended") from None
         if watch is not None:
             undo.callback(os.close, watch)
         elif not self.is_remote:
@@ -123,7 +123,7 @@ class Client:
 
     def reachable(self, endpoints: tuple[str, ...]) -> ServiceAddress:
         """Of the endpoints of one socket, the one that is reached as this connection's is."""
-        return sockets.reachable(endpoints, self._address)
+        return sockets.reachable(endpoints, self.address)
 
     def _greeting(self) -> messages.Hello:
         """Over a network a process that lives may be out of reach, so it has a lease wherever it is."""
@@ -136,7 +136,7 @@ class Client:
         try:
             return msgspec.convert(self.request(hello, READY_DEADLINE_NS), Welcome)
         except (msgspec.ValidationError, TypeError):
-            text = f"the service at {self._address} runs another version of recsvc: restart it"
+            text = f"the service at {self.address} runs another version of recsvc: restart it"
             raise errors.ServiceError(text) from None
 
     # --- requests ---------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Client:
         if self._lost is not None:
             raise self._lost
         with self._lock:
-            socket = self._idle.pop() if self._idle else sockets.control_client(self._address)
+            socket = self._idle.pop() if self._idle else sockets.control_client(self.address)
             self._next_id += 1
             message = msgspec.structs.replace(message, id=self._next_id)
         healthy = False
@@ -187,9 +187,9 @@ class Client:
                 if reply.id == number:
                     return reply
             elif self._watch in readable:
-                raise why_ended(self._address, self._process)
+                raise why_ended(self.address, self._process)
             elif left_ms <= 0:
-                raise errors.ServiceError(f"no answer from {self._address}: does a recsvc service run there?")
+                raise errors.ServiceError(f"no answer from {self.address}: does a recsvc service run there?")
 
     def command(self, message: messages.Request) -> None:
         """Sends without waiting; commands arrive in the order of the calls. Raises ``ServiceError`` when lost."""
@@ -236,12 +236,12 @@ class Client:
                 link.take()
                 wait_ms = link.look(link.wake in readable)
                 if self.is_remote and link.is_lost:
-                    text = f"nothing came from the service at {self._address} for {SERVICE_SILENCE_NS // S} s"
+                    text = f"nothing came from the service at {self.address} for {SERVICE_SILENCE_NS // S} s"
                     self._lose(errors.ServiceError(f"{text}; what was recorded is in the spool there"))
             if watch in readable:
                 while self._events.poll(LAST_EVENTS_MS):
                     self._sources.take()
-                self._lose(why_ended(self._address, self._process))
+                self._lose(why_ended(self.address, self._process))
             if self._wake_read in readable or self._lost is not None:
                 break
         self._events.close()
@@ -253,7 +253,7 @@ class Client:
     def _welcomed(self, welcome: Welcome) -> None:
         """After an interruption, the service has answered."""
         if welcome.service != self._service:
-            text = f"the service at {self._address} has ended, and another one answers there"
+            text = f"the service at {self.address} has ended, and another one answers there"
             self._lose(errors.ServiceError(f"{text}; what was recorded is in the spool there"))
         else:
             self._sources.keep_only(welcome.tracks)
@@ -309,7 +309,7 @@ class Client:
                 self._link.settled(CLOSE_DEADLINE_NS / S)
             self.request(messages.Bye(client=self.name), CLOSE_DEADLINE_NS)
         except errors.RecorderError as error:
-            log.warning("the service at %s did not finish in order: %s", self._address, error)
+            log.warning("the service at %s did not finish in order: %s", self.address, error)
 
     def _end_process(self, process: role.Process) -> None:
         with contextlib.suppress(sockets.ZMQError):

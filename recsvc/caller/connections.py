@@ -36,17 +36,18 @@ def connect(service: str | os.PathLike[str] | None = None) -> Client:
     named = service if service is not None else os.environ.get("RECSVC_SERVICE", "")
     if not isinstance(named, str | os.PathLike):
         raise TypeError(f"service must be an endpoint, or the path of a connection file, got {service!r}")
-    return _connection(services.address_of(named) if named else None)
+    return connect_to(services.address_of(named) if named else None)
 
 
 def renewed(client: Client) -> Client:
     """The connection to the same service: this one, or another where it was lost, or is that of a parent."""
     if client._lost is None and _owner_pid == os.getpid():  # noqa: SLF001
         return client
-    return _connection(client._address)  # noqa: SLF001
+    return connect_to(client.address)
 
 
-def _connection(address: ServiceAddress | None) -> Client:
+def connect_to(address: ServiceAddress | None) -> Client:
+    """The connection to the service at this address; ``None``: to the private controller."""
     global _owner_pid
     with _lock:
         if _owner_pid != os.getpid():  # a forked child has none of its parent's connections

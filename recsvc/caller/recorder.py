@@ -20,6 +20,7 @@ from ..wire import messages
 from ..wire.messages import RecordingStatistics
 from .blob import Blob, content_of
 from .calls import check_process, look, whole
+from .client import Client
 from .options import (
     AUDIO_BITS_DEFAULT,
     VIDEO_BITS_DEFAULT,
@@ -160,9 +161,7 @@ class Recorder(Recordings):
             try:
                 if self._inbox is None:
                     self._inbox = Inbox(self._id)
-                self._inbox.follow(connection, name)
-                connection.on_end(self)
-                session.open(self._id, self._options(timeslice_ms))
+                session.open(self._id, self._options(timeslice_ms), self._follow)
                 session.happened(Input.OPENED)
                 session.asked_ns = time.monotonic_ns()
                 self._inbox.wake()
@@ -176,6 +175,15 @@ class Recorder(Recordings):
             finally:
                 self._starting = False
             return session
+
+    def _follow(self, session: Session, client: Client) -> None:
+        """A recording's events come from this service alone."""
+        assert self._inbox is not None
+        if session.client is not client:
+            self._inbox.leave(session.client, session.name)
+            session.client = client
+        self._inbox.follow(client, session.name)
+        client.on_end(self)
 
     def _undo_start(self, session: Session) -> None:
         """The caller was interrupted when all was done. It never was, if it has no events yet; else it is stopped."""

@@ -42,7 +42,7 @@ def ask(client: Client, request: messages.Request) -> Any:
 def command(client: Client, request: messages.Control, deadline_ns: int) -> Any:
     """The same to the controller, as somebody who is not that client: recordings that this program makes itself are
     commanded like those of others."""
-    return _ask(client, client._address, request, deadline_ns)  # noqa: SLF001
+    return _ask(client, client.address, request, deadline_ns)
 
 
 def _ask(client: Client, address: ServiceAddress, request: messages.Request, deadline_ns: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -21,8 +21,9 @@ from ..wire import messages
 from . import afar, recovery
 from .blob import Blob, blob_of_file
 from .client import Client
-from .connections import connect
+from .connections import connect, connect_to
 from .origin import Origin, Track
+from .redirect import target
 from .remote import RemoteFile, kept_file
 from .storage import SpoolFile
 
@@ -60,8 +61,11 @@ class Session(Life):
         self.asked_ns = time.monotonic_ns()  # when its last event came, or it was asked whether there is one
         self.lost: Exception | None = None  # why its controller can publish nothing more
 
-    def open(self, recorder: str, options: messages.RecordingOptions) -> None:
-        """Has the service open the recording. Frames that come meanwhile belong to it."""
+    def open(
+        self, recorder: str, options: messages.RecordingOptions, follow: Callable[[Session, Client], None]
+    ) -> None:
+        """Has the service open the recording, or another one that it names; ``follow`` subscribes to its events there
+        before it is asked. Frames that come meanwhile belong to it."""
         at_ns = time.monotonic_ns()
         for track in self.tracks:
             bound = credit(frames_of(track), options.overload)
@@ -77,20 +81,33 @@ class Session(Life):
             for track in self.tracks
         )
         self.full_type = format_of(options.mime_type, recorded).mime_type
-        reply = self.client.request(
-            messages.Start(
-                client=self.client.name,
-                recorder=recorder,
-                recording=self.name,
-                tracks=recorded,
-                options=options,
-                at_ns=at_ns,
-            )
+        start = messages.Start(
+            client="", recorder=recorder, recording=self.name, tracks=recorded, options=options, at_ns=at_ns
         )
-        started = msgspec.convert(reply, Started)
+        started = self._begin(start, follow)
         self.path = started.path
         for track, route, one in zip(self.tracks, started.routes, recorded, strict=True):
             track.origin.opened(track, self.client, route, one.enabled)
+
+    def _begin(self, start: messages.Start, follow: Callable[[Session, Client], None]) -> Started:
+        been = [self.client.address]
+        follow(self, self.client)
+        while True:
+            try:
+                reply = self.client.request(msgspec.structs.replace(start, client=self.client.name))
+                return msgspec.convert(reply, Started)
+            except errors.RedirectError as elsewhere:
+                address = target(elsewhere, been)
+                if any(track.origin.captured for track in self.tracks):
+                    text = f"the service at {been[-1]} sends the recording to {address}, but captures its tracks itself"
+                    raise errors.RedirectError(text) from None
+                been.append(address)
+            try:
+                follow(self, connect_to(address))
+            except errors.ServiceError as error:
+                raise errors.ServiceError(
+                    f"the service at {been[-2]} sends the recording elsewhere: {error}"
+                ) from error
 
     def route(self, track: Track) -> str:
         return f"{self.name}/{track.captured_as}"

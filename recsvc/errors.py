@@ -5,7 +5,7 @@ Each class carries in ``name`` the DOMException name that a browser would report
 Wrong types and out-of-range numbers raise the built-in ``TypeError`` and ``ValueError``.
 """
 
-CONSTRAINTS = ("sample_rate", "channel_count", "sample_size", "width", "height", "frame_rate")
+CONSTRAINTS = ("sample_rate", "channel_count", "sample_size", "width", "height", "frame_rate", "encoded", "preroll")
 
 
 class RecorderError(Exception):

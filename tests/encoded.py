@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 from fractions import Fraction
@@ -44,8 +45,8 @@ _CONTAINERS = {"vp8": "webm", "vp9": "webm", "opus": "webm"}
 
 
 @functools.cache
-def pictures(name: str, count: int = 50, *, annex_b: bool = False) -> Encoded:
-    """``count`` pictures of 160x120; with ``annex_b`` with start codes, and parameter sets in band."""
+def film(name: str, count: int = 50) -> bytes:
+    """A file with ``count`` pictures of 160x120: MP4 or WebM."""
     encoder, options = _OPTIONS[name]
     codec = name.split()[0]
     file = io.BytesIO()
@@ -61,17 +62,30 @@ def pictures(name: str, count: int = 50, *, annex_b: bool = False) -> Encoded:
             frame.pts, frame.time_base = number, Fraction(1, RATE)
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
-    return _read(codec, file, annex_b)
+    return file.getvalue()
 
 
 @functools.cache
-def sound(codec: str, seconds: float = 2.0, *, adts: bool = False) -> Encoded:
-    """A tone: Opus and AAC with 48 kHz and two channels, the others 8 kHz and one."""
-    if codec in ("pcm", "alaw", "ulaw"):
-        size = 320 if codec == "pcm" else 160  # 20 ms
-        made = [bytes((number * 7 + at) % 256 for at in range(size)) for number in range(round(seconds * 50))]
-        return Encoded(codec, tuple(Packet(data, at * S // 50, True) for at, data in enumerate(made)), b"")
+def pictures(name: str, count: int = 50, *, annex_b: bool = False) -> Encoded:
+    """The packets of ``film``; with ``annex_b`` with start codes, and parameter sets in band."""
+    return _read(name.split()[0], io.BytesIO(film(name, count)), annex_b)
+
+
+@functools.cache
+def tone(codec: str, seconds: float = 2.0, *, adts: bool = False) -> bytes:
+    """A file with a tone: Opus (WebM) and AAC (MP4, ADTS) with 48 kHz and two channels, the others (WAV) 8 kHz and
+    one."""
     file = io.BytesIO()
+    if codec in ("pcm", "alaw", "ulaw"):
+        encoder = {"pcm": "pcm_s16le", "alaw": "pcm_alaw", "ulaw": "pcm_mulaw"}[codec]
+        with av.open(file, "w", format="wav") as output:
+            stream = output.add_stream(encoder, 8_000, layout="mono")
+            samples = (np.sin(np.arange(round(8_000 * seconds)) * 0.3) * 9000).astype(np.int16)
+            for at in range(0, len(samples), 160):
+                frame = av.AudioFrame.from_ndarray(samples[at : at + 160].reshape(1, -1), "s16", "mono")
+                frame.sample_rate, frame.pts, frame.time_base = 8_000, at, Fraction(1, 8_000)
+                output.mux(stream.encode(frame))
+        return file.getvalue()
     with av.open(file, "w", format="adts" if adts else _CONTAINERS.get(codec, "mp4")) as output:
         stream = output.add_stream("libopus" if codec == "opus" else codec, 48_000, layout="stereo")
         tone = (np.sin(np.arange(round(48_000 * seconds)) * 0.05) * 9000).astype(np.int16)
@@ -79,10 +93,33 @@ def sound(codec: str, seconds: float = 2.0, *, adts: bool = False) -> Encoded:
         frame.sample_rate, frame.pts, frame.time_base = 48_000, 0, Fraction(1, 48_000)
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
-    return _read(codec, file, annex_b=False, adts=adts)
+    return file.getvalue()
 
 
-def _read(codec: str, file: io.BytesIO, annex_b: bool, adts: bool = False) -> Encoded:
+@functools.cache
+def sound(codec: str, seconds: float = 2.0, *, adts: bool = False) -> Encoded:
+    """The packets of ``tone``; those of PCM hold 20 ms each, of any samples."""
+    if codec in ("pcm", "alaw", "ulaw"):
+        size = 320 if codec == "pcm" else 160
+        made = [bytes((number * 7 + at) % 256 for at in range(size)) for number in range(round(seconds * 50))]
+        return Encoded(codec, tuple(Packet(data, at * S // 50, True) for at, data in enumerate(made)), b"")
+    return _read(codec, io.BytesIO(tone(codec, seconds, adts=adts)), annex_b=False)
+
+
+def put_into(path: str, *files: bytes, form: str | None = None) -> None:
+    """The first track of each of these files, in one file of the format that its name's ending, or ``form``, says."""
+    with contextlib.ExitStack() as stack:
+        inputs = [stack.enter_context(av.open(io.BytesIO(file))) for file in files]
+        output = stack.enter_context(av.open(path, "w", format=form))
+        streams = {one: output.add_stream_from_template(one.streams[0], opaque=True) for one in inputs}
+        packets = [(packet, one) for one in inputs for packet in one.demux(one.streams[0]) if packet.size]
+        packets.sort(key=lambda pair: (pair[0].dts if pair[0].dts is not None else -1) * pair[0].time_base)
+        for packet, one in packets:
+            packet.stream = streams[one]
+            output.mux(packet)
+
+
+def _read(codec: str, file: io.BytesIO, annex_b: bool) -> Encoded:
     file.seek(0)
     found = []
     with av.open(file) as container:

@@ -185,6 +185,9 @@ def test_saving_takes_as_long_as_it_takes_and_shows_it(tmp_path):
         ("a.ogg", "", "a", "audio/ogg"),
         ("a.opus", "", "", "audio/ogg"),
         ("a.oga", "audio/ogg;codecs=opus", "a", "audio/ogg;codecs=opus"),
+        ("a.webm", "", "avc", "video/webm"),
+        ("a.webm", "", "ac", "audio/webm"),
+        ("plain", "", "avc", ""),
         ("a.ogg", "", "av", "sound only"),
         ("a.webm", "video/x-matroska", "v", r"does not fit.*\.mkv, \.mka"),
         ("a.mkv", "video/webm", "v", r"does not fit.*\.webm"),
@@ -195,7 +198,8 @@ def test_saving_takes_as_long_as_it_takes_and_shows_it(tmp_path):
 )
 def test_the_ending_chooses_the_container(output, mime_type, kinds, chosen):
     output = output and Path(output)
-    wanted = {"audio" if kind == "a" else "video" for kind in kinds}
+    copied = kinds.endswith("c")
+    wanted = {"audio" if kind == "a" else "video": {"encoded": copied} for kind in kinds.removesuffix("c")}
     if chosen == "" or "/" in chosen:
         assert target.choose_type(output, mime_type, wanted) == chosen
     else:

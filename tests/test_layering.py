@@ -103,7 +103,7 @@ ROOMS = {
     "wire": FLOOR,
     "mux": FLOOR,
     "protocol": {"wire", *FLOOR},
-    "capture": {"process", "wire", *FLOOR},
+    "capture": {"process", "wire", "mux", *FLOOR},
     "controller": {"process", "wire", "mux", *FLOOR},
     "serve": {"controller", "process", "wire", *FLOOR},
     "encode": {"process", "wire", "mux", *FLOOR},

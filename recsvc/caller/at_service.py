@@ -54,7 +54,8 @@ def begin(
 ) -> Started:
     """Opens a recording that goes on without a caller. ``wishes``: constraints for ``audio`` and ``video``."""
     checked = {kind: wished(kind, wish) for kind, wish in wishes.items() if wish is not None}
-    mime.choose(mime_type, set(checked))
+    if not any(wish and wish.get("encoded") for wish in checked.values()):  # else the sources decide, too
+        mime.choose(mime_type, set(checked))
     rates = possible(
         uint32("audio_bits_per_second", audio_bits_per_second) or AUDIO_BITS_DEFAULT,
         uint32("video_bits_per_second", video_bits_per_second) or VIDEO_BITS_DEFAULT,

@@ -96,9 +96,12 @@ def get_user_media(
     ``audio``, ``video``: ``False``, ``True`` (the default device), a source string, or a dict of constraints:
     ``source`` and ``sample_rate`` (Hz), ``channel_count``, ``sample_size`` (16 or 32 bits), ``latency`` (seconds of
     sound that a microphone's driver may keep, for which a stop waits); or ``width``, ``height`` (pixels),
-    ``frame_rate`` (1/s). ``service``: as of ``MediaRecorder``. Equal source strings are opened once. Blocks until the
-    devices deliver. Raises ``NotFoundError``, ``NotReadableError``, ``OverconstrainedError``; ``TypeError`` when
-    neither is asked for, and with ``ValueError`` for nonsense; ``ServiceError``.
+    ``frame_rate`` (1/s). Or, of files and network streams, ``encoded=True``: their packets are recorded as they are.
+    Recordings of such pictures in real time begin with the newest key frame before ``start()`` that is at most
+    ``preroll`` seconds old (0 to 10; by default 10), and sound beside it as early. ``service``: as of
+    ``MediaRecorder``. Equal source strings are opened once. Blocks until the devices deliver. Raises ``NotFoundError``,
+    ``NotReadableError``, ``OverconstrainedError``, ``NotSupportedError`` (packets that are not recorded as they are);
+    ``TypeError`` when neither is asked for, and with ``ValueError`` for nonsense; ``ServiceError``.
     """
     wishes = {"audio": wished("audio", audio), "video": wished("video", video)}
     if wishes["audio"] is None and wishes["video"] is None:

@@ -1,31 +1,36 @@
 """Files and network streams: ``file:PATH``, ``rtsp://…``, ``http://…`` and so on, through PyAV.
 
-One open input serves both tracks. One thread reads and decodes.
+One open input serves both tracks. One thread reads and decodes, but what is recorded as it comes (``demuxed.py``).
 """
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import av.error
 from av.audio.resampler import AudioResampler
+from av.format import Flags
 from av.stream import Disposition
 
 from ..common.constraints import AudioWish, VideoWish
 from ..common.limits import AUDIO_GAP_NS, S
 from ..common.media import CHANNEL_COUNT_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
+from ..common.packet_limits import FIRST_PACKETS_MAX
 from ..common.redact import redacted
 from ..common.sources import NETWORK_SCHEMES, ParsedSource
 from ..errors import NotFoundError, NotReadableError
 from .delivery import Delivery, Playout, Unpaced
+from .demuxed import PacketReader
 from .ffmpeg import OPEN_ERRORS, closed_on_error, open_error, opened, reading, stream_rate
-from .limits import PROBE_NS
+from .limits import ENCODED_PROBE_NS, PROBE_NS
 from .live import Live
 from .packer import PicturePacker
 from .running import Source
 from .source import AudioFormat, Sink, TrackInfo
+from .stamps import Stamps
 from .upright import Turn, turn_of_file
 
 LAYOUT_OF_COUNT = {
@@ -52,9 +57,10 @@ def open_input(parsed: ParsedSource, audio: AudioWish | None, video: VideoWish |
         url, options = "file:" + what, {}
     else:
         url, what = parsed.target, redacted(parsed.target)
+        probe_ns = ENCODED_PROBE_NS if video is not None and video.encoded else PROBE_NS
         options = {
             "protocol_whitelist": NETWORK_PROTOCOLS,
-            "analyzeduration": str(PROBE_NS // 1000),
+            "analyzeduration": str(probe_ns // 1000),
             "rtsp_flags": "prefer_tcp",
         }
     try:
@@ -80,19 +86,25 @@ class InputSource(Source):
         is_file = parsed.scheme == "file"
         self.pace_max = parsed.parameters.get("pace") == "max"
         self._container = container
-        readers: list[_PictureReader | _SoundReader] = []
-        if audio is not None:
+        self._is_live = parsed.scheme in LIVE_SCHEMES or (
+            not is_file and container.duration is None and container.format.name not in SEGMENT_FORMATS
+        )
+        may_jump = self._is_live or bool(container.format.flags & Flags.ts_discont.value)
+        stamps = Stamps() if may_jump else None
+        readers: list[_PictureReader | _SoundReader | PacketReader] = []
+        if audio is not None and audio.encoded:
+            readers.append(PacketReader(_best(container, "audio", what), audio, what, stamps))
+        elif audio is not None:
             readers.append(_SoundReader(_best(container, "audio", what), audio))
-        if video is not None:
+        if video is not None and video.encoded:
+            readers.append(PacketReader(_best(container, "video", what), video, what, stamps))
+        elif video is not None:
             stream = _best(container, "video", what)
             turn = turn_of_file(what, stream.index) if is_file and os.path.isfile(what) else None
             readers.append(_PictureReader(stream, video, turn))
         self._readers = {reader.stream.index: reader for reader in readers}
         self._streams = [reader.stream for reader in readers]
         self._start_ns = _first_time_ns(self._streams, container)
-        self._is_live = parsed.scheme in LIVE_SCHEMES or (
-            not is_file and container.duration is None and container.format.name not in SEGMENT_FORMATS
-        )
         label = os.path.basename(what) if is_file else what.partition("?")[0]
         tracks = [TrackInfo(reader.stream.type, label, reader.format) for reader in readers]
         delivery = Unpaced if self.pace_max else Live if self._is_live else Playout
@@ -116,10 +128,17 @@ class InputSource(Source):
 
     def _read(self) -> None:
         with reading(self._what):
-            for packet in self._container.demux(self._streams):
+            packets = self._container.demux(self._streams)
+            if not self._is_live and any(isinstance(reader, PacketReader) for reader in self._readers.values()):
+                packets = self._from_the_first(packets)
+            for packet in packets:
                 if self._delivery.closing.is_set():
                     return
                 reader = self._readers[packet.stream.index]
+                if isinstance(reader, PacketReader):
+                    if packet.size:
+                        reader.take(packet, self._start_ns, self._delivery)
+                    continue
                 try:
                     frames = packet.decode()
                 except av.error.InvalidDataError:
@@ -130,6 +149,22 @@ class InputSource(Source):
                         return
                 if packet.size == 0:
                     reader.take(None, self._start_ns, self._delivery)
+
+    def _from_the_first(self, packets: Iterator[Any]) -> Iterator[Any]:
+        """The same, once it is known with which packet the input's time begins: sound has some before time 0, which
+        decoding needs, and not every container says when its tracks begin."""
+        first: list[Any] = []
+        begins: dict[int, int] = {}
+        for packet in packets:
+            first.append(packet)
+            reader = self._readers[packet.stream.index]
+            if packet.size and packet.stream.index not in begins:
+                begin_ns = reader.first_ns(packet) if isinstance(reader, PacketReader) else None
+                begins[packet.stream.index] = self._start_ns if begin_ns is None else begin_ns
+            if len(begins) == len(self._readers) or len(first) >= FIRST_PACKETS_MAX:
+                break
+        self._start_ns = min(begins.values(), default=self._start_ns)
+        return itertools.chain(first, packets)
 
 
 class _PictureReader:

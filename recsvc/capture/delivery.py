@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..common.limits import S
+from ..wire.frames import Packet
 from .limits import BLOCK_NS, PLAYOUT_AHEAD_NS, PLAYOUT_FLUSH_NS, WANTED_POLL_NS
-from .source import AudioFormat, Sink, TrackInfo
+from .source import AudioFormat, PacketFormat, Sink, TrackInfo
 
 log = logging.getLogger("recsvc")
 
@@ -36,6 +37,9 @@ class Clock:
 
 class Delivery:
     """The sinks by kind, their formats, and closing. Calls may block; they return early once ``close`` was called."""
+
+    is_live = False
+    """Whether media comes when it comes, with the times of a counter that began anywhere."""
 
     def __init__(self, tracks: list[TrackInfo], clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
@@ -56,6 +60,14 @@ class Delivery:
     def video(self, media_ns: int, picture: bytes | memoryview) -> None:
         raise NotImplementedError
 
+    def packet(self, kind: str, packet: Packet) -> None:
+        """One of a track that comes encoded; its ``captured_ns`` is the media time."""
+        raise NotImplementedError
+
+    def jumped(self, kind: str) -> None:
+        """The stamps of this track have jumped before the packet that comes next, and go on from there."""
+        self.give_count(kind, "jump", 1)
+
     def end(self, error: Exception | None = None) -> None:
         """Nothing follows. Each track ends once."""
         if not self.closing.is_set():
@@ -64,6 +76,9 @@ class Delivery:
 
     def flush(self, until_ns: int) -> None:
         """As ``Source.flush``."""
+
+    def catch_up(self) -> None:
+        """As ``Source.catch_up``."""
 
     def close(self) -> None:
         """Wakes all threads that wait."""
@@ -84,6 +99,10 @@ class Delivery:
         if (sink := self.sinks.get("video")) is not None:
             form = self.formats["video"]
             sink.video(captured_ns, picture, form.pixel_format, form.width, form.height)
+
+    def give_packet(self, kind: str, captured_ns: int, packet: Packet) -> None:
+        if (sink := self.sinks.get(kind)) is not None:
+            sink.packet(packet._replace(captured_ns=captured_ns))
 
     def give_count(self, kind: str, cause: str, amount: int) -> None:
         if amount and (sink := self.sinks.get(kind)) is not None:
@@ -107,8 +126,9 @@ class Playout(Delivery):
 
     def __init__(self, tracks: list[TrackInfo], clock: Clock | None = None) -> None:
         super().__init__(tracks, clock)
-        self._waiting: dict[str, deque[tuple[int, memoryview]]] = {kind: deque() for kind in self.formats}
-        """Capture times and media."""
+        self._waiting: dict[str, deque[tuple[int, Any]]] = {kind: deque() for kind in self.formats}
+        """Capture times and media: memory, of a track that comes encoded a packet."""
+        self._packets = [kind for kind, form in self.formats.items() if isinstance(form, PacketFormat)]
         self._offset = 0
         """Samples of the first block of sound that were delivered."""
         self._start_ns = 0
@@ -129,10 +149,14 @@ class Playout(Delivery):
         self._thread.start()
 
     def audio(self, media_ns: int, samples: bytes) -> None:
-        self._add("audio", media_ns, self.audio_ns(samples), samples)
+        self._add("audio", media_ns, self.audio_ns(samples), memoryview(samples))
 
     def video(self, media_ns: int, picture: bytes | memoryview) -> None:
-        self._add("video", media_ns, self.interval_ns, picture)
+        self._add("video", media_ns, self.interval_ns, memoryview(picture))
+
+    def packet(self, kind: str, packet: Packet) -> None:
+        lasts_ns = packet.duration_ns or (self.interval_ns if kind == "video" else 0)
+        self._add(kind, packet.captured_ns, max(packet.offset_ns, 0) + lasts_ns, packet)
 
     def end(self, error: Exception | None = None) -> None:
         with self.changed:
@@ -155,7 +179,7 @@ class Playout(Delivery):
         if self._thread not in (None, threading.current_thread()):
             self._thread.join()  # The thread waits for nothing but the condition and the call of a sink.
 
-    def _add(self, kind: str, media_ns: int, length_ns: int, media: bytes | memoryview) -> None:
+    def _add(self, kind: str, media_ns: int, length_ns: int, media: memoryview | Packet) -> None:
         """Waits until this media is near."""
         captured_ns = self._start_ns + media_ns
         room_ns = captured_ns - PLAYOUT_AHEAD_NS
@@ -163,7 +187,7 @@ class Playout(Delivery):
             self.wait(lambda: self._failure is not None or self.clock.now_ns() >= room_ns, room_ns)
             if self._failure is not None:
                 raise self._failure  # The reader need not go on.
-            self._waiting[kind].append((captured_ns, memoryview(media)))
+            self._waiting[kind].append((captured_ns, media))
             self._read_until_ns = max(self._read_until_ns, captured_ns)
             self._end_ns[kind] = max(self._end_ns[kind], captured_ns + length_ns)
             self.changed.notify_all()
@@ -190,7 +214,7 @@ class Playout(Delivery):
         for kind, waiting in self._waiting.items():
             if waiting:
                 captured_ns, media = waiting[0]
-                if kind == "audio":  # A block, or the rest, is due at its end.
+                if kind == "audio" and kind not in self._packets:  # A block, or the rest, is due at its end.
                     block_ns = self.formats["audio"].duration_ns(self._offset) + BLOCK_NS
                     captured_ns += min(block_ns, self.audio_ns(media))
                 due.append(captured_ns)
@@ -199,10 +223,14 @@ class Playout(Delivery):
         return min(due, default=None)
 
     def _deliver(self, until_ns: int, *, partial: bool) -> None:
-        pictures = self._waiting.get("video")
+        for kind in self._packets:
+            packets = self._waiting[kind]
+            while packets and packets[0][0] <= until_ns:
+                self.give_packet(kind, *packets.popleft())
+        pictures = self._waiting.get("video") if "video" not in self._packets else None
         while pictures and pictures[0][0] <= until_ns:
             self.give_video(*pictures.popleft())
-        sound = self._waiting.get("audio")
+        sound = self._waiting.get("audio") if "audio" not in self._packets else None
         while sound and self._deliver_sound(*sound[0], until_ns, partial):
             sound.popleft()
             self._offset = 0
@@ -239,6 +267,10 @@ class Unpaced(Delivery):
     def video(self, media_ns: int, picture: bytes | memoryview) -> None:
         if self._wanted():
             self.give_video((self._start_ns or 0) + media_ns, picture)
+
+    def packet(self, kind: str, packet: Packet) -> None:
+        if self._wanted():
+            self.give_packet(kind, (self._start_ns or 0) + packet.captured_ns, packet)
 
     def end(self, error: Exception | None = None) -> None:
         if self._wanted():

@@ -91,3 +91,12 @@ LATE_NS, LATE_WINDOW_NS = S // 2, 10 * S
 
 STAMP_AGE_MAX_NS = 2 * S
 """A picture's stamp that is older than this, or in the future, belongs to another clock."""
+
+STAMP_BACK_NS, STAMP_FORWARD_NS = 3 * S, 10 * S
+"""Packets whose stamps go back or forth by more are counted anew by their sender (a counter that wraps, programs put
+together): they go on where those before ended, and it is counted. Packets of pictures go back less, and what is lost on
+a network is shorter, or ends the connection."""
+
+ENCODED_PROBE_NS = 9 * S
+"""As ``PROBE_NS`` for pictures that are recorded as they come: where only a key frame shows how large they are, it has
+to be waited for. A little less than the opening may take."""

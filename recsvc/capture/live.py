@@ -1,11 +1,15 @@
 """Delivery of what comes when it comes: at once."""
 
+from collections import deque
 from collections.abc import Mapping
 
+from ..common.limits import PREROLL_BYTES_MAX
+from ..common.packet_limits import CATCH_UP_NS, CATCH_UP_NS_MAX, PREROLL_PACKETS_MAX
+from ..wire.frames import Packet
 from .clock import ArrivalClock
 from .delivery import Clock, Delivery
 from .limits import JUMP_NS, LATE_NS, LATE_WINDOW_NS, LIVE_FLUSH_NS
-from .source import Sink, TrackInfo
+from .source import PacketFormat, Sink, TrackInfo
 
 
 class Direct(Delivery):
@@ -13,6 +17,8 @@ class Direct(Delivery):
     ``flush_limit_ns``, for what of that time may still be under way: of each track, the block or picture after it. (A
     picture is not begun sooner than nine tenths of an interval after the one before.)
     """
+
+    is_live = True
 
     def __init__(
         self, tracks: list[TrackInfo], clock: Clock | None = None, flush_limit_ns: int = LIVE_FLUSH_NS
@@ -75,18 +81,70 @@ class Live(Direct):
     """Network streams, with capture times on a clock fitted to arrival. It is fitted to the earliest arrivals before
     ``begin`` (so neither network jitter nor what was buffered while connecting moves it) and follows the sender's clock
     slowly from then on. A ``flush`` usually takes as long as the stream's own jitter.
+
+    Of a track that comes encoded, packets from before ``begin`` go on too: a recording may begin with them. What had
+    piled up while connecting is timed by its end.
     """
 
     def __init__(self, tracks: list[TrackInfo], clock: Clock | None = None) -> None:
         super().__init__(tracks, clock)
         self._arrivals = ArrivalClock(gap_ns=LATE_NS, gap_window_ns=LATE_WINDOW_NS)
         self._last_media_ns: dict[str, int] = {}
+        self._has_jumped = False
+        self._early: deque[tuple[str, Packet]] = deque()
+        self._early_bytes = 0
+        self._catches_up = any(isinstance(form, PacketFormat) for form in self.formats.values())
+        self._read_ns: int | None = None  # when the newest of what had piled up was read
 
     def audio(self, media_ns: int, samples: bytes) -> None:
         super().audio(self._captured_ns("audio", media_ns, self.audio_ns(samples)), samples)
 
     def video(self, media_ns: int, picture: bytes | memoryview) -> None:
         super().video(self._captured_ns("video", media_ns, 0), picture)
+
+    def packet(self, kind: str, packet: Packet) -> None:
+        captured_ns = self._captured_ns(kind, packet.captured_ns, packet.duration_ns if kind == "audio" else 0)
+        with self.changed:
+            if self._catches_up:
+                self._early.append((kind, packet))
+                self._early_bytes += len(packet.payload)
+                while len(self._early) > PREROLL_PACKETS_MAX or self._early_bytes > PREROLL_BYTES_MAX:
+                    self._early_bytes -= len(self._early.popleft()[1].payload)
+                return
+            self._give_early()
+            self._go_on(kind, captured_ns, packet)
+
+    def catch_up(self) -> None:
+        with self.changed:
+            while self._catches_up and self.begin_ns is not None and not (self.is_over or self.closing.is_set()):
+                now_ns, until_ns = self.clock.now_ns(), self.begin_ns + CATCH_UP_NS_MAX
+                if self._read_ns is not None:
+                    until_ns = min(self._read_ns + CATCH_UP_NS, until_ns)
+                if now_ns < until_ns:
+                    self.clock.wait(self.changed, until_ns)
+                else:
+                    self._catches_up = False
+            self._give_early()
+
+    def _give_early(self) -> None:
+        while self._early and self.begin_ns is not None:
+            kind, packet = self._early.popleft()
+            self._go_on(kind, self._arrivals.captured_ns(packet.captured_ns), packet)
+
+    def jumped(self, kind: str) -> None:
+        super().jumped(kind)
+        self._has_jumped = True
+
+    def _go_on(self, kind: str, captured_ns: int, packet: Packet) -> None:
+        if not (self.is_over or self.closing.is_set()):
+            self.give_packet(kind, captured_ns, packet)
+            lasts_ns = packet.duration_ns if kind == "audio" else self.interval_ns * 9 // 10
+            self._given(kind, captured_ns + lasts_ns)
+
+    def end(self, error: Exception | None = None) -> None:
+        with self.changed:
+            self._give_early()
+            super().end(error)
 
     def _captured_ns(self, kind: str, media_ns: int, length_ns: int) -> int:
         """The capture time of media that arrived now (sound: when its last sample had); holds back what is
@@ -96,10 +154,15 @@ class Live(Direct):
         arrived_ns = now_ns - length_ns
         back = media_ns < self._last_media_ns.get(kind, media_ns) - JUMP_NS
         self._last_media_ns[kind] = media_ns
-        if back or not self._arrivals.is_set:
+        if back or self._has_jumped or not self._arrivals.is_set:
+            self._has_jumped = False
             self._arrivals.set(media_ns, arrived_ns, now_ns)
+        if self._catches_up and self.begin_ns is not None:
+            is_apart = self._read_ns is not None and now_ns - self._read_ns > CATCH_UP_NS
+            self._catches_up = not is_apart and now_ns - self.begin_ns < CATCH_UP_NS_MAX
+        self._read_ns = now_ns
         early_ns = -self._arrivals.lateness_ns(media_ns, arrived_ns)
-        if self.begin_ns is None:
+        if self.begin_ns is None or self._catches_up:
             self._arrivals.settle(media_ns, arrived_ns, now_ns)
         elif early_ns > JUMP_NS:
             self._arrivals.set(media_ns, arrived_ns, now_ns)

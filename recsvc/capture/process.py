@@ -23,6 +23,7 @@ from ..wire.line import Line
 from .opening import open_source
 from .running import Source
 from .sinks import Demand, HoldingSink, TrackSink
+from .source import PacketFormat
 
 log = logging.getLogger("recsvc.capture")
 
@@ -103,24 +104,31 @@ class CaptureProcess:
         source = open_source(given[0]["source"], *wishes)
         self._source = source
         descriptions = []
-        for info in source.tracks:
+        pictures: TrackSink | None = None
+        for info in sorted(source.tracks, key=lambda info: info.kind != "video"):
             name = names[info.kind]
             settings = info.settings
             if source.pace_max:  # how fast it is read, and encoded, says nothing of how long it lasts
                 settings["clock"] = "media"
             sink = HoldingSink if source.pace_max else TrackSink
-            self._sinks[name] = sink(name, info, self._demand, self._on_ended)
+            self._sinks[name] = sink(name, info, self._demand, self._on_ended, pictures)
+            pictures = self._sinks[name] if info.kind == "video" else pictures
             descriptions.append(messages.TrackDescription(id=name, kind=info.kind, label=info.label, settings=settings))
         source.start({sink.info.kind: sink for sink in self._sinks.values()})
         return descriptions
 
     def _begin(self, request: messages.BeginRoutes) -> None:
+        assert self._source is not None
+        self._source.catch_up()
+        sinks = [self._sinks[route.track] for route in request.routes if route.track in self._sinks]
+        begin_ns = min((sink.begin_ns(request.from_ns) for sink in sinks), default=request.from_ns)
         for route in request.routes:
             sink = self._sinks.get(route.track)
             if sink is None:
                 raise errors.NotFoundError(f"track {route.track!r} is not captured here")
             try:
-                sink.sender.begin(route, request.from_ns, route.route not in request.disabled)
+                from_ns = begin_ns if isinstance(sink.info.format, PacketFormat) else request.from_ns
+                sink.sender.begin(route, from_ns, route.route not in request.disabled)
             except errors.QuotaExceededError:
                 sink.sender.drop(route.route)
                 raise

@@ -53,6 +53,11 @@ class Source:
         if self._is_started:
             self._delivery.flush(until_ns)
 
+    def catch_up(self) -> None:
+        """Returns when packets that had piled up while the source was opened were given to the sinks: a recording may
+        begin with them. Blocks only then, at most ``CATCH_UP_NS`` without another packet."""
+        self._delivery.catch_up()
+
     def close(self) -> None:
         """Stops and frees everything; idempotent; no sink is called once it has returned. Blocks for the frame being
         delivered, at most ``SOURCE_CLOSE_NS``; a blocked reader frees the input when its read returns."""

@@ -12,11 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ..wire.captured import CapturedPictureSender, CapturedSoundSender
-from ..wire.frames import Block, Picture
+from ..wire.captured_packets import CapturedPacketSender, HeldPacketSender, Recent
+from ..wire.frames import Block, Packet, Picture
 from ..wire.pictures import PictureSender
 from ..wire.sender import FrameSender
 from ..wire.sound import SoundSender
-from .source import AudioFormat, TrackInfo, VideoFormat
+from .source import AudioFormat, PacketFormat, TrackInfo, VideoFormat
+
+Format = AudioFormat | VideoFormat | PacketFormat
 
 
 class Demand:
@@ -57,17 +60,40 @@ class TrackSink:
     """Takes a source's frames for one track. See ``capture.source.Sink``."""
 
     def __init__(
-        self, name: str, info: TrackInfo, demand: Demand, on_ended: Callable[[str, Exception | None], None]
+        self,
+        name: str,
+        info: TrackInfo,
+        demand: Demand,
+        on_ended: Callable[[str, Exception | None], None],
+        beside: TrackSink | None = None,
     ) -> None:
+        """``beside``: that of the pictures with which this track's packets come."""
         self.name = name
         self.info = info
-        self.sender = self._make_sender(info.format)
+        self.sender = self._make_sender(info.format, beside)
         self._demand = demand
         self._on_ended = on_ended
         self._frame_bytes = info.format.frame_bytes if isinstance(info.format, AudioFormat) else 0
 
-    def _make_sender(self, form: AudioFormat | VideoFormat) -> FrameSender[Any]:
+    def _make_sender(self, form: Format, beside: TrackSink | None) -> FrameSender[Any]:
+        if isinstance(form, PacketFormat):
+            of_pictures = self.info.kind == "video"
+            pictures = beside.sender if beside is not None else None
+            if isinstance(pictures, CapturedPacketSender) and beside is not None:
+                recent = Recent(beside.preroll, pictures.recent, of_pictures=of_pictures)
+            else:
+                recent = Recent(form.preroll, of_pictures=of_pictures)
+            return CapturedPacketSender(recent, of_pictures=of_pictures)
         return CapturedSoundSender(form) if isinstance(form, AudioFormat) else CapturedPictureSender()
+
+    @property
+    def preroll(self) -> float:
+        """How many seconds before its start a recording may begin."""
+        return self.info.format.preroll if isinstance(self.info.format, PacketFormat) else 0.0
+
+    def begin_ns(self, from_ns: int) -> int:
+        """Where a recording from ``from_ns`` on begins: at a key frame before."""
+        return self.sender.begin_ns(from_ns) if isinstance(self.sender, CapturedPacketSender) else from_ns
 
     def audio(self, captured_ns: int, samples: bytes | bytearray | memoryview) -> None:
         self._give(Block(captured_ns, samples, len(samples) // self._frame_bytes))
@@ -81,6 +107,9 @@ class TrackSink:
         height: int,
     ) -> None:
         self._give(Picture(captured_ns, picture, pixel_format, width, height))
+
+    def packet(self, packet: Packet) -> None:
+        self._give(packet)
 
     def count(self, cause: str, amount: int = 1) -> None:
         self.sender.count(cause, amount)
@@ -96,7 +125,7 @@ class TrackSink:
     def wait_wanted(self, timeout_s: float) -> bool:
         return self._demand.wait(timeout_s)
 
-    def _give(self, frame: Picture | Block) -> None:
+    def _give(self, frame: Picture | Block | Packet) -> None:
         self.sender.send(frame)
 
 
@@ -106,10 +135,12 @@ class HoldingSink(TrackSink):
     that what goes by for one recording while another is paused is cut out of that one.
     """
 
-    def _make_sender(self, form: AudioFormat | VideoFormat) -> FrameSender[Any]:
+    def _make_sender(self, form: Format, beside: TrackSink | None) -> FrameSender[Any]:
+        if isinstance(form, PacketFormat):
+            return HeldPacketSender("wait")
         return SoundSender(form, "wait") if isinstance(form, AudioFormat) else PictureSender("wait")
 
-    def _give(self, frame: Picture | Block) -> None:
+    def _give(self, frame: Picture | Block | Packet) -> None:
         while True:
             changes = self._demand.changes
             if self.sender.send(frame) or self.sender.closed:

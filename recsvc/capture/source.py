@@ -1,13 +1,14 @@
 """What a source delivers, and where to: tracks with their formats, and one sink per track."""
 
 from dataclasses import asdict, dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from ..common.constraints import VideoWish
 from ..common.limits import FRAME_BYTES_MAX
 from ..common.media import FRAME_SIDE_MAX, Colours, picture_bytes
 from ..common.media import AudioFormat as AudioFormat
 from ..errors import OverconstrainedError
+from ..wire.frames import Packet
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,31 @@ class VideoFormat:
 
 
 @dataclass(frozen=True)
+class PacketFormat:
+    """Packets as the source has them; ``settings`` are the track's, with its ``codec``. ``preroll``: how many seconds
+    before its start a recording of pictures may begin."""
+
+    settings: dict[str, Any]
+    preroll: float = 0.0
+
+    @property
+    def frame_rate(self) -> float | None:
+        return self.settings.get("frame_rate")
+
+
+@dataclass(frozen=True)
 class TrackInfo:
     """One track of an opened source."""
 
     kind: str
     """``"audio"`` or ``"video"``."""
     label: str
-    format: AudioFormat | VideoFormat
+    format: AudioFormat | VideoFormat | PacketFormat
 
     @property
     def settings(self) -> dict[str, object]:
         """The format's fields by name, e.g. ``{"sample_rate": 48000, …}``; a new dict."""
-        return asdict(self.format)
+        return dict(self.format.settings) if isinstance(self.format, PacketFormat) else asdict(self.format)
 
 
 class Sink(Protocol):
@@ -73,6 +87,10 @@ class Sink(Protocol):
 
     def video(self, captured_ns: int, picture: bytes | memoryview, pixel_format: str, width: int, height: int) -> None:
         """A tightly packed picture, captured at ``captured_ns``; the sink owns it from now on."""
+
+    def packet(self, packet: Packet) -> None:
+        """A packet of a track that comes encoded; ``captured_ns`` is when it was captured, of pictures by the times at
+        which they are decoded."""
 
     def count(self, cause: str, amount: int = 1) -> None:
         """Something to account for happened, e.g. ``device_overflow``."""

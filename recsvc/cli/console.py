@@ -40,7 +40,7 @@ def record(
     if duration is not None and not 0 < duration < 10**9:
         raise UsageError(f"--duration must be more than 0 seconds, got {duration:g}")
     target.check_wanted(wishes, mime_type)
-    mime_type = target.choose_type(output, mime_type, {kind for kind, wish in wishes.items() if wish is not None})
+    mime_type = target.choose_type(output, mime_type, wishes)
     target.check(output)
     wanted = wishes if any(wishes.values()) else _default_sources(with_video=mime_type != "audio/ogg")
     with get_user_media(**wanted, service=service) as stream:

@@ -56,9 +56,10 @@ def check_wanted(wishes: Mapping[str, Mapping[str, Any] | None], mime_type: str)
             raise UsageError(str(error)) from None
 
 
-def choose_type(output: Path | None, mime_type: str, kinds: set[str]) -> str:
-    """The type to record: what is asked for, else by the ending of ``output``. ``kinds``: of the tracks that are asked
-    for. Raises ``UsageError`` where these do not go together."""
+def choose_type(output: Path | None, mime_type: str, wishes: Mapping[str, Mapping[str, Any] | None]) -> str:
+    """The type to record: what is asked for, else by the ending of ``output``. ``wishes``: constraints by kind. Raises
+    ``UsageError`` where these do not go together."""
+    kinds = {kind for kind, wish in wishes.items() if wish is not None}
     if output is None or output == STANDARD_OUTPUT or not output.suffix or saving.is_special(output):
         return mime_type
     container = mime.CONTAINER_OF_SUFFIX.get(output.suffix.lower())
@@ -73,6 +74,8 @@ def choose_type(output: Path | None, mime_type: str, kinds: set[str]) -> str:
         return mime_type
     if container == "ogg" and "video" in kinds:
         raise UsageError(f"-o {output}: Ogg holds sound only; with pictures the ending is .webm or .mkv")
+    if container == "webm" and any(wish and wish.get("encoded") for wish in wishes.values()):
+        return "video/webm" if "video" in kinds else "audio/webm"  # not what else would hold their codecs
     return {"webm": "", "matroska": "video/x-matroska", "ogg": "audio/ogg"}[container]
 
 

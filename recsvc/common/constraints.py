@@ -22,6 +22,7 @@ from .media import (
     SAMPLE_RATE_MIN,
     picture_bytes,
 )
+from .packet_limits import PREROLL_S_MAX
 
 SAMPLE_FORMAT_OF_SIZE = {16: "s16", 32: "f32"}
 
@@ -32,37 +33,49 @@ BOUNDS: dict[str, dict[str, tuple[int, float]]] = {
         "sample_size": (1, 64),
         "latency": (0, LATENCY_MAX_S),
     },
-    "video": {"width": (1, FRAME_SIDE_MAX), "height": (1, FRAME_SIDE_MAX), "frame_rate": (0, FRAME_RATE_MAX)},
+    "video": {
+        "width": (1, FRAME_SIDE_MAX),
+        "height": (1, FRAME_SIDE_MAX),
+        "frame_rate": (0, FRAME_RATE_MAX),
+        "preroll": (0, PREROLL_S_MAX),
+    },
 }
 """The constraints of each kind, with the lowest and the highest value that can be recorded."""
 
-FRACTIONAL = {"frame_rate", "latency"}
-"""Those that need not be whole numbers, and are more than the lowest value."""
+FRACTIONAL = {"frame_rate", "latency", "preroll"}
+"""Those that need not be whole numbers, and are more than the lowest value (``preroll`` may be that)."""
+
+ENCODED = "encoded"
+"""The constraint of both kinds that is no number: whether packets are recorded as the source has them."""
 
 
 @dataclass(frozen=True)
 class AudioWish:
     """Constraints of an audio track: Hz, channels, ``s16`` or ``f32``, seconds of sound that a device may keep before
-    it brings them; ``None``: the source chooses."""
+    it brings them; ``None``: the source chooses. ``encoded``: packets are recorded as the source has them."""
 
     sample_rate: int | None = None
     channel_count: int | None = None
     sample_format: str | None = None
     latency: float | None = None
+    encoded: bool = False
 
 
 @dataclass(frozen=True)
 class VideoWish:
-    """Constraints of a video track: pixels, frames per second; ``None``: the source chooses."""
+    """Constraints of a video track: pixels, frames per second; ``None``: the source chooses. ``encoded``: packets are
+    recorded as the source has them, from a key frame on that is at most ``preroll`` seconds older than ``start()``."""
 
     width: int | None = None
     height: int | None = None
     frame_rate: float | None = None
+    preroll: float | None = None
+    encoded: bool = False
 
     @property
     def first(self) -> str:
-        """The name of the first constraint that was asked for; ``""``: none."""
-        return next((name for name, value in vars(self).items() if value is not None), "")
+        """The name of the first constraint of pictures that was asked for; ``""``: none."""
+        return next((name for name in ("width", "height", "frame_rate") if getattr(self, name) is not None), "")
 
 
 def checked_audio(constraints: Mapping[str, object] | None) -> AudioWish | None:
@@ -79,7 +92,9 @@ def checked_audio(constraints: Mapping[str, object] | None) -> AudioWish | None:
         raise OverconstrainedError(
             f"sample_size: {bits} cannot be recorded; 16 bits (whole numbers) and 32 bits (float) can"
         )
-    return AudioWish(**wishes, sample_format=SAMPLE_FORMAT_OF_SIZE.get(bits))
+    wish = AudioWish(**wishes, sample_format=SAMPLE_FORMAT_OF_SIZE.get(bits))
+    _check_encoded(constraints, wish.encoded)
+    return wish
 
 
 def checked_video(constraints: Mapping[str, object] | None) -> VideoWish | None:
@@ -90,6 +105,9 @@ def checked_video(constraints: Mapping[str, object] | None) -> VideoWish | None:
     if constraints is None:
         return None
     wish = VideoWish(**_wishes("video", constraints))
+    _check_encoded(constraints, wish.encoded)
+    if wish.preroll is not None and not wish.encoded:
+        raise OverconstrainedError("preroll: pictures that come raw need none; give it beside encoded=True")
     if wish.width and wish.height and picture_bytes("i420", wish.width, wish.height) > FRAME_BYTES_MAX:
         raise OverconstrainedError(
             f"width: pictures of {wish.width}x{wish.height} cannot be recorded; {FRAME_BYTES_MAX} bytes at most can"
@@ -98,8 +116,9 @@ def checked_video(constraints: Mapping[str, object] | None) -> VideoWish | None:
 
 
 def plain(constraints: Mapping[str, Any]) -> dict[str, Any]:
-    """Checked constraints as they can be sent: ints, floats and the source's string, nothing that is ``None``."""
-    kinds = {**dict.fromkeys(FRACTIONAL, float), "source": str}
+    """Checked constraints as they can be sent: numbers, the source's string, whether it comes encoded; nothing that is
+    ``None``."""
+    kinds = {**dict.fromkeys(FRACTIONAL, float), "source": str, ENCODED: bool}
     return {name: kinds.get(name, int)(value) for name, value in constraints.items() if value is not None}
 
 
@@ -108,10 +127,27 @@ def _wishes(kind: str, given: Mapping[str, object]) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise TypeError(f"{kind} constraints must be a dict, not {given!r}")
     bounds = BOUNDS[kind]
-    unknown = sorted(str(name) for name in given if name not in bounds and name != "source")
+    unknown = sorted(str(name) for name in given if name not in bounds and name not in ("source", ENCODED))
     if unknown:
-        raise ValueError(f"unknown {kind} constraint {', '.join(unknown)}; known are {', '.join(bounds)}")
-    return {name: _wish(name, given[name], *bounds[name]) for name in bounds if given.get(name) is not None}
+        raise ValueError(f"unknown {kind} constraint {', '.join(unknown)}; known are {', '.join((*bounds, ENCODED))}")
+    wishes: dict[str, Any] = {
+        name: _wish(name, given[name], *bounds[name]) for name in bounds if given.get(name) is not None
+    }
+    encoded = given.get(ENCODED)
+    if encoded is not None and not isinstance(encoded, bool):
+        raise TypeError(f"{ENCODED} must be True or False, not {encoded!r}")
+    return {**wishes, ENCODED: bool(encoded)}
+
+
+def _check_encoded(given: Mapping[str, object], encoded: bool) -> None:
+    """``OverconstrainedError`` for what would have to be changed of media that is recorded as it is."""
+    fitting = ("source", ENCODED, "preroll")
+    changing = [name for name, value in given.items() if value is not None and name not in fitting]
+    if encoded and changing:
+        raise OverconstrainedError(
+            f"{changing[0]}: {given[changing[0]]} cannot be met by packets that are recorded as they come; leave it or "
+            "encoded=True out"
+        )
 
 
 def _wish(name: str, value: object, low: int, high: float) -> int | float:
@@ -124,7 +160,7 @@ def _wish(name: str, value: object, low: int, high: float) -> int | float:
     is_finite = math.isfinite(number)
     if not is_number or (is_whole and not (is_finite and number == int(number))):
         raise TypeError(f"{name} must be {expected}, not {value!r}")
-    if not is_finite or number <= 0:
+    if not is_finite or number < 0 or (number == 0 and name != "preroll"):
         raise ValueError(f"{name} must be {expected}, not {value}")
     if not low <= number <= high:
         raise OverconstrainedError(f"{name}: {value} cannot be recorded; {expected} can")

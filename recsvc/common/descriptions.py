@@ -75,7 +75,8 @@ class TrackStatistics(Struct, kw_only=True, frozen=True):
     ``frames_accepted`` = ``frames_encoded`` + ``frames_dropped`` once the recording is finished (before,
     the difference is in the queue). Encoded is what the file holds: where its disk failed, the rest counts as dropped,
     ``not_written``. ``timestamps_corrected`` counts corrections by kind. ``speed_raised``: how
-    often the encoder had to hurry, before anything was dropped.
+    often the encoder had to hurry, before anything was dropped. ``frames_prerolled``: of the encoded, those that were
+    captured before the start, since the recording begins with the key frame before it.
     """
 
     kind: str
@@ -87,6 +88,7 @@ class TrackStatistics(Struct, kw_only=True, frozen=True):
     clock_drift_ppm: float = 0.0
     level_dbfs: float | None = None
     speed_raised: int = 0
+    frames_prerolled: int = 0
 
 
 class ClockSegment(Struct, kw_only=True, frozen=True):

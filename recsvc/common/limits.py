@@ -13,9 +13,9 @@ VIDEO_CREDIT_FRAMES = 30
 """Pictures of one route that may be under way: one second at the usual rate, so that a short stall of the encoder costs
 nothing. When it is full, the sender waits, or drops the picture and counts it (``when_full``)."""
 
-AUDIO_CREDIT_FRAMES = 400
-"""Messages of sound of one route that may be under way: 16 s or more. Sound needs little memory, and a block that
-is dropped is audible. When it is full, as for ``VIDEO_CREDIT_FRAMES``."""
+AUDIO_CREDIT_FRAMES, PACKET_CREDIT_FRAMES = 400, 1000
+"""The same of sound: 16 s or more. It needs little memory, and a block that is dropped is audible. And of packets
+that come encoded: those with which a recording begins come at once (``packet_limits.PREROLL_PACKETS_MAX``)."""
 
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
 """Payload bytes of one route that may be under way; one frame is always allowed, however large. So a worker's memory
@@ -311,7 +311,8 @@ def credit(kind: str, overload: str) -> tuple[int, int]:
     """What a route may have under way: frames and payload bytes. ``kind``: ``audio``, ``video``, ``packet``."""
     if overload == "finish-late":
         return LATE_CREDIT_FRAMES, LATE_QUEUE_BYTES_MAX
-    return (VIDEO_CREDIT_FRAMES if kind == "video" else AUDIO_CREDIT_FRAMES), QUEUE_BYTES_MAX
+    frames = {"video": VIDEO_CREDIT_FRAMES, "audio": AUDIO_CREDIT_FRAMES, "packet": PACKET_CREDIT_FRAMES}
+    return frames[kind], QUEUE_BYTES_MAX
 
 
 def drain_deadline_ns(overload: str) -> int:

@@ -1,7 +1,7 @@
 """Bounds of media that comes encoded and is recorded as it is, each with its reason and with what happens when it is
 reached."""
 
-from .limits import S
+from .limits import MS, PACKET_CREDIT_FRAMES, S
 
 PACKET_BYTES_MAX = 8 * 1024 * 1024
 """A larger packet is refused: a key frame of 7680x4320 has a fifth of it. A cluster with one is still shorter than what
@@ -19,3 +19,21 @@ text, of 2 KiB."""
 PARAMETER_SETS_BYTES_MAX = 2048
 """Room in a file's header for what only the first key frame shows. Where that is longer, the recording fails with
 ``EncodingError``."""
+
+PREROLL_S_MAX = 10
+"""Seconds before ``start()`` that a recording of packets may begin with, unless less is asked for (``preroll``): the
+newest key frame is used when it is no older. Cameras have one every 1 to 4 s."""
+
+PREROLL_PACKETS_MAX = PACKET_CREDIT_FRAMES * 4 // 5
+"""Packets of one track that wait for a recording to begin with. Where a group of pictures has more, or more than
+``limits.PREROLL_BYTES_MAX``, a recording waits for the next key frame, as if ``preroll`` were 0."""
+
+CATCH_UP_NS = 10 * MS
+CATCH_UP_NS_MAX = S
+"""While a network stream is opened its packets pile up. Those that are read less than the first of these after the one
+before came at once, so none of them shows how late media is: all are timed by the last of them. No longer than the
+second: a stream without pauses between its packets would never begin."""
+
+FIRST_PACKETS_MAX = 256
+"""So many packets of a file are read to find with which of its tracks its time begins; those of one that begins later
+in the file have their place all the same."""

@@ -13,6 +13,7 @@ from ..common.codecs import codec_of
 from ..common.limits import AUDIO_GAP_NS, MS, VIDEO_DURATION_DEFAULT_NS, S
 from ..common.media import FRAME_SIDE_MAX, OPUS_RATE
 from ..common.mime import VideoCodec
+from ..common.packet_limits import PREROLL_S_MAX
 from ..errors import NotSupportedError
 from ..mux.codec_private import Form, form_of
 from ..mux.packets import Packet, SoundPacket, VideoPacket
@@ -29,7 +30,10 @@ class Copied(Track):
     """What both kinds have in common."""
 
     def __init__(self, track: RecordedTrack, started_ns: int) -> None:
-        super().__init__(track, started_ns)
+        is_ours = track.captured and track.settings.get("clock") != "media"  # the clock by which packets are stamped
+        super().__init__(track, started_ns - is_ours * PREROLL_S_MAX * S)
+        self._started_ns = started_ns if is_ours else None
+        self._prerolled = 0  # older than the start: those with which the recording begins
         settings = track.settings
         self._sample_rate, self._channels = int(settings.get("sample_rate", 0)), int(settings.get("channel_count", 0))
         description = settings.get("description", b"")
@@ -81,6 +85,7 @@ class Copied(Track):
         if made is None:
             return []
         self.account.encoded += 1
+        self._prerolled += self._started_ns is not None and header.captured_ns < self._started_ns
         return [made]
 
     def _place(self, header: PacketFrame, packet: bytes, is_torn: bool) -> Packet | None:
@@ -97,7 +102,7 @@ class Copied(Track):
         return []
 
     def statistics(self) -> TrackStatistics:
-        return self.account.statistics(self.clock.corrected + self._corrected)
+        return self.account.statistics(self.clock.corrected + self._corrected, frames_prerolled=self._prerolled)
 
     def close(self) -> None:
         """Nothing is to be freed."""
@@ -117,7 +122,7 @@ class CopiedPictures(Copied):
         self._order_ns: int | None = None  # where the last packet stands in the file
 
     def _place(self, header: PacketFrame, packet: bytes, is_torn: bool) -> Packet | None:
-        if is_torn or header.paused_ns != self._paused_ns:
+        if is_torn or (header.paused_ns != self._paused_ns and not header.follows):
             self._waits = True
         self._paused_ns = header.paused_ns
         if self._waits and not header.key_frame:

@@ -61,6 +61,26 @@ def hvcc(units: list[bytes]) -> bytes:
     return record
 
 
+def sets_of(codec: str, record: bytes) -> tuple[int, list[bytes]]:
+    """What an avcC or hvcC says: how many bytes a length has, and its parameter sets. ``ValueError``: it is none."""
+    units, at = [], 6 if codec == "h264" else 23
+    if len(record) < at or record[0] != 1:
+        raise ValueError(f"no {'avcC' if codec == 'h264' else 'hvcC'}")
+    lists = [record[5] & 31, None] if codec == "h264" else [None] * record[22]
+    for count in lists:
+        if codec == "h265":  # of which kind they are, then how many
+            count, at = int.from_bytes(record[at + 1 : at + 3], "big"), at + 3
+        elif count is None:
+            count, at = record[at], at + 1
+        for _ in range(count):
+            begin = at + 2
+            at = begin + int.from_bytes(record[at:begin], "big")
+            if at > len(record):
+                raise ValueError("a parameter set is longer than the record")
+            units.append(record[begin:at])
+    return (record[4 if codec == "h264" else 21] & 3) + 1, units
+
+
 def _listed(units: list[bytes]) -> bytes:
     return b"".join(len(unit).to_bytes(2, "big") + unit for unit in units)
 

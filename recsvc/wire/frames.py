@@ -35,13 +35,15 @@ class Block(NamedTuple):
 
 
 class Packet(NamedTuple):
-    """An encoded packet on its way, of sound or a picture; what it says is as in ``messages.PacketFrame``."""
+    """An encoded packet on its way, of sound or a picture; what it says is as in ``messages.PacketFrame``. One that is
+    ``damaged`` is not sent, but counted."""
 
     captured_ns: int
     payload: bytes
     key_frame: bool = True
     duration_ns: int = 0
     offset_ns: int = 0
+    damaged: bool = False
 
     @property
     def units(self) -> int:

@@ -48,6 +48,9 @@ class PacketRoute(Route[Packet]):
         self._header = messages.PacketFrame(**self._common)
 
     def _take(self, packet: Packet, interval: Interval, muted: bool, size: int) -> Answer:
+        if packet.damaged:
+            self.drop("damaged", packet)
+            return Answer.TAKEN
         if not self.balance.allows(size):
             self.take_credits()
             if not self.balance.allows(size):
@@ -55,9 +58,14 @@ class PacketRoute(Route[Packet]):
         header = self._header
         header.key_frame, header.duration_ns = packet.key_frame, packet.duration_ns
         header.offset_ns = packet.offset_ns
+        header.follows = self._follows(packet)
         payload = b"" if muted else packet.payload
         sent = self._send_frame(header, packet.captured_ns, interval, muted, payload, size)
         return Answer.TAKEN if sent else Answer.UNWANTED
+
+    def _follows(self, packet: Packet) -> bool:
+        """Whether it is known to be the next of its stream after the one that was sent before."""
+        return False
 
 
 class PacketSender(FrameSender[Packet]):

@@ -23,6 +23,9 @@ Height = Annotated[int | None, Option(metavar="PIXELS", help="Height of the pict
 FrameRate = Annotated[float | None, Option(metavar="1/S", help="Pictures per second.")]
 SampleRate = Annotated[int | None, Option(metavar="HZ", help="Sample rate of the sound.")]
 Channels = Annotated[int | None, Option(metavar="N", help="Channels of the sound.")]
+Copy = Annotated[
+    bool, Option("--copy", help="Record what files and network streams bring as it is, without encoding it again.")
+]
 
 
 @app.command()
@@ -38,6 +41,7 @@ def record(
     frame_rate: FrameRate = None,
     sample_rate: SampleRate = None,
     channels: Channels = None,
+    copy: Copy = False,
     output: Annotated[
         Path | None,
         Option(
@@ -64,6 +68,9 @@ def record(
     The recording ends when --duration is over, when its sources end, or when you press q or Ctrl-C; p pauses and
     resumes it. Without --audio and --video the default microphone and camera are recorded.
 
+    With --copy the packets of files and network streams are recorded as they are. Where neither FILE nor --type says
+    the container, it is Matroska, unless WebM holds their codecs.
+
     A second Ctrl-C leaves at once. What could not be saved to FILE stays in the spool: see `recsvc recover`.
     """
     from .. import console, report, terminal
@@ -73,8 +80,8 @@ def record(
     with one_line():
         made = console.record(
             {
-                "audio": wish("--audio", audio, sample_rate=sample_rate, channels=channels),
-                "video": wish("--video", video, width=width, height=height, frame_rate=frame_rate),
+                "audio": wish("--audio", audio, copy=copy, sample_rate=sample_rate, channels=channels),
+                "video": wish("--video", video, copy=copy, width=width, height=height, frame_rate=frame_rate),
             },
             duration=duration,
             output=output,
@@ -94,9 +101,12 @@ def record(
 _CONSTRAINTS = {"channels": "channel_count"}  # where an option has another name
 
 
-def wish(option: str, source: str | None, **constraints: Any) -> dict[str, Any] | None:
+def wish(option: str, source: str | None, *, copy: bool, **constraints: Any) -> dict[str, Any] | None:
     given = {name: value for name, value in constraints.items() if value is not None}
     if source is None and given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"{names} without {option}: say what it is for, such as {option} test:")
-    return None if source is None else {"source": source, **{_CONSTRAINTS.get(n, n): v for n, v in given.items()}}
+    if source is None:
+        return None
+    encoded = {"encoded": True} if copy else {}
+    return {"source": source, **encoded, **{_CONSTRAINTS.get(n, n): v for n, v in given.items()}}

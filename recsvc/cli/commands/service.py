@@ -10,6 +10,7 @@ from .record import (
     AudioBitrate,
     AudioSource,
     Channels,
+    Copy,
     FrameRate,
     Height,
     SampleRate,
@@ -122,6 +123,7 @@ def start(
     frame_rate: FrameRate = None,
     sample_rate: SampleRate = None,
     channels: Channels = None,
+    copy: Copy = False,
     service: Service = None,
     as_json: Json = False,
 ) -> None:
@@ -135,8 +137,8 @@ def start(
         commanding.start(
             service,
             {
-                "audio": wish("--audio", audio, sample_rate=sample_rate, channels=channels),
-                "video": wish("--video", video, width=width, height=height, frame_rate=frame_rate),
+                "audio": wish("--audio", audio, copy=copy, sample_rate=sample_rate, channels=channels),
+                "video": wish("--video", video, copy=copy, width=width, height=height, frame_rate=frame_rate),
             },
             as_json,
             name=name,

@@ -1,0 +1,373 @@
+"""Files and network streams that are recorded as they are: what one program demultiplexes out of the source is what
+another finds in the file."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import encoded
+import pytest
+from fixtures_media import mpegts_server, program, wait_until
+from worker_bench import Bench, accounted
+
+import recsvc
+from recsvc.capture.opening import open_source
+from recsvc.mux.bitstream import split_annex_b, split_lengths
+from recsvc.wire import messages
+from recsvc.wire.captured_packets import HeldPacketSender
+from recsvc.wire.frames import Packet
+
+pytest_plugins = ["worker_bench"]
+
+S = 1_000_000_000
+MS = 1_000_000
+DEADLINE_S = 30.0
+ENCODED = {"encoded": True}
+
+
+class Found(NamedTuple):
+    units: Any  # of H.264 and H.265, else the bytes
+    at_ns: int
+    is_key: bool
+
+
+def demuxed(file: Any, kind: str) -> list[Found]:
+    """The packets of a track as libavformat finds them, with start codes or lengths taken off."""
+    with av.open(file) as container:
+        stream = next(stream for stream in container.streams if stream.type == kind)
+        codec = stream.codec_context.codec.canonical_name
+        has_lengths = bytes(stream.codec_context.extradata or b"")[:1] == b"\1"
+        found = []
+        for packet in container.demux(stream):
+            if packet.size:
+                data: Any = bytes(packet)
+                if codec in ("h264", "hevc"):
+                    data = split_lengths(data, 4) if has_lengths else split_annex_b(data)
+                elif codec == "aac" and data[:1] == b"\xff":
+                    data = data[7:]
+                elif codec == "av1":
+                    data = data.removeprefix(b"\x12\0")  # a delimiter, which no file has
+                at_ns = -1 if packet.pts is None else round(packet.pts * packet.time_base * S)
+                found.append(Found(data, at_ns, bool(packet.is_keyframe)))
+        return found
+
+
+class Feeding:
+    """A sink that gives a track's packets to a worker."""
+
+    is_recorded = True
+
+    def __init__(self, bench: Bench, route: str) -> None:
+        self.packets: list[Packet] = []
+        self.over = threading.Event()
+        self.counts: dict[str, int] = {}
+        self.error: Exception | None = None
+        self._bench, self._route = bench, route
+
+    def packet(self, packet: Packet) -> None:
+        self.packets.append(packet)
+
+    def count(self, cause: str, amount: int = 1) -> None:
+        self.counts[cause] = self.counts.get(cause, 0) + amount
+
+    def ended(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.over.set()
+
+    def wait_wanted(self, timeout_s: float) -> bool:
+        return True
+
+    def feed(self) -> None:
+        for number, one in enumerate(self.packets):
+            header = messages.PacketFrame(
+                route=self._route, sequence=number, captured_ns=one.captured_ns, key_frame=one.key_frame,
+                duration_ns=one.duration_ns, offset_ns=one.offset_ns,
+            )  # fmt: skip
+            self._bench.give(header, one.payload)
+        self._bench.give(messages.End(route=self._route, count=len(self.packets), until_ns=0))
+        self._bench.work()
+
+
+def copy(source: str, bench: Bench, directory: Path, *kinds: str, mime_type: str = "") -> tuple[bytes, Any]:
+    """What a recording of the source's packets holds, without processes between, and its report."""
+    wishes = [ENCODED if kind in kinds else None for kind in ("audio", "video")]
+    opened = open_source(source, *wishes)
+    sinks = {track.kind: Feeding(bench, f"a/{track.kind}") for track in opened.tracks}
+    tracks = [
+        messages.RecordedTrack(
+            track=one.kind, kind=one.kind, captured=True, settings={**one.settings, "clock": "media"}
+        )
+        for one in opened.tracks
+    ]
+    request = messages.OpenRecording(
+        recording="a", path=str(directory / "copy"), tracks=tuple(tracks),
+        routes=tuple(f"a/{track.kind}" for track in tracks),
+        options=messages.RecordingOptions(mime_type=mime_type, audio_bits_per_second=0, video_bits_per_second=0),
+        at_ns=time.monotonic_ns(),
+    )  # fmt: skip
+    bench.worker._do(request)
+    opened.start(sinks)
+    for sink in sinks.values():
+        assert sink.over.wait(DEADLINE_S) and sink.error is None
+        sink.feed()
+    opened.close()
+    report = bench.finished("a")
+    assert not report.error, report.text
+    return Path(report.whole.path).read_bytes(), report
+
+
+def assert_copied(data: bytes, source: Any, kind: str) -> None:
+    """The same packets in the same order, with the same times, up to where time begins."""
+    ours, theirs = demuxed(io.BytesIO(data), kind), demuxed(source, kind)
+    assert [one.units for one in ours] == [one.units for one in theirs]
+    assert [one.is_key for one in ours] == [one.is_key for one in theirs]
+    if theirs[0].at_ns >= 0 and kind == "video":
+        begin_ns = theirs[0].at_ns - ours[0].at_ns
+        off_ns = [abs(a.at_ns + begin_ns - b.at_ns) for a, b in zip(ours, theirs, strict=True)]
+        assert max(off_ns) <= 2 * MS
+
+
+def assert_found_well(data: bytes, directory: Path) -> None:
+    """mkvtoolnix and ffprobe have nothing to say against it."""
+    path = directory / "checked.mkv"
+    path.write_bytes(data)
+    said = subprocess.run([program("mkvinfo"), "--all", path], capture_output=True, text=True, timeout=60, check=True)
+    assert "error" not in said.stdout.lower() and "warning" not in said.stdout.lower(), said.stdout[-500:]
+    said = subprocess.run([program("mkvmerge"), "-J", path], capture_output=True, text=True, timeout=60, check=True)
+    identified = json.loads(said.stdout)
+    assert not identified["errors"] and not identified["warnings"]
+    command = [program("ffmpeg"), "-v", "warning", "-xerror", "-i", str(path), "-f", "null", "-"]
+    played = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert not [line for line in played.stderr.splitlines() if not line.startswith("Guessed Channel Layout")]
+
+
+# --- packets in are packets out -------------------------------------------------------------------
+
+PICTURES = [
+    *(("h264", ending) for ending in ("mp4", "mkv", "ts", "flv")),
+    ("h264 open", "ts"), ("h264 plain", "h264"),
+    *(("h265", ending) for ending in ("mp4", "mkv", "ts")),
+    *(("av1", ending) for ending in ("mp4", "mkv", "webm", "ivf")),
+    *((codec, ending) for codec in ("vp8", "vp9") for ending in ("webm", "mkv", "ivf")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "ending"), PICTURES)
+def test_pictures_of_a_file_are_its_packets(name: str, ending: str, bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / f"source.{ending}"
+    encoded.put_into(str(path), encoded.film(name), form="hevc" if ending == "h265" else None)
+    data, report = copy(f"file:{path}?pace=max", bench, tmp_path, "video")
+    assert_copied(data, str(path), "video")
+    [track] = report.statistics.tracks
+    assert accounted(track) == (50, 50, 0) and not track.timestamps_corrected
+    assert report.statistics.duration == pytest.approx(2.0, abs=0.002)
+    with av.open(io.BytesIO(data)) as container:
+        assert [round(float(frame.time) * 25) for frame in container.decode(video=0)] == list(range(50))
+    assert_found_well(data, tmp_path)
+
+
+SOUND = [
+    ("opus", "webm"), ("opus", "ogg"), ("opus", "mp4"), ("opus", "ts"),
+    ("aac", "mp4"), ("aac", "ts"), ("aac", "aac"), ("aac", "flv"),
+    ("pcm", "wav"), ("pcm", "mkv"), ("alaw", "wav"), ("alaw", "mov"), ("ulaw", "wav"), ("ulaw", "mov"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("codec", "ending"), SOUND)
+def test_sound_of_a_file_is_its_packets(codec: str, ending: str, bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / f"source.{ending}"
+    encoded.put_into(str(path), encoded.tone(codec), form="adts" if ending == "aac" else None)
+    data, report = copy(f"file:{path}?pace=max", bench, tmp_path, "audio")
+    assert_copied(data, str(path), "audio")
+    [track] = report.statistics.tracks
+    assert not track.frames_dropped and not track.timestamps_corrected
+    assert report.statistics.duration == pytest.approx(2.0, abs=0.07)  # what an encoder adds stays
+    assert_found_well(data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("codecs", "mime_type", "expected"),
+    [
+        (("h264", "aac"), "", "video/x-matroska;codecs=avc1,mp4a.40.2"),
+        (("vp9", "opus"), "", "video/webm;codecs=vp9,opus"),
+        (("vp9", "opus"), "video/x-matroska", "video/x-matroska;codecs=vp9,opus"),
+        (("av1", "opus"), "video/webm", "video/webm;codecs=av01,opus"),
+    ],
+)
+def test_the_codecs_of_a_file_decide_the_type(
+    codecs: tuple[str, str], mime_type: str, expected: str, bench: Bench, tmp_path: Path
+) -> None:
+    path = tmp_path / "source.mkv"
+    encoded.put_into(str(path), encoded.film(codecs[0]), encoded.tone(codecs[1]))
+    data, report = copy(f"file:{path}?pace=max", bench, tmp_path, "audio", "video", mime_type=mime_type)
+    assert report.whole.mime_type == expected
+    for kind in ("audio", "video"):
+        assert_copied(data, str(path), kind)
+    assert_found_well(data, tmp_path)
+
+
+# --- through all processes ------------------------------------------------------------------------
+
+
+def open_encoded(source: str, *kinds: str, **constraints: Any) -> recsvc.MediaStream:
+    wishes: dict[str, Any] = {kind: {"source": source, "encoded": True} for kind in kinds}
+    if constraints:
+        wishes["video"] |= constraints
+    return recsvc.get_user_media(**wishes)
+
+
+def by_kind(statistics: recsvc.RecordingStatistics) -> dict[str, Any]:
+    for track in statistics.tracks:
+        assert track.frames_accepted == track.frames_encoded + track.frames_dropped
+    return {track.kind: track for track in statistics.tracks}
+
+
+def test_a_file_in_real_time_is_recorded_from_its_first_key_frame_on(tmp_path: Path) -> None:
+    path = tmp_path / "source.mp4"
+    encoded.put_into(str(path), encoded.film("h264"), encoded.tone("aac"))
+    with open_encoded(f"file:{path}", "audio", "video") as stream:
+        settings = {track.kind: track.get_settings() for track in stream.get_tracks()}
+        assert settings["video"]["codec"] == "h264" and settings["audio"]["codec"] == "aac"
+        recorder = recsvc.MediaRecorder(stream)
+        recorder.start()
+        begun_s = time.monotonic()
+        recorder.wait("stop", DEADLINE_S)
+        assert time.monotonic() - begun_s > 1.2  # in real time
+        assert recorder.recording.type == "video/x-matroska;codecs=avc1,mp4a.40.2"
+        data, tracks = recorder.recording.bytes(), by_kind(recorder.statistics())
+    for kind in ("audio", "video"):
+        assert_copied(data, str(path), kind)
+        assert not tracks[kind].frames_dropped
+
+
+def headers(sender: HeldPacketSender, route: str) -> list[Any]:
+    """What a route that is not open yet keeps."""
+    return [messages.DATA.decode(kept[0]) for kept in sender._routes[route]._backlog]
+
+
+def test_a_packet_that_waited_for_the_end_of_a_pause_follows_the_one_before() -> None:
+    sender = HeldPacketSender("wait")
+    for route in ("a", "b"):
+        sender.prepare(route, 0, 100, 1 << 20)
+    packets = [Packet(at, b"data") for at in range(6)]
+    assert sender.send(packets[0])
+    for route in ("a", "b"):
+        sender.pause(route, S)
+    assert not sender.send(packets[1])  # it is held: nobody wants it
+    sender.resume("a", 2 * S)
+    for packet in packets[1:4]:
+        assert sender.send(packet)
+    sender.resume("b", 3 * S)
+    for packet in packets[4:]:
+        assert sender.send(packet)
+    assert [one.captured_ns for one in headers(sender, "a")] == [0, 1, 2, 3, 4, 5]
+    assert all(one.follows for one in headers(sender, "a"))
+    assert [(one.captured_ns, one.follows) for one in headers(sender, "b")] == [(0, True), (4, False), (5, True)]
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_after_a_pause_no_key_frame_is_awaited_where_nothing_is_missing(
+    follows: bool, bench: Bench, tmp_path: Path
+) -> None:
+    made = encoded.pictures("h264 plain")
+    settings = {"codec": "h264", "description": made.description, "width": 160, "height": 120, "clock": "media"}
+    track = messages.RecordedTrack(track="video", kind="video", captured=True, settings=settings)
+    bench.worker._do(
+        messages.OpenRecording(
+            recording="a", path=str(tmp_path / "a.mkv"), tracks=(track,), routes=("a/video",),
+            options=messages.RecordingOptions(mime_type="", audio_bits_per_second=0, video_bits_per_second=0),
+            at_ns=time.monotonic_ns(),
+        )
+    )  # fmt: skip
+    for number, packet in enumerate(made.packets):
+        header = messages.PacketFrame(
+            route="a/video", sequence=number, captured_ns=packet.at_ns, key_frame=packet.is_key,
+            paused_ns=S if number >= 15 else 0, follows=follows,
+        )  # fmt: skip
+        bench.give(header, packet.data)
+    bench.give(messages.End(route="a/video", count=50, until_ns=0))
+    bench.work()
+    [track] = bench.finished("a").statistics.tracks
+    assert track.dropped_by_cause == ({} if follows else {"awaiting_key_frame": 5})
+
+
+def test_raw_sound_beside_encoded_pictures_of_one_address(tmp_path: Path) -> None:
+    path = tmp_path / "source.mkv"
+    encoded.put_into(str(path), encoded.film("h264"), encoded.tone("aac"))
+    source = f"file:{path}?pace=max"
+    with recsvc.get_user_media(audio=source, video={"source": source, "encoded": True}) as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        recorder.start()
+        recorder.wait("stop", DEADLINE_S)
+        assert recorder.recording.type == "video/x-matroska;codecs=avc1,opus"
+        assert_copied(recorder.recording.bytes(), str(path), "video")
+        assert by_kind(recorder.statistics())["audio"].frames_encoded == pytest.approx(96_000, abs=2048)
+
+
+def test_what_a_file_does_not_hold_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "source.mp4"
+    encoded.put_into(str(path), encoded.film("h264"))
+    with open_encoded(f"file:{path}", "video") as stream:
+        for mime_type in ("video/webm", "video/x-matroska;codecs=hvc1"):
+            recorder = recsvc.MediaRecorder(stream, mime_type=mime_type)
+            with pytest.raises(recsvc.errors.NotSupportedError, match="video track.*h264.*which .* does not hold"):
+                recorder.start()
+            assert recorder.state == "inactive"
+
+
+@pytest.mark.parametrize(
+    ("codec", "reason"), [("mpeg4", "its video is mpeg4, and can be recorded as it is only where it is vp8, vp9")]
+)
+def test_a_codec_that_no_file_holds_is_refused_by_name(codec: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "source.mkv"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(codec, 25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        output.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+        output.mux(stream.encode(None))
+    with pytest.raises(recsvc.errors.NotSupportedError, match=reason):
+        open_source(f"file:{path}", None, ENCODED)
+
+
+@pytest.mark.parametrize("source", ["test:", "mic:", "screen:"])
+def test_sources_of_raw_media_cannot_be_copied(source: str) -> None:
+    kind = 0 if source == "mic:" else 1
+    with pytest.raises(recsvc.errors.OverconstrainedError, match="^encoded: ") as caught:
+        open_source(source, *[ENCODED if at == kind else None for at in range(2)])
+    assert caught.value.constraint == "encoded"
+
+
+def test_a_live_stream_begins_with_the_key_frame_before_the_start_and_ends_at_the_stop() -> None:
+    with mpegts_server() as (url, server), open_encoded(url, "audio", "video") as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        recorder.start()
+        wait_until(lambda: by_kind_now(recorder) > 30, "a second of pictures")
+        recorder.stop()
+        recorder.wait("stop", DEADLINE_S)
+        data, tracks = recorder.recording.bytes(), by_kind(recorder.statistics())
+        assert tracks["video"].frames_prerolled and not tracks["video"].dropped_by_cause
+        found = demuxed(io.BytesIO(data), "video")
+        assert len(found) == tracks["video"].frames_encoded
+        assert found[0].is_key and found[0].at_ns == 0
+        assert {round((b.at_ns - a.at_ns) / MS) for a, b in zip(found, found[1:], strict=False)} == {40}
+        with av.open(io.BytesIO(data)) as container:
+            assert len(list(container.decode(video=0))) == len(found)
+        # The next one, of the same stream, begins with another key frame; a sender that goes ends it without error.
+        recorder.start()
+        wait_until(lambda: by_kind_now(recorder) > 10, "some pictures")
+        server.kill()
+        recorder.wait("stop", DEADLINE_S)
+        assert demuxed(io.BytesIO(recorder.recording.bytes()), "video")[0].is_key
+        with pytest.raises(TimeoutError):
+            recorder.wait("error", 0)
+
+
+def by_kind_now(recorder: recsvc.MediaRecorder) -> int:
+    return max((track.frames_encoded for track in recorder.statistics().tracks if track.kind == "video"), default=0)

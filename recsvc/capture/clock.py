@@ -8,7 +8,6 @@ No threads, no reading of clocks: all times are arguments, so that tests can cho
 """
 
 from collections import deque
-from statistics import median
 
 from ..common.limits import AUDIO_GAP_NS, S
 from .limits import GAP_WINDOW_NS, MICROPHONE_DELAYS, STEP_NS, WINDOW_NS
@@ -105,7 +104,7 @@ class Stamper:
         self._count += count
         if settling or not self._clock.is_set:
             self._delays_ns.append(self._plausible_ns(delay_ns, length_ns) - length_ns)
-            self._delay_ns = int(median(self._delays_ns))
+            self._delay_ns = sorted(self._delays_ns)[len(self._delays_ns) // 2]
         arrived_ns = called_ns - length_ns
         if overflow and self._clock.is_set:
             undelayed_ns = called_ns - self._plausible_ns(delay_ns, length_ns) + self._delay_ns

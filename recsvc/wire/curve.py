@@ -11,7 +11,6 @@ import os
 import re
 import stat
 import time
-import tomllib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,6 +122,8 @@ def authorized_text(public: str, permissions: tuple[str, ...]) -> str:
 
 
 def _parse(content: bytes) -> dict[str, Any]:
+    import tomllib  # few processes read keys, and each role is to be ready soon
+
     return tomllib.loads(content.decode())
 
 

@@ -78,7 +78,7 @@ sanitize: $(ready) ## the C tests under the address and undefined-behaviour sani
 
 pytest: setup-test ## run the Python tests: side by side, then those that need the machine for themselves
 	@echo "recsvc: running the Python tests side by side"
-	@$(BIN)/python -m pytest -m "not alone" --numprocesses=$(WORKERS) --dist=worksteal $(call again,"not alone") $(call failed,a Python test)
+	@$(BIN)/python -m pytest -m "not alone" --benchmark-disable --numprocesses=$(WORKERS) --dist=worksteal $(call again,"not alone") $(call failed,a Python test)
 	@echo "recsvc: running the Python tests and small benchmarks that need the machine for themselves"
 	@$(BIN)/python -m pytest -m alone $(call again,alone) $(call failed,a Python test)
 

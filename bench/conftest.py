@@ -25,10 +25,20 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))  # for he
 
 @pytest.hookimpl(tryfirst=True)  # before those are left out that `-m` does not want
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What measures needs the machine for itself."""
+    """What measures needs the machine for itself. In the small form recsvc's only show that they work; those of other
+    recorders share programs that they start once."""
+    here = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent) and "benchmark" in getattr(item, "fixturenames", ()):
+        measures = item.path.is_relative_to(here) and "benchmark" in getattr(item, "fixturenames", ())
+        if measures and (workloads.FULL or item.path.is_relative_to(here / "peers")):
             item.add_marker(pytest.mark.alone)
+
+
+@pytest.fixture
+def benchmark(benchmark: Any) -> Any:
+    """Takes rounds also beside other tests, where the plugin would call it once, unprepared."""
+    benchmark.disabled = False
+    return benchmark
 
 
 @pytest.fixture(autouse=True, scope="module")

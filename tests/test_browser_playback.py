@@ -12,8 +12,6 @@ from headless import BROWSERS, Browser, BrowserFailed, find_program, processes_o
 from media import DEADLINE_S, TICK_S, decode
 from pattern import read_counter
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture(scope="module", params=BROWSERS, ids=lambda browser: browser.name)
 def browser(request: pytest.FixtureRequest) -> Browser:

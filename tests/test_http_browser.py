@@ -12,8 +12,6 @@ from http_side import served
 from media import DEADLINE_S, TICK_S, decode
 from pattern import read_counter
 
-pytestmark = pytest.mark.alone
-
 
 def test_chromium_seeks_through_ranges(tmp_path, place, monkeypatch):
     if find_program(CHROMIUM) is None:

@@ -135,7 +135,7 @@ def test_a_recording_waits_for_the_worker_that_can_complete_its_file() -> None:
     due_ns, act = recording.due
     assert due_ns == workers.next_ns and not reports
     living.append("a worker")
-    act()
+    act(recording)
     done[0](messages.Reply(id=1, result={"size": 7, "duration": 2.0}))
     assert [report.whole.end for report in reports] == [7]
 

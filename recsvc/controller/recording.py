@@ -50,7 +50,7 @@ class Recording(Life):
         self.mime_type = mime_type
         self.failure: tuple[str, str] | None = None
         self.stopped_ns = 0
-        self.due: tuple[int, Callable[[], None]] | None = None  # when something must have happened, and what if not
+        self.due: tuple[int, Callable[[Any], None]] | None = None  # when something must have happened, and what if not
         self.cut = False  # the drain took too long, and its file ends with what was encoded
         self.discarded = False  # its caller gave it up while it began
         self._paused_ns = 0  # all together, before the pause that goes on

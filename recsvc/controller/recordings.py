@@ -196,7 +196,7 @@ class Recordings:
         recording.stopped_ns = at_ns
         if wait_ns is None:
             wait_ns = drain_deadline_ns(recording.options.overload)
-        recording.due = time.monotonic_ns() + wait_ns, partial(self._finish_late, recording)
+        recording.due = time.monotonic_ns() + wait_ns, self._finish_late
         self.command_captures(recording, "end", at_ns)
         self._send_stop(recording)
         return True
@@ -306,7 +306,7 @@ class Recordings:
         for recording in list(self.active.values()):
             if recording.due is not None and now >= recording.due[0]:
                 (_, act), recording.due = recording.due, None
-                act()
+                act(recording)
 
     def deadlines(self) -> list[int]:
         """When ``look`` has something to do."""
@@ -316,7 +316,7 @@ class Recordings:
     def _finish_late(self, recording: Recording) -> None:
         """The drain did not end in time: the worker has to finish the file as it is."""
         recording.cut = True
-        recording.due = time.monotonic_ns() + WORKER_GRACE_NS, partial(self._kill_hung, recording)
+        recording.due = time.monotonic_ns() + WORKER_GRACE_NS, self._kill_hung
         self._supervisor.ask(recording.worker, messages.FinishRecording(recording=recording.name))
 
     def _kill_hung(self, recording: Recording) -> None:

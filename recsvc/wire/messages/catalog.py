@@ -13,7 +13,8 @@ from .base import Codec, Request
 
 class ListRecordings(Request, tag="list", kw_only=True):
     """The reply's result is a list of ``RecordingInfo``, the newest first, at most ``limit`` of those that began before
-    ``before`` (seconds since 1970; 0: now)."""
+    ``before`` (seconds since 1970; 0: now). No two of a service have the same ``began``: who asks for those before the
+    last one of an answer misses none."""
 
     limit: Annotated[int, Meta(ge=1, le=100)] = 100
     before: float = 0.0

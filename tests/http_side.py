@@ -150,9 +150,7 @@ class HttpSide:
         self.process = Process("http", "--directory", str(directory), line=theirs)
         os.close(theirs)
         self.line = Line(ours, messages.ROLE_REPORTS, Complaints(logging.getLogger("recsvc.test")))
-        self.line.send(
-            messages.ServeHttp(id=1, endpoint=service.endpoint, host=host, port=0, token=token, spool=str(directory))
-        )
+        self.line.send(messages.ServeHttp(id=1, endpoint=service.endpoint, host=host, port=0, token=token))
         self.error = ""
         reply = self._reply()
         if reply.error:

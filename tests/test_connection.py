@@ -23,11 +23,14 @@ from services import begin, children, place_of, service
 
 import recsvc
 from recsvc.caller import connections
+from recsvc.common.permissions import LOCAL
 from recsvc.common.service import ServiceAddress, ServiceOptions
-from recsvc.common.service_limits import CLIENTS_PER_KEY_MAX, SOURCES_MAX
-from recsvc.controller import server
+from recsvc.common.service_limits import CLIENTS_PER_KEY_MAX, LEASE_NS, REQUESTS_PER_TURN, SOURCES_MAX
+from recsvc.common.state import Phase
+from recsvc.controller import requests, server
 from recsvc.controller.callers import Callers
 from recsvc.controller.commands import Commands
+from recsvc.controller.leases import Leases
 from recsvc.controller.recordings import Recordings
 from recsvc.controller.sources import Sources
 from recsvc.controller.status import Status
@@ -375,6 +378,40 @@ def test_the_clients_and_sources_of_one_key_are_bounded() -> None:
         opened("", number)
     with pytest.raises(QuotaExceededError):
         opened("alice", 0)
+
+
+def test_an_old_answer_of_a_worker_gives_nobody_up() -> None:
+    """It says that no frame came before it was asked; meanwhile the client has given a sign of life."""
+    answers: list[Any] = []
+    recording = SimpleNamespace(name="r", pushed=["r/t"], phase=Phase.RECORDING, worker=None, fail=lambda *_: None)
+    supervisor: Any = SimpleNamespace(ask=lambda worker, request, on_reply: answers.append(on_reply))
+    recordings: Any = SimpleNamespace(of=lambda client: [recording])
+    gone: list[str] = []
+    callers = Callers(SimpleNamespace(), gone.append, lambda client: None)
+    sources: Any = SimpleNamespace(tracks_of=lambda client: ())
+    leases = Leases(callers, supervisor, sources, recordings)
+    callers.hello(b"", messages.Hello(client="c"))
+    silent = messages.Reply(id=1, result=LEASE_NS)
+    leases.silent("c")
+    callers.alive("c")
+    answers.pop()(silent)
+    assert not gone
+    leases.silent("c")
+    answers.pop()(silent)
+    assert gone == ["c"]
+
+
+def test_a_client_that_floods_the_controller_lets_it_look_at_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Any] = []
+    ping = messages.encode(messages.Ping(client="c"))
+    monkeypatch.setattr(requests.sockets, "readable", lambda socket: True)
+    monkeypatch.setattr(requests.sockets, "receive_frame", lambda socket: [b"id", SimpleNamespace(bytes=ping)])
+    gate: Any = SimpleNamespace(peer=lambda frame: LOCAL)
+    permissions: Any = SimpleNamespace(check=lambda peer, request: None)
+    callers: Any = SimpleNamespace(came=lambda identity, request, key: True)
+    taking = requests.Requests(None, gate, permissions, callers, done.append, lambda *_: None, lambda result: result)
+    taking.take()
+    assert len(done) == REQUESTS_PER_TURN
 
 
 def test_of_two_capture_processes_none_stays_when_the_second_cannot_be_started() -> None:

@@ -89,7 +89,7 @@ LINES_MAX = 320
 # Files that are longer still, and how long they are: that may only shrink, and no file comes to these.
 LONG_FILES = {
     "caller/client.py": 332,
-    "controller/recordings.py": 328,
+    "controller/recordings.py": 325,
     "encode/native.py": 328,
 }
 NOT_PURE = {"zmq", "socket", "subprocess", "threading", "time", "os", "asyncio", "av", "sounddevice"}

@@ -23,8 +23,9 @@ from traces import RUNTIME, role_processes, runtime_directories
 
 import recsvc
 from recsvc.caller import client, connections, user_media
-from recsvc.common.limits import DRAIN_DEADLINE_NS, WORKER_PAUSE_MAX_NS, WORKER_PAUSE_NS, S
-from recsvc.controller.workers import _quotas, cores, pause_ns
+from recsvc.common.limits import DRAIN_DEADLINE_NS, WORKER_PAUSE_MAX_NS, WORKER_PAUSE_NS, WORKER_STEADY_NS, S
+from recsvc.controller.restarts import Restarts, pause_ns
+from recsvc.controller.workers import _quotas, cores
 from recsvc.errors import InvalidStateError, NotSupportedError, QuotaExceededError, RecorderError, ServiceError
 from recsvc.process import runtime
 from recsvc.wire import messages, sockets
@@ -359,6 +360,21 @@ def _starts(recorder: recsvc.MediaRecorder) -> bool:
 def test_pauses_between_workers_that_end_grow_up_to_a_bound() -> None:
     pauses = [pause_ns(failures) for failures in (0, 1, 2, 3, 4, 1000)]
     assert pauses == [0, 0, WORKER_PAUSE_NS, 2 * WORKER_PAUSE_NS, 4 * WORKER_PAUSE_NS, WORKER_PAUSE_MAX_NS]
+
+
+def test_what_ended_is_started_again_at_once_and_not_over_and_over() -> None:
+    restarts = Restarts(5)
+    assert not restarts.take(4) and restarts.take(5) and not restarts.take(6)
+    restarts.ended(10, None)
+    assert restarts.take(10), "the first time"
+    restarts.ended(20, 19)
+    restarts.hurry(20)
+    assert not restarts.take(20) and restarts.take(20 + WORKER_PAUSE_NS)
+    restarts.ended(WORKER_STEADY_NS + 30, 30)
+    assert restarts.take(WORKER_STEADY_NS + 30), "it worked in general"
+    restarts.end()
+    restarts.ended(WORKER_STEADY_NS + 40, None)
+    assert restarts.due_ns is None, "the controller ends"
 
 
 def test_cores_are_counted_by_what_may_be_used(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from fixtures_media import wait_until
 from keepers import Daemon, daemon, name_of, record, recording_of_sound, remote, sound, wait_listed
 from media import DEADLINE_S
 
+from recsvc.catalog import files
 from recsvc.catalog.retention import Bounds, Kept, Used, delete_surplus
 
 DAY_S = 86_400.0
@@ -54,6 +55,19 @@ FIVE = [Kept(name, ended=number * DAY_S, size=100) for number, name in enumerate
 )
 def test_the_oldest_go_until_the_bounds_are_kept(bounds: Bounds, used: Used, spared: str, gone: str) -> None:
     assert deleted(FIVE, bounds, used, spared=spared) == list(gone)
+
+
+def test_who_reads_a_file_is_remembered_no_longer_than_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = files.Files(tmp_path)
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(b"bytes")
+        assert found.read(name, 1, 2) == b"yt"
+    assert found.is_read("a") and len(found._fetched_ns) == 3
+    monkeypatch.setattr(files, "FETCH_PAUSE_NS", 1)
+    found.read("a", 0, 1)
+    assert list(found._fetched_ns) == ["a"]
 
 
 def sizes(running: Daemon) -> int:

@@ -154,13 +154,12 @@ class KeptRecording:
             raise errors.InvalidStateError(f"{action}: the recording {self.id} has ended: it is {self.state}")
         wait_ns = LATE_DRAIN_DEADLINE_NS if action == "stop" else RPC_DEADLINE_NS
         command(self._client, messages.Control(recording=self.id, action=action, wait=action == "stop"), wait_ns)
-        states = {"pause": ("paused",), "resume": ("recording",), "stop": ()}[action]
+        self._update()
         deadline_ns = time.monotonic_ns() + RPC_DEADLINE_NS
-        while True:  # the catalog learns of it a moment later
-            self._update()
-            if self.state in states or self.state not in _GOES_ON or time.monotonic_ns() >= deadline_ns:
-                return
+        # The catalog learns of it first, unless it has much to read just now.
+        while action == "stop" and self.state in _GOES_ON and time.monotonic_ns() < deadline_ns:
             time.sleep(LOOK_NS / S)
+            self._update()
 
 
 def _time(seconds: float) -> datetime.datetime:

@@ -25,7 +25,7 @@ class Files:
 
     def __init__(self, spool: Path) -> None:
         self._spool = spool
-        self._fetched_ns: dict[str, int] = {}  # when a range of a file was fetched last
+        self._fetched_ns: dict[str, int] = {}  # when a range of a file was fetched last, of the last minute
 
     def path(self, file: str) -> Path:
         if not file or file in (".", "..") or "/" in file or "\0" in file:
@@ -43,11 +43,19 @@ class Files:
         """What is there of these bytes. ``NotFoundError``, ``NotReadableError``."""
         parts = []
         with self._opened(file) as descriptor:
-            self._fetched_ns[file] = time.monotonic_ns()
+            self._fetched(file)
             while size and (part := os.pread(descriptor, size, start)):
                 parts.append(part)
                 start, size = start + len(part), size - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _fetched(self, file: str) -> None:
+        """Remembered as long as it counts; the newest is the last."""
+        now_ns = time.monotonic_ns()
+        self._fetched_ns.pop(file, None)
+        self._fetched_ns[file] = now_ns
+        while now_ns - self._fetched_ns[oldest := next(iter(self._fetched_ns))] >= FETCH_PAUSE_NS:
+            del self._fetched_ns[oldest]
 
     @contextmanager
     def _opened(self, file: str) -> Iterator[int]:

@@ -144,6 +144,7 @@ class Keeper:
                 self._database.enter(Row(_described(found, row), found.file))
         for recording, file, began, _ in self._database.files():
             if file not in result.files and began < begun_s:
+                yield
                 row = self._database.get(recording)
                 if row is not None:
                     self._present(row)

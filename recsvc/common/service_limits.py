@@ -30,6 +30,14 @@ REQUESTS_PER_TURN = 256
 Whoever sends more than it can do keeps others waiting for so long at most, each of whom has a turn between two of
 them."""
 
+QUESTIONS_MAX = 256
+"""Questions about recordings that a worker has not answered; further ones are not passed on, so that they take no time
+from its frames: it answers one in some 100 µs. ``statistics`` is refused then, ``status`` leaves the worker's figures
+out."""
+
+STOPS_WAITING_MAX = 100
+"""Stops of one recording that wait for its file, each with its answer; further ones are refused."""
+
 SOURCES_MAX = 256
 """Sources that a service has open, each a process of some 40 MB. One key has at most half of these, so that nobody
 alone takes the machine's memory. A further one is refused with ``QuotaExceededError``."""

@@ -15,31 +15,30 @@ class Beside:
 
     def __init__(self, supervisor: Supervisor, directory: Path, options: ServiceOptions) -> None:
         self.keeping = Keeping(supervisor, directory, options)
-        self._http = HttpSide(supervisor, options)
+        self._sides: dict[str, Keeping | HttpSide] = {"catalog": self.keeping, "http": HttpSide(supervisor, options)}
 
     def worker_ready(self) -> None:
         """What recordings need has started: so these are no more in its way."""
-        self.keeping.worker_ready()
-        self._http.worker_ready()
+        for side in self._sides.values():
+            side.worker_ready()
 
     def ended(self, child: Child) -> bool:
         """Whether it was one of these; another takes its place."""
-        if child.role == "http":
-            self._http.ended(child)
-        elif child.role == "catalog":
-            self.keeping.ended(child)
-        return child.role in ("http", "catalog")
+        side = self._sides.get(child.role)
+        if side is not None:
+            side.ended(child)
+        return side is not None
 
     def look(self) -> None:
         """What is due by now, at every turn of the loop."""
-        self.keeping.look()
-        self._http.look()
+        for side in self._sides.values():
+            side.look()
 
     def next_ns(self) -> int | None:
         """When ``look`` has something to do."""
-        return min((at for at in (self.keeping.next_ns(), self._http.next_ns()) if at is not None), default=None)
+        return min((at for side in self._sides.values() if (at := side.next_ns()) is not None), default=None)
 
     def end(self) -> None:
         """None is started any more."""
-        self.keeping.end()
-        self._http.end()
+        for side in self._sides.values():
+            side.end()

@@ -23,12 +23,13 @@ _ASKING_NS = S  # an answer of a worker about its frames is waited for so long
 
 
 class _Caller:
-    """``descriptor``: its pidfd; without one, ``until_ns`` is when its lease runs out. ``key``: the name of its key."""
+    """``descriptor``: its pidfd; one without has a lease. ``key``: the name of its key."""
 
-    def __init__(self, descriptor: int | None, until_ns: int, key: str) -> None:
+    def __init__(self, descriptor: int | None, now_ns: int, key: str) -> None:
         self.descriptor = descriptor
         self.key = key
-        self.until_ns = until_ns
+        self.heard_ns = now_ns  # when the last sign of life came
+        self.until_ns = now_ns + LEASE_NS  # when it is asked whether that was the last
         self.clock: ClientClock | None = None
         self.identities: deque[bytes] = deque()
 
@@ -44,7 +45,7 @@ class Callers:
 
     def __init__(self, poller: Any, on_gone: Callable[[str], None], on_silent: Callable[[str], None]) -> None:
         """``on_gone(client)``: its process has ended, or it has been given up. ``on_silent(client)``: its lease has run
-        out, but for its frames: one calls ``alive`` or ``give_up``."""
+        out, but for its frames: one calls ``alive``, or ``give_up`` where ``heard_ns`` is still the same."""
         self._poller = poller
         self._on_gone = on_gone
         self._on_silent = on_silent
@@ -63,8 +64,8 @@ class Callers:
         """Whether it is watched and needs no lease. Raises ``ProcessLookupError`` when it has ended meanwhile. ``key``:
         the name of the key by which it came."""
         before = self._callers.get(request.client)
-        self.forget(request.client)
         descriptor = watch(request.pid, request.pid_namespace) if request.pid else None
+        self.forget(request.client)
         caller = self._add(request.client, descriptor, key)
         if request.clock and request.clock == clock_name():
             caller.clock = None
@@ -80,7 +81,7 @@ class Callers:
             raise QuotaExceededError(f"there are {self._by_key[key]} clients of the key {key!r}: let some end")
         if client in self._gone:
             self._gone.remove(client)
-        caller = self._callers[client] = _Caller(descriptor, time.monotonic_ns() + LEASE_NS, key)
+        caller = self._callers[client] = _Caller(descriptor, time.monotonic_ns(), key)
         self._by_key[key] += 1
         if descriptor is None:
             self._due_ns = min(self._due_ns, caller.until_ns)
@@ -137,7 +138,13 @@ class Callers:
         """A sign of life, now or at ``at_ns``."""
         caller = self._callers.get(client)
         if caller is not None:
-            caller.until_ns = (time.monotonic_ns() if at_ns is None else at_ns) + LEASE_NS
+            caller.heard_ns = max(caller.heard_ns, time.monotonic_ns() if at_ns is None else at_ns)
+            caller.until_ns = caller.heard_ns + LEASE_NS
+
+    def heard_ns(self, client: str) -> int | None:
+        """When its last sign of life came; ``None``: it is not there."""
+        caller = self._callers.get(client)
+        return None if caller is None else caller.heard_ns
 
     def ended(self, readable: int) -> bool:
         """Whether a readable descriptor is a caller's end, which is then reported."""

@@ -9,6 +9,7 @@ import msgspec
 from .. import errors
 from ..common.descriptions import Finished
 from ..common.limits import ENDED_RECORDINGS_KEPT
+from ..common.service_limits import STOPS_WAITING_MAX
 from ..common.state import Input
 from ..wire import messages
 from .events import Events
@@ -37,9 +38,13 @@ class Commands:
         if request.action == "discard":
             self._discard(request, recording, sender)
         elif recording is not None:
+            waits = request.action == "stop" and request.wait
+            waiting = self._waiting.setdefault(recording.name, []) if waits else []
+            if len(waiting) >= STOPS_WAITING_MAX:
+                raise errors.QuotaExceededError(f"{len(waiting)} others wait for the end of {recording.name} already")
             self._obey(recording, request, recording.is_from(request.client, sender))
-            if request.action == "stop" and request.wait:
-                self._waiting.setdefault(recording.name, []).append(answer)
+            if waits:
+                waiting.append(answer)
                 return
         elif request.action != "stop" or not self._unattended.give_up(request.recording):
             answer(self._late(request))

@@ -17,13 +17,12 @@ from typing import Any
 import msgspec
 
 from ..common.descriptions import RecordingInfo, Started
-from ..common.limits import WORKER_STEADY_NS
 from ..common.service import CATALOG_PORT, ServiceOptions
 from ..common.service_limits import CATALOG_ANSWER_NS, CATALOG_RETRY_NS, CATALOG_UNWRITTEN_MAX, CATALOG_WAIT_NS
 from ..wire import messages
 from .recording import Recording
+from .restarts import Restarts
 from .supervisor import Child, Supervisor
-from .workers import pause_ns
 
 log = logging.getLogger("recsvc.controller")
 
@@ -42,12 +41,9 @@ class Keeping:
         self._unanswered: dict[str, int] = {}  # since when
         self._child: Child | None = None
         self._has_served = False
-        self._failures = 0
-        self._due_ns: int | None = None  # when another one is started
+        self._restarts = Restarts(time.monotonic_ns() + CATALOG_WAIT_NS if options.keeps else None)
         self._retry_ns: int | None = None  # when what could not be written is sent again
         self._given = self._arguments() if options.keeps else ()
-        if options.keeps:
-            self._due_ns = time.monotonic_ns() + CATALOG_WAIT_NS
 
     def with_catalog(self, result: Any) -> Any:
         """What a reply carries: what was started also says where its file can be fetched."""
@@ -151,17 +147,16 @@ class Keeping:
 
     def worker_ready(self) -> None:
         """What recordings need has started: so the catalog is no more in its way."""
-        if self._due_ns is not None and not self._failures:
-            self._due_ns = time.monotonic_ns()
+        self._restarts.hurry(time.monotonic_ns())
 
     def _start(self) -> None:
-        if self._failures and not self._has_served:
+        if self._restarts.failures and not self._has_served:
             self._given = self._arguments()
         try:
             self._child = self._supervisor.start("catalog", *self._given)
         except OSError as error:
             log.warning("no catalog can be started: %s", error)
-            self._failed()
+            self._restarts.ended(time.monotonic_ns(), None)
             return
         for info, file in list(self._known.values()):
             self._send(info, file)
@@ -172,22 +167,16 @@ class Keeping:
         self._child, self._retry_ns = None, None
         self._has_served |= child.ready
         self._unanswered.clear()
-        if child.ready_ns is not None and time.monotonic_ns() - child.ready_ns >= WORKER_STEADY_NS:
-            self._failures = 0
         if not child.ending:
-            self._failed()
-
-    def _failed(self) -> None:
-        self._failures += 1
-        self._due_ns = time.monotonic_ns() + pause_ns(self._failures)
+            self._restarts.ended(time.monotonic_ns(), child.ready_ns)
 
     def end(self) -> None:
         """None is started any more."""
-        self._due_ns = None
+        self._restarts.end()
 
     def next_ns(self) -> int | None:
         """When ``look`` has something to do."""
-        dues = [due for due in (self._due_ns, self._retry_ns) if due is not None]
+        dues = [due for due in (self._restarts.due_ns, self._retry_ns) if due is not None]
         if self._unanswered:
             dues.append(next(iter(self._unanswered.values())) + CATALOG_ANSWER_NS)
         return min(dues, default=None)
@@ -195,8 +184,7 @@ class Keeping:
     def look(self) -> None:
         """What is due by now, at every turn of the loop."""
         now = time.monotonic_ns()
-        if self._due_ns is not None and now >= self._due_ns:
-            self._due_ns = None
+        if self._restarts.take(now):
             self._start()
         if self._retry_ns is not None and now >= self._retry_ns:
             self._retry_ns = None

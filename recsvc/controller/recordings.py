@@ -58,7 +58,6 @@ class Recordings:
         self._on_end = on_end
         self._discarded: deque[str] = deque(maxlen=DISCARDED_KEPT)
         self.active: dict[str, Recording] = {}
-        self.clock_of: Callable[[str], ClientClock | None] = lambda client: None
         self.admission = Admission(options, capacity(), self.fail)
         self.workers = Workers(supervisor, directory, options, self.admission.load)
 
@@ -71,9 +70,11 @@ class Recordings:
         if any(os.path.lexists(self._spool / f"{name}{suffix}") for suffix in CONTAINER_OF_SUFFIX):  # of any type
             raise errors.InvalidStateError(f"there is a recording {name} in {self._spool} already")
 
-    def start(self, request: messages.Start, answer: OnReply, sender: bytes = b"", owner: str = "") -> None:
+    def start(
+        self, request: messages.Start, answer: OnReply, sender: bytes, owner: str, clock: ClientClock | None
+    ) -> None:
         """Opens a recording; ``answer`` is called when that is done. Raises what is wrong with the request. ``sender``:
-        the connection that it came by; ``owner``: the name of its key."""
+        the connection that it came by; ``owner``: the name of its key; ``clock``: its client's, if not ours."""
         self.check_new(request.recording)
         format_ = format_of(request.options.mime_type, request.tracks)
         captures = self._sources.captures(request.recording, request.tracks)
@@ -81,8 +82,7 @@ class Recordings:
         whose = owner or (request.client if request.client != SERVICE else "")
         worker, demand = self.admission.place(request, format_, whose, self.workers)
         recording = Recording(request, worker, captures, path, format_.mime_type)
-        recording.sender, recording.owner, recording.whose = sender, owner, whose
-        recording.clock = self.clock_of(request.client)
+        recording.sender, recording.owner, recording.whose, recording.clock = sender, owner, whose, clock
         self.active[recording.name] = recording
         self.admission.began(recording, demand)
         self._events.begin(recording)
@@ -263,7 +263,7 @@ class Recordings:
             self._events.hand_out(recording, message)
 
     def finished(self, message: messages.RecordingFinished) -> None:
-        recording = self.active.pop(message.recording, None)
+        recording = self.active.get(message.recording)
         if recording is None:
             return
         if recording.phase is not Phase.STOPPING:  # the worker gave up, or was told to end
@@ -278,13 +278,10 @@ class Recordings:
             recording.fail("UnknownError", "the encoder process ended unexpectedly")
             recording.happened(Input.FAIL)
             self.command_captures(recording, "drop", now)
-            Recovery(recording, self._supervisor, self.workers, self._recovered)
-
-    def _recovered(self, recording: Recording, report: messages.RecordingFinished) -> None:
-        del self.active[recording.name]
-        self._conclude(recording, report)
+            Recovery(recording, self._supervisor, self.workers, self._conclude)
 
     def _conclude(self, recording: Recording, report: messages.RecordingFinished) -> None:
+        del self.active[recording.name]
         if recording.discarded:
             remove_file(recording.path)
             self._events.drop(recording)

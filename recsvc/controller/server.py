@@ -6,48 +6,42 @@ in it blocks, so a ``stop()`` passes within microseconds whatever else goes on.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from .. import errors
-from ..common.complaints import Complaints
 from ..common.limits import S
-from ..common.permissions import Peer
 from ..common.service import CONTROL_PORT, EVENTS_PORT, ServiceOptions
-from ..common.service_limits import REQUESTS_PER_TURN
 from ..common.state import Input
 from ..process.role import Lifeline
 from ..wire import messages, sockets
 from ..wire.gate import open_gate
 from . import journal
 from .beside import Beside
+from .callers import Callers
 from .commands import Commands
 from .ending import Ending
 from .events import Events
 from .host import Host
 from .leases import Leases, Timed
-from .once import Once
 from .permissions import Permissions
 from .recording import Recording
 from .recordings import Recordings
+from .requests import ANSWERED_AT_ONCE, Asked, Requests
 from .sources import Sources
 from .status import Status
 from .subscriptions import Subscriptions
 from .supervisor import Child, Supervisor
-from .unattended import Unattended, errors_reply
+from .unattended import Unattended
 
 log = logging.getLogger("recsvc.controller")
-complaints = Complaints(log)
-
-_ANSWERED_AT_ONCE = messages.ControlRoutes | messages.CloseTrack | messages.Shutdown
 _BEGINS = messages.Start | messages.Record | messages.OpenSource
-_DONE_ONCE = _ANSWERED_AT_ONCE | _BEGINS | messages.Control | messages.Bye
 
 
 class Controller:
@@ -72,22 +66,31 @@ class Controller:
             self._poller.register(source, sockets.POLLIN)
         self._supervisor = Supervisor(self._poller, directory, self._on_report, self._on_child_end, self._fault)
         self._sources = Sources(self._supervisor)
-        self._leases = Leases(self._poller, self._supervisor, self._sources)
-        self._callers_there = self._leases.callers
-        self._once = Once()
+        self._callers_there = Callers(
+            self._poller, lambda client: self._leases.gone(client), lambda client: self._leases.silent(client)
+        )
         self._beside = Beside(self._supervisor, directory, options)
         self._recorder_events = Events(self._publish, self._beside.keeping)
         self._recordings = Recordings(
             self._supervisor, self._sources, directory, options, self._recorder_events, self._recording_ended
         )
-        self._leases.recordings = self._recordings
-        self._recordings.clock_of = self._callers_there.clock_of
+        self._leases = Leases(self._callers_there, self._supervisor, self._sources, self._recordings)
         self._unattended = Unattended(self._recordings, self._sources)
         self._status = Status(self._name, options.spool, self._supervisor, self._recordings, self._gate)
         self._commands = Commands(self._supervisor, self._recordings, self._recorder_events, self._unattended)
         self._permissions = Permissions(self._recordings, self._sources, self._unattended)
         self._subscriptions = Subscriptions(self._events, self._gate, self._permissions, self._subscribed)
         self._ending = Ending(self._recordings, self._supervisor, self._host, int(options.finish_limit_s * S))
+        self._handlers = self._all_handlers()
+        self._requests = Requests(
+            self._callers,
+            self._gate,
+            self._permissions,
+            self._callers_there,
+            self._do,
+            self._failed,
+            self._beside.keeping.with_catalog,
+        )
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -106,7 +109,7 @@ class Controller:
 
     def _take(self, readable: dict[Any, int]) -> None:
         if self._callers in readable:
-            self._take_requests()
+            self._requests.take()
         if self._events in readable:
             self._subscriptions.take()
         self._gate.take()
@@ -184,40 +187,6 @@ class Controller:
 
     # --- callers ----------------------------------------------------------------------------------
 
-    def _take_requests(self) -> None:
-        for _ in range(REQUESTS_PER_TURN):
-            if not sockets.readable(self._callers):
-                return
-            try:
-                identity, part = sockets.receive_frame(self._callers)[:2]
-            except ValueError:
-                continue  # a message of one part: there is nobody to answer
-            header, peer = part.bytes, self._gate.peer(part)
-            try:
-                request = messages.CALLER_REQUESTS.decode(header)
-            except messages.MessageError as error:
-                complaints.about(f"{peer}", f"a request of {peer} was refused: {error}")
-                number = messages.request_id(header)
-                self._reply(identity, messages.Reply(id=number, error="TypeError", text=str(error)))
-                continue
-            try:
-                self._permissions.check(peer, request)
-                known = self._callers_there.came(identity, request, peer.name)
-                if request.id and isinstance(request, _DONE_ONCE):
-                    new, answered = self._once.is_new(identity, request.id, header)
-                    if not new:
-                        self._send(identity, answered)
-                        continue
-                self._do(identity, peer, request, known)
-            except errors.NotAllowedError as error:
-                self._gate.refused[error.name] += 1
-                complaints.about(f"{peer}", f"a request of {peer} was refused: {error}")
-                self._send(identity, messages.encode(errors_reply(error, request.id)))
-            except Exception as error:
-                self._failed(request, error)
-                if request.id:
-                    self._reply(identity, errors_reply(error, request.id))
-
     def _failed(self, request: Any, error: Exception) -> None:
         """A request was wrong; or we are: then the recording that it was for ends with what there is."""
         if isinstance(error, errors.RecorderError | TypeError | ValueError | ProcessLookupError):
@@ -234,69 +203,53 @@ class Controller:
             text = f"an internal error of the controller, see its log: {error!r}"
             self._recordings.fail(recording, "UnknownError", text)
 
-    def _reply(self, identity: bytes, reply: messages.Reply) -> None:
-        if reply.error:
-            self._gate.refused[reply.error] += 1
-        encoded = messages.encode(reply)
-        self._once.answered(identity, reply.id, encoded)
-        self._send(identity, encoded)
-
-    def _send(self, identity: bytes, encoded: bytes | None) -> None:
-        if encoded is not None:
-            with contextlib.suppress(sockets.ZMQError):  # the caller went away
-                self._callers.send_multipart([identity, encoded], sockets.NOBLOCK)
-
-    def _do(self, identity: bytes, peer: Peer, request: Any, known: bool) -> None:
-        """``known``: whether its client was there before."""
-
-        def answer(reply: messages.Reply) -> None:
-            if request.id:
-                result = self._beside.keeping.with_catalog(reply.result)
-                self._reply(identity, msgspec.structs.replace(reply, id=request.id, result=result))
-
+    def _do(self, one: Asked) -> None:
+        request = one.request
         if isinstance(request, _BEGINS):
             if self._ending.has_begun:
                 raise errors.ServiceError("the service is ending")
             if not isinstance(request, messages.Record) and self._callers_there.is_gone(request.client):
                 raise errors.ServiceError(f"the caller {request.client} is gone")
         if isinstance(request, Timed):
-            request = self._leases.in_our_time(identity, request)
-        if isinstance(request, messages.Control):
-            self._commands.control(request, answer, identity)
-        elif isinstance(request, messages.Start):
-            self._recordings.start(request, answer, identity, peer.name)
-        elif isinstance(request, messages.Record):
-            self._unattended.record(request, answer, identity, peer.name)
-        elif isinstance(request, messages.AskStatus):
-            self._status.ask(request, len(self._callers_there), answer)
-        elif isinstance(request, messages.OpenSource):
-            self._sources.open(request, answer, peer.name)
-        elif isinstance(request, messages.AskStatistics):
-            self._leases.ask_statistics(request.recording, answer)
-        elif isinstance(request, messages.ControlRoutes):
-            self._recordings.control_routes(request)
-        elif isinstance(request, messages.AskEvents):
-            is_active = request.recording in self._recordings.active
-            answer(messages.Reply(id=0, result=self._recorder_events.since(request, is_active=is_active)))
-        elif isinstance(request, messages.CloseTrack):
-            self._recordings.close_track(request.track)
-        elif isinstance(request, messages.Hello):
-            if not peer.is_local:  # a process id from elsewhere would be that of another process here
-                request = msgspec.structs.replace(request, pid=0)
-            is_watched = self._callers_there.hello(identity, request, peer.name)
-            tracks, permissions = self._sources.tracks_of(request.client), tuple(sorted(peer.permissions))
-            here = self._status.welcome(
-                self._events_endpoints, self._beside.keeping.endpoints, permissions, tracks, is_watched
-            )
-            answer(messages.Reply(id=0, result=here))
-        elif isinstance(request, messages.Ping):
-            answer(messages.Reply(id=0, result=self._leases.ping(request, known)))
-        elif isinstance(request, messages.Bye):
-            self._leases.leave(request.client, self._stop_now, lambda: answer(messages.Reply(id=0)))
-        else:
-            self._end(is_asked=True)
-        if request.id and isinstance(request, _ANSWERED_AT_ONCE):
-            answer(messages.Reply(id=0))
+            one = one._replace(request=self._leases.in_our_time(one.identity, request))
+        self._handlers[type(request)](one)
+        if isinstance(request, ANSWERED_AT_ONCE):
+            one.answer_with()
+
+    def _all_handlers(self) -> dict[type, Callable[[Asked], None]]:
+        """What is done about each kind of request; it raises, or answers now or later."""
+        return {
+            messages.Control: lambda one: self._commands.control(one.request, one.answer, one.identity),
+            messages.Start: self._start,
+            messages.Record: lambda one: self._unattended.record(one.request, one.answer, one.identity, one.peer.name),
+            messages.AskStatus: lambda one: self._status.ask(one.request, len(self._callers_there), one.answer),
+            messages.AskStatistics: lambda one: self._status.ask_statistics(one.request.recording, one.answer),
+            messages.AskEvents: self._ask_events,
+            messages.OpenSource: lambda one: self._sources.open(one.request, one.answer, one.peer.name),
+            messages.CloseTrack: lambda one: self._recordings.close_track(one.request.track),
+            messages.ControlRoutes: lambda one: self._recordings.control_routes(one.request),
+            messages.Hello: self._hello,
+            messages.Ping: lambda one: one.answer_with(self._leases.ping(one.request, one.known)),
+            messages.Bye: lambda one: self._leases.leave(one.request.client, self._stop_now, one.answer_with),
+            messages.Shutdown: lambda one: self._end(is_asked=True),
+        }
+
+    def _start(self, one: Asked) -> None:
+        clock = self._callers_there.clock_of(one.request.client)
+        self._recordings.start(one.request, one.answer, one.identity, one.peer.name, clock)
+
+    def _ask_events(self, one: Asked) -> None:
+        is_active = one.request.recording in self._recordings.active
+        one.answer_with(self._recorder_events.since(one.request, is_active=is_active))
+
+    def _hello(self, one: Asked) -> None:
+        request, peer = one.request, one.peer
+        if not peer.is_local:  # a process id from elsewhere would be that of another process here
+            request = msgspec.structs.replace(request, pid=0)
+        is_watched = self._callers_there.hello(one.identity, request, peer.name)
+        tracks, permissions = self._sources.tracks_of(request.client), tuple(sorted(peer.permissions))
+        catalog = self._beside.keeping.endpoints
+        one.answer_with(self._status.welcome(self._events_endpoints, catalog, permissions, tracks, is_watched))
 
     def _stop_now(self, recording: Recording) -> None:
         self._recordings.stop(recording, time.monotonic_ns(), Input.STOP)

@@ -12,8 +12,9 @@ import msgspec
 from .. import __version__
 from ..common.descriptions import RecordingStatus, ServiceStatus, Welcome, WorkerStatus
 from ..common.limits import MS
-from ..common.service_limits import LEASE_NS, STATUS_BYTES_MAX, STATUS_WAIT_NS
+from ..common.service_limits import LEASE_NS, QUESTIONS_MAX, STATUS_BYTES_MAX, STATUS_WAIT_NS
 from ..common.state import PUBLIC
+from ..errors import InvalidStateError, QuotaExceededError
 from ..process.role import clock_name, pid_namespace
 from ..wire import messages
 from ..wire.gate import Gate
@@ -53,13 +54,29 @@ class Status:
         names = sorted(name for name in self._recordings.active if name > request.after)[:_RECORDINGS_ASKED_MAX]
         asked = _Asked([self._recordings.active[name] for name in names], clients, answer)
         self._asked.append(asked)
-        workers = [child for child in self._recordings.workers.pool if child.ready]
+        workers = [child for child in self._recordings.workers.pool if child.ready and not child.is_asked_much]
         asked.missing.update(workers)
         for worker in workers:
             there = tuple(one.name for one in asked.recordings if one.worker is worker)
             question = messages.AskFigures(recordings=there, directory=self._spool)
             self._supervisor.ask(worker, question, partial(self._answered, asked, worker))
         self.look()
+
+    def ask_statistics(self, name: str, answer: OnReply) -> None:
+        """The accounting of a recording so far, with its caller's clock."""
+        recording = self._recordings.active.get(name)
+        if recording is None:
+            raise InvalidStateError(f"recording {name!r} is not active")
+        if recording.worker.is_asked_much:
+            raise QuotaExceededError(f"the worker of {name!r} has not answered {QUESTIONS_MAX} questions before this")
+
+        def answered(reply: messages.Reply) -> None:
+            if not reply.error and recording.clock is not None:
+                found = msgspec.convert(reply.result, messages.RecordingStatistics)
+                reply = msgspec.structs.replace(reply, result=recording.with_clock(found))
+            answer(reply)
+
+        self._supervisor.ask(recording.worker, messages.AskStatistics(recording=recording.name), answered)
 
     def welcome(
         self,

@@ -20,6 +20,7 @@ import msgspec
 
 from ..common.complaints import Complaints
 from ..common.limits import LINE_FLUSH_NS, READY_DEADLINE_NS, SHUTDOWN_DEADLINE_NS
+from ..common.service_limits import QUESTIONS_MAX
 from ..process.role import Process
 from ..wire import line, messages, sockets
 
@@ -54,6 +55,11 @@ class Child:
     @property
     def ready(self) -> bool:
         return self.ready_ns is not None
+
+    @property
+    def is_asked_much(self) -> bool:
+        """Whether what clients only want to know should not be asked of it now."""
+        return len(self.asked) >= QUESTIONS_MAX
 
     def free(self) -> None:
         """It has ended: waits for its last moment, and removes what one that was killed leaves."""

@@ -12,6 +12,7 @@ import msgspec
 from .. import errors
 from ..common.descriptions import RecordedTrack, TrackDescription
 from ..wire import messages
+from ..wire.answers import error_reply
 from .recording import SERVICE, Recording
 from .recordings import Recordings
 from .sources import Sources
@@ -94,10 +95,11 @@ class Unattended:
                 partial(self._began, names, answer),
                 sender,
                 owner,
+                None,
             )
         except Exception as error:
             self._close(names)
-            answer(errors_reply(error))
+            answer(error_reply(error, 0))
 
     def _began(self, tracks: list[str], answer: OnReply, reply: messages.Reply) -> None:
         if reply.error:
@@ -116,9 +118,3 @@ class Unattended:
 
 def _named(kind: str, wish: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if wish is None else {**wish, "track": f"{kind}-{uuid.uuid4().hex[:12]}"}
-
-
-def errors_reply(error: Exception, number: int = 0) -> messages.Reply:
-    """An exception as the answer to a request."""
-    text, details = str(error), errors.details_of(error)
-    return messages.Reply(id=number, error=errors.name_of(error), text=text, result=details)

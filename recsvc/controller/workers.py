@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ..common.limits import WORKER_PAUSE_MAX_NS, WORKER_PAUSE_NS, WORKER_STEADY_NS
 from ..common.service import WORKERS_PORT, ServiceOptions
 from ..errors import ServiceError
+from .restarts import Restarts
 from .supervisor import Child, Supervisor
 
 log = logging.getLogger("recsvc.controller")
@@ -38,9 +38,8 @@ class Workers:
         self._count = options.workers or usable_cores()
         self._load = load
         self._children: list[Child] = []
-        self._failures = 0  # of workers that ended soon, one after the other
+        self._restarts = Restarts()
         self._reason = ""
-        self._retry_ns: int | None = None
         self._ending = False
         self._start(1)
 
@@ -50,8 +49,8 @@ class Workers:
         for child in [one for one in self._children if not self._supervisor.knows(one)]:
             self.ended(child)  # whose end the controller has not seen yet
         living = self._living()
-        if self._retry_ns is None and (not living or all(self._load(child) for child in living)):
-            self._start(1 if self._failures else self._count)
+        if self.next_ns is None and (not living or all(self._load(child) for child in living)):
+            self._start(1 if self._restarts.failures else self._count)
             living = self._living()
         if not living:
             raise ServiceError(f"no encoder worker can be started: {self._reason or 'they end at once'}")
@@ -72,28 +71,23 @@ class Workers:
         if child not in self._children:
             return
         self._children.remove(child)
-        if self._ending:
-            return
-        now = time.monotonic_ns()
-        steady = child.ready_ns is not None and now - child.ready_ns >= WORKER_STEADY_NS
-        self._failures = 0 if steady else self._failures + 1
         self._reason = child.reason or self._reason
-        self._retry_ns = now + pause_ns(self._failures)
+        self._restarts.ended(time.monotonic_ns(), child.ready_ns)
         self.start_due()
 
     def end(self) -> None:
         """None is started any more, but for what must be recovered."""
-        self._ending, self._retry_ns = True, None
+        self._ending = True
+        self._restarts.end()
 
     @property
     def next_ns(self) -> int | None:
         """When ``start_due`` has something to do."""
-        return self._retry_ns
+        return self._restarts.due_ns
 
     def start_due(self) -> None:
         """One that could not start is tried alone; the others follow when it is ready."""
-        if self._retry_ns is not None and time.monotonic_ns() >= self._retry_ns:
-            self._retry_ns = None
+        if self._restarts.take(time.monotonic_ns()):
             self._start(max(1, len(self._children) + 1))
 
     def _living(self) -> list[Child]:
@@ -107,9 +101,8 @@ class Workers:
                 child = self._supervisor.start("encode", *self._arguments(number))
             except OSError as error:
                 log.warning("no encoder worker can be started: %s", error)
-                self._failures += 1
                 self._reason = str(error)
-                self._retry_ns = time.monotonic_ns() + pause_ns(self._failures)
+                self._restarts.ended(time.monotonic_ns(), None)
                 return
             child.number = number
             self._children.append(child)
@@ -118,11 +111,6 @@ class Workers:
         """Where it takes frames; over the network by a port of its number."""
         data = "--data", f"ipc://{self._directory}/encode-{uuid.uuid4().hex[:8]}"
         return *data, *self._options.network_arguments(WORKERS_PORT + number)
-
-
-def pause_ns(failures: int) -> int:
-    """How long to wait after so many failures in a row. Pure."""
-    return 0 if failures < 2 else int(min(WORKER_PAUSE_NS * 2 ** min(failures - 2, 30), WORKER_PAUSE_MAX_NS))
 
 
 def usable_cores() -> int:

@@ -30,7 +30,7 @@ from ..mux.recover import complete
 from ..process.role import Lifeline, arguments, started
 from ..process.runtime import joined
 from ..wire import messages, sockets
-from ..wire.answers import LATER, take_requests
+from ..wire.answers import LATER, error_reply, take_requests
 from ..wire.gate import Gate, open_gate
 from ..wire.line import Line
 from .intake import Intake
@@ -195,7 +195,7 @@ class Worker:
         except Exception as error:
             if not isinstance(error, errors.RecorderError):
                 log.exception("%s failed", request, extra={"recording": Path(request.path).stem})
-            reply = messages.Reply(id=request.id, error=errors.name_of(error), text=str(error))
+            reply = error_reply(error, request.id)
         self._recovered.put(reply)
         os.eventfd_write(self._wake, 1)
 

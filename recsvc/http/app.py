@@ -51,10 +51,9 @@ _SAFE_HEADERS = [
 class Application:
     """An ASGI application: looks who asks, then answers."""
 
-    def __init__(self, link: Link, guard: Guard, spool: str) -> None:
+    def __init__(self, link: Link, guard: Guard) -> None:
         self._link = link
         self._guard = guard
-        self._spool = spool
         self._metrics = metrics.Metrics()
         link.on_event = self._metrics.take
         routes = [
@@ -101,8 +100,7 @@ class Application:
             status = await self._link.status()
         except errors.RecorderError as error:
             return _not_ready(str(error))
-        spool = status.spool or self._spool
-        if not await asyncio.to_thread(os.access, spool, os.W_OK | os.X_OK):
+        if not await asyncio.to_thread(os.access, status.spool, os.W_OK | os.X_OK):
             return _not_ready("the spool cannot be written")
         if status.workers and not any(worker.state == "ready" for worker in status.workers):
             return _not_ready("no encoder worker is ready")

@@ -13,6 +13,7 @@ from ..common.service import check_http
 from ..process.role import Lifeline, arguments, started
 from ..process.runtime import joined
 from ..wire import messages
+from ..wire.answers import error_reply
 from ..wire.line import Line
 from .app import Application
 from .guard import Guard
@@ -68,23 +69,19 @@ class HttpProcess:
             self._over.set()
 
     async def _serve(self, request: messages.ServeHttp) -> None:
-        reply = messages.Reply(id=request.id)
         try:
             check_http(request.host, request.token)
             sockets = listening(request.host, request.port)
             link = await Link.connected(request.endpoint)
-        except OSError as error:
-            reply.error, reply.text = "ServiceError", f"HTTP cannot be served at {request.host}:{request.port}: {error}"
-        except (errors.RecorderError, ValueError) as error:
-            reply.error, reply.text = errors.name_of(error), str(error)
-        else:
-            reply.result = urls(sockets)
-        self._line.send(reply)
-        if reply.error:
+        except (errors.RecorderError, ValueError, OSError) as error:
+            if isinstance(error, OSError):
+                error = errors.ServiceError(f"HTTP cannot be served at {request.host}:{request.port}: {error}")
+            self._line.send(error_reply(error, request.id))
             self._over.set()
             return
+        self._line.send(messages.Reply(id=request.id, result=urls(sockets)))
         try:
-            application = Application(link, Guard(request.host, request.token), request.spool)
+            application = Application(link, Guard(request.host, request.token))
             self._server = Server(application)
             if self._over.is_set():
                 self._server.end()

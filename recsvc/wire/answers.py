@@ -17,6 +17,12 @@ LATER = object()
 """Returned by ``do`` when the reply will be sent by somebody else, later."""
 
 
+def error_reply(error: Exception, number: int) -> messages.Reply:
+    """An exception as the answer to the request of this number."""
+    name, text, details = errors.name_of(error), str(error), errors.details_of(error)
+    return messages.Reply(id=number, error=name, text=text, result=details)
+
+
 def take_requests(line: Line, do: Callable[[Any], Any]) -> None:
     """Takes every request that is there, calls ``do`` and sends what it returns or raises. Waits for nothing."""
     while (request := line.receive()) is not None:
@@ -35,5 +41,5 @@ def answer(request: Any, do: Callable[[Any], Any]) -> messages.Reply | None:
     except Exception as error:
         if not isinstance(error, errors.RecorderError | TypeError | ValueError):
             log.exception("%s failed", request, extra={"recording": getattr(request, "recording", "")})
-        return messages.Reply(id=request.id, error=errors.name_of(error), text=str(error))
+        return error_reply(error, request.id)
     return None if result is LATER else messages.Reply(id=request.id, result=result)

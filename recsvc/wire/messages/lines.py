@@ -25,7 +25,8 @@ from .requests import AskStatistics, CloseTrack, ControlRoutes, OpenSource, Shut
 
 
 class OpenRecording(Request, tag="open_recording", kw_only=True):
-    """``owner``: the name of the key that began it, by which alone its routes are fed."""
+    """``owner``: the name of the key that began it, by which alone its routes are fed. ``clock``: of what is pushed to
+    it; none: it is the service's own."""
 
     recording: Name
     path: str
@@ -38,8 +39,7 @@ class OpenRecording(Request, tag="open_recording", kw_only=True):
 
 
 class TranslateClock(Request, tag="translate_clock", kw_only=True):
-    """The clock of what is pushed to a recording goes on so, as the ``clock`` of ``OpenRecording``; none: it is the
-    service's own."""
+    """The clock of what is pushed to a recording goes on so, after the segments that ``OpenRecording`` has."""
 
     recording: Name
     segment: ClockSegment
@@ -132,7 +132,6 @@ class ServeHttp(Request, tag="serve_http", kw_only=True):
     host: str
     port: Annotated[int, Meta(ge=0, le=65535)]
     token: str = ""
-    spool: str = ""
 
     def __repr__(self) -> str:
         """As logs show it, without the token."""

@@ -15,7 +15,10 @@ import msgspec
 import pytest
 
 from recsvc.common.service import ServiceAddress
+from recsvc.process.services import address_of
 from recsvc.protocol.check import Outcome, cases, check
+from recsvc.protocol.examples import EXAMPLES
+from recsvc.protocol.talk import Dealer
 from recsvc.wire import sockets
 
 Answer = Callable[[dict[str, Any]], dict[str, Any] | None]
@@ -30,7 +33,39 @@ def test_recsvcs_own_service_passes_every_case(way: str, place: Path) -> None:
         assert not [one for one in outcomes if one.problem]
         assert done.returncode == 0, done.stderr
         assert [one.name for one in outcomes] == list(cases())
+        assert play(service, "the-first").startswith(EXAMPLES["fetched"].payload or b"-")
         assert not list(daemon.spool.glob("check-*.webm")) or way != "ipc"
+
+
+def play(service: str, recording: str) -> bytes:
+    """The first recording of docs/protocol.md, as it is shown, but with another id. Its file."""
+    with contextlib.ExitStack() as stack:
+
+        def connected(endpoints: tuple[str, ...] = ()) -> Dealer:
+            address = address_of(service)
+            socket = sockets.control_client(sockets.reachable(endpoints, address) if endpoints else address)
+            stack.callback(socket.close, 0)
+            return Dealer(socket)
+
+        def send(to: Dealer, name: str) -> None:
+            header = json.loads(
+                json.dumps(EXAMPLES[name].header).replace(EXAMPLES["start"].header["recording"], recording)
+            )
+            payload = EXAMPLES[name].payload
+            to.send(header, *([payload] if payload is not None else []))
+
+        control = connected()
+        send(control, "start")
+        started = control.reply(1)[0]["result"]
+        data = connected(tuple(started["routes"][0]["endpoints"]))
+        send(data, "audio")
+        send(data, "end")
+        send(control, "stop")
+        size = control.reply(2)[0]["result"]["whole"]["end"]
+        catalog = connected(tuple(started["catalog"]))
+        file = catalog.reply(catalog.begin("fetch", recording=recording, start=0, size=size))[1]
+        assert file is not None and len(file) == size
+        return file
 
 
 def test_every_case_says_what_it_expects() -> None:

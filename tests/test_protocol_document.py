@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from recsvc.protocol.examples import EXAMPLES
@@ -68,23 +69,30 @@ def test_the_schema_has_every_message_and_names_nothing_that_it_lacks() -> None:
 
 
 CODECS = {
-    "start": messages.CALLER_REQUESTS,
-    "reply": messages.REPLIES,
-    "audio": messages.DATA,
-    "end": messages.DATA,
-    "event": messages.EVENTS,
+    "client → control": messages.CALLER_REQUESTS,
+    "client → catalog": messages.CATALOG_REQUESTS,
+    "client → data": messages.DATA,
+    "control socket": messages.REPLIES,
+    "catalog socket": messages.REPLIES,
+    "data socket": messages.SENDER,
+    "events socket": messages.EVENTS,
 }
+ANSWERS = {"started": "start", "finished": "control", "welcome": "hello"}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_each_example_is_taken(name: str) -> None:
-    _, header, payload, _ = EXAMPLES[name]
-    message = CODECS[name].decode(messages.encode(header))
-    if payload is not None:
-        messages.check_payload(message, len(bytes(payload)))
+    example = EXAMPLES[name]
+    [codec] = [codec for way, codec in CODECS.items() if example.way.startswith(way)]
+    message = codec.decode(messages.encode(example.header))
+    if isinstance(message, messages.FrameHeader):
+        assert example.payload is not None
+        messages.check_payload(message, len(example.payload))
+    if name in ANSWERS:
+        msgspec.convert(example.header["result"], RESULTS[ANSWERS[name]])
     shown = DOCUMENT.read_text().partition(f"<!-- made: example {name} -->")[2].partition("<!-- end -->")[0]
     written = bytes.fromhex(" ".join(re.findall(r"^(?:[0-9a-f]{2} ?)+", shown, re.MULTILINE)))
-    assert messages.encode(header) in written
+    assert messages.encode(example.header) in written
 
 
 def test_every_link_leads_somewhere() -> None:

@@ -33,7 +33,8 @@ MEANINGS: dict[str, str] = {
     "service": "name of the running service; another one after a restart",
     "version": "of the software",
     "pid": "process id",
-    "pid_namespace": "target of the link `/proc/self/ns/pid`",
+    "pid_namespace": "names the processes among which `pid` means something: the content of "
+    "`/proc/sys/kernel/random/boot_id` without the newline, a space, and the target of the link `/proc/self/ns/pid`",
     "name": "what people call it",
     "owner": "name of the key that began it",
     "queue_frames": "frames that wait to be encoded",
@@ -103,6 +104,7 @@ MEANINGS: dict[str, str] = {
     "RecordingStatistics.tracks": "one for each track, in the order of `start`",
     "TrackStatistics.kind": "`audio` or `video`",
     "TrackStatistics.dropped_by_cause": "frames by why they were dropped",
+    "TrackStatistics.timestamps_corrected": "capture times that were not used as they came, by why",
     "TrackStatistics.clock_drift_ppm": "how much faster the track's clock runs than the service's, in millionths",
     "TrackStatistics.level_dbfs": "how loud the newest sound is; nothing for pictures, and at the end",
     "Welcome.service": "name of the running service; another one after a restart",

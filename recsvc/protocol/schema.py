@@ -15,6 +15,7 @@ from .public import PUBLIC, RESULTS, WAYS, kind_of
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/{name}"
 _KINDS = {message.__name__: kind for kind, message in PUBLIC.items()}
+_NAMES = {**_KINDS, "None": "nil", "True": "true", "False": "false"}
 
 
 def schema() -> dict[str, Any]:
@@ -61,9 +62,10 @@ def meaning_of(name: str, field: str) -> str:
 
 
 def described(text: str) -> str:
-    """A docstring as people read it who have not this code: classes of messages by their kinds."""
+    """A docstring as people read it who have not this code: classes of messages by their kinds,
+    values as MessagePack names them."""
     text = " ".join(inspect.cleandoc(text).split())
-    return re.sub(r"``([^`]*)``", lambda found: f"`{_KINDS.get(found[1], found[1])}`", text)
+    return re.sub(r"``([^`]*)``", lambda found: f"`{_NAMES.get(found[1], found[1])}`", text)
 
 
 def undescribed() -> list[str]:

@@ -25,7 +25,7 @@ def parts() -> dict[str, str]:
     made["limits"] = _limits()
     made["errors"] = _errors()
     made["version"] = f"Version **{messages.VERSION}**.\n"
-    made.update({f"example {name}": dump(*example) for name, example in EXAMPLES.items()})
+    made.update({f"example {name}": dump(example) for name, example in EXAMPLES.items()})
     return made
 
 
@@ -77,8 +77,10 @@ def _fields(definition: dict[str, Any], left_out: tuple[str, ...]) -> str:
 
 
 def _value(value: Any) -> str:
-    if value is None or value == {} or value == []:
-        return {"None": "nil", "{}": "empty", "[]": "empty"}[str(value)]
+    if value is None:
+        return "nil"
+    if value in ({}, [], ()):
+        return "empty"
     if value == "":
         return '`""`'
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
@@ -155,6 +157,7 @@ def _limits() -> str:
         ("events kept, per recording", str(limits.RECORDER_EVENTS_KEPT), "the oldest are forgotten"),
         ("ended recordings whose events are kept", str(limits.ENDED_RECORDINGS_KEPT), "the oldest are forgotten"),
         ("recordings in a `subscribed`", str(service_limits.SNAPSHOT_RECORDINGS_MAX), "the newest"),
+        ("silence of a client that has a lease", _seconds(service_limits.LEASE_NS), "it is taken for gone"),
         (
             "time from `stop` to the last event",
             _seconds(limits.DRAIN_DEADLINE_NS),

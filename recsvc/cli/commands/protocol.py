@@ -28,7 +28,7 @@ def protocol(
 
     What the peer does with --script: delay (replies come late), small-credits, lost-events, refuse (a frame), busy,
     redirect (to another endpoint), restart (the service knows nothing any more). It needs free ports behind that of a
-    tcp ENDPOINT: four.
+    tcp ENDPOINT: four. It ends after the client's bye, or when nothing came for ten seconds (sixty for the first).
     """
     with one_line():
         if schema:

@@ -27,21 +27,22 @@ class GetRecording(Request, tag="get", kw_only=True):
 
 
 class RenameRecording(Request, tag="rename", kw_only=True):
-    """Gives it another name for people; its id and its file stay."""
+    """Gives it another name for people; its id and its file stay. The reply's result is its ``RecordingInfo``."""
 
     recording: Name
     name: Annotated[str, Meta(max_length=200)]
 
 
 class DeleteRecording(Request, tag="delete", kw_only=True):
-    """``InvalidStateError``: it still goes on."""
+    """Deletes its file and forgets it. ``InvalidStateError``: it still goes on."""
 
     recording: Name
 
 
 class Fetch(Request, tag="fetch", kw_only=True):
     """Bytes of a recording's file from ``start`` on, as a second part after the reply; fewer than ``size`` only where
-    the file ends. A client may have ``FETCH_CREDIT`` of these unanswered."""
+    the file ends. How many of these a client may have unanswered is one of
+    the bounds."""
 
     recording: Name
     start: Count

@@ -118,7 +118,8 @@ class PacketFrame(FrameHeader, tag="packet", kw_only=True):
 class End(Message, tag="end", kw_only=True):
     """End of stream, after the last frame: ``count`` frames were sent. The recorded time of this route ends at
     ``until_ns``, of which ``paused_ns`` were paused. ``exact``: pictures captured later are left out, which were sent
-    before the stop was known. ``at_ns`` is when the end was asked for, ``sent_ns`` when this was sent."""
+    before the stop was known. ``at_ns`` is when the end was asked for, ``sent_ns`` when this was sent, for the
+    statistics alone; 0: not said."""
 
     route: Name
     count: Count

@@ -30,7 +30,8 @@ class RecorderEvent(Message, tag="event", kw_only=True):
 
 
 class SourceEvent(Message, tag="source_event", kw_only=True):
-    """A captured track ended by itself; ``error`` is ``""`` when its source came to its end."""
+    """A captured track of the client ended by itself, on the topic ``C/source``; ``error`` is ``""`` when its source
+    came to its end."""
 
     track: Name
     error: str = ""

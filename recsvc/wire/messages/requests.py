@@ -62,6 +62,8 @@ def _shown(audio: dict[str, Any] | None, video: dict[str, Any] | None) -> str:
 
 
 class CloseTrack(Request, tag="close_track", kw_only=True):
+    """Closes a track that ``OpenSource`` has opened."""
+
     track: Name
 
 
@@ -117,6 +119,9 @@ class Control(Request, tag="control", kw_only=True):
 
 
 class AskStatistics(Request, tag="statistics", kw_only=True):
+    """Of a recording that goes on. The reply's result is its ``RecordingStatistics``. ``InvalidStateError``: it does
+    not."""
+
     recording: Name
 
 

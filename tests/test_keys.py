@@ -105,6 +105,9 @@ def test_the_folder_is_read_again_and_what_is_no_key_is_left_out(
     now[0] += KEYS_LOOK_NS
     assert keys.peer(alice) is None
     assert keys.peer(bob) == Peer("bob", frozenset((READ,)))
+    monkeypatch.setattr(curve.os, "scandir", lambda folder: pytest.fail("who is known costs a look at one file"))
+    now[0] += KEYS_LOOK_NS
+    assert keys.peer(bob) is not None
 
 
 # --- recsvc keygen --------------------------------------------------------------------------------

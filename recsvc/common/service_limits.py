@@ -127,13 +127,13 @@ hundred clients with ten recordings each have about 20 at a socket. Further ones
 One address has at most half of these, so that nobody alone keeps the others out."""
 
 KEYS_LOOK_NS = 1_000_000_000
-"""The folder of authorized keys is looked at again after this long, when somebody comes: a key that was added or
-removed counts from then on."""
+"""The file of a key is looked at again after this long, when somebody shows the key, and the folder when that is not
+known: a key that was added or removed counts from then on."""
 
-KEYS_MAX = 10_000
+KEYS_MAX = 2_000
 KEY_FILE_BYTES_MAX = 4096
 """Files in the folder of authorized keys, and the length of one; ours have 100 bytes. What is beyond is skipped and
-logged."""
+logged: to look at so many takes some 10 ms, in which the process does nothing else."""
 
 CLAIMS_KEPT = 10_000
 """Names of clients, and of recordings that have ended, of which a controller knows whose key they belong to; the oldest

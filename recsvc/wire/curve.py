@@ -145,9 +145,17 @@ def _read_authorized(path: Path) -> tuple[str, Peer]:
     return checked_key(found.get("public"), "public"), Peer(name, frozenset(permissions))
 
 
+class _File(NamedTuple):
+    """A file in the folder of authorized keys. ``found``: the key and who has it; ``None``: it is not let in."""
+
+    version: tuple[int, int, int]
+    found: tuple[str, Peer] | None
+
+
 class Authorized:
     """The keys that are let in, as the folder has them: a file that is added, changed or removed counts within a
-    second. Not thread-safe."""
+    second. Who asks waits for that, so the whole folder is read only where a key is not known, or its file has changed.
+    Not thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         """``SecurityError`` where others may write to the folder: whoever can let himself in needs no key."""
@@ -155,26 +163,34 @@ class Authorized:
         with suppress(FileNotFoundError):
             if self._folder.stat().st_mode & 0o022:
                 raise SecurityError(f"others may write to the folder of authorized keys: 'chmod 700 {self._folder}'")
-        self._peers: dict[str, Peer] = {}
-        self._read: dict[str, tuple[tuple[int, int, int], tuple[str, Peer] | None]] = {}
-        self._next_look_ns = 0
+        self._names: dict[str, str] = {}  # key -> the name of its file
+        self._read: dict[str, _File] = {}
+        self._seen_ns: dict[str, int] = {}  # key -> when its file was looked at last
+        self._look_ns = 0  # when all of them were
         self._look()
 
     def peer(self, public: str) -> Peer | None:
         """Who has this key; ``None``: it is not let in."""
-        if time.monotonic_ns() >= self._next_look_ns:
-            self._look()
-        return self._peers.get(public)
+        if time.monotonic_ns() - self._seen_ns.get(public, self._look_ns) >= KEYS_LOOK_NS:
+            if public in self._names and self._is_as_before(self._names[public]):
+                self._seen_ns[public] = time.monotonic_ns()
+            else:
+                self._look()
+        found = self._read[self._names[public]].found if public in self._names else None
+        return None if found is None else found[1]
+
+    def _is_as_before(self, name: str) -> bool:
+        with suppress(OSError):
+            return self._read[name].version == _version(os.stat(self._folder / name))
+        return False
 
     def names(self) -> list[str]:
         """Of the keys that are let in."""
-        return sorted(peer.name for peer in self._peers.values())
+        return sorted(name.removesuffix(_SUFFIX) for name in self._names.values())
 
     def _look(self) -> None:
         """Only files that have changed are read."""
-        self._next_look_ns = time.monotonic_ns() + KEYS_LOOK_NS
-        before, self._read = self._read, {}
-        peers: dict[str, Peer] = {}
+        before, self._read, self._names, self._seen_ns = self._read, {}, {}, {}
         try:
             entries = sorted((e for e in os.scandir(self._folder) if e.name.endswith(_SUFFIX)), key=lambda e: e.name)
         except OSError as error:
@@ -185,18 +201,16 @@ class Authorized:
             log.warning("%s has %d keys: only the first %d are let in", self._folder, len(entries), KEYS_MAX)
         for entry in entries[:KEYS_MAX]:
             with suppress(OSError):  # it was removed just now
-                state = entry.stat()
-                version = (state.st_mtime_ns, state.st_ino, state.st_size)
-                known = before.get(entry.name)
-                found = known[1] if known is not None and known[0] == version else self._parsed(Path(entry.path))
-                self._read[entry.name] = version, found
-                if (
-                    found is not None
-                    and peers.setdefault(found[0], found[1]) is not found[1]
-                    and known != (version, found)
-                ):
-                    log.warning("the key in %s is that of %s too, which counts", entry.path, peers[found[0]].name)
-        self._peers = peers
+                version, known = _version(entry.stat()), before.get(entry.name)
+                if known is None or known.version != version:
+                    known = _File(version, self._parsed(Path(entry.path)))
+                self._read[entry.name] = known
+                other = entry.name if known.found is None else self._names.setdefault(known.found[0], entry.name)
+                if other != entry.name and known is not before.get(entry.name):
+                    log.warning(
+                        "the key in %s is that of %s too, which counts", entry.path, other.removesuffix(_SUFFIX)
+                    )
+        self._look_ns = time.monotonic_ns()
 
     def _parsed(self, path: Path) -> tuple[str, Peer] | None:
         try:
@@ -204,3 +218,8 @@ class Authorized:
         except (OSError, ValueError) as error:
             log.warning("the key in %s is not let in: %s", path, error)
             return None
+
+
+def _version(state: os.stat_result) -> tuple[int, int, int]:
+    """Differs once the file was written or replaced."""
+    return state.st_mtime_ns, state.st_ino, state.st_size

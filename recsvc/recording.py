@@ -49,14 +49,18 @@ class Recording(_kept.KeptRecording):
         _whole(lambda: self._control("resume"))
 
 
+def _nothing(_: object) -> None:
+    """Undoes a question: who is interrupted does not wait for its answer."""
+
+
 def list(*, service: str | os.PathLike[str] | None = None, limit: int | None = 100) -> builtins.list[Recording]:
     """The recordings of a service, the newest first, at most ``limit``; ``None``: all. ``ServiceError`` where no
     service is found or none answers, ``NotSupportedError`` where it keeps no recordings."""
-    client, found = _whole(lambda: _kept.find(service, limit))
+    client, found = _whole(lambda: _kept.find(service, limit), _nothing)
     return [Recording(client, info) for info in found]
 
 
 def get(id: str, *, service: str | os.PathLike[str] | None = None) -> Recording:
     """The recording with this id. ``NotFoundError`` where there is none, or no more; else as ``list``."""
-    client, info = _whole(lambda: _kept.look_up(service, id))
+    client, info = _whole(lambda: _kept.look_up(service, id), _nothing)
     return Recording(client, info)

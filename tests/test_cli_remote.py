@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 from command_line import RECSVC, Terminal, run, run_inside
@@ -15,6 +16,7 @@ from media import DEADLINE_S, SMALL_TEST, assert_consecutive, complaints, decode
 from services import children
 
 from recsvc.caller import connections
+from recsvc.common.limits import RPC_DEADLINE_NS
 
 SOURCES = ["--audio", SMALL_TEST, "--video", SMALL_TEST]
 
@@ -99,8 +101,10 @@ def test_get_from_a_catalog_that_stands_still_can_be_left(service, tcp, tmp_path
     ):
         tasks = f"/proc/{screen.process.pid}/task"
         wait_until(lambda: len(os.listdir(tasks)) >= 5, "that it speaks with the service", DEADLINE_S)
+        pressed_ns = time.monotonic_ns()
         screen.press("\x03")
         assert screen.end() == 130
+        assert time.monotonic_ns() - pressed_ns < RPC_DEADLINE_NS / 2, "it waited for an answer"
         assert "Traceback" not in screen.output
     assert [one.name for one in tmp_path.iterdir()] == ["x.webm"]
     assert path.read_text() == "what was there before"

@@ -103,8 +103,7 @@ def test_a_role_that_is_killed_at_any_instant_of_a_stop(
     recorder = recsvc.MediaRecorder(stream)
     types = record_types(recorder)
     recorder.start()
-    recorder.wait("start", DEADLINE_S)
-    time.sleep(0.6)
+    wait_until(lambda: recorder.statistics().duration > 0.5, "something to lose", DEADLINE_S)
     delay_s = (instant + random.Random(seed).random()) * STOP_S / 3
     with during(delay_s, lambda: signal_all(role, signal.SIGKILL)):
         recorder.stop()

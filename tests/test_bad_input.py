@@ -322,8 +322,13 @@ def finish(fed: tuple[Person, Any, str], count: int) -> messages.TrackStatistics
 
 
 def test_credit_that_is_ignored(service: Daemon, fed: tuple[Person, Any, str]) -> None:
-    _, data, route = fed
+    alice, data, route = fed
     sent = 4 * AUDIO_CREDIT_FRAMES
+
+    def counted() -> int:
+        return int(alice.ask(messages.AskStatus()).result["refused"].get("data", 0))
+
+    before = counted()
     began_ns = time.monotonic_ns()
     with undisturbed(service):
         for number in range(sent):
@@ -331,6 +336,7 @@ def test_credit_that_is_ignored(service: Daemon, fed: tuple[Person, Any, str]) -
         track = finish(fed, sent)
     refused = track.dropped_by_cause.get("refused", 0)
     assert 0 < refused < sent
+    assert counted() == before + refused
     assert track.frames_encoded == (sent - refused) * 960 + 0, track
     came = [messages.SENDER.decode(data.recv()) for _ in range(200) if data.poll(100)]
     reasons = {one.reason for one in came if isinstance(one, messages.Refused)}

@@ -34,7 +34,7 @@ KEPT, CLIENTS = 7, 24
 class Child:
     def __init__(self, role: str, number: int) -> None:
         self.role, self.number = role, number
-        self.ready, self.ending = True, False
+        self.ready, self.ending, self.is_asked_much = True, False, False
         self.ready_ns: int | None = 0
         self.reason, self.endpoints = "", ("ipc:///nowhere",)
         self.process = types.SimpleNamespace(pid=os.getpid(), returncode=0)

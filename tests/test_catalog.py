@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,14 @@ from pathlib import Path
 import keyed
 import msgspec
 import pytest
+from fixtures_media import wait_until
 from keepers import Daemon, daemon, name_of, record, recording_of_sound, sound, wait_listed
 from media import DEADLINE_S, decode
+from services import children
 
 import recsvc
 from recsvc import errors
-from recsvc.caller import connections
+from recsvc.caller import at_service, connections
 from recsvc.caller.remote import ask, catalog_of
 from recsvc.wire import messages, sockets
 
@@ -168,6 +171,13 @@ def test_what_cannot_be_read_is_answered_and_the_others_do_not_notice(kept: Daem
     assert kept.list() == []
     assert len(kept.log.read_text().split("was refused")) == 2, "one line, then a count"
     socket.close(linger=0)
+    assert at_service.status(kept.client).refused == {"TypeError": len(bad)}
+    before = kept.catalog
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: children("catalog", kept.process.pid) not in ([], [before]), "the next catalog", DEADLINE_S)
+    with pytest.raises(errors.NotFoundError):
+        kept.get("unknown")
+    assert at_service.status(kept.client).refused == {"TypeError": len(bad), "NotFoundError": 1}, "none goes back"
 
 
 def test_keys_may_do_what_their_permissions_say(tmp_path: Path) -> None:

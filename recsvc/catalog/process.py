@@ -127,6 +127,8 @@ class Catalog:
             self._keeper.forget(request.recording)
         elif isinstance(request, messages.Survey):
             self._survey_ns = time.monotonic_ns()
+        elif isinstance(request, messages.AskFigures):
+            return messages.Figures(refused=self._gate.refused)
         else:
             self._ending = True
         return None
@@ -172,20 +174,17 @@ class Catalog:
             try:
                 request = messages.CATALOG_REQUESTS.decode(header)
             except messages.MessageError as error:
-                self._gate.refused["message"] += 1
                 self._complaints.about(str(peer), f"a request of {peer} was refused: {error}")
                 self._refuse(client, messages.request_id(header), "TypeError", str(error))
                 continue
             try:
                 self._check(peer, request)
             except errors.NotAllowedError as error:
-                self._gate.refused[error.name] += 1
                 self._complaints.about(str(peer), f"a request was refused: {error}")
                 self._refuse(client, request.id, error.name, str(error))
                 continue
             if not self._asked.add(client, request):
                 text = f"too many requests are unanswered: at most {FETCH_CREDIT} ranges, {CATALOG_REQUESTS_MAX} in all"
-                self._gate.refused["credit"] += 1
                 self._complaints.about(f"credit {peer}", f"a request of {peer} was refused: {text}")
                 self._refuse(client, request.id, "QuotaExceededError", text)
 
@@ -197,6 +196,7 @@ class Catalog:
 
     def _refuse(self, client: bytes, number: int, error: str, text: str) -> None:
         """After what it has asked before; who has too much unanswered is refused at once, if it has room for that."""
+        self._gate.refused[error] += 1
         refusal = messages.Reply(id=number, error=error, text=text), None
         if not self._asked.add(client, refusal):
             with suppress(sockets.ZMQError):
@@ -240,6 +240,8 @@ class Catalog:
 
         reply = answer(request, do)
         assert reply is not None
+        if reply.error:
+            self._gate.refused[reply.error] += 1
         return reply, data
 
     def _send(self, client: bytes, reply: messages.Reply, data: bytes | None) -> None:

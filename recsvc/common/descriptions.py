@@ -259,8 +259,9 @@ class ServiceStatus(Struct, kw_only=True, frozen=True):
     admission; 0: nothing is refused for it. ``free_bytes``: room for recordings on the spool's disk; ``None``: no
     worker could say. ``clients``: those that are connected. ``recordings_by_state`` counts all that go on,
     ``recordings`` may have only some of them: ``more``: who wants the others asks for those after the last one.
-    ``refused``: requests and subscriptions that were refused, by error; and connections of other machines: ``key``
-    (not authorized), ``handshake`` (no or a wrong key), ``connections`` (too many at once)."""
+    ``refused``: requests and subscriptions that were refused since it began, by error; ``data``: messages on data
+    sockets; and connections of other machines: ``key`` (not authorized), ``handshake`` (no or a wrong key),
+    ``connections`` (too many at once). By all of its processes that clients reach."""
 
     service: Name
     version: str

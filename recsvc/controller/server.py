@@ -171,6 +171,7 @@ class Controller:
             self._recordings.finished(message)
 
     def _on_child_end(self, child: Child) -> None:
+        self._status.ended(child)
         if child.role == "encode":
             self._recordings.workers.ended(child)
             self._recordings.admission.worker_ended(child)

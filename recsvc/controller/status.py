@@ -37,6 +37,27 @@ class _Asked:
         self.missing: set[Child] = set()
 
 
+class _Refused:
+    """What all processes have refused; of those that have ended what they said last, so that no count goes back."""
+
+    def __init__(self, own: Counter[str]) -> None:
+        self._own = own
+        self._ended: Counter[str] = Counter()
+        self._newest: dict[Child, dict[str, int]] = {}
+
+    def took(self, child: Child, counts: dict[str, int]) -> None:
+        self._newest[child] = counts
+
+    def ended(self, child: Child) -> None:
+        self._ended.update(self._newest.pop(child, {}))
+
+    def total(self) -> dict[str, int]:
+        total = self._own + self._ended
+        for counts in self._newest.values():
+            total.update(counts)
+        return dict(total)
+
+
 class Status:
     """Not thread-safe: the controller's loop calls it."""
 
@@ -47,19 +68,20 @@ class Status:
         self._recordings = recordings
         self._began = time.time()
         self._asked: list[_Asked] = []
-        self._gate = gate
+        self._refused = _Refused(gate.refused)
 
     def ask(self, request: messages.AskStatus, clients: int, answer: OnReply) -> None:
         """``answer`` is called when the workers have answered, or it is time."""
         names = sorted(name for name in self._recordings.active if name > request.after)[:_RECORDINGS_ASKED_MAX]
         asked = _Asked([self._recordings.active[name] for name in names], clients, answer)
         self._asked.append(asked)
-        workers = [child for child in self._recordings.workers.pool if child.ready and not child.is_asked_much]
-        asked.missing.update(workers)
-        for worker in workers:
-            there = tuple(one.name for one in asked.recordings if one.worker is worker)
+        children = [child for child in self._supervisor.children if child.role in ("encode", "catalog")]
+        reached = [child for child in children if child.ready and not child.is_asked_much]
+        asked.missing.update(reached)
+        for child in reached:
+            there = tuple(one.name for one in asked.recordings if one.worker is child)
             question = messages.AskFigures(recordings=there, directory=self._spool)
-            self._supervisor.ask(worker, question, partial(self._answered, asked, worker))
+            self._supervisor.ask(child, question, partial(self._answered, asked, child))
         self.look()
 
     def ask_statistics(self, name: str, answer: OnReply) -> None:
@@ -77,6 +99,10 @@ class Status:
             answer(reply)
 
         self._supervisor.ask(recording.worker, messages.AskStatistics(recording=recording.name), answered)
+
+    def ended(self, child: Child) -> None:
+        """A process is gone."""
+        self._refused.ended(child)
 
     def welcome(
         self,
@@ -100,10 +126,11 @@ class Status:
             clock=clock_name(),
         )
 
-    def _answered(self, asked: _Asked, worker: Child, reply: messages.Reply) -> None:
-        asked.missing.discard(worker)
+    def _answered(self, asked: _Asked, child: Child, reply: messages.Reply) -> None:
+        asked.missing.discard(child)
         if not reply.error:
-            asked.figures[worker] = msgspec.convert(reply.result, messages.Figures)
+            asked.figures[child] = figures = msgspec.convert(reply.result, messages.Figures)
+            self._refused.took(child, figures.refused)
         self.look()
 
     @property
@@ -143,7 +170,7 @@ class Status:
             free_bytes=next((one.free_bytes for one in asked.figures.values() if one.free_bytes is not None), None),
             clients=asked.clients,
             recordings_by_state=dict(Counter(one.phase.value for one in active.values())),
-            refused=dict(self._gate.refused),
+            refused=self._refused.total(),
             more=any(name > last for name in active) if asked.recordings else False,
         )
 

@@ -56,7 +56,7 @@ class Intake:
         self._scheduler = scheduler
         self._on_failure = on_failure
         self._gone: deque[str] = deque(maxlen=_GONE_MAX)
-        self._refused = 0
+        self.refused = gate.refused
         self.frames_done = 0  # of all routes there have been
         self._sound_routes = 0
         self._complaints = Complaints(log)
@@ -170,7 +170,6 @@ class Intake:
         owner's."""
         peer = self._gate.peer(parts[1])
         if not peer.owns(route.recording.owner) or not peer.has(RECORD):
-            self._gate.refused["permission"] += 1
             raise messages.MessageError(f"the route belongs to another key than {peer}'s")
         route.identity, route.is_local = parts[0], peer.is_local
         route.key = sockets.property_of(parts[1], "User-Id")
@@ -269,7 +268,7 @@ class Intake:
             self._answer(route.identity, messages.RingReady(route=message.route, ring=message.ring))
 
     def refuse(self, parts: list[Any], reason: str) -> None:
-        self._refused += 1
+        self.refused["data"] += 1
         route, is_frame = "", False
         with contextlib.suppress(messages.MessageError, IndexError):
             message = messages.DATA.decode(parts[1].buffer)
@@ -282,7 +281,7 @@ class Intake:
             self.consumed(route, known, 0)
         peer = self._gate.peer(parts[-1]) if len(parts) > 1 else ""
         subject = f"{peer} {route if known is not None else ''}"
-        self._complaints.about(subject, f"a data message was refused ({self._refused} so far): {reason}")
+        self._complaints.about(subject, f"a data message was refused ({self.refused['data']} so far): {reason}")
         self._answer(parts[0], messages.Refused(route=route, reason=reason))
 
     def consumed(self, name: str, route: Route, size: int) -> None:

@@ -86,6 +86,7 @@ def figures(request: messages.AskFigures, recordings: Iterable[Recording], intak
     return messages.Figures(
         cpu_ns=time.process_time_ns(),
         frames_encoded=intake.frames_done,
+        refused=intake.refused,
         free_bytes=_free(request.directory),
         recordings=tuple(found),
     )

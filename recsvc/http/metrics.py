@@ -72,7 +72,12 @@ class Metrics(Collector):
         states.update(status.recordings_by_state)
         yield _gauge("recordings", "Recordings that go on", {(s,): n for s, n in states.items()}, "state")
         refused = {(error,): count for error, count in status.refused.items()}
-        yield _counter("requests_refused", "Requests of clients that were refused, by error", refused, "error")
+        yield _counter(
+            "requests_refused",
+            "What was refused to clients, by error: requests, data messages, connections",
+            refused,
+            "error",
+        )
         yield from self._of_workers(status)
         yield from self._of_recordings()
 

@@ -100,11 +100,13 @@ class RecordingFigures(Struct, kw_only=True, frozen=True):
 
 
 class Figures(Struct, kw_only=True, frozen=True):
-    """``cpu_ns``: of the worker, since it began, as ``frames_encoded``. ``free_bytes``: ``None`` where it cannot be
-    asked. Of recordings that have no room in a message nothing is said."""
+    """``cpu_ns``: of the worker, since it began, as ``frames_encoded``, and ``refused`` (as in ``ServiceStatus``).
+    ``free_bytes``: ``None`` where it cannot be asked. Of recordings that have no room in a message nothing is said. Of
+    a catalog it has ``refused`` alone."""
 
-    cpu_ns: Count
-    frames_encoded: Count
+    cpu_ns: Count = 0
+    frames_encoded: Count = 0
+    refused: dict[str, int] = {}
     free_bytes: Count | None = None
     recordings: tuple[RecordingFigures, ...] = ()
 
@@ -227,7 +229,7 @@ WORKER_REQUESTS = Codec(
     | TranslateClock
     | Shutdown
 )
-CATALOG_LINE_REQUESTS = Codec(EnterRecording | ForgetRecording | Survey | Shutdown)
+CATALOG_LINE_REQUESTS = Codec(EnterRecording | ForgetRecording | Survey | AskFigures | Shutdown)
 CAPTURE_REQUESTS = Codec(OpenSource | CloseTrack | BeginRoutes | ControlRoutes | Shutdown)
 HTTP_REQUESTS = Codec(ServeHttp | Shutdown)
 ROLE_REPORTS = Codec(Reply | Ready | TrackEnded | DataReady | RecordingFinished | Load)

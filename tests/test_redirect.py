@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cuts import free_ports
 from listening import record_events
 from media import DEADLINE_S
 
@@ -84,9 +85,9 @@ def test_a_reply_without_a_place_is_an_error_with_its_text() -> None:
 
 
 @contextlib.contextmanager
-def played(place: Path) -> Iterator[Peer]:
+def played(endpoint: str) -> Iterator[Peer]:
     """A service that gives its recordings to another one; both judge their client."""
-    peer = Peer(f"ipc://{place}/p", "redirect", lambda _: None, idle_s=DEADLINE_S)
+    peer = Peer(endpoint, "redirect", lambda _: None, idle_s=DEADLINE_S)
     thread = threading.Thread(target=peer.run)
     thread.start()
     try:
@@ -98,8 +99,9 @@ def played(place: Path) -> Iterator[Peer]:
         peer.close()
 
 
-def test_a_recorder_follows(place: Path) -> None:
-    with played(place) as peer:
+@pytest.mark.parametrize("way", ["ipc", "tcp"])
+def test_a_recorder_follows(way: str, place: Path) -> None:
+    with played(f"ipc://{place}/p" if way == "ipc" else f"tcp://127.0.0.1:{free_ports()}") as peer:
         source = recsvc.VideoSource(16, 16, when_full="wait")
         recorder = recsvc.MediaRecorder(recsvc.MediaStream([source.track]), service=peer.endpoint)
         events = record_events(recorder)
@@ -126,14 +128,14 @@ def test_one_of_asyncio_does_too(place: Path) -> None:
         assert recorder.recording is not None
         return await asyncio.to_thread(recorder.recording.bytes)
 
-    with played(place) as peer:
+    with played(f"ipc://{place}/p") as peer:
         assert asyncio.run(record(peer)) == FILE
     assert peer.problems == []
 
 
 def test_who_is_sent_to_nobody_learns_who_sent_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recsvc.caller.client.READY_DEADLINE_NS", 50_000_000)
-    with played(place) as peer:
+    with played(f"ipc://{place}/p") as peer:
         connections.connect(peer.endpoint)
         peer.places[4] = f"ipc://{place}/nobody"
         source = recsvc.VideoSource(16, 16)

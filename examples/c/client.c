@@ -150,6 +150,13 @@ void release(struct message *message)
     msgpack_unpacked_destroy(&message->header);
 }
 
+bool is_redirect(const struct message *reply)
+{
+    char error[64];
+    get_text(&reply->header.data, "error", error, sizeof error);
+    return strcmp(error, "redirect") == 0;
+}
+
 struct message reply_to(void *socket, int64_t id)
 {
     struct message reply;
@@ -158,7 +165,7 @@ struct message reply_to(void *socket, int64_t id)
             char error[64], why[512];
             get_text(&reply.header.data, "error", error, sizeof error);
             get_text(&reply.header.data, "text", why, sizeof why);
-            if (error[0])
+            if (error[0] && !is_redirect(&reply))
                 die("%s: %s", error, why);
             return reply;
         }

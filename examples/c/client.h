@@ -47,8 +47,9 @@ void *connected(void *context, int type, const struct address *service, const ch
 void reachable(const msgpack_object *endpoints, const char *by, char *endpoint, size_t size);
 bool receive(void *socket, int timeout_ms, struct message *message);
 void release(struct message *message);
-/* The reply to request `id`, which is on its way; ends the program where it is an error. */
+/* The reply to request `id`, which is on its way; ends the program where it is an error other than `redirect`. */
 struct message reply_to(void *socket, int64_t id);
+bool is_redirect(const struct message *reply); /* another service takes it; `result` says which */
 
 bool may_send(const struct route *route, size_t size);
 void take_credits(void *data, struct route *routes, size_t count, int timeout_ms);

@@ -15,7 +15,7 @@
 
 enum { RATE = 48000, BLOCK = RATE / 50, WIDTH = 160, HEIGHT = 120, HALF = 50, PAUSE = 30 }; /* the last two in blocks */
 
-static void *control, *data, *events;
+static void *context, *control, *data, *events, *catalog;
 static struct route routes[2]; /* of sound and of pictures */
 static char client[64], recording[64];
 static int64_t begin_ns, paused_ns, pinged_ns, last_id;
@@ -110,14 +110,62 @@ static struct message command(const char *action, int64_t at_ns)
     return reply_to(control, last_id);
 }
 
-static void start(const struct address *service)
+/* Connects to a service, and learns where its other sockets are. */
+static void meet(const struct address *service)
+{
+    control = connected(context, ZMQ_DEALER, service, service->endpoint);
+    begin(4, "hello");
+    put_int("id", ++last_id);
+    put_text("client", client);
+    send_packed(control, NULL, 0);
+    struct message hello = reply_to(control, last_id);
+    const msgpack_object *welcome = get(&hello.header.data, "result");
+    char endpoint[256], topic[80];
+    reachable(get(welcome, "events"), service->endpoint, endpoint, sizeof endpoint);
+    events = connected(context, ZMQ_SUB, service, endpoint);
+    snprintf(topic, sizeof topic, "%s/r", client);
+    zmq_setsockopt(events, ZMQ_SUBSCRIBE, topic, strlen(topic));
+    struct message subscribed; /* the answer to that: from now on no event is missed */
+    if (!receive(events, 30000, &subscribed))
+        die("the subscription is not answered");
+    release(&subscribed);
+    reachable(get(welcome, "catalog"), service->endpoint, endpoint, sizeof endpoint);
+    catalog = endpoint[0] ? connected(context, ZMQ_DEALER, service, endpoint) : NULL;
+    release(&hello);
+}
+
+/* Another service takes the recording: meets that one, unless what was encrypted would be so no more, or another machine
+ * names a socket of this one. */
+static void follow(const msgpack_object *where, struct address *service)
+{
+    static int hops;
+    bool was_tcp = strncmp(service->endpoint, "tcp:", 4) == 0, has_keys = service->secret_key[0];
+    get_text(where, "endpoint", service->endpoint, sizeof service->endpoint);
+    get_text(where, "key", service->server_key, sizeof service->server_key);
+    bool is_tcp = strncmp(service->endpoint, "tcp:", 4) == 0;
+    if (++hops > 4 || (was_tcp && !is_tcp) || (is_tcp && has_keys != (service->server_key[0] != 0)))
+        die("the recording is sent to %s, where it is not followed", service->endpoint);
+    begin(4, "bye");
+    put_int("id", ++last_id);
+    put_text("client", client);
+    send_packed(control, NULL, 0);
+    struct message bye = reply_to(control, last_id);
+    release(&bye);
+    zmq_close(control);
+    zmq_close(events);
+    if (catalog)
+        zmq_close(catalog);
+    meet(service);
+}
+
+static void start(struct address *service)
 {
     begin(9, "start");
     put_int("id", ++last_id);
     put_text("client", client);
     put_text("recorder", "r");
     put_text("recording", recording);
-    put_int("at_ns", begin_ns = now_ns());
+    put_int("at_ns", begin_ns);
     put_list("tracks", 2);
     put_item(4);
     put_text("track", "sound");
@@ -141,6 +189,12 @@ static void start(const struct address *service)
     put_int("video_bits_per_second", 1000000);
     send_packed(control, NULL, 0);
     struct message started = reply_to(control, last_id);
+    if (is_redirect(&started)) {
+        follow(get(&started.header.data, "result"), service);
+        release(&started);
+        start(service); /* the same recording, from the same instant on */
+        return;
+    }
     const msgpack_object *list = get(get(&started.header.data, "result"), "routes");
     for (int n = 0; n < 2; n++) { /* in the order of the tracks */
         const msgpack_object *one = &list->via.array.ptr[n];
@@ -204,30 +258,12 @@ int main(int count, char **given)
         field(json, "public_key", service.public_key, sizeof service.public_key);
         field(json, "secret_key", service.secret_key, sizeof service.secret_key);
     }
-    void *context = zmq_ctx_new();
+    context = zmq_ctx_new();
     snprintf(client, sizeof client, "c-%d-%lld", getpid(), (long long)now_ns());
     snprintf(recording, sizeof recording, "c-%lld-%d", (long long)time(NULL), getpid());
 
-    control = connected(context, ZMQ_DEALER, &service, service.endpoint);
-    begin(4, "hello");
-    put_int("id", ++last_id);
-    put_text("client", client);
-    send_packed(control, NULL, 0);
-    struct message hello = reply_to(control, last_id);
-    const msgpack_object *welcome = get(&hello.header.data, "result");
-    char endpoint[256], topic[80];
-    reachable(get(welcome, "events"), service.endpoint, endpoint, sizeof endpoint);
-    events = connected(context, ZMQ_SUB, &service, endpoint);
-    snprintf(topic, sizeof topic, "%s/r", client);
-    zmq_setsockopt(events, ZMQ_SUBSCRIBE, topic, strlen(topic));
-    struct message subscribed; /* the answer to that: from now on no event is missed */
-    if (!receive(events, 30000, &subscribed))
-        die("the subscription is not answered");
-    release(&subscribed);
-    reachable(get(welcome, "catalog"), service.endpoint, endpoint, sizeof endpoint);
-    void *catalog = endpoint[0] ? connected(context, ZMQ_DEALER, &service, endpoint) : NULL;
-    release(&hello);
-
+    meet(&service);
+    begin_ns = now_ns();
     start(&service);
     data = connected(context, ZMQ_DEALER, &service, routes[0].endpoint); /* of one worker, as both routes are */
     push(HALF);

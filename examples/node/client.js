@@ -130,6 +130,8 @@ class Data {
   }
 }
 
+const HOPS = 4; // services that may send a recording on
+
 export class Client {
   name = `node-${randomUUID()}`;
 
@@ -164,7 +166,7 @@ export class Client {
   }
 
   /** The service's reply to `start`, and where the frames go; from another service, if this one says so. */
-  async start(fields) {
+  async start(fields, been = []) {
     try {
       const started = await this.control.ask("start", { client: this.name, ...fields });
       const data = new Data(this.reach(started.routes[0].endpoints), this.keys, started.routes);
@@ -172,10 +174,15 @@ export class Client {
     } catch (error) {
       if (error.code !== "redirect") throw error;
       const { endpoint, key } = error.result;
+      const isOpen = this.keys.curveServerKey && !key; // what is encrypted stays so
+      const isHere = this.endpoint.startsWith("tcp:") && !endpoint.startsWith("tcp:");
+      if (isOpen || isHere || been.length === HOPS || [...been, this.endpoint].includes(endpoint))
+        throw new Error(`${this.endpoint} sends the recording to ${endpoint}, where it is not followed`);
+      been.push(this.endpoint);
       await this.control.ask("bye", { client: this.name });
       for (const socket of [this.control, this.catalog]) socket?.close();
       await this.#open({ endpoint, keys: key ? { ...this.keys, curveServerKey: key } : {} });
-      return this.start(fields); // with the same ids
+      return this.start(fields, been); // with the same ids
     }
   }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import encoded
 import pytest
 
+from recsvc.common.packet_limits import PARAMETER_SETS_BYTES_MAX
 from recsvc.mux import bitstream
 from recsvc.mux.codec_private import form_of
 from recsvc.wire.packets import DecodeTimes
@@ -116,3 +119,16 @@ def test_a_clock_that_starts_again_is_no_picture_out_of_order() -> None:
     hour = 3600 * 1000 * MS
     assert [times.time_of(hour + at * MS) - hour for at in (0, 40, 80)] == [0, 40 * MS, 80 * MS]
     assert [times.time_of(at * MS) for at in (0, 40, 80)] == [0, 40 * MS, 80 * MS]
+
+
+def test_parameter_sets_without_end_take_no_memory() -> None:
+    """A sequence's alone, always another one: the picture's never come."""
+    form: Any = form_of("h264")
+    refused = 0
+    for number in range(200):
+        try:
+            form.repack(b"\0\0\0\1" + b"\x67" + number.to_bytes(2, "big") + b"x" * 1000)
+        except ValueError:
+            refused += 1
+        assert sum(map(len, form._sets)) <= 16 * PARAMETER_SETS_BYTES_MAX
+    assert refused and form.private is None

@@ -27,6 +27,7 @@ from recsvc.caller.client import Client
 from recsvc.caller.session import Session
 from recsvc.common.descriptions import Finished, RecordingOptions, RecordingStatistics, Started
 from recsvc.common.service import ServiceAddress
+from recsvc.common.service_limits import STOPS_WAITING_MAX
 from recsvc.common.state import Input
 from recsvc.controller.commands import Commands
 from recsvc.controller.recording import Recording
@@ -351,3 +352,18 @@ def test_both_sides_agree_once_everything_has_come_whatever_crosses(steps: list[
         sides.carry_command()
         sides.carry_event()
     assert sides.session.phase is sides.recording.phase
+
+
+def test_the_stops_that_wait_for_one_file_are_bounded() -> None:
+    """Who still waits for an answer asks again, by another connection perhaps, and is among the newest then."""
+    recording: Any = SimpleNamespace(name="r", is_from=lambda client, sender: False)
+    recordings: Any = SimpleNamespace(active={"r": recording}, end=lambda *_, **__: None)
+    events: Any = SimpleNamespace(of=lambda recording: None)
+    nobody: Any = SimpleNamespace()
+    commands = Commands(nobody, recordings, events, nobody)
+    answered: list[int] = []
+    stop = messages.Control(recording="r", action="stop", at_ns=1, wait=True)
+    for number in range(STOPS_WAITING_MAX + 3):
+        commands.control(stop, lambda reply, number=number: answered.append(number), b"")  # type: ignore[misc]
+    commands.ended(recording, None)
+    assert answered == list(range(3, STOPS_WAITING_MAX + 3))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 
 from ..common.limits import CLOSED_TRACKS_KEPT
 from ..wire import messages, sockets
+from ..wire.published import published
 
 log = logging.getLogger("recsvc")
 
@@ -41,12 +42,7 @@ class SourceEvents:
     def take(self) -> bool:
         """Reads what is there. Whether the subscription was renewed meanwhile: then something may have been missed."""
         renewed = False
-        while sockets.readable(self.socket):
-            try:
-                event = messages.EVENTS.decode(sockets.receive_event(self.socket))
-            except ValueError as error:
-                log.warning("an event was refused: %s", error)
-                continue
+        for event in published(self.socket):
             renewed |= isinstance(event, messages.Subscribed)
             if isinstance(event, messages.SourceEvent):
                 self._over(event)

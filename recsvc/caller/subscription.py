@@ -16,6 +16,7 @@ import msgspec
 from .. import errors
 from ..common.limits import LAST_EVENTS_MS, MS, STOP_ASK_NS
 from ..wire import messages, sockets
+from ..wire.published import published
 from .client import Client
 
 log = logging.getLogger("recsvc")
@@ -62,16 +63,13 @@ class Subscription:
             return event
 
     def _receive(self) -> None:
-        while not self._read and sockets.readable(self.socket):
-            try:
-                event = messages.EVENTS.decode(sockets.receive_event(self.socket))
-            except ValueError as error:
-                log.warning("an event was refused: %s", error)
-                continue
+        for event in published(self.socket):
             if isinstance(event, messages.RecorderEvent):
                 self._read.append(event)
             elif isinstance(event, messages.Subscribed):
                 self._catch_up(event)
+            if self._read:
+                return
 
     def _catch_up(self, there: messages.Subscribed) -> None:
         """The subscription stands, for the first time or again after the connection broke."""

@@ -36,7 +36,7 @@ from its frames: it answers one in some 100 µs. ``statistics`` is refused then,
 out."""
 
 STOPS_WAITING_MAX = 100
-"""Stops of one recording that wait for its file, each with its answer; further ones are refused."""
+"""Stops of one recording that wait for its file. Of more the oldest are not answered: who still waits asks again."""
 
 SOURCES_MAX = 256
 """Sources that a service has open, each a process of some 40 MB. One key has at most half of these, so that nobody

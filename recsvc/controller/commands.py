@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 
 import msgspec
 
@@ -27,7 +28,7 @@ class Commands:
         self._recordings = recordings
         self._events = events
         self._unattended = unattended
-        self._waiting: dict[str, list[OnReply]] = {}  # for recordings to be finished
+        self._waiting: dict[str, deque[OnReply]] = {}  # for recordings to be finished
         self._finished: dict[str, Finished] = {}  # the newest of them
 
     def control(self, request: messages.Control, answer: OnReply, sender: bytes) -> None:
@@ -38,13 +39,9 @@ class Commands:
         if request.action == "discard":
             self._discard(request, recording, sender)
         elif recording is not None:
-            waits = request.action == "stop" and request.wait
-            waiting = self._waiting.setdefault(recording.name, []) if waits else []
-            if len(waiting) >= STOPS_WAITING_MAX:
-                raise errors.QuotaExceededError(f"{len(waiting)} others wait for the end of {recording.name} already")
             self._obey(recording, request, recording.is_from(request.client, sender))
-            if waits:
-                waiting.append(answer)
+            if request.action == "stop" and request.wait:
+                self._waiting.setdefault(recording.name, deque(maxlen=STOPS_WAITING_MAX)).append(answer)
                 return
         elif request.action != "stop" or not self._unattended.give_up(request.recording):
             answer(self._late(request))

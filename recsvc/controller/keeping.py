@@ -38,7 +38,8 @@ class Keeping:
         self._options = options
         # Recordings that go on, and those whose end is not written yet, the oldest first.
         self._known: dict[str, tuple[RecordingInfo, str]] = {}
-        self._unanswered: dict[str, int] = {}  # since when
+        self._sent = 0
+        self._unanswered: dict[int, int] = {}  # since when, by the number of what was sent
         self._child: Child | None = None
         self._has_served = False
         self._restarts = Restarts(time.monotonic_ns() + CATALOG_WAIT_NS if options.keeps else None)
@@ -111,14 +112,15 @@ class Keeping:
         if self._child is None:
             return
         child = self._child
-        self._unanswered.setdefault(info.recording, time.monotonic_ns())
+        self._sent += 1
+        self._unanswered[self._sent] = time.monotonic_ns()
         enter = messages.EnterRecording(info=info, file=file)
-        self._supervisor.ask(child, enter, partial(self._answered, child, info))
+        self._supervisor.ask(child, enter, partial(self._answered, child, info, self._sent))
 
-    def _answered(self, child: Child, info: RecordingInfo, reply: messages.Reply) -> None:
+    def _answered(self, child: Child, info: RecordingInfo, number: int, reply: messages.Reply) -> None:
         if child is not self._child:
             return
-        self._unanswered.pop(info.recording, None)
+        self._unanswered.pop(number, None)
         known = self._known.get(info.recording)
         if reply.error:
             if self._retry_ns is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 import uuid
@@ -20,8 +19,7 @@ from ..common.service_limits import FETCH_CREDIT, HTTP_ANSWER_NS, HTTP_STATUS_AG
 from ..common.status import joined
 from ..process import role
 from ..wire import messages, sockets
-
-log = logging.getLogger("recsvc.http")
+from ..wire.published import published
 
 Result = TypeVar("Result")
 
@@ -149,12 +147,7 @@ class Link:
         return self._catalog
 
     def _take_events(self) -> None:
-        while sockets.readable(self._events):
-            try:
-                event = messages.EVENTS.decode(sockets.receive_event(self._events))
-            except ValueError as error:
-                log.warning("an event was refused: %s", error)
-                continue
+        for event in published(self._events):
             if isinstance(event, messages.RecorderEvent):
                 self.on_event(event)
 

@@ -10,14 +10,18 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from ..common.media import OPUS_RATE
+from ..common.packet_limits import PARAMETER_SETS_BYTES_MAX
 from . import bitstream as bits
 from .entries import CODEC_IDS
 from .parameter_sets import av1c, avcc, hvcc
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _AAC_SAMPLES = 1024
+_SETS_BYTES_MAX = 16 * PARAMETER_SETS_BYTES_MAX
+"""What is collected of them until each kind has come; of a stream that brings no more than one kind the rest is
+damaged."""
 _WAVE_TAGS = {"alaw": 6, "ulaw": 7}
-_OPUS_RATE = 48_000
 
 
 class Form:
@@ -94,6 +98,9 @@ class _NalForm(Form):
         self._sets += [unit for unit in dict.fromkeys(sets) if unit not in self._sets]
         if kinds >= needed:
             self.private = avcc(self._sets) if self._is_h264 else hvcc(self._sets)
+        elif sum(map(len, self._sets)) > _SETS_BYTES_MAX:
+            self._sets.clear()
+            raise ValueError(f"parameter sets of more than {_SETS_BYTES_MAX} bytes, and one kind of them is missing")
 
 
 class _Av1Form(Form):
@@ -141,7 +148,7 @@ class _SoundForm(Form):
 
 class _OpusForm(_SoundForm):
     def __init__(self, sample_rate: int, channel_count: int, description: bytes) -> None:
-        super().__init__("opus", _OPUS_RATE, channel_count)
+        super().__init__("opus", OPUS_RATE, channel_count)
         if description and (description[:8] != b"OpusHead" or len(description) < 19):
             raise ValueError("no OpusHead in the description")
         if not description and channel_count > 2:
@@ -152,7 +159,7 @@ class _OpusForm(_SoundForm):
     def samples(self, packet: bytes) -> tuple[int, int]:
         if not packet:
             raise ValueError("an empty packet")
-        return bits.opus_samples(packet), _OPUS_RATE
+        return bits.opus_samples(packet), OPUS_RATE
 
 
 class _AacForm(_SoundForm):

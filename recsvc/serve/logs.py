@@ -136,13 +136,11 @@ def _taken_apart(text: str) -> dict[str, Any]:
         fields = json.loads(text)
         if isinstance(fields, dict):
             level, name, event = fields.pop("level"), fields.pop("logger"), fields.pop("event")
-            return {"levelno": _LEVELS[level], "name": str(name), "msg": "%s", "args": (event,), "fields": fields}
-    except (ValueError, KeyError):
+            number = logging.getLevelNamesMapping()[level.upper()]
+            return {"levelno": number, "name": str(name), "msg": "%s", "args": (event,), "fields": fields}
+    except (ValueError, KeyError, AttributeError):
         pass
     return {"levelno": logging.WARNING, "name": "stderr", "msg": "%s", "args": (text,)}
-
-
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 def _renderer(for_people: bool, colors: bool) -> Callable[[Fields], str]:

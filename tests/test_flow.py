@@ -1,8 +1,13 @@
 """Credits and the window of capture time."""
 
 import random
+from types import SimpleNamespace
+from typing import Any
 
-from recsvc.common.limits import S
+import pytest
+
+from recsvc.common.limits import S, credit
+from recsvc.encode.route import Route
 from recsvc.wire.flow import CaptureWindow, CreditBalance
 
 
@@ -45,6 +50,28 @@ def test_an_old_credit_message_takes_nothing_away() -> None:
     balance.grant(9, 900)
     balance.grant(7, 700)
     assert (balance.frames_granted, balance.bytes_granted) == (9, 900)
+
+
+@pytest.mark.parametrize("size", [200, 3_000, 460_800, 3_110_400, 12_441_600, 60_000_000])
+@pytest.mark.parametrize("kind", ["video", "audio", "packet"])
+def test_a_sender_at_full_load_has_half_its_credit_at_least(kind: str, size: int) -> None:
+    """While frames wait its credit comes in steps; these are small against what it may have under way, whether frames
+    or bytes are the bound."""
+    recording: Any = SimpleNamespace(tracks={"r": None}, options=SimpleNamespace(overload="drop"))
+    route, balance = Route(recording, "r", kind), CreditBalance(*credit(kind, "drop"))
+    most = least = sent = 0
+    for _ in range(200):
+        while balance.allows(size):
+            use(balance, size)
+            sent += 1
+        under_way = sent - route.frames_done
+        most, least = max(most, under_way), min(least or under_way, under_way)
+        route.frames_done += 1
+        route.bytes_done += size
+        if route.credit_is_due(waiting=under_way - 1):
+            route.frames_granted, route.bytes_granted = route.frames_done, route.bytes_done
+            balance.grant(route.window + route.frames_done, route.window_bytes + route.bytes_done)
+    assert least >= most // 2
 
 
 def test_window_takes_what_was_captured_inside_only() -> None:

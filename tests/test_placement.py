@@ -16,7 +16,7 @@ from recsvc.common.limits import S
 from recsvc.common.service import ServiceOptions
 from recsvc.common.service_limits import CORES_SHARE, COST_FACTOR_MAX, COST_FACTOR_MIN, COST_MEASURED_AFTER
 from recsvc.controller.admission import Admission
-from recsvc.controller.placement import Cost, Demand, Factors, demand, picture_work, room, sound_work
+from recsvc.controller.placement import Cost, Demand, Factors, demand, picture_work, room, sound_work, threads
 from recsvc.controller.recording import Recording
 from recsvc.controller.workers import STARTING_COST
 from recsvc.errors import BusyError
@@ -143,7 +143,7 @@ def test_what_is_admitted_never_needs_more_than_there_is(wanted: list[float], co
     """Each is placed where most room is."""
     workers = [0.0] * count
     for needed in wanted:
-        found = room(Demand({"opus": needed * S}), Factors(), workers, 0.0, there)
+        found = room(Demand({"opus": needed * S}), Factors(), workers, sum(workers), there)
         assert found.needed == pytest.approx(needed) and found.free >= 0
         if found.fits:
             workers[workers.index(min(workers))] += needed
@@ -151,9 +151,55 @@ def test_what_is_admitted_never_needs_more_than_there_is(wanted: list[float], co
     assert max(workers) <= min(1.0, there) * CORES_SHARE + 1e-6
 
 
-def test_a_recording_that_needs_more_than_one_core_fits_nowhere() -> None:
-    found = room(Demand({"vp9/6": 1.2 * S}), Factors(), [0.0] * 8, 0.0, 8)
+def test_a_recording_that_needs_more_than_one_core_needs_several_threads() -> None:
+    large = Demand({"vp9/6": 1.2 * S})
+    found = room(large, Factors(), [0.0] * 8, 0.0, 8)
     assert not found.fits and found.free == CORES_SHARE
+    assert room(large, Factors(), [0.0] * 8, 0.0, 8, threads=2).fits
+    assert not room(large, Factors(), [0.3] * 8, 2.4, 8, threads=2).fits, "each thread has less than its part"
+    assert not room(large, Factors(), [0.0] * 8, 6.0, 8, threads=2).fits, "others have the cores"
+
+
+# --- threads --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sides_rate", "there", "taken", "expected"),
+    [
+        ((3840, 2160, 30), 2, 0.0, 2),
+        ((3840, 2160, 30), 8, 0.0, 3),
+        ((3840, 2160, 30), 8, 6.0, 2),
+        ((3840, 2160, 30), 2, 0.4, 2),
+        ((3840, 2160, 30), 2, 0.6, 1),
+        ((3840, 2160, 30), 1, 0.0, 1),
+        ((3840, 2160, 30), 2, 9.0, 1),
+        ((1920, 1080, 60), 2, 0.0, 2),
+        ((1920, 1080, 30), 64, 0.0, 1),
+        ((640, 480, 30), 64, 0.0, 1),
+    ],
+)
+def test_large_pictures_have_as_many_threads_as_they_need_and_find(
+    sides_rate: tuple[int, int, int], there: float, taken: float, expected: int
+) -> None:
+    sound = track("audio", sample_rate=48_000, channel_count=8)
+    assert threads(demand([pictures(*sides_rate), sound], VP8, "drop"), Factors(), taken, there) == expected
+
+
+def test_sound_is_never_a_reason_for_threads() -> None:
+    assert threads(Demand(sound_work(1000, 8)), Factors(), 0.0, 64) == 1
+
+
+@given(st.lists(st.tuples(SIDES, SIDES, RATES, st.sampled_from([VP8, VP9])), max_size=12), st.floats(0.3, 64))
+def test_encoders_with_several_threads_have_no_more_than_there_are_cores(
+    wanted: list[tuple[int, int, float, Any]], there: float
+) -> None:
+    factors = Factors()
+    costs: list[Cost] = []
+    for width, height, rate, chosen in wanted:
+        needed = demand([pictures(width, height, rate)], chosen, "drop")
+        costs.append(Cost(needed, threads(needed, factors, sum(cost.held(factors) for cost in costs), there)))
+    several = [cost.threads for cost in costs if cost.threads > 1]
+    assert sum(several) <= round(there)
 
 
 def test_capture_processes_take_their_part() -> None:
@@ -207,7 +253,8 @@ def test_no_worker_ever_has_more_than_it_can_do_in_time(
             going.append((recording, found))
         if going and ending == 0:
             admission.ended(going.pop(0)[0])
-        kept_up = [(one, cores(demanded)) for one, demanded in going if not demanded.elastic]
+        assert all(cost.threads == 1 for _, cost in going), "no picture here needs more than a core"
+        kept_up = [(one, cores(cost.demand)) for one, cost in going if not cost.demand.elastic]
         assert sum(needed for _, needed in kept_up) <= there * CORES_SHARE + 1e-6
         for worker in workers.pool:
             its = sum(needed for one, needed in kept_up if one.worker is worker)

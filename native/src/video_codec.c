@@ -115,8 +115,10 @@ static vpx_codec_err_t control_common(vpx_codec_ctx_t *context,
 
 static vpx_codec_err_t control_vp8(vpx_codec_ctx_t *context, const recsvc_video_settings *settings)
 {
-    int partitions = settings->threads > 1 ? VP8_TWO_TOKENPARTITION : VP8_ONE_TOKENPARTITION;
-    return vpx_codec_control(context, VP8E_SET_TOKEN_PARTITIONS, partitions);
+    int partitions_log2 = VP8_ONE_TOKENPARTITION;
+    while (partitions_log2 < VP8_EIGHT_TOKENPARTITION && (1 << partitions_log2) < settings->threads)
+        partitions_log2++;
+    return vpx_codec_control(context, VP8E_SET_TOKEN_PARTITIONS, partitions_log2);
 }
 
 /* SMPTE 170M has the matrix of BT.601, and is what Matroska calls it too. */

@@ -76,7 +76,8 @@ class TrackStatistics(Struct, kw_only=True, frozen=True):
     the difference is in the queue). Encoded is what the file holds: where its disk failed, the rest counts as dropped,
     ``not_written``. ``timestamps_corrected`` counts corrections by kind. ``speed_raised``: how
     often the encoder had to hurry, before anything was dropped. ``frames_prerolled``: of the encoded, those that were
-    captured before the start, since the recording begins with the key frame before it.
+    captured before the start, since the recording begins with the key frame before it. ``encoder_threads``: that
+    work on one picture, decided when the recording began; 0: nothing is encoded, or it is sound.
     """
 
     kind: str
@@ -89,6 +90,7 @@ class TrackStatistics(Struct, kw_only=True, frozen=True):
     level_dbfs: float | None = None
     speed_raised: int = 0
     frames_prerolled: int = 0
+    encoder_threads: int = 0
 
 
 class ClockSegment(Struct, kw_only=True, frozen=True):

@@ -17,13 +17,13 @@ AUDIO_CREDIT_FRAMES, PACKET_CREDIT_FRAMES = 400, 1000
 """The same of sound: 16 s or more. It needs little memory, and a block that is dropped is audible. And of packets
 that come encoded: those with which a recording begins come at once (``packet_limits.PREROLL_PACKETS_MAX``)."""
 
-QUEUE_BYTES_MAX = 64 * 1024 * 1024
-"""Payload bytes of one route that may be under way; one frame is always allowed, however large. So a worker's memory
-stays below (routes x 64 MiB). When it is full, as for ``VIDEO_CREDIT_FRAMES``."""
+QUEUE_BYTES_MAX = 128 * 1024 * 1024
+"""Payload bytes of one route that may be under way; one frame always is. A third of a second of 3840x2160: longer than
+its encoder needs to open. So a worker's memory stays below (routes x 128 MiB). Full: as ``VIDEO_CREDIT_FRAMES``."""
 
 CREDIT_STEP_BYTES = 1024 * 1024
-"""A worker returns credit in steps: after this many bytes or a quarter of the frames, or when it becomes idle. A
-message for each block of sound would cost as much as encoding the block."""
+"""A worker returns credit in steps: after a quarter of the frames or of the bytes, or, where no more of the route
+waits, after this many bytes. A message for each block of sound would cost as much as encoding the block."""
 
 RING_BYTES_MAX = QUEUE_BYTES_MAX
 """Shared memory of one track's pictures; only pages that were written take memory. When no slot is free, a picture goes

@@ -151,6 +151,9 @@ recording that comes just then has to wait for the rest."""
 LOADS_PER_REPORT = 64
 """Recordings in one such report, so that a stop that comes meanwhile waits for less than a millisecond."""
 
+ENCODER_THREADS_MAX = 64
+"""For the pictures of one recording; the encoders take no more."""
+
 CORES_SHARE = 0.85
 """The share of the cores that recordings may take, by what is reckoned for them, before a further one is answered
 ``busy``. The rest is for the controller, for callers on this machine, and for what comes irregularly: key frames,

@@ -88,14 +88,17 @@ class Admission:
 
     def place(
         self, request: messages.Start, chosen: Format, whose: str, workers: Workers
-    ) -> tuple[Child, placement.Demand]:
+    ) -> tuple[Child, placement.Cost]:
         """Its worker, and what it is going to cost. ``QuotaExceededError`` where its client (``whose``) has all that it
         may have; ``BusyError`` where there is no room."""
         self._check_client(whose)
         demand = placement.demand(request.tracks, chosen, request.options.overload)
+        captured = self._captures.cores(self._recordings.values())
+        held = captured + sum(cost.held(self._factors) for _, cost in self._recordings.values())
+        cost = placement.Cost(demand, placement.threads(demand, self._factors, held, self._cores))
         if demand.elastic:
-            return workers.choose(self.load), demand
-        most = placement.most_of_worker(self._cores) - self._factors.cores(demand.work)
+            return workers.choose(self.load), cost
+        most = placement.most_of_worker(self._cores) - cost.cores(self._factors) / cost.threads
 
         def load(worker: Child) -> float:
             """A worker where it does not fit comes after all where it does."""
@@ -104,12 +107,13 @@ class Admission:
 
         worker = workers.choose(load)
         if self._options.admission:
-            used = [self._used(one) for one in workers.pool]
-            captured = self._captures.cores(self._keeping_up())
-            room = placement.room(demand, self._factors, used, captured, self._cores)
+            loops = [self._used(one) for one in workers.pool]
+            taken = self._captures.cores(self._keeping_up())
+            taken += sum(one.cores(self._factors) for _, one in self._keeping_up())
+            room = placement.room(demand, self._factors, loops, taken, self._cores, cost.threads)
             if not room.fits:
                 raise _busy(room)
-        return worker, demand
+        return worker, cost
 
     def _check_client(self, whose: str) -> None:
         most, bytes_most = self._options.recordings_per_client_max, self._options.bytes_per_client_max
@@ -129,8 +133,9 @@ class Admission:
 
     # --- what goes on -----------------------------------------------------------------------------
 
-    def began(self, recording: Recording, demand: placement.Demand) -> None:
-        self._recordings[recording.name] = recording, placement.Cost(demand)
+    def began(self, recording: Recording, cost: placement.Cost) -> None:
+        recording.encoder_threads = cost.threads
+        self._recordings[recording.name] = recording, cost
 
     def ended(self, recording: Recording) -> None:
         self._recordings.pop(recording.name, None)
@@ -196,14 +201,18 @@ class Admission:
     def load(self, worker: Any) -> float:
         """By which the next recording is placed: the cores that those on it take, with those that may be late."""
         return sum(
-            max(cost.cores(self._factors), _SMALL)
+            max(cost.cores(self._factors) / cost.threads, _SMALL)
             for recording, cost in self._recordings.values()
             if recording.worker is worker
         )
 
     def _used(self, worker: Any) -> float:
-        """Those that must keep up."""
-        return sum(cost.cores(self._factors) for recording, cost in self._keeping_up() if recording.worker is worker)
+        """Of its loop's core, by those that must keep up."""
+        return sum(
+            cost.cores(self._factors) / cost.threads
+            for recording, cost in self._keeping_up()
+            if recording.worker is worker
+        )
 
     def cost(self, recording: Recording) -> float:
         found = self._recordings.get(recording.name)

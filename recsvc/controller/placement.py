@@ -8,6 +8,7 @@ recording really brings replaces what it declared.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from ..common.service_limits import (
     COST_FACTOR_MIN,
     COST_LEARNING,
     COST_MEASURED_AFTER,
+    ENCODER_THREADS_MAX,
     FRAME_RATE_SUPPOSED,
 )
 
@@ -130,6 +132,8 @@ class Cost:
     """What one recording costs: what it declared, until enough was measured."""
 
     demand: Demand
+    threads: int = 1
+    """That encode its pictures."""
     measured: dict[str, float] = field(default_factory=dict)
     reports: int = 0
 
@@ -141,8 +145,12 @@ class Cost:
         self.measured = {key: max(work.get(key, 0.0), COST_DECAY * self.measured.get(key, 0.0)) for key in keys}
 
     def cores(self, factors: Factors) -> float:
-        """Of its worker."""
+        """Of its worker, all threads together."""
         return factors.cores(self.measured if self.reports >= COST_MEASURED_AFTER else self.demand.work)
+
+    def held(self, factors: Factors) -> float:
+        """The cores that other encoders should leave to it."""
+        return max(self.cores(factors), self.threads if self.threads > 1 else 0)
 
 
 @dataclass(frozen=True)
@@ -158,17 +166,28 @@ class Room:
 
 
 def most_of_worker(cores: float) -> float:
-    """What the recordings of one worker that must keep up may take; it has no more than one of the cores."""
+    """What the recordings of one worker that must keep up may take of its loop, which has no more than one core."""
     return min(1.0, cores) * CORES_SHARE
 
 
-def room(needed: Demand, factors: Factors, used: Iterable[float], captured: float, cores: float) -> Room:
-    """``used``: the cores that the recordings of each worker take, but for the elastic ones; ``captured``: those of
-    capture processes; ``cores``: how many there are. A worker has no more than one. A share of all is kept free for
-    what is not reckoned: the controller, callers, the system, and what comes irregularly."""
-    by_worker = list(used)
-    everywhere = cores * CORES_SHARE - sum(by_worker) - captured
-    most = max((most_of_worker(cores) - taken for taken in by_worker), default=0.0)
+def threads(needed: Demand, factors: Factors, taken: float, cores: float) -> int:
+    """How many threads encode a recording's pictures: one, where one core does that in real time, for several cost more
+    together and wait for each other; else as many as that takes, as far as there are cores which other recordings do
+    not take (``taken``)."""
+    pictures = factors.cores({key: ns for key, ns in needed.work.items() if "/" in key})
+    free = min(round(cores - taken - needed.captured), ENCODER_THREADS_MAX)
+    return max(1, min(math.ceil(pictures / most_of_worker(cores)), free))
+
+
+def room(
+    needed: Demand, factors: Factors, loops: Iterable[float], taken: float, cores: float, threads: int = 1
+) -> Room:
+    """``loops``: how much of its loop's core the recordings of each worker take, but for the elastic ones; ``taken``:
+    the cores that these and capture processes take in all; ``cores``: how many there are. A recording has no more of
+    them than ``threads``. A share of all is kept free for what is not reckoned: the controller, callers, the system,
+    and what comes irregularly."""
+    everywhere = cores * CORES_SHARE - taken
+    most = max((most_of_worker(cores) - loop for loop in loops), default=0.0) * threads
     own = factors.cores(needed.work)
     free = max(0.0, min(most, everywhere - needed.captured))
     return Room(own, free)

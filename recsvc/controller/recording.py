@@ -34,6 +34,7 @@ class Recording(Life):
         self.sender = b""  # the connection by which its caller began it
         self.owner = ""  # the name of its caller's key
         self.whose = ""  # in whose bounds it counts: a key's, else a client's
+        self.encoder_threads = 1  # for its pictures
         self.began = time.time()
         self.commands = 0  # the number of its caller's newest pause or resume
         self.tracks = request.tracks

@@ -71,20 +71,19 @@ class Recordings:
             raise errors.InvalidStateError(f"there is a recording {name} in {self._spool} already")
 
     def start(
-        self, request: messages.Start, answer: OnReply, sender: bytes, owner: str, clock: ClientClock | None
+        self, request: messages.Start, answer: OnReply, peer: bytes, owner: str, clock: ClientClock | None
     ) -> None:
-        """Opens a recording; ``answer`` is called when that is done. Raises what is wrong with the request. ``sender``:
-        the connection that it came by; ``owner``: the name of its key; ``clock``: its client's, if not ours."""
+        """Opens one, then calls ``answer``; raises what is wrong. ``owner``: its key; ``clock``: if not ours."""
         self.check_new(request.recording)
         format_ = format_of(request.options.mime_type, request.tracks)
         captures = self._sources.captures(request.recording, request.tracks)
         path = f"{self._spool}/{request.recording}{format_.suffix}"
         whose = owner or (request.client if request.client != SERVICE else "")
-        worker, demand = self.admission.place(request, format_, whose, self.workers)
+        worker, cost = self.admission.place(request, format_, whose, self.workers)
         recording = Recording(request, worker, captures, path, format_.mime_type)
-        recording.sender, recording.owner, recording.whose, recording.clock = sender, owner, whose, clock
+        recording.sender, recording.owner, recording.whose, recording.clock = peer, owner, whose, clock
         self.active[recording.name] = recording
-        self.admission.began(recording, demand)
+        self.admission.began(recording, cost)
         self._events.begin(recording)
         self._open(recording, request, answer)
 
@@ -99,6 +98,7 @@ class Recordings:
                 options=request.options,
                 at_ns=request.at_ns,
                 owner=recording.owner,
+                encoder_threads=recording.encoder_threads,
                 clock=recording.clock.segments if recording.clock is not None else (),
             ),
             lambda reply: self._opened(recording, request, reply, answer),

@@ -217,7 +217,7 @@ def open_tracks(request: OpenRecording, codec: VideoCodec | None) -> dict[str, A
             kind = CopiedPictures if track.kind == "video" else CopiedSound
             tracks[route] = kind(track, request.at_ns)
         elif codec is not None and track.kind == "video":
-            tracks[route] = VideoTrack(codec, track, request.options, request.at_ns)
+            tracks[route] = VideoTrack(codec, track, request.options, request.at_ns, request.encoder_threads)
         else:
             tracks[route] = AudioTrack(track, request.options, request.at_ns)
     return tracks

@@ -16,7 +16,7 @@ from typing import Any
 from ..common.clocks import Translation
 from ..common.codecs import frames_of
 from ..common.complaints import Complaints
-from ..common.limits import CREDIT_STEP_BYTES, UNFED_SILENCE_NS
+from ..common.limits import UNFED_SILENCE_NS
 from ..common.permissions import RECORD
 from ..common.service_limits import AUDIO_MESSAGE_MANY_NS, AUDIO_ROUTES_FEW
 from ..wire import messages, sockets
@@ -289,9 +289,7 @@ class Intake:
         route.frames_done += 1
         self.frames_done += 1
         route.bytes_done += size
-        many_frames = route.frames_done - route.frames_granted >= max(1, route.window // 4)
-        many_bytes = route.bytes_done - route.bytes_granted >= CREDIT_STEP_BYTES and not self._scheduler.waiting(name)
-        if many_frames or many_bytes:
+        if route.credit_is_due(self._scheduler.waiting(name)):
             self._send_credit(name, route)
 
     def _send_credit(self, name: str, route: Route) -> None:

@@ -44,8 +44,7 @@ _ERRORS: Final[dict[int, type[Exception]]] = {
     _lib.RECSVC_ERROR_STATE: InvalidStateError,
     _lib.RECSVC_ERROR_MEMORY: MemoryError,
 }
-# Packets fetched by one C call: more than a block of sound usually gives.
-_TAKE_CAPACITY: Final[int] = 32
+_TAKE_CAPACITY: Final[int] = 32  # packets fetched by one C call: more than a block of sound usually gives
 
 
 class Packet(NamedTuple):
@@ -229,8 +228,8 @@ class AudioEncoder(_Encoder):
 class VideoEncoder(_Encoder):
     """Raw frames to VP8 or VP9: exactly one packet for each frame, at once.
 
-    ``codec``: ``"vp8"`` or ``"vp9"``. ``width``, ``height``: 1 to 16383.
-    ``bits_per_second``: 1000 to 1000000000.
+    ``codec``: ``"vp8"`` or ``"vp9"``. ``width``, ``height``: 1 to 16383. ``bits_per_second``: 1000 to 1000000000.
+    ``threads``: 1 to ``ENCODER_THREADS_MAX`` work on a picture; small pictures occupy fewer.
     ``color_space``: the matrix of I420 and NV12, ``"bt601"``, ``"bt709"`` or ``"bt2020"``, limited range. VP9 keeps it,
     and RGB is converted by it; in VP8 all becomes BT.601.
     ``key_frame_interval_max``: frames from one key frame to the next at most; there are no key frames but
@@ -246,12 +245,13 @@ class VideoEncoder(_Encoder):
         bits_per_second: int,
         color_space: str = "bt601",
         key_frame_interval_max: int = 100,
+        threads: int = 1,
     ) -> None:
         settings = _ffi.new("recsvc_video_settings *")
         _lib.recsvc_video_default_settings(settings, _choose("codec", codec, _CODEC_VALUES))
         settings.color_space = _choose("color_space", color_space, _COLOR_VALUES)
-        _set(settings, width=width, height=height)
-        _set(settings, bits_per_second=bits_per_second, key_frame_interval_max=key_frame_interval_max)
+        _set(settings, width=width, height=height, bits_per_second=bits_per_second, threads=threads)
+        _set(settings, key_frame_interval_max=key_frame_interval_max)
         super().__init__("recsvc_video_encoder **", _lib.recsvc_video_close, _lib.recsvc_video_take)
         _check(_lib.recsvc_video_open(self._holder, settings))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..common.limits import credit
+from ..common.limits import CREDIT_STEP_BYTES, credit
 from ..wire import messages
 from ..wire.ring import RingView
 from .foreign import ForeignTimes
@@ -47,6 +47,13 @@ class Route:
         self.skip(message.sent - self.received, 0)
         if is_idle:
             self.bytes_done = max(self.bytes_done, min(message.sent_bytes, self.bytes_granted + self.window_bytes))
+
+    def credit_is_due(self, waiting: int) -> bool:
+        """Whether the sender is to know what was done since its last credit; ``waiting``: frames that are not done."""
+        size = self.bytes_done - self.bytes_granted
+        if size >= (CREDIT_STEP_BYTES if not waiting else self.window_bytes // 4):
+            return True
+        return self.frames_done - self.frames_granted >= max(1, self.window // 4)
 
     def skip(self, gap: int, size: int) -> None:
         """The numbers of the frames show that so many were lost under way. They count as those that came (``units``,

@@ -51,9 +51,17 @@ class VideoTrack(Track):
 
     is_video = True
 
-    def __init__(self, codec: VideoCodec, track: RecordedTrack, options: RecordingOptions, started_ns: int = 0) -> None:
+    def __init__(
+        self,
+        codec: VideoCodec,
+        track: RecordedTrack,
+        options: RecordingOptions,
+        started_ns: int = 0,
+        threads: int = 1,
+    ) -> None:
         super().__init__(track, started_ns)
         self._codec = codec
+        self._threads = threads
         self._bits_per_second = options.video_bits_per_second
         self._color_space = colours_of(track.settings).space  # The header's, whatever the frames' sizes become.
         self._timeline = VideoTimeline(track.settings.get("frame_rate"))
@@ -76,6 +84,7 @@ class VideoTrack(Track):
                 bits_per_second=self._bits_per_second,
                 color_space=self._color_space,
                 key_frame_interval_max=_KEY_FRAME_DISTANCE_MAX,
+                threads=self._threads,
             )
         key = self._keys.wanted(recorded_ns, header.paused_ns)
         packets = self._encoder.encode(
@@ -131,7 +140,7 @@ class VideoTrack(Track):
 
     def statistics(self) -> TrackStatistics:
         corrected = self.clock.corrected + self._timeline.corrected
-        return self.account.statistics(corrected, speed_raised=self._speed.raised)
+        return self.account.statistics(corrected, speed_raised=self._speed.raised, encoder_threads=self._threads)
 
     def close(self) -> None:
         if self._encoder is not None:

@@ -25,8 +25,8 @@ from .requests import AskStatistics, CloseTrack, ControlRoutes, OpenSource, Shut
 
 
 class OpenRecording(Request, tag="open_recording", kw_only=True):
-    """``owner``: the name of the key that began it, by which alone its routes are fed. ``clock``: of what is pushed to
-    it; none: it is the service's own."""
+    """``owner``: the name of the key that began it, by which alone its routes are fed. ``encoder_threads``: for its
+    pictures. ``clock``: of what is pushed to it; none: it is the service's own."""
 
     recording: Name
     path: str
@@ -35,6 +35,7 @@ class OpenRecording(Request, tag="open_recording", kw_only=True):
     options: RecordingOptions
     at_ns: Ns
     owner: str = ""
+    encoder_threads: Annotated[int, Meta(ge=1)] = 1
     clock: tuple[ClockSegment, ...] = ()
 
 

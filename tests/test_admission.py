@@ -4,6 +4,7 @@ itself."""
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -171,6 +172,33 @@ def test_a_client_has_so_many_recordings_at_once(tmp_path: Path) -> None:
         recorders[2].start()
         finished(recorders[1])
         finished(recorders[2])
+
+
+def test_near_the_limit_of_descriptors_further_recordings_are_refused_and_what_runs_goes_on(tmp_path: Path) -> None:
+    """libzmq aborts a process that has none left for a connection, and with it all that it records."""
+    with tuned(tmp_path, workers=1) as there:
+        source = sound()
+        running = [recorder_of(there, source)]
+        running[0].start()
+        worker = children("encode", there.process.pid)[0]
+        limit_descriptors(worker, spare=24)
+        with pytest.raises(QuotaExceededError, match="LimitNOFILE"):
+            for _ in range(30):
+                running.append(recorder_of(there, source))
+                running[-1].start()
+        limit_descriptors(worker, spare=1000)
+        limit_descriptors(there.process.pid, spare=12)
+        with pytest.raises(QuotaExceededError, match="LimitNOFILE"):
+            running[-1].start()
+        source.write(tone(4800))
+        for recorder in running[:-1]:
+            assert len(decode(finished(recorder)).samples) == 4800
+        assert len(running) > 2
+
+
+def limit_descriptors(pid: int, spare: int) -> None:
+    most = len(os.listdir(f"/proc/{pid}/fd")) + spare
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]))
 
 
 def test_a_client_that_has_too_many_bytes_loses_its_largest_recording_with_its_data(tmp_path: Path) -> None:

@@ -21,6 +21,11 @@ more to encode, less than a neighbour's turn takes."""
 LOG_LINES_WAITING_MAX = 10_000
 """Lines of a service's log that wait for whoever reads it; some MiB. Further ones are left out and counted."""
 
+DESCRIPTORS_RESERVED_MIN, DESCRIPTORS_RESERVED_SHARE = 16, 8
+"""Descriptors that a controller and its workers keep for connections, which come unasked, and for completing files: the
+larger one of this many and of one in so many of what they may have. A recording or a source that would need one of
+these is answered ``QuotaExceededError``."""
+
 SNAPSHOT_RECORDINGS_MAX = 100
 """Recordings of which the answer to a subscription has the number of the next event: the newest ones. A program that
 watches everything finds older ones, where there are more, in the catalog."""

@@ -19,7 +19,7 @@ from .. import errors
 from ..common.limits import S
 from ..common.service import CONTROL_PORT, EVENTS_PORT, ServiceOptions
 from ..common.state import Input
-from ..process.role import Lifeline
+from ..process.role import Lifeline, check_descriptors
 from ..wire import messages, sockets
 from ..wire.gate import open_gate
 from . import journal
@@ -209,6 +209,7 @@ class Controller:
         if isinstance(request, _BEGINS):
             if self._ending.has_begun:
                 raise errors.ServiceError("the service is ending")
+            check_descriptors()
             if not isinstance(request, messages.Record) and self._callers_there.is_gone(request.client):
                 raise errors.ServiceError(f"the caller {request.client} is gone")
         if isinstance(request, Timed):

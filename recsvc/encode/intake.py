@@ -63,6 +63,11 @@ class Intake:
         self._unfed: dict[str, tuple[messages.CloseRoutes, int, int]] = {}
         """Routes that are to end, how many frames of each had come, and when that was."""
 
+    def expected(self, more: int) -> int:
+        """Descriptors that are still to come: a connection and a ring for each route that nobody feeds yet, ``more``
+        of which are to be opened, and their file."""
+        return 1 + 2 * (more + sum(route.identity is None for route in self.routes.values()))
+
     def open(self, recording: Recording, request: messages.OpenRecording) -> None:
         """Takes the frames of a recording's routes from now on."""
         clock = Translation(request.clock)

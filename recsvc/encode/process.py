@@ -27,7 +27,7 @@ from ..common.limits import (
     RECORDINGS_PER_WORKER_MAX,
 )
 from ..mux.recover import complete
-from ..process.role import Lifeline, arguments, started
+from ..process.role import Lifeline, arguments, check_descriptors, started
 from ..process.runtime import joined
 from ..wire import messages, sockets
 from ..wire.answers import LATER, error_reply, take_requests
@@ -170,6 +170,7 @@ class Worker:
             raise errors.QuotaExceededError(
                 f"this worker has {RECORDINGS_PER_WORKER_MAX} recordings already; stop one, or start more workers"
             )
+        check_descriptors(self.intake.expected(len(request.routes)))
         recording = Recording(request)
         self._recordings[recording.name] = recording
         self.intake.open(recording, request)

@@ -13,7 +13,8 @@ import sys
 import time
 from contextlib import suppress
 
-from ..common.service_limits import INSIST_NS
+from ..common.service_limits import DESCRIPTORS_RESERVED_MIN, DESCRIPTORS_RESERVED_SHARE, INSIST_NS
+from ..errors import QuotaExceededError
 
 log = logging.getLogger("recsvc")
 
@@ -132,6 +133,22 @@ def raise_descriptor_limit() -> None:
     if soft != hard:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def check_descriptors(expected: int = 0) -> None:
+    """``QuotaExceededError`` where this process can have hardly any more files and connections open, once it has those
+    that are ``expected`` anyway. At the very limit libzmq would abort it, with everybody's recordings."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    reserved = max(DESCRIPTORS_RESERVED_MIN, most // DESCRIPTORS_RESERVED_SHARE)
+    try:
+        used = len(os.listdir("/proc/self/fd"))
+    except OSError:
+        used = most
+    if most != resource.RLIM_INFINITY and used + expected > most - reserved:
+        raise QuotaExceededError(
+            f"the service has no room for another one: a process of it has {used} descriptors and expects {expected} "
+            f"more, of {most}; stop a recording, or raise the limit (ulimit -Hn, LimitNOFILE=)"
+        )
 
 
 def pid_namespace() -> str:

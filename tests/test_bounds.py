@@ -6,6 +6,7 @@ The controller itself, without sockets and processes: requests are handed to it,
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import time
 import types
@@ -19,7 +20,7 @@ import pytest
 
 from recsvc.common.descriptions import BlobDescription, RecordedTrack, RecordingOptions, RecordingStatistics
 from recsvc.common.service import ServiceOptions
-from recsvc.controller import callers, commands, once, outbox, permissions, recordings, server, sources
+from recsvc.controller import callers, commands, keeping, once, outbox, permissions, recordings, server, sources
 from recsvc.controller.outbox import Outbox
 from recsvc.controller.recording import Recording
 from recsvc.wire import messages, sockets
@@ -106,23 +107,19 @@ class Service:
         self.errors: list[str] = []
         self._number = 0
         self._sockets = self.controller._callers, self.controller._events
-        self.controller._callers = types.SimpleNamespace(send_multipart=self._answered)
+        self.controller._requests._socket = types.SimpleNamespace(send_multipart=self._answered)
         self.controller._events = types.SimpleNamespace(send_multipart=lambda parts: None)
         self.look()
+        assert [child.role for child in self.roles.children] == ["encode", "catalog"]
 
     def _answered(self, parts: list[bytes], _flags: int) -> None:
         self.errors.append(messages.REPLIES.decode(parts[1]).error)
 
     def look(self) -> None:
-        self.controller._beside.keeping._due_ns = None if self._catalog else time.monotonic_ns()
         self.controller._beside.look()
         self.controller._recordings.look()
         self.controller._status.look()
         self.roles.work()
-
-    @property
-    def _catalog(self) -> bool:
-        return any(child.role == "catalog" for child in self.roles.children)
 
     def ask(self, identity: str, request: Any) -> str:
         """The name of the error that is answered."""
@@ -133,7 +130,7 @@ class Service:
     def send(self, identity: str, header: bytes) -> str:
         self.came.append([identity.encode(), types.SimpleNamespace(bytes=header)])
         self.errors.clear()
-        self.controller._take_requests()
+        self.controller._requests.take()
         self.look()
         [error] = self.errors
         return error
@@ -156,6 +153,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service
         (sources, "CLOSED_TRACKS_KEPT"),
     ):
         monkeypatch.setattr(module, name, KEPT)
+    monkeypatch.setattr(keeping, "CATALOG_WAIT_NS", 0)
     monkeypatch.setattr(server, "Supervisor", Roles)
     made = Service(tmp_path)
     monkeypatch.setattr(sockets, "readable", lambda _: bool(made.came))
@@ -218,6 +216,9 @@ def life_of_a_client(service: Service, number: int) -> None:
     service.look()
 
 
+_OTHERS = (type, types.ModuleType, logging.Logger, Service)
+
+
 def held(root: object) -> int:
     """How much all that can be reached from an object holds: the entries of its containers."""
     gc.collect()
@@ -228,7 +229,7 @@ def held(root: object) -> int:
             entries += len(found)
         parts = found.__closure__ or () if isinstance(found, types.FunctionType) else gc.get_referents(found)
         for part in parts:
-            if id(part) not in seen and not isinstance(part, type | types.ModuleType):
+            if id(part) not in seen and not isinstance(part, _OTHERS):
                 seen.add(id(part))
                 waiting.append(part)
     return entries

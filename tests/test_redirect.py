@@ -7,6 +7,8 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from cuts import free_ports
@@ -17,9 +19,11 @@ import recsvc
 from recsvc import aio, errors
 from recsvc.caller import connections
 from recsvc.caller.redirect import HOPS_MAX, target
+from recsvc.caller.session import Session
 from recsvc.common.service import ServiceAddress
 from recsvc.protocol.files import FILE
 from recsvc.protocol.peer import Peer
+from recsvc.wire import messages
 
 FAR, OTHER = "tcp://far:7700", "tcp://other:7700"
 OPEN = ServiceAddress(FAR)
@@ -82,6 +86,18 @@ def test_a_recording_is_not_sent_on_for_ever() -> None:
 def test_a_reply_without_a_place_is_an_error_with_its_text() -> None:
     error = errors.from_name("redirect", "another machine takes it", "nonsense")
     assert isinstance(error, errors.ServiceError) and "without an endpoint" in str(error)
+
+
+def test_what_the_service_captures_itself_is_recorded_nowhere_else() -> None:
+    def request(_: messages.Request) -> None:
+        raise answered(OTHER)
+
+    client: Any = SimpleNamespace(address=OPEN, name="c", request=request)
+    track: Any = SimpleNamespace(origin=SimpleNamespace(captured=True))
+    options = messages.RecordingOptions(mime_type="", audio_bits_per_second=0, video_bits_per_second=0)
+    start = messages.Start(client="c", recorder="r", recording="n", tracks=(), options=options, at_ns=0)
+    with pytest.raises(errors.RedirectError, match="captures its tracks itself"):
+        Session("n", client, [track])._begin(start, lambda *_: None)
 
 
 @contextlib.contextmanager

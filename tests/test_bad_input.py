@@ -4,6 +4,8 @@ unharmed."""
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 import resource
 import socket as network
 import time
@@ -18,11 +20,13 @@ from keyed import Daemon, Talk, daemon, descriptors
 from media import DEADLINE_S
 from test_permissions import OPTIONS, SILENCE, SOUND, Person, answer_of, sound
 
+from recsvc.caller import attempts, connections
 from recsvc.common.descriptions import RecordingOptions, Started
 from recsvc.common.limits import AUDIO_CREDIT_FRAMES, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, S
 from recsvc.common.permissions import READ, RECORD
 from recsvc.common.service import ServiceAddress
 from recsvc.common.service_limits import CAUSES_MAX, TOTAL_MAX
+from recsvc.errors import NotAllowedError, SecurityError
 from recsvc.wire import curve, messages, sockets
 
 CONNECTIONS = 1000
@@ -103,6 +107,28 @@ def test_whoever_has_no_key_or_a_wrong_one_is_not_answered(service: Daemon) -> N
     assert len(logged(service, stranger.public)) == 1
 
 
+def test_a_client_whose_keys_do_not_fit_learns_it_at_once(service: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "HANDSHAKES_NS", 0)
+    stranger, right = curve.make_keys(), service.address("alice")
+
+    def connected(**keys: str) -> None:
+        path = service.path / "stranger.json"
+        path.write_text(json.dumps({"endpoint": right.endpoint, **keys}))
+        path.chmod(0o600)
+        connections.connect(path)
+
+    own = {"public_key": stranger.public, "secret_key": stranger.secret}
+    with pytest.raises(NotAllowedError, match=re.escape(stranger.public)):
+        connected(server_key=service.server.public, **own)
+    with pytest.raises(SecurityError, match="its own key is not the server_key"):
+        connected(server_key=stranger.public, **own)
+    with pytest.raises(SecurityError, match="it asks for a key"):
+        connected()
+    service.add("new", READ)
+    assert connections.connect(service.file("new")).welcome.permissions == (READ,), "although it looked just before"
+    connections.close_all()
+
+
 def test_a_thousand_connections_that_say_nothing(tmp_path: Path) -> None:
     """They are bounded by the descriptors that the service has, so that recordings find theirs; and they go."""
     most = 300
@@ -145,6 +171,11 @@ def test_a_thousand_connections_that_say_nothing(tmp_path: Path) -> None:
 # --- what they say --------------------------------------------------------------------------------
 
 
+SOUND_TRACK = [
+    {"track": "t", "kind": "audio", "captured": False, "settings": {"sample_rate": 48_000, "channel_count": 1}}
+]
+
+
 def requests_of_no_use() -> dict[str, bytes]:
     start = {
         "v": messages.VERSION,
@@ -154,7 +185,7 @@ def requests_of_no_use() -> dict[str, bytes]:
         "recorder": "r",
         "recording": "name",
         "tracks": [{"track": "t", "kind": "audio", "captured": False, "settings": {}}],
-        "options": {"mime_type": "audio/webm", "audio_bits_per_second": 1, "video_bits_per_second": 1},
+        "options": {"mime_type": "audio/webm", "audio_bits_per_second": 64_000, "video_bits_per_second": 1},
         "at_ns": 0,
     }
     pack = msgspec.msgpack.encode
@@ -176,6 +207,20 @@ def requests_of_no_use() -> dict[str, bytes]:
         "a bit rate below 0": {"options": {**start["options"], "audio_bits_per_second": -1}},
         "settings that are no map": {"tracks": [{**start["tracks"][0], "settings": [1]}]},
         "no tracks": {"tracks": []},
+        **{
+            f"{name} of {value}": {"tracks": SOUND_TRACK, "options": {**start["options"], name: value}}
+            for name, value in (
+                ("audio_bits_per_second", 0),
+                ("audio_bits_per_second", 2**32),
+                ("key_frame_interval_ms", float("-inf")),
+                ("key_frame_interval_ms", float("nan")),
+                ("key_frame_interval_count", 2**40),
+                ("timeslice_ms", float("inf")),
+                ("timeslice_ms", -1.0),
+                ("audio_bitrate_mode", "none"),
+                ("overload", ""),
+            )
+        },
         "sound without a rate": {},
         "settings of another world": {"tracks": [{**start["tracks"][0], "settings": {"sample_rate": {"a": []}}}]},
         "a rate beyond all bounds": {

@@ -88,7 +88,7 @@ FOREIGN_UNDERSCORES = {"_asdict", "_exit", "_replace", "_is_owned"}
 LINES_MAX = 320
 # Files that are longer still, and how long they are: that may only shrink, and no file comes to these.
 LONG_FILES = {
-    "caller/client.py": 332,
+    "caller/client.py": 329,
     "controller/recordings.py": 325,
     "encode/native.py": 328,
 }

@@ -22,7 +22,7 @@ from services import begin, children, roles, run, service, workers_of
 from traces import RUNTIME, role_processes, runtime_directories
 
 import recsvc
-from recsvc.caller import client, connections, user_media
+from recsvc.caller import attempts, client, connections, user_media
 from recsvc.common.limits import DRAIN_DEADLINE_NS, WORKER_PAUSE_MAX_NS, WORKER_PAUSE_NS, WORKER_STEADY_NS, S
 from recsvc.controller.restarts import Restarts, pause_ns
 from recsvc.controller.workers import _quotas, cores
@@ -285,6 +285,15 @@ def test_a_recording_that_its_source_cannot_feed_ends_at_once_and_says_why() -> 
         wait_until(lambda: recorder.statistics().tracks[0].frames_encoded, "sound", DEADLINE_S)
         recorder.stop()
         recorder.wait("stop", DEADLINE_S)
+
+
+def test_where_nobody_answers_connecting_ends_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "ATTEMPTS_NS", 0)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    for endpoint in (f"ipc://{tmp_path}/nobody", f"tcp://127.0.0.1:{port}"):
+        with pytest.raises(ServiceError, match="nobody answers at .*: does a recsvc service run there"):
+            connections.connect(endpoint)
 
 
 def test_a_connection_that_fails_leaves_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,8 @@ from ..common.service_limits import RESEND_NS, SERVICE_SILENCE_NS
 from ..process import role, runtime
 from ..wire import messages, sockets
 from . import calls
-from .ending import Ending, why_ended
+from .attempts import Attempts
+from .ending import Ending, watched, why_ended
 from .link import Link
 from .sources import SourceEvents
 from .weak import Living
@@ -67,6 +68,7 @@ class Client:
         self._next_id = 0
         self._listeners: Living[Ending] = Living()
         self._lost: errors.ServiceError | None = None
+        self._attempts: Attempts | None = None
         self.closing = False
         self.is_remote = address.is_remote
         self._watch: Any = None  # readable when the controller is gone: a pidfd, else a socket; none of another machine
@@ -87,7 +89,7 @@ class Client:
             self._sources = SourceEvents(self._events)
             self.on_track = self._sources.on_track
             if process is None:
-                self._watch = self._watch_other(welcome.pid, welcome.pid_namespace, undo)
+                self._watch = watched(welcome, address, self._events, undo)
             if not self._events.poll(READY_DEADLINE_NS // 1_000_000):
                 raise errors.ServiceError(f"the service at {address} publishes no events")
             self._events.recv_multipart()  # the answer to the subscription: from now on nothing is missed
@@ -102,18 +104,6 @@ class Client:
             process.started()
         if place is not None:
             place.leave()  # the controller has joined it
-
-    def _watch_other(self, pid: int, namespace: str, undo: contextlib.ExitStack) -> Any:
-        try:
-            watch: Any = role.watch(pid, namespace)
-        except ProcessLookupError:
-            raise errors.ServiceError(f"the service at {self.address} has ended") from None
-        if watch is not None:
-            undo.callback(os.close, watch)
-        elif not self.is_remote:
-            watch = sockets.disconnection(self._events)
-            undo.callback(watch.close)
-        return watch
 
     def _free(self) -> None:
         while self._idle:
@@ -133,6 +123,9 @@ class Client:
 
     def _hello(self) -> Welcome:
         hello = self._greeting()
+        if self._process is None:  # a private controller is about to begin
+            self._attempts = Attempts(self.address)
+            self._idle.append(self._attempts.socket)
         try:
             return msgspec.convert(self.request(hello, READY_DEADLINE_NS), Welcome)
         except (msgspec.ValidationError, TypeError):
@@ -158,6 +151,8 @@ class Client:
             reply = self._await(socket, message.id, encoded, time.monotonic_ns() + deadline_ns)
             healthy = True
         finally:
+            if self._attempts is not None:
+                self._attempts.end()
             if healthy and len(self._idle) < IDLE_SOCKETS_MAX:
                 with self._lock:
                     self._idle.append(socket)
@@ -177,6 +172,8 @@ class Client:
             calls.look()
             if self._lost is not None:
                 raise self._lost
+            if self._attempts is not None:
+                self._attempts.look()
             if time.monotonic_ns() >= again_ns < deadline_ns:  # the network may have been cut
                 sockets.send_command(socket, encoded)
                 again_ns += RESEND_NS

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
-from typing import Protocol
+from typing import Any, Protocol
 
+from ..common.descriptions import Welcome
 from ..common.service import ServiceAddress
 from ..errors import ServiceError
+from ..process import role
 from ..process.role import Process
+from ..wire import sockets
 
 
 class Ending(Protocol):
@@ -25,6 +29,21 @@ class Ending(Protocol):
 
     def service_given_up(self) -> list[str]:
         """The program leaves before its listeners have had everything. Returns the files that are kept."""
+
+
+def watched(welcome: Welcome, address: ServiceAddress, events: Any, undo: contextlib.ExitStack) -> Any:
+    """What becomes readable when a service is gone: a pidfd, else a socket; ``None``: nothing does, it is on another
+    machine. ``events``: a socket that is connected to it; ``undo`` closes what was made."""
+    try:
+        watch: Any = role.watch(welcome.pid, welcome.pid_namespace)
+    except ProcessLookupError:
+        raise ServiceError(f"the service at {address} has ended") from None
+    if watch is not None:
+        undo.callback(os.close, watch)
+    elif not address.is_remote:
+        watch = sockets.disconnection(events)
+        undo.callback(watch.close)
+    return watch
 
 
 def why_ended(address: ServiceAddress, process: Process | None) -> ServiceError:

@@ -15,6 +15,7 @@ import msgspec
 from .. import errors
 from ..common import mime
 from ..common.limits import RPC_DEADLINE_NS, S, drain_deadline_ns
+from ..common.recorded import BITRATE_MODES, OVERLOADS
 from ..common.state import PUBLIC, Input, check_call
 from ..wire import messages
 from ..wire.messages import RecordingStatistics
@@ -76,7 +77,7 @@ class Recorder(Recordings):
         if self._bits_per_second is not None:
             self._constructed = split(self._bits_per_second, {"audio", "video"})
         self._bitrates = self._constructed
-        self._audio_bitrate_mode = choice("audio_bitrate_mode", audio_bitrate_mode, ("variable", "constant"))
+        self._audio_bitrate_mode = choice("audio_bitrate_mode", audio_bitrate_mode, BITRATE_MODES)
         if video_key_frame_interval_duration is not None and video_key_frame_interval_count is not None:
             raise errors.NotSupportedError(
                 "video_key_frame_interval_duration and video_key_frame_interval_count exclude each other: give one"
@@ -86,7 +87,7 @@ class Recorder(Recordings):
         if not isinstance(strict_stop, bool):
             raise TypeError(f"strict_stop must be True or False, got {strict_stop!r}")
         self._strict_stop = strict_stop
-        self._overload = choice("overload", overload, ("drop", "finish-late"))
+        self._overload = choice("overload", overload, OVERLOADS)
         self._service = service
         self._starting = False  # a start() is under way, and has the lock for some ms
         self._closed = False

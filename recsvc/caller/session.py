@@ -80,7 +80,7 @@ class Session(Life):
             )
             for track in self.tracks
         )
-        self.full_type = format_of(options.mime_type, recorded).mime_type
+        self.full_type = format_of(options, recorded).mime_type
         start = messages.Start(
             client="", recorder=recorder, recording=self.name, tracks=recorded, options=options, at_ns=at_ns
         )

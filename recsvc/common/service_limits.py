@@ -92,6 +92,14 @@ CONNECT_TIMEOUT_MS = 1_000
 HANDSHAKE_TIMEOUT_MS = 3_000
 """A connection that is not made by then is tried anew: one that was begun while the network was cut waits long."""
 
+ATTEMPTS_NS = LEASE_NS
+"""A service that nobody answers for is tried for so long: it may just be started anew."""
+
+HANDSHAKES_NS = 2 * S
+HANDSHAKES_MIN = 10
+"""A service that ended so many connections within this time, before a key was taken, has other keys than this client
+expects. One that is slow ends none of them, one that has just been started a few."""
+
 # --- HTTP ------------------------------------------------------------------------------------------
 HTTP_PIECE_BYTES = 256 * 1024
 """What of a download is in memory at a time, and asked of the catalog at once: a thousand slow ones hold 256 MiB at

@@ -75,7 +75,7 @@ class Recordings:
     ) -> None:
         """Opens one, then calls ``answer``; raises what is wrong. ``owner``: its key; ``clock``: if not ours."""
         self.check_new(request.recording)
-        format_ = format_of(request.options.mime_type, request.tracks)
+        format_ = format_of(request.options, request.tracks)
         captures = self._sources.captures(request.recording, request.tracks)
         path = f"{self._spool}/{request.recording}{format_.suffix}"
         whose = owner or (request.client if request.client != SERVICE else "")

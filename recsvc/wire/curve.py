@@ -166,12 +166,16 @@ class Authorized:
         self._names: dict[str, str] = {}  # key -> the name of its file
         self._read: dict[str, _File] = {}
         self._seen_ns: dict[str, int] = {}  # key -> when its file was looked at last
+        self._changed_ns = 0  # when the folder was, at the last look
         self._look_ns = 0  # when all of them were
         self._look()
 
     def peer(self, public: str) -> Peer | None:
-        """Who has this key; ``None``: it is not let in."""
-        if time.monotonic_ns() - self._seen_ns.get(public, self._look_ns) >= KEYS_LOOK_NS:
+        """Who has this key; ``None``: it is not let in. One that was put there just now is, since its client does not
+        try again by itself."""
+        if public not in self._names and self._has_changed():
+            self._look()
+        elif time.monotonic_ns() - self._seen_ns.get(public, self._look_ns) >= KEYS_LOOK_NS:
             if public in self._names and self._is_as_before(self._names[public]):
                 self._seen_ns[public] = time.monotonic_ns()
             else:
@@ -184,6 +188,13 @@ class Authorized:
             return self._read[name].version == _version(os.stat(self._folder / name))
         return False
 
+    def _has_changed(self) -> bool:
+        """Whether a file was added or removed since the last look; one that was written to counts with the next."""
+        try:
+            return os.stat(self._folder).st_mtime_ns != self._changed_ns
+        except OSError:
+            return False
+
     def names(self) -> list[str]:
         """Of the keys that are let in."""
         return sorted(name.removesuffix(_SUFFIX) for name in self._names.values())
@@ -191,6 +202,8 @@ class Authorized:
     def _look(self) -> None:
         """Only files that have changed are read."""
         before, self._read, self._names, self._seen_ns = self._read, {}, {}, {}
+        with suppress(OSError):
+            self._changed_ns = os.stat(self._folder).st_mtime_ns
         try:
             entries = sorted((e for e in os.scandir(self._folder) if e.name.endswith(_SUFFIX)), key=lambda e: e.name)
         except OSError as error:

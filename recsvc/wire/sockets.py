@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import threading
 import uuid
 from collections.abc import Callable
@@ -48,7 +49,12 @@ POLLIN = int(zmq.POLLIN)  # as an enumeration it costs more than the call it is 
 Poller = zmq.Poller
 ACCEPTED = int(zmq.EVENT_ACCEPTED)
 DISCONNECTED = int(zmq.EVENT_DISCONNECTED)
-_FAILED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+REACHED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+KEY_REFUSED = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+NO_PROTOCOL = int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
+UNREACHED = int(zmq.EVENT_CONNECT_RETRIED)
+"""An attempt to connect has failed, or the connection that it made: the next one is due."""
+_FAILED = NO_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _SOCKETS_MAX = 8192  # a process with thousands of routes; the default of 1023 ends at some hundreds of recordings
 
 _lock = threading.Lock()
@@ -187,6 +193,19 @@ def control_server(endpoint: str, tcp: str = "", secret: str = "") -> tuple[zmq.
 def control_client(address: ServiceAddress) -> zmq.Socket[bytes]:
     """DEALER, connected to a ``control_server``."""
     return _connect(_make(zmq.DEALER, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS), address)
+
+
+def watched_client(address: ServiceAddress) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+    """A ``control_client``, and a socket that gets what becomes of its attempts to connect: ``receive_news``."""
+    socket = _make(zmq.DEALER, CONTROL_HIGH_WATER_MARK, CONTROL_LINGER_MS)
+    monitor = socket.get_monitor_socket(REACHED | KEY_REFUSED | UNREACHED | _FAILED)
+    return _connect(socket, address), monitor
+
+
+def receive_news(monitor: zmq.Socket[bytes]) -> tuple[int, int]:
+    """An event of a monitored socket that is there, and its value."""
+    event, value = struct.unpack("=HI", monitor.recv_multipart(zmq.NOBLOCK)[0])
+    return event, value
 
 
 def send_command(socket: zmq.Socket[bytes], encoded: bytes) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import zmq
 from fixtures_media import wait_until
 from keyed import Daemon, Talk, daemon, descriptors
 from media import DEADLINE_S
@@ -25,7 +26,7 @@ from recsvc.common.descriptions import RecordingOptions, Started
 from recsvc.common.limits import AUDIO_CREDIT_FRAMES, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, S
 from recsvc.common.permissions import READ, RECORD
 from recsvc.common.service import ServiceAddress
-from recsvc.common.service_limits import CAUSES_MAX, TOTAL_MAX
+from recsvc.common.service_limits import CAUSES_MAX, REMOTE_HIGH_WATER_MARK, TOPIC_BYTES_MAX, TOTAL_MAX
 from recsvc.errors import NotAllowedError, SecurityError
 from recsvc.wire import curve, messages, sockets
 
@@ -166,6 +167,25 @@ def test_a_thousand_connections_that_say_nothing(tmp_path: Path) -> None:
 
         wait_until(is_answered, "an answer to one more", DEADLINE_S)
         assert len(logged(service, "are open already")) < 5
+
+
+def test_who_sends_and_reads_nothing_takes_no_memory_without_bound(tmp_path: Path) -> None:
+    server, endpoints = sockets.control_server(f"ipc://{tmp_path}/control", "tcp://127.0.0.1:*")
+    client = sockets._make(zmq.DEALER, 1, 0)
+    client.connect(endpoints[1].replace("*", "127.0.0.1"))
+    sent, most = 0, 3000
+    while sent < most and client.poll(500, zmq.POLLOUT):
+        client.send(bytes(HEADER_BYTES_MAX), zmq.NOBLOCK)
+        sent += 1
+    assert REMOTE_HIGH_WATER_MARK <= sent < most, "the others wait where they come from"
+    publisher, endpoints = sockets.event_server(f"ipc://{tmp_path}/events")
+    subscriber = sockets.event_client(ServiceAddress(endpoints[0]), b"client/")
+    assert publisher.poll(DEADLINE_S * 1000)
+    broken = sockets.disconnection(subscriber)
+    subscriber.setsockopt(zmq.SUBSCRIBE, b"x" * TOPIC_BYTES_MAX)
+    assert broken.poll(DEADLINE_S * 1000)
+    for socket in (server, client, publisher, subscriber, broken):
+        socket.close(0)
 
 
 # --- what they say --------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import recsvc
 from recsvc.caller import connections
 from recsvc.errors import ServiceError
 from recsvc.process import services
+from recsvc.serve.logs import _renderer
 
 SMALL = {"source": "test:pattern=counter&seed=7", "width": 160, "height": 120, "frame_rate": 10}
 
@@ -393,6 +394,15 @@ def test_the_log_level_and_console_lines(place: Path) -> None:
         recorder, source, _ = begin(one.service)
         finish(recorder, source)
     assert (place / "log").read_text() == ""
+
+
+def test_what_others_name_does_nothing_to_the_terminal_that_shows_the_log() -> None:
+    render = _renderer(True, False)
+    fields = {"event": "name\n2026 [info] \x1b[31mred\x07\u202e", "recording": "a\rb", "exception": "one\ntwo\x1b[2J"}
+    text = render({"timestamp": "now", "level": "info", "logger": "recsvc", **fields})
+    assert not set(text) & set("\r\x1b\x07\u202e"), text
+    assert [line for line in text.splitlines() if "2026" in line] == [text.splitlines()[0]]
+    assert "\ntwo" in text
 
 
 def test_a_log_that_nobody_reads_holds_up_nothing(place: Path) -> None:

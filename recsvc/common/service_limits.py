@@ -43,6 +43,15 @@ out."""
 STOPS_WAITING_MAX = 100
 """Stops of one recording that wait for its file. Of more the oldest are not answered: who still waits asks again."""
 
+REMOTE_HIGH_WATER_MARK = 256
+"""Requests of one connection over the network that wait until they are read, and answers to them: further requests wait
+at their sender, further answers are lost. A client has a few under way; one that asks and reads nothing takes no more
+of the service's memory than these."""
+
+TOPIC_BYTES_MAX = 1024
+"""A subscription that is longer ends its connection: a topic is made of two ids, and ZeroMQ keeps some 50 bytes for
+each of its characters, granted or not. CURVE's own messages are shorter."""
+
 SOURCES_MAX = 256
 """Sources that a service has open, each a process of some 40 MB. One key has at most half of these, so that nobody
 alone takes the machine's memory. A further one is refused with ``QuotaExceededError``."""

@@ -143,6 +143,16 @@ def _taken_apart(text: str) -> dict[str, Any]:
     return {"levelno": logging.WARNING, "name": "stderr", "msg": "%s", "args": (text,)}
 
 
+def _printable(_: object, __: str, fields: Fields) -> Fields:
+    """Others name what is logged: nothing of it moves the cursor, or looks like another line."""
+    shown = dict(fields)
+    for name, value in fields.items():
+        if isinstance(value, str) and not value.isprintable():
+            kept = "\n" if name == "exception" else ""
+            shown[name] = "".join(one if one.isprintable() or one in kept else repr(one)[1:-1] for one in value)
+    return shown
+
+
 def _renderer(for_people: bool, colors: bool) -> Callable[[Fields], str]:
     def render(fields: Fields) -> str:
         for step in steps:
@@ -151,7 +161,10 @@ def _renderer(for_people: bool, colors: bool) -> Callable[[Fields], str]:
 
     steps: list[Any]
     if for_people:
-        steps = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]
+        steps = [
+            _printable,
+            structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback),
+        ]
     else:
         steps = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     return render

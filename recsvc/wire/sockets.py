@@ -35,6 +35,8 @@ from ..common.service_limits import (
     HANDSHAKE_TIMEOUT_MS,
     HEARTBEAT_MS,
     HEARTBEAT_TIMEOUT_MS,
+    REMOTE_HIGH_WATER_MARK,
+    TOPIC_BYTES_MAX,
 )
 from ..errors import QuotaExceededError, ServiceError
 
@@ -126,7 +128,9 @@ def _connect(socket: zmq.Socket[bytes], address: ServiceAddress) -> zmq.Socket[b
     return socket
 
 
-def _bind(socket: zmq.Socket[bytes], endpoint: str, tcp: str, secret: str) -> tuple[str, ...]:
+def _bind(
+    socket: zmq.Socket[bytes], endpoint: str, tcp: str, secret: str, most_waiting: int = REMOTE_HIGH_WATER_MARK
+) -> tuple[str, ...]:
     """Binds a server's socket for programs of this machine and, where ``tcp`` is not empty, for others, which must show
     a key unless ``secret`` is empty. ZeroMQ copies a socket's options when it binds: what is set after the first
     endpoint holds for the second alone. Returns the endpoints really bound, for clients: see ``reachable``."""
@@ -136,6 +140,8 @@ def _bind(socket: zmq.Socket[bytes], endpoint: str, tcp: str, secret: str) -> tu
         bound.append(socket.getsockopt_string(zmq.LAST_ENDPOINT))
     if tcp:
         _survive(socket)
+        for mark in (zmq.SNDHWM, zmq.RCVHWM) if socket.type == zmq.ROUTER else (zmq.RCVHWM,):
+            socket.setsockopt(mark, min(socket.getsockopt(mark), most_waiting))
         if secret:
             socket.setsockopt(zmq.CURVE_SERVER, 1)
             socket.setsockopt(zmq.CURVE_SECRETKEY, secret.encode())
@@ -229,7 +235,7 @@ def catalog_server(endpoint: str, tcp: str = "", secret: str = "") -> tuple[zmq.
 def event_server(endpoint: str, tcp: str = "", secret: str = "") -> tuple[zmq.Socket[bytes], tuple[str, ...]]:
     """XPUB, bound; it receives each subscription and each end of one, which ``subscription`` grants. Also returns the
     endpoints really bound."""
-    socket = _make(zmq.XPUB, EVENT_HIGH_WATER_MARK, CONTROL_LINGER_MS, CONTROL_BYTES_MAX)
+    socket = _make(zmq.XPUB, EVENT_HIGH_WATER_MARK, CONTROL_LINGER_MS, TOPIC_BYTES_MAX)
     socket.setsockopt(zmq.XPUB_MANUAL, 1)
     return socket, _bind(socket, endpoint, tcp, secret)
 
@@ -262,7 +268,7 @@ def data_server(endpoint: str, tcp: str = "", secret: str = "") -> tuple[zmq.Soc
     """ROUTER, bound, for frames; also returns the endpoints really bound."""
     socket = _make(zmq.ROUTER, DATA_HIGH_WATER_MARK, 0, FRAME_BYTES_MAX)
     socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-    return socket, _bind(socket, endpoint, tcp, secret)
+    return socket, _bind(socket, endpoint, tcp, secret, DATA_HIGH_WATER_MARK)
 
 
 def data_client(address: ServiceAddress) -> zmq.Socket[bytes]:

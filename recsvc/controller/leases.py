@@ -44,7 +44,7 @@ class Leases:
         know."""
         now = time.monotonic_ns()
         heard_ns = self._callers.heard_ns(client)
-        fed = [one for one in self._recordings.of(client) if one.pushed and one.phase is not Phase.STOPPING]
+        fed = [one for one in self._recordings.of(client) if one.pushed]
         silent: list[messages.Reply] = []
 
         def answered(reply: messages.Reply) -> None:
@@ -61,10 +61,11 @@ class Leases:
             self._give_up(client)
 
     def _give_up(self, client: str) -> None:
+        """Those that it has stopped end in order: it may be waiting for nothing but that, and is answered."""
         own = self._recordings.of(client)
         level = logging.WARNING if own or self._sources.tracks_of(client) else logging.DEBUG
         log.log(level, "nothing came from the caller %s for %d s: it is taken for gone", client, LEASE_NS // S)
-        for recording in own:
+        for recording in [one for one in own if one.phase is not Phase.STOPPING]:
             recording.fail("UnknownError", f"nothing came from its caller for {LEASE_NS // S} s")
         self._callers.give_up(client)
 

@@ -45,18 +45,18 @@ _CONTAINERS = {"vp8": "webm", "vp9": "webm", "opus": "webm"}
 
 
 @functools.cache
-def film(name: str, count: int = 50) -> bytes:
-    """A file with ``count`` pictures of 160x120: MP4 or WebM."""
+def film(name: str, count: int = 50, size: tuple[int, int] = (160, 120)) -> bytes:
+    """A file with ``count`` pictures: MP4 or WebM."""
     encoder, options = _OPTIONS[name]
     codec = name.split()[0]
     file = io.BytesIO()
     with av.open(file, "w", format=_CONTAINERS.get(codec, "mp4")) as output:
         stream = output.add_stream(encoder, RATE, options=options)
         assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.codec_context.gop_size = GROUP
         for number in range(count):
-            picture = np.full((180, 160), 16 + number * 4 % 200, np.uint8)
+            picture = np.full((size[1] * 3 // 2, size[0]), 16 + number * 4 % 200, np.uint8)
             picture[: number + 1, : 2 * number + 2] ^= 0x55
             frame = av.VideoFrame.from_ndarray(picture, "yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, RATE)
@@ -106,11 +106,11 @@ def sound(codec: str, seconds: float = 2.0, *, adts: bool = False) -> Encoded:
     return _read(codec, io.BytesIO(tone(codec, seconds, adts=adts)), annex_b=False)
 
 
-def put_into(path: str, *files: bytes, form: str | None = None) -> None:
+def put_into(path: str, *files: bytes, form: str | None = None, **options: str) -> None:
     """The first track of each of these files, in one file of the format that its name's ending, or ``form``, says."""
     with contextlib.ExitStack() as stack:
         inputs = [stack.enter_context(av.open(io.BytesIO(file))) for file in files]
-        output = stack.enter_context(av.open(path, "w", format=form))
+        output = stack.enter_context(av.open(path, "w", format=form, options=options))
         streams = {one: output.add_stream_from_template(one.streams[0], opaque=True) for one in inputs}
         packets = [(packet, one) for one in inputs for packet in one.demux(one.streams[0]) if packet.size]
         packets.sort(key=lambda pair: (pair[0].dts if pair[0].dts is not None else -1) * pair[0].time_base)

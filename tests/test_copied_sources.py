@@ -85,13 +85,19 @@ class Feeding:
         return True
 
     def feed(self) -> None:
-        for number, one in enumerate(self.packets):
+        damaged = number = 0
+        for one in self.packets:
+            if one.damaged:
+                damaged += 1
+                continue
             header = messages.PacketFrame(
                 route=self._route, sequence=number, captured_ns=one.captured_ns, key_frame=one.key_frame,
-                duration_ns=one.duration_ns, offset_ns=one.offset_ns,
+                duration_ns=one.duration_ns, offset_ns=one.offset_ns, dropped={"damaged": damaged} if damaged else {},
             )  # fmt: skip
             self._bench.give(header, one.payload)
-        self._bench.give(messages.End(route=self._route, count=len(self.packets), until_ns=0))
+            number += 1
+        dropped = {"damaged": damaged} if damaged else {}
+        self._bench.give(messages.End(route=self._route, count=number, until_ns=0, dropped=dropped))
         self._bench.work()
 
 
@@ -211,6 +217,114 @@ def test_the_codecs_of_a_file_decide_the_type(
     for kind in ("audio", "video"):
         assert_copied(data, str(path), kind)
     assert_found_well(data, tmp_path)
+
+
+# --- streams that are not as they should be -------------------------------------------------------
+
+
+def times_of(data: bytes) -> list[int]:
+    """When its pictures are shown, in ms, in that order."""
+    return sorted(round(one.at_ns / MS) for one in demuxed(io.BytesIO(data), "video"))
+
+
+def assert_plays(data: bytes, count: int) -> None:
+    """FFmpeg decodes so many pictures and finds no fault."""
+    command = [program("ffmpeg"), "-v", "warning", "-i", "-", "-map", "0:v", "-f", "null", "-"]
+    done = subprocess.run(command, input=data, capture_output=True, timeout=60, check=True)
+    assert not done.stderr.strip(), done.stderr
+    with av.open(io.BytesIO(data)) as container:
+        assert len(list(container.decode(video=0))) == count
+
+
+def test_a_counter_that_wraps_leaves_no_trace(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "source.ts"
+    encoded.put_into(str(path), encoded.film("h264"), output_ts_offset="95442.7")  # 2**33 ticks are 95443.7 s
+    data, report = copy(f"file:{path}?pace=max", bench, tmp_path, "video")
+    assert accounted(report.statistics.tracks[0]) == (50, 50, 0)
+    assert times_of(data) == [number * 40 for number in range(50)]
+
+
+@pytest.mark.parametrize("offsets", [("0", "5000"), ("5000", "0"), ("5000", "5001")])
+def test_a_counter_that_begins_anew_goes_on_with_other_parameter_sets(
+    offsets: tuple[str, str], bench: Bench, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{number}.ts" for number in range(2)]
+    for path, size, offset in zip(paths, ((160, 120), (320, 240)), offsets, strict=True):
+        encoded.put_into(str(path), encoded.film("h264 plain", size=size), output_ts_offset=offset)
+    both = tmp_path / "both.ts"
+    both.write_bytes(b"".join(path.read_bytes() for path in paths))
+    data, report = copy(f"file:{both}?pace=max", bench, tmp_path, "video")
+    [track] = report.statistics.tracks
+    received, kept, _ = accounted(track)
+    assert received == 100 and kept >= 98  # where one ends the packet that was begun may be torn
+    assert set(track.dropped_by_cause) <= {"damaged", "awaiting_key_frame"}
+    found = times_of(data)
+    assert found[0] == 0 and 3900 <= found[-1] <= 4000
+    assert {b - a for a, b in zip(found, found[1:], strict=False)} <= {*range(38, 43), 80, 120}
+    assert_plays(data, kept)
+    with av.open(io.BytesIO(data)) as container:
+        assert {frame.width for frame in container.decode(video=0)} == {160, 320}
+
+
+def test_a_description_that_changes_out_of_band_goes_into_the_packets(bench: Bench, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.flv", tmp_path / "second.flv"
+    for path, size in ((first, (160, 120)), (second, (320, 240))):
+        encoded.put_into(str(path), encoded.film("h264", size=size))
+    first.write_bytes(first.read_bytes() + second.read_bytes()[13:])  # without its header
+    data, report = copy(f"file:{first}?pace=max", bench, tmp_path, "video")
+    assert accounted(report.statistics.tracks[0]) == (100, 100, 0)
+    assert times_of(data) == [number * 40 for number in range(100)]
+    assert_plays(data, 100)
+    with av.open(io.BytesIO(data)) as container:
+        assert {frame.width for frame in container.decode(video=0)} == {160, 320}
+
+
+def test_a_description_that_changes_and_fits_no_packet_ends_the_track_with_the_reason(
+    bench: Bench, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first.flv", tmp_path / "second.flv"
+    encoded.put_into(str(first), encoded.tone("aac"))
+    encoded.put_into(str(second), encoded.tone("aac"))
+    other = bytearray(second.read_bytes()[13:])
+    config = bytes(av.open(str(second)).streams[0].codec_context.extradata or b"")
+    at = other.index(config)
+    other[at] ^= 0x08
+    first.write_bytes(first.read_bytes() + other)
+    source = open_source(f"file:{first}?pace=max", ENCODED, None)
+    sink = Feeding(bench, "a/audio")
+    source.start({"audio": sink})
+    assert sink.over.wait(DEADLINE_S)
+    source.close()
+    assert isinstance(sink.error, recsvc.errors.NotReadableError)
+    assert "aac has changed in its midst" in str(sink.error)
+    assert len(sink.packets) == len(demuxed(str(second), "audio"))
+
+
+@pytest.mark.parametrize("ending", ["ts", "mp4"])
+def test_garbage_in_the_midst_is_left_out_with_what_needs_it(ending: str, bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / f"source.{ending}"
+    encoded.put_into(str(path), encoded.film("h264 plain"))
+    whole = bytearray(path.read_bytes())
+    middle = len(whole) // 2
+    whole[middle : middle + 900] = bytes((number * 7 + 1) % 256 for number in range(900))
+    path.write_bytes(whole)
+    data, report = copy(f"file:{path}?pace=max", bench, tmp_path, "video")
+    [track] = report.statistics.tracks
+    received, kept, left_out = accounted(track)
+    assert track.dropped_by_cause["damaged"] >= 1 and track.dropped_by_cause["awaiting_key_frame"] >= 1
+    assert received >= 45 and 30 <= kept == received - left_out
+    assert_plays(data, kept)
+
+
+def test_a_stream_whose_first_key_frame_comes_late_says_what_it_waited_for(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "source.ts"
+    encoded.put_into(str(path), encoded.film("h264 plain", 270), encoded.tone("opus", 10.8))
+    rest = path.read_bytes()[188 * 30 :]
+    path.write_bytes(rest)
+    wishes = {"encoded": True}
+    source = open_source(f"file:{path}?pace=max", wishes, wishes)
+    assert [track.settings["codec"] for track in source.tracks] == ["opus", "h264"]
+    source.close()
 
 
 # --- through all processes ------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from ..errors import NotFoundError, NotReadableError
 from .delivery import Delivery, Playout, Unpaced
 from .demuxed import PacketReader
 from .ffmpeg import OPEN_ERRORS, closed_on_error, open_error, opened, reading, stream_rate
-from .limits import ENCODED_PROBE_NS, PROBE_NS
+from .limits import ENCODED_PROBE_BYTES, ENCODED_PROBE_NS, PROBE_NS
 from .live import Live
 from .packer import PicturePacker
 from .running import Source
@@ -52,17 +52,19 @@ NETWORK_PROTOCOLS = ",".join((*NETWORK_SCHEMES, "httpproxy", "srtp", "crypto", "
 
 def open_input(parsed: ParsedSource, audio: AudioWish | None, video: VideoWish | None) -> InputSource:
     """Opens a file or network address. Blocks at most ``SOURCE_OPEN_NS``. Raises as ``open_source`` does."""
+    options: dict[str, str] = {}
     if parsed.scheme == "file":
         what = _checked_file(parsed.target)
-        url, options = "file:" + what, {}
+        url = "file:" + what
     else:
         url, what = parsed.target, redacted(parsed.target)
-        probe_ns = ENCODED_PROBE_NS if video is not None and video.encoded else PROBE_NS
-        options = {
+        options |= {
             "protocol_whitelist": NETWORK_PROTOCOLS,
-            "analyzeduration": str(probe_ns // 1000),
+            "analyzeduration": str(PROBE_NS // 1000),
             "rtsp_flags": "prefer_tcp",
         }
+    if video is not None and video.encoded:
+        options |= {"analyzeduration": str(ENCODED_PROBE_NS // 1000), "probesize": str(ENCODED_PROBE_BYTES)}
     try:
         container = opened(url, options=options)
         with closed_on_error(container):
@@ -89,8 +91,7 @@ class InputSource(Source):
         self._is_live = parsed.scheme in LIVE_SCHEMES or (
             not is_file and container.duration is None and container.format.name not in SEGMENT_FORMATS
         )
-        may_jump = self._is_live or bool(container.format.flags & Flags.ts_discont.value)
-        stamps = Stamps() if may_jump else None
+        stamps = Stamps(may_skip=self._is_live or bool(container.format.flags & Flags.ts_discont.value))
         readers: list[_PictureReader | _SoundReader | PacketReader] = []
         if audio is not None and audio.encoded:
             readers.append(PacketReader(_best(container, "audio", what), audio, what, stamps))

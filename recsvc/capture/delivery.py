@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..common.limits import S
+from ..common.packet_limits import CATCH_UP_NS_MAX
 from ..wire.frames import Packet
 from .limits import BLOCK_NS, PLAYOUT_AHEAD_NS, PLAYOUT_FLUSH_NS, WANTED_POLL_NS
 from .source import AudioFormat, PacketFormat, Sink, TrackInfo
@@ -133,6 +134,7 @@ class Playout(Delivery):
         """Samples of the first block of sound that were delivered."""
         self._start_ns = 0
         self._read_until_ns = 0
+        self._is_read = False  # whether anything was
         self._end_ns: dict[str, int] = {}
         """When each kind that has not ended yet is over."""
         self._error: Exception | None = None
@@ -163,6 +165,16 @@ class Playout(Delivery):
             self._complete, self._error = True, error
             self.changed.notify_all()
 
+    def catch_up(self) -> None:
+        now_ns = self.clock.now_ns()
+        with self.changed:
+            if self._packets and not self._is_read:  # the first is on its way still
+                self.wait(
+                    lambda: self._is_read or self._complete or self._failure is not None, now_ns + CATCH_UP_NS_MAX
+                )
+                if not (self._failure or self.closing.is_set()):
+                    self._deliver(now_ns, partial=False)
+
     def flush(self, until_ns: int) -> None:
         now_ns = self.clock.now_ns()
         until_ns = min(until_ns, now_ns)
@@ -188,7 +200,7 @@ class Playout(Delivery):
             if self._failure is not None:
                 raise self._failure  # The reader need not go on.
             self._waiting[kind].append((captured_ns, media))
-            self._read_until_ns = max(self._read_until_ns, captured_ns)
+            self._read_until_ns, self._is_read = max(self._read_until_ns, captured_ns), True
             self._end_ns[kind] = max(self._end_ns[kind], captured_ns + length_ns)
             self.changed.notify_all()
 

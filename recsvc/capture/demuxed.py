@@ -29,8 +29,8 @@ _DESCRIBED = ("h264", "h265", "av1", "opus", "aac")
 class PacketReader:
     """One stream's way from the demultiplexer to the delivery."""
 
-    def __init__(self, stream: Any, wish: AudioWish | VideoWish, what: str, stamps: Stamps | None) -> None:
-        """``stamps``: of an input whose counters may jump. ``NotSupportedError``: there is no such recording.
+    def __init__(self, stream: Any, wish: AudioWish | VideoWish, what: str, stamps: Stamps) -> None:
+        """``stamps``: the input's. ``NotSupportedError``: there is no such recording.
         ``NotReadableError``: what it is did not show."""
         self.stream = stream
         self.kind: str = stream.type
@@ -122,12 +122,10 @@ class PacketReader:
         except (ValueError, IndexError):
             pass  # it is damaged, which the worker finds too, and counts
         at_ns, shown_ns = self._times(packet, lasts_ns)
-        if self._stamps is not None:
-            placed_ns, jumped = self._stamps.place(self.kind, at_ns, lasts_ns or self._interval_ns)
-            if jumped:
-                delivery.jumped(self.kind)
-            shown_ns += placed_ns - at_ns
-            at_ns = placed_ns
+        placed_ns, jumped = self._stamps.place(self.kind, at_ns, lasts_ns or self._interval_ns)
+        if jumped:
+            delivery.jumped(self.kind)
+        at_ns, shown_ns = placed_ns, shown_ns + placed_ns - at_ns
         offset_ns = 0
         if not delivery.is_live:  # the time of an input that can be read at will begins with the first picture shown
             at_ns, shown_ns = max(at_ns - start_ns, 0), shown_ns - start_ns

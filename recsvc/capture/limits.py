@@ -92,11 +92,13 @@ LATE_NS, LATE_WINDOW_NS = S // 2, 10 * S
 STAMP_AGE_MAX_NS = 2 * S
 """A picture's stamp that is older than this, or in the future, belongs to another clock."""
 
-STAMP_BACK_NS, STAMP_FORWARD_NS = 3 * S, 10 * S
+STAMP_BACK_NS, STAMP_FORWARD_NS = S // 2, 10 * S
 """Packets whose stamps go back or forth by more are counted anew by their sender (a counter that wraps, programs put
-together): they go on where those before ended, and it is counted. Packets of pictures go back less, and what is lost on
-a network is shorter, or ends the connection."""
+together): they go on where those before ended, and it is counted. Packets come in the order of their times, and what is
+lost on a network is shorter than the second, or ends the connection; a file may have a longer gap, unless its format
+says that its counter jumps."""
 
 ENCODED_PROBE_NS = 9 * S
+ENCODED_PROBE_BYTES = 32 * 1024 * 1024
 """As ``PROBE_NS`` for pictures that are recorded as they come: where only a key frame shows how large they are, it has
-to be waited for. A little less than the opening may take."""
+to be waited for. A little less than the opening may take; the bytes are 9 s at 28 Mbit/s."""

@@ -54,8 +54,8 @@ class Source:
             self._delivery.flush(until_ns)
 
     def catch_up(self) -> None:
-        """Returns when packets that had piled up while the source was opened were given to the sinks: a recording may
-        begin with them. Blocks only then, at most ``CATCH_UP_NS`` without another packet."""
+        """Returns when the packets of the time before were given to the sinks: a recording may begin with them. Blocks
+        only right after ``start``, at most ``CATCH_UP_NS_MAX``."""
         self._delivery.catch_up()
 
     def close(self) -> None:

@@ -8,33 +8,35 @@ from .limits import STAMP_BACK_NS, STAMP_FORWARD_NS
 WRAP_NS = (1 << 33) * S // 90_000
 """MPEG-TS counts ticks of 90 kHz in 33 bits: 26.5 hours."""
 
-_OFFSETS_MAX = 4
-"""The newest counters of which a track may still bring something, while others are on the next already."""
-
 
 class Stamps:
     """Puts the stamps of all tracks of one input on one line: what follows a jump goes on where its track was."""
 
-    def __init__(self) -> None:
-        self._offsets = [0]  # the newest first
+    def __init__(self, *, may_skip: bool = True) -> None:
+        """``may_skip``: whether to doubt a counter that goes far forth, too."""
+        self._forward_ns = STAMP_FORWARD_NS if may_skip else 1 << 62
+        self._newest = 0
+        self._offsets: dict[str, int] = {}  # of the counter that each track is on: one may be behind the other
         self._next_ns: dict[str, int] = {}
 
     def place(self, kind: str, stamp_ns: int, lasts_ns: int) -> tuple[int, bool]:
         """Where a packet of this track stands, and whether its counter has jumped since the one before. ``lasts_ns``:
         how long it lasts, or is supposed to."""
-        expected_ns = self._next_ns.get(kind)
-        at_ns, jumped = stamp_ns + self._offsets[0], False
-        if expected_ns is not None and not self._fits(at_ns, expected_ns):
-            wrapped = [self._offsets[0] + WRAP_NS, self._offsets[0] - WRAP_NS]
-            known = [offset for offset in (*self._offsets, *wrapped) if self._fits(stamp_ns + offset, expected_ns)]
-            offset = known[0] if known else expected_ns - stamp_ns
-            jumped = offset not in self._offsets
-            if jumped:
-                self._offsets = [offset, *self._offsets][:_OFFSETS_MAX]
-            at_ns = stamp_ns + offset
-        self._next_ns[kind] = at_ns + lasts_ns
-        return at_ns, jumped
+        offset = self._offsets.setdefault(kind, self._newest)
+        expected_ns = self._next_ns.get(kind, stamp_ns + offset)
+        known = set(self._offsets.values())
+        jumped = False
+        if len(known) > 1 or not self._fits(stamp_ns + offset, expected_ns):
+            fitting = [one for one in known if self._fits(stamp_ns + one, expected_ns)]
+            if not fitting:
+                jumped = True
+                wrapped = (self._newest + WRAP_NS, self._newest - WRAP_NS)
+                fitting = [one for one in wrapped if abs(stamp_ns + one - expected_ns) <= STAMP_FORWARD_NS]
+                self._newest = fitting[0] if fitting else expected_ns - stamp_ns
+                fitting = [self._newest]
+            offset = self._offsets[kind] = min(fitting, key=lambda one: abs(stamp_ns + one - expected_ns))
+        self._next_ns[kind] = stamp_ns + offset + lasts_ns
+        return stamp_ns + offset, jumped
 
-    @staticmethod
-    def _fits(at_ns: int, expected_ns: int) -> bool:
-        return -STAMP_BACK_NS <= at_ns - expected_ns <= STAMP_FORWARD_NS
+    def _fits(self, at_ns: int, expected_ns: int) -> bool:
+        return -STAMP_BACK_NS <= at_ns - expected_ns <= self._forward_ns

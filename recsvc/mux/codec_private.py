@@ -21,6 +21,7 @@ _AAC_SAMPLES = 1024
 _SETS_BYTES_MAX = 16 * PARAMETER_SETS_BYTES_MAX
 """What is collected of them until each kind has come; of a stream that brings no more than one kind the rest is
 damaged."""
+_AAC_LOW_DELAY = (23, 39)
 _WAVE_TAGS = {"alaw": 6, "ulaw": 7}
 
 
@@ -171,6 +172,9 @@ class _AacForm(_SoundForm):
             raise ValueError("no AudioSpecificConfig in the description")
         self._is_adts = not description
         self.private = description or None
+        self._samples = _AAC_SAMPLES, sample_rate
+        if description:
+            self._samples = _aac_samples(description, sample_rate)
 
     def repack(self, packet: bytes) -> bytes:
         if not self._is_adts:
@@ -182,9 +186,27 @@ class _AacForm(_SoundForm):
         return packet[header.header_bytes :]
 
     def samples(self, packet: bytes) -> tuple[int, int]:
-        if self._is_adts:
-            bits.adts_header(packet)
-        return _AAC_SAMPLES, self._rate
+        if self._is_adts:  # spectral band replication doubles the rate, but not the one that stands here
+            return _AAC_SAMPLES, AAC_RATES[bits.adts_header(packet).rate_index]
+        return self._samples
+
+
+def _aac_samples(config: bytes, sample_rate: int) -> tuple[int, int]:
+    """How many samples an AudioSpecificConfig says that a packet has, and of which rate: with spectral band replication
+    half as many as are heard, of half the rate."""
+    reader = bits.Bits(config)
+    kind = reader.take(5)
+    kind = 32 + reader.take(6) if kind == 31 else kind
+    index = reader.take(4)
+    rate = reader.take(24) if index == 15 else AAC_RATES[index] if index < len(AAC_RATES) else sample_rate
+    reader.take(4)
+    if kind in (5, 29):  # then what is replicated, and of what
+        index = reader.take(4)
+        reader.take(24 if index == 15 else 0)
+        reader.take(5)
+    is_short = reader.take(1)
+    samples = 512 if kind in _AAC_LOW_DELAY else _AAC_SAMPLES
+    return (samples - samples // 16 if is_short else samples), rate
 
 
 def form_of(codec: str, sample_rate: int = 0, channel_count: int = 0, description: bytes = b"") -> Form:

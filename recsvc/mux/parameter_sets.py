@@ -78,6 +78,8 @@ def sets_of(codec: str, record: bytes) -> tuple[int, list[bytes]]:
             if at > len(record):
                 raise ValueError("a parameter set is longer than the record")
             units.append(record[begin:at])
+    if at > len(record):
+        raise ValueError("the record ends within a list of parameter sets")
     return (record[4 if codec == "h264" else 21] & 3) + 1, units
 
 

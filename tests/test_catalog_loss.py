@@ -83,6 +83,9 @@ def test_a_database_that_is_lost_is_made_anew_from_the_spool(tmp_path: Path, dam
     with daemon(tmp_path) as running:
         sizes = {name_of(blob): blob.size for blob in (record(running, 0.1), record(running, 0.2))}
         wait_listed(running, "finished")
+        running.list()[0].rename("the newer one")
+        before = running.list()
+        assert all(one.statistics is not None for one in before)
     path = running.spool / DATABASE
     if damage == "removed":
         path.unlink()
@@ -103,6 +106,9 @@ def test_a_database_that_is_lost_is_made_anew_from_the_spool(tmp_path: Path, dam
     assert {one.state for one in listed} == {"finished"}
     assert sorted(one.duration for one in listed) == [pytest.approx(0.1), pytest.approx(0.2)]
     assert {one.mime_type for one in listed} == {"audio/webm;codecs=opus"}
+    for one, was in zip(listed, before, strict=True):
+        assert (one.id, one.name, one.began, one.ended) == (was.id, was.name, was.began, was.ended)
+        assert one.statistics == was.statistics
     record(running)
     assert len(listed_as_on_disk(running)) == 3
     running.end()

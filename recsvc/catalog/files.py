@@ -1,4 +1,4 @@
-"""The recordings' files: ranges of them, their sizes, who reads them, and how they are removed.
+"""The recordings' files: ranges of them, their sizes, who reads them, what is noted at them, and how they are removed.
 
 A name of a file comes from the controller or from the spool itself, never from a client.
 """
@@ -13,11 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import msgspec
+
+from ..common.descriptions import RecordingInfo
 from ..common.service_limits import FETCH_PAUSE_NS
 from ..errors import NotFoundError, NotReadableError
 from ..mux.spool import lock
 
+_NOTE = "user.recsvc.info"
+"""An extended attribute: it is written as a whole or not, goes with its file, and leaves the content alone."""
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+_NOTED_ERROR_MAX = 200
 
 
 class Files:
@@ -84,6 +91,24 @@ class Files:
         with suppress(NotFoundError, NotReadableError), self._opened(file) as descriptor:
             return not lock(descriptor)
         return False
+
+    def note(self, file: str, info: RecordingInfo) -> bool:
+        """Writes what the file does not tell of its recording beside it, as far as there is room for that; whether it
+        did. A file system may have none."""
+        short = msgspec.structs.replace(info, statistics=None, error=info.error[:_NOTED_ERROR_MAX])
+        for one in (info, short):
+            with suppress(OSError, NotFoundError):
+                os.setxattr(self.path(file), _NOTE, msgspec.msgpack.encode(one), follow_symlinks=False)
+                return True
+        return False
+
+    def noted(self, file: str) -> RecordingInfo | None:
+        """What ``note`` wrote last; ``None`` where there is nothing that can be read."""
+        try:
+            written = os.getxattr(self.path(file), _NOTE, follow_symlinks=False)
+            return msgspec.msgpack.decode(written, type=RecordingInfo)
+        except (OSError, NotFoundError, msgspec.MsgspecError):
+            return None
 
     def remove(self, file: str) -> None:
         """Idempotent. ``NotReadableError`` where it cannot be."""

@@ -30,6 +30,7 @@ class Keeper:
         self._files = files
         self._bounds = bounds
         self._active: dict[str, str] = {}  # recordings that go on, as the controller has it -> their files
+        self._unnoted: dict[str, str] = {}  # those of them whose files were not there yet
 
     # --- the controller ---------------------------------------------------------------------------
 
@@ -43,12 +44,28 @@ class Keeper:
         known = self._database.get(info.recording)
         if known is not None:
             info = msgspec.structs.replace(info, name=known.info.name)  # somebody may have renamed it
-        self._database.enter(Row(info, file))
+        self._note(self._database.enter(Row(info, file)))
         if self._database.in_memory:
             raise QuotaExceededError("the catalog cannot be written now")
 
+    def _note(self, row: Row) -> None:
+        """Beside the file, for a database that is lost."""
+        self._unnoted.pop(row.info.recording, None)
+        if not self._files.note(row.file, row.info) and not row.info.ended and self._files.size(row.file) is None:
+            self._unnoted[row.info.recording] = row.file
+
+    def look(self) -> None:
+        """Now and then: notes what could not be noted before the worker had made the file."""
+        for recording, file in list(self._unnoted.items()):
+            row = self._database.get(recording)
+            if row is None or recording not in self._active:
+                del self._unnoted[recording]
+            elif self._files.size(file) is not None:
+                self._note(row)
+
     def forget(self, recording: str) -> None:
         self._active.pop(recording, None)
+        self._unnoted.pop(recording, None)
         self._database.remove(recording)
 
     # --- clients ----------------------------------------------------------------------------------
@@ -82,7 +99,7 @@ class Keeper:
 
     def rename(self, recording: str, name: str) -> RecordingInfo:
         info, row = self._known(recording)
-        self._database.enter(Row(msgspec.structs.replace(row.info, name=name), row.file))
+        self._note(self._database.enter(Row(msgspec.structs.replace(row.info, name=name), row.file)))
         return msgspec.structs.replace(info, name=name)
 
     def delete(self, recording: str) -> None:
@@ -141,7 +158,8 @@ class Keeper:
             if found.recording in self._active or (row is not None and row.info.ended):
                 continue  # it has ended, or begun, meanwhile
             if row is not None or not found.error:
-                self._database.enter(Row(_described(found, row), found.file))
+                noted = self._files.noted(found.file) if row is None else row.info
+                self._note(self._database.enter(Row(_described(found, noted), found.file)))
         for recording, file, began, _ in self._database.files():
             if file not in result.files and began < begun_s:
                 yield
@@ -172,14 +190,18 @@ class Keeper:
         return True
 
 
-def _described(found: Found, row: Row | None) -> RecordingInfo:
-    """A recording whose end its controller has not seen. Of one that was not known there is its file alone."""
-    if row is None:
+def _described(found: Found, known: RecordingInfo | None) -> RecordingInfo:
+    """A recording whose end its controller has not seen, or whose row was lost; ``known``: what there was of it, or is
+    noted at its file. Where nothing is known there is its file alone."""
+    if known is None:
         began = found.changed_s - found.duration
         state = "recovered" if found.completed else "finished"
         info = RecordingInfo(recording=found.recording, name="", owner="", state=state, mime_type="", began=began)
     else:
-        info = msgspec.structs.replace(row.info, state="failed" if found.error else "recovered")
+        info = msgspec.structs.replace(known, recording=found.recording)
+        if known.ended and known.size_bytes == found.size and not found.completed and not found.error:
+            return info  # as it was left
+        info = msgspec.structs.replace(info, state="failed" if found.error else "recovered", statistics=None)
     return msgspec.structs.replace(
         info,
         mime_type=found.mime_type or info.mime_type,

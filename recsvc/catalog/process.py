@@ -140,6 +140,7 @@ class Catalog:
         if now >= self._look_ns:
             self._look_ns = now + CATALOG_LOOK_NS
             self._database.mend()
+            self._keeper.look()
             self._keeper.retain()
         if self._database.is_lost:
             raise errors.NotReadableError("the catalog's file was damaged; it is made anew")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..common.limits import WORKER_GRACE_NS
+from ..common.limits import RECOVERY_DEADLINE_NS, WORKER_GRACE_NS
 from .host import Host
 from .recording import Recording
 from .recordings import Recordings
@@ -32,7 +32,8 @@ class Ending:
     def begin(self, end: Callable[[Recording, int], object]) -> None:
         """``end(recording, wait_ns)`` ends one that goes on."""
         now = time.monotonic_ns()
-        self._deadline_ns = now + self._limit_ns + WORKER_GRACE_NS
+        # A hung worker is killed after one grace, and another one completes its files before that is asked to end.
+        self._deadline_ns = now + self._limit_ns + 2 * WORKER_GRACE_NS + RECOVERY_DEADLINE_NS
         self._recordings.workers.end()
         self._going_on = list(self._recordings.active.values())
         self._host.ending(len(self._going_on))

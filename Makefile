@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 CONFIGURE := cmake -S . -G Ninja -DRECSVC_TESTS=ON -DRECSVC_PYTHON=OFF
 
 .DEFAULT_GOAL := help
-.PHONY: serve-demo bench bench-peers bench-report help setup setup-test demo test checks lint types ctest sanitize pytest wheel wheel-test wheel-test-debian mutants format clean
+.PHONY: serve-demo bench bench-peers bench-at-once bench-report help setup setup-test demo test checks lint types ctest sanitize pytest wheel wheel-test wheel-test-debian mutants format clean
 
 # One target after the other, but for those that `make test` runs side by side once everything is set up.
 ifdef side_by_side
@@ -93,6 +93,10 @@ bench-peers: setup-test ## stop recsvc and eight other recorders in turn, 30 tim
 	@RECSVC_BENCH_ROUNDS=$${RECSVC_BENCH_ROUNDS:-30} $(BIN)/python -m pytest bench/peers $(if $(CPU),,-k stop_to_data) --timeout=7200 \
 		--benchmark-json=build/peers.json --benchmark-sort=name --benchmark-columns=min,median,max,rounds
 	@$(BIN)/python bench/report.py --print build/peers.json
+
+bench-at-once: setup-test ## CPU time and memory of up to 200 recordings, with GStreamer's and FFmpeg's (8 minutes, best alone on the machine)
+	@tools/setup_peers.sh
+	@$(BIN)/python bench/bench_at_once.py
 
 bench-report: setup-test ## tables and plots of the last `make bench` into bench/README.md
 	@test -s build/bench.json || $(MAKE) --no-print-directory bench

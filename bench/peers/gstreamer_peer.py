@@ -9,7 +9,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from workloads import AUDIO_BITS_PER_SECOND, BLOCK_SAMPLES, CHANNEL_COUNT, FRAME_RATE, KEY_FRAME_DISTANCE, SAMPLE_RATE
+from workloads import (
+    AUDIO_BITS_PER_SECOND,
+    BLOCK_SAMPLES,
+    CHANNEL_COUNT,
+    FRAME_RATE,
+    KEY_FRAME_DISTANCE,
+    SAMPLE_RATE,
+    Workload,
+)
 
 from .pace import Pace
 from .recorder import Order, Recorder, Taken
@@ -26,7 +34,8 @@ print(" ".join(n for n in ("appsrc", "vp8enc", "opusenc", "webmmux") if not Gst.
 """
 
 
-def _gst() -> Any:
+def gst() -> Any:
+    """Its types, ready to be used."""
     import gi
 
     gi.require_version("Gst", "1.0")
@@ -36,6 +45,19 @@ def _gst() -> Any:
     assert GstApp  # gives appsrc its methods
     Gst.init(None)
     return Gst
+
+
+def encoders(work: Workload) -> tuple[str, str]:
+    """Our codec settings in its words: for pictures and for sound."""
+    video = (
+        "vp8enc deadline=1 cpu-used=-6 threads=1 lag-in-frames=0 end-usage=vbr"
+        f" target-bitrate={work.video_bits_per_second} min-quantizer=2 max-quantizer=58 undershoot=100"
+        " overshoot=15 buffer-initial-size=500 buffer-optimal-size=600 buffer-size=1000 dropframe-threshold=0"
+        " resize-allowed=false static-threshold=1 auto-alt-ref=false token-partitions=1 error-resilient=0"
+        f" keyframe-max-dist={KEY_FRAME_DISTANCE}"
+    )
+    audio = f"opusenc bitrate={AUDIO_BITS_PER_SECOND} bitrate-type=constrained-vbr complexity=9"
+    return video, f"{audio} audio-type=generic frame-size=20"
 
 
 class GStreamer(Recorder):
@@ -52,10 +74,10 @@ class GStreamer(Recorder):
         return f"no GStreamer element {asked.stdout.strip()}" if asked.stdout.strip() else None
 
     def version(self) -> str:
-        return str(_gst().version_string())
+        return str(gst().version_string())
 
     def record(self, order: Order) -> Taken:
-        Gst = _gst()
+        Gst = gst()
         content = self.content
         pipeline = Gst.parse_launch(self._description(order.path))
         sound = pipeline.get_by_name("sound")
@@ -94,21 +116,14 @@ class GStreamer(Recorder):
         # Room for as much as recsvc's credits allow; in real time it stays empty.
         source = "appsrc format=time block=true"
         lines = [f"webmmux name=mux ! filesink location={path} sync=false async=false"]
+        video, audio = encoders(work)
         if work.has_video:
             lines.append(
                 f"{source} name=film max-bytes={30 * work.picture_bytes} caps=video/x-raw,format=I420,"
-                f"width={work.width},height={work.height},framerate={FRAME_RATE}/1"
-                f" ! vp8enc deadline=1 cpu-used=-6 threads=1 lag-in-frames=0 end-usage=vbr"
-                f" target-bitrate={work.video_bits_per_second} min-quantizer=2 max-quantizer=58 undershoot=100"
-                f" overshoot=15 buffer-initial-size=500 buffer-optimal-size=600 buffer-size=1000 dropframe-threshold=0"
-                f" resize-allowed=false static-threshold=1 auto-alt-ref=false token-partitions=1 error-resilient=0"
-                f" keyframe-max-dist={KEY_FRAME_DISTANCE} ! queue ! mux."
+                f"width={work.width},height={work.height},framerate={FRAME_RATE}/1 ! {video} ! queue ! mux."
             )
         lines.append(
             f"{source} name=sound max-bytes=768000 caps=audio/x-raw,format=S16LE,layout=interleaved,"
-            f"rate={SAMPLE_RATE},channels={CHANNEL_COUNT}"
-            f" ! opusenc bitrate={AUDIO_BITS_PER_SECOND} bitrate-type=constrained-vbr complexity=9"
-            f" audio-type=generic frame-size=20"
-            f" ! queue ! mux."
+            f"rate={SAMPLE_RATE},channels={CHANNEL_COUNT} ! {audio} ! queue ! mux."
         )
         return " ".join(lines)

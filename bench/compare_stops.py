@@ -1,11 +1,13 @@
 """Where the time of a stop goes, in this checkout or in two of them side by side.
 
-``python bench/compare_stops.py [--against DIRECTORY] [--rounds 30] [--works A1,W1,W2] [--feeds pushed,captured]``
+``python bench/compare_stops.py [--against DIRECTORY] [--rounds 30] [--works A1,W1,W2] [--feeds pushed,captured]
+[--beside 60]``
 
 Each checkout records with its own recsvc and Python (``DIRECTORY/.venv``), driven by the same programs (``stops.py``),
 both alive at once and taking turns in random order: whatever else the machine does meets them alike. The tables have
 medians in ms after the call of ``stop()``, the ratio of the medians, and between which ratios it lies in 9 of 10 draws
-from the rounds with repetition. ``cpu`` is CPU time of all processes, in ms per second of media.
+from the rounds with repetition. ``--beside``: so many recordings of sound go on meanwhile, by the same service, pushed
+by another program. ``cpu`` is CPU time of all processes, in ms per second of media.
 """
 
 from __future__ import annotations
@@ -59,11 +61,13 @@ class Checkout(Program):
         return sum(one.cpu_s for one in processes.tree(self.pid))
 
 
-def measure(checkouts: Sequence[Checkout], rounds: int, work: str, feed: str) -> Table:
+def measure(checkouts: Sequence[Checkout], rounds: int, work: str, feed: str, beside: int = 0) -> Table:
     table: Table = defaultdict(lambda: defaultdict(list))
     for one in checkouts:
         one.ask({"work": work, "feed": feed})
         one.stop(0.5)  # warm
+        if beside:
+            one.ask({"beside": beside})
     for _ in range(rounds):
         record_s = random.uniform(*RECORD_S)
         for one in random.sample(checkouts, len(checkouts)):
@@ -114,6 +118,7 @@ def main() -> None:
     parser.add_argument("--cold", type=int, default=5, help="rounds of cold starts; 0: none")
     parser.add_argument("--works", default="A1,W1,W2")
     parser.add_argument("--feeds", default="pushed,captured")
+    parser.add_argument("--beside", type=int, default=0)
     asked = parser.parse_args()
     roots = {"before": asked.against.resolve()} if asked.against else {}
     roots["after"] = HERE.parent
@@ -129,7 +134,9 @@ def main() -> None:
             stack.callback(checkouts[-1].close)
         for work in works:
             for feed in feeds:
-                show(f"{work}, {feed}, {asked.rounds} stops", measure(checkouts, asked.rounds, work, feed), names)
+                for beside in sorted({0, asked.beside}):
+                    table = measure(checkouts, asked.rounds, work, feed, beside)
+                    show(f"{work}, {feed}, {asked.rounds} stops, {beside} others", table, names)
         if asked.cold:
             show(f"cold start, {asked.cold} programs", measure_cold(checkouts, asked.cold), names)
 

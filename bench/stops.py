@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import load
 import sources
 from program import serve
 from workloads import WAIT_S, WORKLOADS
@@ -84,6 +85,9 @@ def main() -> None:
                 stack.close()
                 stop = _opened(stack, directory, **order)
                 return {}
+            if "beside" in order:
+                stack.enter_context(load.beside("A1", order["beside"], load.private_service()))
+                return {}
             assert stop is not None
             stop.start(order["record_s"])
             stop.stop()
@@ -95,16 +99,16 @@ def main() -> None:
 
 def _opened(stack: ExitStack, directory: Path, work: str, feed: str) -> Stop:
     """A recorder that is fed until the stack is closed."""
-    load = WORKLOADS[work]
+    recorded = WORKLOADS[work]
     if feed == "captured":
-        stream = stack.enter_context(sources.capture(load))
+        stream = stack.enter_context(sources.capture(recorded))
     else:
-        size = load.picture_bytes
+        size = recorded.picture_bytes
         film = memoryview((directory / f"{work}.i420").read_bytes()) if size else b""
-        pusher = sources.Pusher(load, [film[at : at + size] for at in range(0, len(film), size or 1)])
+        pusher = sources.Pusher(recorded, [film[at : at + size] for at in range(0, len(film), size or 1)])
         stack.callback(pusher.close)
         stream = recsvc.MediaStream(pusher.tracks)
-    return Stop(stack.enter_context(sources.new_recorder(load, stream)))
+    return Stop(stack.enter_context(sources.new_recorder(recorded, stream)))
 
 
 if __name__ == "__main__":

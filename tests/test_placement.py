@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from recsvc.common.service_limits import CORES_SHARE, COST_FACTOR_MAX, COST_FACT
 from recsvc.controller.admission import Admission
 from recsvc.controller.placement import Cost, Demand, Factors, demand, picture_work, room, sound_work, threads
 from recsvc.controller.recording import Recording
-from recsvc.controller.workers import STARTING_COST
+from recsvc.controller.workers import STARTING_COST, Workers
 from recsvc.errors import BusyError
 from recsvc.wire import messages
 
@@ -259,3 +260,21 @@ def test_no_worker_ever_has_more_than_it_can_do_in_time(
         for worker in workers.pool:
             its = sum(needed for one, needed in kept_up if one.worker is worker)
             assert its <= min(1.0, there) * CORES_SHARE + 1e-6
+
+
+def test_the_sound_of_each_worker_is_due_at_another_time(tmp_path: Path) -> None:
+    """So that hardly ever all processors are busy at once; who takes the place of another has its time."""
+    started: list[SimpleNamespace] = []
+
+    def start(role: str, *arguments: str) -> SimpleNamespace:
+        at_ns = int(arguments[arguments.index("--sound-at") + 1])
+        started.append(SimpleNamespace(at_ns=at_ns, ending=False, ready=True, ready_ns=0))
+        return started[-1]
+
+    supervisor: Any = SimpleNamespace(start=start, knows=lambda child: True)
+    workers = Workers(supervisor, tmp_path, ServiceOptions(workers=4), lambda child: 1.0)
+    workers.choose()
+    assert [one.at_ns for one in started] == [0, 25_000_000, 50_000_000, 75_000_000]
+    workers._children.remove(started[2])
+    workers.choose()
+    assert started[-1].at_ns == 50_000_000

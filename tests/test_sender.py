@@ -48,7 +48,7 @@ class Receiver:
         self.marks: dict[str, list[tuple[int, int]]] = {}  # requests for data, and how many frames came before
         self.rings: dict[int, RingView] = {}
         self.maps = True
-        self.message_ns = 0
+        self.message_ns = self.line_ns = 0
         self.late: list[Any] = []
 
     def take(self) -> None:
@@ -93,6 +93,7 @@ class Receiver:
             bytes=10**9,
             released=message.sequence + 1,
             message_ns=self.message_ns,
+            line_ns=self.line_ns,
         )
         self.socket.send_multipart([identity, messages.encode(credit)])
 
@@ -399,18 +400,24 @@ def test_messages_of_sound_end_on_lines_of_the_clock_whenever_their_sources_bega
     assert all(end_ns % (40 * MS) < 10 * MS for one in ends for end_ns in one[:-1])
 
 
-@pytest.mark.parametrize(("asked_ns", "line_ns"), [(0, 40 * MS), (100 * MS, 100 * MS), (10**15, 100 * MS)])
-def test_a_worker_says_how_long_messages_of_sound_are_to_be(asked_ns: int, line_ns: int, receiver: Receiver) -> None:
+@pytest.mark.parametrize(
+    ("asked_ns", "line_ns", "apart_ns"), [(0, 0, 40 * MS), (100 * MS, 30 * MS, 100 * MS), (10**15, 50 * MS, 100 * MS)]
+)
+def test_a_worker_says_how_long_messages_of_sound_are_to_be_and_where_they_end(
+    asked_ns: int, line_ns: int, apart_ns: int, receiver: Receiver
+) -> None:
     sender, route = sound(receiver)
-    receiver.message_ns = asked_ns
+    receiver.message_ns, receiver.line_ns = asked_ns, line_ns
     for number in range(16 * 4):  # after so many messages it is looked what the worker asks for
         sender.send(Block(number * 10 * MS, TEN, 80))
     wait_until(lambda: receiver.take() or len(receiver.frames.get(route, [])) == 16, "the messages")
     for number in range(64, 64 + 60):
         sender.send(Block(number * 10 * MS, TEN, 80))
     sender.end(route, 0)
-    lengths = [count * MS // 8 for _, count, _, _ in blocks(receiver, route)]
-    assert lengths[:16] == [40 * MS] * 16 and set(lengths[17:-1]) == {line_ns}
+    found = blocks(receiver, route)
+    assert [count * MS // 8 for _, count, _, _ in found[:16]] == [40 * MS] * 16
+    assert {count * MS // 8 for _, count, _, _ in found[17:-1]} == {apart_ns}
+    assert {at_ns % apart_ns for at_ns, _, _, _ in found[17:]} == {line_ns}
 
 
 def test_a_pause_between_two_blocks_separates_them(receiver: Receiver) -> None:

@@ -12,11 +12,12 @@ INSIST_NS = S
 """A second SIGTERM that comes this long after the first one means that nobody wants to wait; one that comes sooner is
 the same wish, passed on twice."""
 
-AUDIO_ROUTES_FEW = 8
+AUDIO_ROUTES_FEW = 4
 AUDIO_MESSAGE_MANY_NS = 100 * MS
 """A worker with more tracks of sound than the first of these asks for messages of this length, in place of
-``limits.AUDIO_MESSAGE_NS``: what each of them costs is most of what can be saved then. At a stop there is up to 0.2 ms
-more to encode, less than a neighbour's turn takes."""
+``limits.AUDIO_MESSAGE_NS``: what each of them costs is most of what can be saved then. They end on lines of the clock,
+those of a worker together, and each worker's apart from the others'. At a stop there is up to 0.2 ms more to encode,
+less than a neighbour's turn takes."""
 
 LOG_LINES_WAITING_MAX = 10_000
 """Lines of a service's log that wait for whoever reads it; some MiB. Further ones are left out and counted."""

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..common.service import WORKERS_PORT, ServiceOptions
+from ..common.service_limits import AUDIO_MESSAGE_MANY_NS
 from ..errors import ServiceError
 from .restarts import Restarts
 from .supervisor import Child, Supervisor
@@ -108,9 +109,10 @@ class Workers:
             self._children.append(child)
 
     def _arguments(self, number: int) -> tuple[str, ...]:
-        """Where it takes frames; over the network by a port of its number."""
+        """Where it takes frames, over the network by a port of its number; and when sound, apart from the others."""
         data = "--data", f"ipc://{self._directory}/encode-{uuid.uuid4().hex[:8]}"
-        return *data, *self._options.network_arguments(WORKERS_PORT + number)
+        sound_at = "--sound-at", str(AUDIO_MESSAGE_MANY_NS * number // self._count)
+        return *data, *sound_at, *self._options.network_arguments(WORKERS_PORT + number)
 
 
 def usable_cores() -> int:

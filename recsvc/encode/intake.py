@@ -46,9 +46,10 @@ class Intake:
         gate: Gate,
         scheduler: Scheduler[tuple[Any, Any]],
         on_failure: Callable[[Recording, Exception], None],
+        line_ns: int = 0,
     ) -> None:
         """``endpoints``: for senders of this machine, and for others (``""``: none). ``on_failure(recording, error)``
-        ends a recording whose frame could not be taken."""
+        ends a recording whose frame could not be taken. ``line_ns``: see ``messages.Credit``."""
         self.socket, self.endpoints = sockets.data_server(*endpoints, gate.secret)
         self._gate = gate
         self.routes: dict[str, Route] = {}
@@ -58,7 +59,7 @@ class Intake:
         self._gone: deque[str] = deque(maxlen=_GONE_MAX)
         self.refused = gate.refused
         self.frames_done = 0  # of all routes there have been
-        self._sound_routes = 0
+        self._sound_routes, self._line_ns = 0, line_ns
         self._complaints = Complaints(log)
         self._unfed: dict[str, tuple[messages.CloseRoutes, int, int]] = {}
         """Routes that are to end, how many frames of each had come, and when that was."""
@@ -309,6 +310,7 @@ class Intake:
             bytes=route.window_bytes + route.bytes_done,
             released=route.released,
             message_ns=AUDIO_MESSAGE_MANY_NS if self._sound_routes > AUDIO_ROUTES_FEW else 0,
+            line_ns=self._line_ns,
         )
         try:
             self.socket.send_multipart([route.identity, messages.encode(credit)], sockets.NOBLOCK)

@@ -51,14 +51,19 @@ class Worker:
     """Owns the sockets, the scheduler and the recordings of this process."""
 
     def __init__(
-        self, line: Line, data_endpoint: str, lifeline: Lifeline, tcp: str = "", gate: Gate | None = None
+        self,
+        line: Line,
+        data_endpoint: str,
+        lifeline: Lifeline,
+        tcp: str = "",
+        gate: Gate | None = None,
+        sound_at_ns: int = 0,
     ) -> None:
-        """``tcp``: where other machines send frames, through the ``gate``."""
+        """``tcp``: where other machines send frames, through the ``gate``. ``sound_at_ns``: see ``messages.Credit``."""
         gate = gate or Gate()
-        self._lifeline = lifeline
-        self._line = line
+        self._lifeline, self._line = lifeline, line
         self._scheduler: Scheduler[tuple[Any, Any]] = Scheduler()
-        self.intake = Intake((data_endpoint, tcp), gate, self._scheduler, self._fail)
+        self.intake = Intake((data_endpoint, tcp), gate, self._scheduler, self._fail, sound_at_ns)
         self._recordings: dict[str, Recording] = {}
         self._finished: deque[Recording] = deque()  # whose encoders are still to be freed
         self._ending_ns: int | None = None  # until when its files are finished, once this process is to end
@@ -305,10 +310,11 @@ class Worker:
 
 def main() -> None:
     """``recsvc encode``: the process's entry."""
-    given = arguments("encode", "data", "directory", optional=("tcp", "keys", "key-file"), needs_line=True)
+    given = arguments("encode", "data", "directory", optional=("tcp", "keys", "key-file", "sound-at"), needs_line=True)
     lifeline = Lifeline(given)
     line = Line(given.line, messages.WORKER_REQUESTS, Complaints(log))
     with joined(Path(given.directory), line, (sockets.ZMQError,)):
-        worker = Worker(line, given.data, lifeline, given.tcp, open_gate(given.tcp, given.keys, given.key_file))
+        gate = open_gate(given.tcp, given.keys, given.key_file)
+        worker = Worker(line, given.data, lifeline, given.tcp, gate, int(given.sound_at or 0))
         started(given)
         worker.run()

@@ -7,7 +7,9 @@ UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
 
 def size_of(value: int) -> bytes:
     """An element's size, on as few bytes as it needs (RFC 8794 section 4)."""
-    length = 1
+    if value < 127:
+        return bytes((value | 0x80,))
+    length = 2
     while value >= (1 << 7 * length) - 1:
         length += 1
     return (value | 1 << 7 * length).to_bytes(length, "big")

@@ -22,6 +22,7 @@ EXPLICIT_DURATION_MS = 1_000
 interval. After a crash the last picture's length may be wrong by less than this."""
 _RELATIVE_MAX_MS = 30_000
 """Blocks stand at most 32.7 s from their cluster's time."""
+_BLOCK_HEAD = struct.Struct(">BhB").pack
 _CLUSTERS_GIVEN = 4
 """At most this many of the newest clusters are given up for the Cues, where a full disk has no room for both."""
 
@@ -144,17 +145,16 @@ class MatroskaWriter:
         # RFC 9559 section 10: track, time in the cluster, flags. A SimpleBlock has a flag for a key
         # frame; a Block is one if it refers to none.
         if not duration_ms:
-            flags = 0x80 if is_key_frame else 0
-            head = b"\xa3" + size_of(len(data) + 4) + struct.pack(">BhB", 0x80 | track, ms - self._cluster_ms, flags)
-            self._blocks += (head, data)
-            self._blocks_size += len(head) + len(data)
+            head = _BLOCK_HEAD(0x80 | track, ms - self._cluster_ms, 0x80 if is_key_frame else 0)
+            self._blocks += (b"\xa3", size := size_of(len(data) + 4), head, data)
+            self._blocks_size += 5 + len(size) + len(data)
         else:
             more = uint(0x9B, duration_ms)
             if discard_ns:
                 more += element(0x75A2, discard_ns.to_bytes(8, "big"))
             if not is_key_frame:
                 more += element(0xFB, (self._last_video_block_ms - ms).to_bytes(8, "big", signed=True))
-            head = struct.pack(">BhB", 0x80 | track, ms - self._cluster_ms, 0)
+            head = _BLOCK_HEAD(0x80 | track, ms - self._cluster_ms, 0)
             block = element(0xA1, b"".join((head, data)))
             self._blocks.append(element(0xA0, block + more))
             self._blocks_size += len(self._blocks[-1])

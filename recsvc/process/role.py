@@ -88,6 +88,7 @@ _OPTIONS = {
     "key-file": "the service's own pair of keys",
     "directory": "where the sockets are",
     "retention": "the bounds of what is kept, [age in s, bytes of all, bytes to be free] as JSON; 0 is none",
+    "sound-at": "when in each interval its messages of sound are due, in ns: apart from those of other workers",
     "spool": "where recordings are written",
 }
 

@@ -1,7 +1,8 @@
 """Sound at the sending end: blocks that follow each other go in one message.
 
-A message ends where a line of the clock is reached, the same for all: so what is sent for many recordings comes to
-their worker at once, and one wake-up there serves all of them.
+A message ends where a line of the clock is reached, the same for all of a worker's: so what is sent for many recordings
+comes there at once, and one wake-up serves all of them. Other workers have their lines between these, so that hardly
+ever all processors are busy at once.
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ class _Joined:
         self.sample_count = block.sample_count
         self.size = size
 
-    def reaches(self, sample_rate: int, line_ns: int) -> bool:
-        """Whether it reaches the next line, of those that are so far apart, now that something was added."""
+    def reaches(self, sample_rate: int, message_ns: int, line_ns: int) -> bool:
+        """Whether it reaches the next line, now that something was added; they are ``message_ns`` apart, and one stands
+        at ``line_ns``."""
         self.end_ns = self.captured_ns + self.sample_count * S // sample_rate
-        return self.end_ns // line_ns > self.captured_ns // line_ns
+        return (self.end_ns - line_ns) // message_ns > (self.captured_ns - line_ns) // message_ns
 
 
 class SoundRoute(Route[Block]):
@@ -49,7 +51,7 @@ class SoundRoute(Route[Block]):
         super().__init__(*given)
         self._form = form
         self._frame_bytes = form.frame_bytes
-        self._message_ns = AUDIO_MESSAGE_NS
+        self._message_ns, self._line_ns = AUDIO_MESSAGE_NS, 0
         self._header = messages.AudioFrame(**self._common, **asdict(form), sample_count=0)
         self._joined: _Joined | None = None
 
@@ -64,7 +66,7 @@ class SoundRoute(Route[Block]):
                 joined.payloads.append(block.payload)  # added once it is as good as sent
                 joined.sample_count += block.sample_count
                 joined.size += size
-                if joined.reaches(self._form.sample_rate, self._message_ns):
+                if joined.reaches(self._form.sample_rate, self._message_ns, self._line_ns):
                     self._flush()
                 return Answer.TAKEN
             self._flush()
@@ -78,7 +80,7 @@ class SoundRoute(Route[Block]):
         if self.over:
             return Answer.UNWANTED
         self._joined = joined
-        if joined.reaches(self._form.sample_rate, self._message_ns):
+        if joined.reaches(self._form.sample_rate, self._message_ns, self._line_ns):
             self._flush()
         return Answer.TAKEN
 
@@ -86,6 +88,7 @@ class SoundRoute(Route[Block]):
         super()._granted(message)
         if isinstance(message, messages.Credit):
             self._message_ns = min(message.message_ns or AUDIO_MESSAGE_NS, AUDIO_MESSAGE_MANY_NS)
+            self._line_ns = message.line_ns
 
     def _flush(self, until_ns: int = 0) -> None:
         joined = self._joined

@@ -151,13 +151,15 @@ DataMessage = Attach | Ring | VideoFrame | AudioFrame | PacketFrame | Mark | End
 class Credit(Message, tag="credit", kw_only=True):
     """Totals since the route began: the sender may have sent this many frames and payload bytes. Frames whose
     ``sequence`` is less than ``released`` are read no more. ``message_ns``: how much sound a message had best hold,
-    since the worker has many recordings; 0: as the sender likes."""
+    since the worker has many recordings; 0: as the sender likes. It had best end at ``line_ns``, or multiples of
+    ``message_ns`` later: then the sound of many comes at once."""
 
     route: Name
     frames: Count
     bytes: Count
     released: Count = 0
     message_ns: Count = 0
+    line_ns: Count = 0
 
 
 class RingReady(Message, tag="ring_ready", kw_only=True):

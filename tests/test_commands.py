@@ -27,11 +27,12 @@ from recsvc.caller.client import Client
 from recsvc.caller.session import Session
 from recsvc.common.descriptions import Finished, RecordingOptions, RecordingStatistics, Started
 from recsvc.common.service import ServiceAddress
-from recsvc.common.service_limits import STOPS_WAITING_MAX
+from recsvc.common.service_limits import EVENTS_WAITING_MAX, STOPS_WAITING_MAX
 from recsvc.common.state import Input
 from recsvc.controller.commands import Commands
+from recsvc.controller.outbox import Outbox
 from recsvc.controller.recording import Recording
-from recsvc.errors import InvalidStateError, NotFoundError, NotSupportedError, ServiceError
+from recsvc.errors import InvalidStateError, NotFoundError, NotSupportedError, QuotaExceededError, ServiceError
 from recsvc.wire import messages
 
 pytestmark = pytest.mark.usefixtures("own_controller")
@@ -308,7 +309,9 @@ class _Sides:
         self.to_service: deque[messages.Control] = deque()
         self.to_recorder: deque[tuple[Input, int]] = deque()
         recordings = SimpleNamespace(active={"r": self.recording}, command_captures=lambda *_: None)
-        outbox = SimpleNamespace(add=lambda _, type, number: self.to_recorder.append((Input(type), number)))
+        outbox = SimpleNamespace(
+            waiting=lambda _: 0, add=lambda _, type, number: self.to_recorder.append((Input(type), number))
+        )
         self.commands = Commands(
             None,
             recordings,
@@ -367,3 +370,23 @@ def test_the_stops_that_wait_for_one_file_are_bounded() -> None:
         commands.control(stop, lambda reply, number=number: answered.append(number), b"")  # type: ignore[misc]
     commands.ended(recording, None)
     assert answered == list(range(3, STOPS_WAITING_MAX + 3))
+
+
+def test_the_requests_for_data_that_wait_are_bounded() -> None:
+    asked: list[Any] = []
+    outbox = Outbox("recorder", lambda event: None, lambda: 0)
+    outbox.begin("r")
+    recording: Any = SimpleNamespace(name="r", worker=None, is_from=lambda *_: False, happened=lambda _: True)
+    recordings: Any = SimpleNamespace(active={"r": recording}, end=lambda *_, **__: asked.append("stop"))
+    supervisor: Any = SimpleNamespace(ask=lambda worker, cut: asked.append(cut))
+    events: Any = SimpleNamespace(of=lambda recording: outbox)
+    nobody: Any = SimpleNamespace()
+    commands = Commands(supervisor, recordings, events, nobody)
+    request = messages.Control(recording="r", action="request_data", at_ns=1)
+    for _ in range(EVENTS_WAITING_MAX):
+        commands.control(request, lambda reply: None, b"")
+    assert len(asked) == EVENTS_WAITING_MAX
+    with pytest.raises(QuotaExceededError, match="request_data"):
+        commands.control(request, lambda reply: None, b"")
+    commands.control(messages.Control(recording="r", action="stop", at_ns=1), lambda reply: None, b"")
+    assert asked[-1] == "stop"

@@ -41,6 +41,10 @@ QUESTIONS_MAX = 256
 from its frames: it answers one in some 100 µs. ``statistics`` is refused then, ``status`` leaves the worker's figures
 out."""
 
+EVENTS_WAITING_MAX = 1_000
+"""Events of one recording that wait for an older one, or for data that were asked for; requests for data, pauses and
+resumes beyond these are refused. Each request takes a turn of the worker, and an event to everybody who watches."""
+
 STOPS_WAITING_MAX = 100
 """Stops of one recording that wait for its file. Of more the oldest are not answered: who still waits asks again."""
 

@@ -10,7 +10,7 @@ import msgspec
 from .. import errors
 from ..common.descriptions import Finished
 from ..common.limits import ENDED_RECORDINGS_KEPT
-from ..common.service_limits import STOPS_WAITING_MAX
+from ..common.service_limits import EVENTS_WAITING_MAX, STOPS_WAITING_MAX
 from ..common.state import Input
 from ..wire import messages
 from .events import Events
@@ -66,6 +66,9 @@ class Commands:
 
     def _obey(self, recording: Recording, request: messages.Control, is_own: bool) -> None:
         outbox = self._events.of(recording)
+        ends = request.action in ("stop", "modified")
+        if not ends and (waiting := outbox.waiting(recording.name)) >= EVENTS_WAITING_MAX:
+            raise errors.QuotaExceededError(f"{request.action}: {waiting} events of {recording.name} wait already")
         if request.action in ("pause", "resume"):
             if is_own:
                 recording.commands = request.number

@@ -44,6 +44,10 @@ class Outbox:
             self._held[recording].append({"type": type, **fields})
             self._flush()
 
+    def waiting(self, recording: str) -> int:
+        """How many of a recording's events, promised ones among them, are not published yet."""
+        return len(self._held.get(recording, ()))
+
     def promise(self, recording: str) -> None:
         """A ``dataavailable`` was asked for: what is added from now on waits for it, so that events keep the order
         of the calls."""

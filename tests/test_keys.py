@@ -19,6 +19,7 @@ from recsvc.common.service_limits import KEY_FILE_BYTES_MAX, KEYS_LOOK_NS
 from recsvc.errors import NotAllowedError, NotFoundError, SecurityError
 from recsvc.process import services
 from recsvc.wire import curve, messages
+from recsvc.wire.gate import Gate
 
 
 def keygen(configuration: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -230,3 +231,13 @@ def test_keys_count_while_a_service_runs(tmp_path: Path) -> None:
             one.close()
         text = json.dumps(service.log.read_text())
         assert service.server.secret not in text
+
+
+def test_a_connection_that_ended_at_once_leaves_no_descriptor_behind(tmp_path: Path) -> None:
+    """Its number may be that of a file when it is looked at."""
+    gate, path = Gate(), tmp_path / "file"
+    with path.open("w") as file:
+        for _ in range(3):
+            gate._accepted(file.fileno())
+        links = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
+        assert sum(link.is_symlink() and os.readlink(link) == str(path) for link in links) == 1

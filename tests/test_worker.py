@@ -95,6 +95,26 @@ def test_trouble_with_a_frame_that_has_come_ends_its_own_recording_alone(when: s
     accounted(failed.statistics.tracks[0])
 
 
+def test_a_mistake_with_a_message_ends_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise IndexError("a fault of ours")
+
+    now_ns = time.monotonic_ns()
+    bench.open("a", "audio")
+    bench.sound("a", now_ns, 960)
+    with monkeypatch.context() as broken:
+        broken.setattr(bench.worker.intake.routes["a/audio"], "skip", fail)
+        bench._next("a/audio")
+        bench.sound("a", now_ns + S // 25, 960)
+    bench.sound("a", now_ns + S // 25, 960)
+    bench.end("a/audio", now_ns + 3 * S // 50)
+    bench.stop("a")
+    bench.work()
+    (report,) = [one for one in bench.reports() if isinstance(one, messages.RecordingFinished)]
+    (track,) = report.statistics.tracks
+    assert (report.error, track.frames_encoded, track.dropped_by_cause["refused"]) == ("", 2 * 960, 1)
+
+
 @pytest.mark.parametrize("first", ["audio", "video"])
 def test_media_that_begins_before_what_came_first_keeps_its_distance(first: str, bench: Bench) -> None:
     """A program writes faster than its media plays: a second of one track may come before the other's first frame."""

@@ -75,10 +75,7 @@ class Bench:
         parts: list[Any] = [b"sender", sockets.Frame(messages.encode(header))]
         if payload is not None:
             parts.append(sockets.Frame(payload))
-        try:
-            self.worker.intake.accept(parts)
-        except messages.MessageError as error:
-            self.worker.intake.refuse(parts, str(error))
+        self.worker.intake.handle(parts)
 
     def sound(self, recording: str, at_ns: int, sample_count: int, payload: bytes | None = None) -> None:
         """A block; without a payload a muted one."""

@@ -103,15 +103,21 @@ class Intake:
 
     def take(self) -> None:
         for _ in range(_MESSAGES_PER_TURN):
-            parts = sockets.receive_frame(self.socket)
-            try:
-                self.accept(parts)
-            except messages.MessageError as error:
-                self.refuse(parts, str(error))
+            self.handle(sockets.receive_frame(self.socket))
             if not sockets.readable(self.socket):
                 return
 
-    def accept(self, parts: list[Any]) -> None:
+    def handle(self, parts: list[Any]) -> None:
+        """A message that came. Where we make a mistake with it, it is refused: the recordings of all go on."""
+        try:
+            self._accept(parts)
+        except messages.MessageError as error:
+            self._refuse(parts, str(error))
+        except Exception:
+            log.exception("a data message could not be taken")
+            self._refuse(parts, "an internal error of the worker, see its log")
+
+    def _accept(self, parts: list[Any]) -> None:
         if len(parts) < 2:
             raise messages.MessageError("an empty message: expected identity, header and at most one payload")
         del parts[1:-2]  # a sender that was interrupted in the midst of a frame begins it again
@@ -234,16 +240,9 @@ class Intake:
             if now_ns - since_ns < UNFED_SILENCE_NS or (not request.goes_on and sockets.readable(self.socket)):
                 continue
             del self._unfed[name]
-            end = messages.End(
-                route=name,
-                count=route.received,
-                until_ns=request.until_ns,
-                paused_ns=request.paused_ns,
-                dropped=route.track.account.sender_dropped,
-                counted=route.track.account.sender_counted,
-                at_ns=request.until_ns,
-                sent_ns=now_ns,
-            )
+            account, until_ns = route.track.account, request.until_ns
+            end = messages.End(route=name, count=route.received, until_ns=until_ns, at_ns=until_ns, sent_ns=now_ns)
+            end.paused_ns, end.dropped, end.counted = request.paused_ns, account.sender_dropped, account.sender_counted
             route.recording.incomplete = request.reason
             self._accept_control(b"", name, route, end)
             route.closed = request.goes_on
@@ -273,7 +272,7 @@ class Intake:
         if route.identity is not None:
             self._answer(route.identity, messages.RingReady(route=message.route, ring=message.ring))
 
-    def refuse(self, parts: list[Any], reason: str) -> None:
+    def _refuse(self, parts: list[Any], reason: str) -> None:
         self.refused["data"] += 1
         route, is_frame = "", False
         with contextlib.suppress(messages.MessageError, IndexError):

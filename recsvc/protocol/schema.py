@@ -10,7 +10,7 @@ import msgspec
 
 from ..wire import messages
 from .meanings import MEANINGS
-from .public import PUBLIC, RESULTS, WAYS, kind_of
+from .public import PUBLIC, RESULTS, WAYS
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/{name}"
@@ -77,9 +77,3 @@ def undescribed() -> list[str]:
             if not is_mentioned and not meaning_of(_KINDS.get(name, name), field):
                 found.append(f"{_KINDS.get(name, name)}.{field}")
     return found
-
-
-def kinds_of(way: str) -> list[str]:
-    """The kinds of messages that go this way."""
-    [kinds] = [one.kinds for one in WAYS if one.name == way]
-    return [kind_of(message) for message in kinds]

@@ -136,7 +136,7 @@ class Gate:
 
     def _accepted(self, descriptor: int) -> None:
         """A connection beyond the bound is shut down; ZeroMQ then closes it."""
-        with suppress(OSError), network.socket(fileno=os.dup(descriptor)) as connection:
+        with suppress(OSError), _duplicate(descriptor) as connection:
             address = str(connection.getpeername()[0])
             self._addresses[descriptor] = address
             self._by_address[address] += 1
@@ -149,3 +149,14 @@ class Gate:
             connection.shutdown(network.SHUT_RDWR)
             text = f"a connection from {address} was refused: {len(self._addresses)} are open already"
             self._complaints.about(f"connections {address}", text)
+
+
+def _duplicate(descriptor: int) -> network.socket:
+    """A socket of ZeroMQ's, which may have ended by now: then its number may be that of any file, and ``OSError`` is
+    raised."""
+    own = os.dup(descriptor)
+    try:
+        return network.socket(fileno=own)
+    except BaseException:
+        os.close(own)
+        raise

@@ -68,13 +68,13 @@ ctest: $(ready) ## build and run the C tests
 	@echo "recsvc: building and running the C tests"
 	@mkdir -p build
 	@{ $(call logged,build/ctest.log,$(CONFIGURE) -B build/ctest && cmake --build build/ctest); } $(call failed,the build of the C tests)
-	@ctest --test-dir build/ctest --output-on-failure --no-tests=error $(call failed,a C test)
+	@ctest --parallel $(shell nproc) --test-dir build/ctest --output-on-failure --no-tests=error $(call failed,a C test)
 
 sanitize: $(ready) ## the C tests under the address and undefined-behaviour sanitizers
 	@echo "recsvc: building and running the C tests with sanitizers"
 	@mkdir -p build
 	@{ $(call logged,build/sanitize.log,$(CONFIGURE) -DRECSVC_SANITIZE=ON -B build/sanitize && cmake --build build/sanitize); } $(call failed,the build with sanitizers)
-	@ctest --test-dir build/sanitize --output-on-failure --no-tests=error $(call failed,a C test under sanitizers)
+	@ctest --parallel $(shell nproc) --test-dir build/sanitize --output-on-failure --no-tests=error $(call failed,a C test under sanitizers)
 
 pytest: setup-test ## run the Python tests: side by side, then those that need the machine for themselves
 	@echo "recsvc: running the Python tests side by side"
@@ -115,7 +115,7 @@ wheel-test: $(ready_to_run) ## build the wheel, install it into an empty environ
 	@$(BIN)/python -m pip wheel -qq --no-deps -w build/wheel . $(call failed,the build of the wheel)
 	@$(BIN)/python tools/check_wheel.py build/wheel/*.whl $(call failed,the check of the wheel)
 	@echo "recsvc: installing it into an empty virtual environment"
-	@$(BIN)/python -m venv build/wheel/venv && build/wheel/venv/bin/python -m pip install -qq build/wheel/*.whl $(call failed,the installation of the wheel)
+	@$(BIN)/python -m venv build/wheel/venv && build/wheel/venv/bin/python -m pip install -qq --no-compile build/wheel/*.whl $(call failed,the installation of the wheel)
 	@echo "recsvc: recording 1 s with it"
 	@cd build/wheel && venv/bin/recsvc record --audio test: --video test: --duration 1 -o wheel.webm && test -s wheel.webm $(call failed,the recording with the wheel)
 

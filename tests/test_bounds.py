@@ -216,7 +216,7 @@ def life_of_a_client(service: Service, number: int) -> None:
     service.look()
 
 
-_OTHERS = (type, types.ModuleType, logging.Logger, Service)
+_OTHERS = (type, types.ModuleType, logging.Logger, Service, Child)
 
 
 def held(root: object) -> int:
@@ -243,7 +243,8 @@ def test_a_controller_holds_no_more_after_more_clients_and_recordings(service: S
         for number in range(CLIENTS):
             life_of_a_client(service, turn * CLIENTS + number)
         sizes.append(held(service.controller))
-    assert sizes[1] == sizes[2], sizes
+    # What is measured once a second may have an entry more or less; what grows has one more for each client at least.
+    assert sizes[2] - sizes[1] < CLIENTS, sizes
     controller = service.controller
     assert not controller._recordings.active and len(controller._callers_there) == 1
     assert controller._recordings.deadlines() == []

@@ -363,6 +363,7 @@ def test_a_file_in_real_time_is_recorded_from_its_first_key_frame_on(tmp_path: P
 
 def headers(sender: HeldPacketSender, route: str) -> list[Any]:
     """What a route that is not open yet keeps."""
+    sender._routes[route].flush()
     return [messages.DATA.decode(kept[0]) for kept in sender._routes[route]._backlog]
 
 

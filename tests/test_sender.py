@@ -19,18 +19,21 @@ import pytest
 from fixtures_media import wait_until
 from interruptions import Interrupter, Interruption, everywhere, interrupt
 
-from recsvc.common.limits import S
+from recsvc.common.limits import MS, S
 from recsvc.common.media import AudioFormat
 from recsvc.common.service import ServiceAddress
 from recsvc.wire import lending, messages, sockets
 from recsvc.wire.captured import CapturedPictureSender, CapturedSoundSender
-from recsvc.wire.frames import Block, Picture
+from recsvc.wire.frames import Block, Packet, Picture
+from recsvc.wire.packets import PacketSender
 from recsvc.wire.pictures import PictureSender
 from recsvc.wire.ring import RingView
 from recsvc.wire.sender import FrameSender
 from recsvc.wire.sound import SoundSender
 
-FILES = tuple(f"wire/{name}.py" for name in ("sender", "lending", "route", "sound", "pictures", "ring", "flow"))
+FILES = tuple(
+    f"wire/{name}.py" for name in ("sender", "lending", "route", "sound", "pictures", "packets", "ring", "flow")
+)
 RATE = 8_000
 FORM = AudioFormat(RATE, 1, "s16")
 LENGTH = 160  # samples: 20 ms
@@ -130,8 +133,10 @@ def payload_of(kind: str, number: int) -> bytes:
     return bytes([number]) * (LENGTH * 2 if kind == "audio" else 24 * 16 * 3 // 2)
 
 
-def frame_of(kind: str, number: int) -> Block | Picture:
+def frame_of(kind: str, number: int) -> Block | Picture | Packet:
     at_ns, payload = number * LENGTH * S // RATE, payload_of(kind, number)
+    if kind == "packet":
+        return Packet(number * 30 * MS, payload)  # some go at once, others wait for more
     return Block(at_ns, payload, LENGTH) if kind == "audio" else Picture(at_ns, payload, "i420", 24, 16)
 
 
@@ -143,7 +148,8 @@ class Case:
     def __init__(self, receiver: Receiver, kind: str) -> None:
         self.kind = kind
         self.receiver = receiver
-        self.sender: FrameSender[Any] = SoundSender(FORM) if kind == "audio" else PictureSender()
+        senders = {"audio": lambda: SoundSender(FORM), "video": PictureSender, "packet": PacketSender}
+        self.sender: FrameSender[Any] = senders[kind]()
         self.routes = [f"r{next(self.numbers)}/{name}" for name in "ab"]
         self.taken: list[int] = []
         self.refused: list[int] = []
@@ -186,7 +192,7 @@ class Case:
         assert not self.sender.recorded
 
 
-@pytest.mark.parametrize("kind", ["audio", "video"])
+@pytest.mark.parametrize("kind", ["audio", "video", "packet"])
 def test_an_exception_anywhere_in_a_write_tears_nothing(receiver: Receiver, kind: str) -> None:
     def act(interrupter: Interrupter) -> None:
         case = Case(receiver, kind)
@@ -220,7 +226,7 @@ def test_an_exception_anywhere_in_a_write_tears_nothing(receiver: Receiver, kind
     assert everywhere(FILES, interrupt, act) > 50
 
 
-@pytest.mark.parametrize("kind", ["audio", "video"])
+@pytest.mark.parametrize("kind", ["audio", "video", "packet"])
 @pytest.mark.parametrize("gone", [False, True])
 def test_an_exception_inside_the_sending_of_a_part_tears_nothing(
     receiver: Receiver, kind: str, gone: bool, monkeypatch: pytest.MonkeyPatch
@@ -259,7 +265,7 @@ def test_an_exception_inside_the_sending_of_a_part_tears_nothing(
     assert number > 5
 
 
-@pytest.mark.parametrize("kind", ["audio", "video"])
+@pytest.mark.parametrize("kind", ["audio", "video", "packet"])
 def test_the_end_of_stream_may_come_anywhere_in_a_write(receiver: Receiver, kind: str) -> None:
     case: Case
     ended: list[bool] = []
@@ -286,7 +292,7 @@ def test_the_end_of_stream_may_come_anywhere_in_a_write(receiver: Receiver, kind
     assert everywhere(FILES, handler, act) > 30 and ended
 
 
-@pytest.mark.parametrize("kind", ["audio", "video"])
+@pytest.mark.parametrize("kind", ["audio", "video", "packet"])
 def test_a_handler_may_write_and_pause_and_start_anywhere_in_a_write(receiver: Receiver, kind: str) -> None:
     case: Case
 
@@ -320,7 +326,7 @@ def test_a_handler_may_write_and_pause_and_start_anywhere_in_a_write(receiver: R
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["by the handler", "beside it"])
-@pytest.mark.parametrize("kind", ["audio", "video"])
+@pytest.mark.parametrize("kind", ["audio", "video", "packet"])
 def test_a_handler_may_ask_for_data_anywhere_in_a_write(receiver: Receiver, kind: str, own: bool) -> None:
     case: Case
 
@@ -359,7 +365,6 @@ def sound(receiver: Receiver) -> tuple[FrameSender[Block], str]:
     return case.sender, case.routes[0]
 
 
-MS = S // 1000
 TEN = bytes(160)  # ms
 
 
@@ -515,3 +520,30 @@ def test_requests_for_data_double_no_sample_and_lose_none(receiver: Receiver) ->
     for route in routes:
         assert b"".join(receiver.payloads[route]) == samples.tobytes()
         assert receiver.marks[route]
+
+
+def test_packets_go_together_where_a_line_of_the_clock_is_reached_and_whatever_waits_goes_with_the_end(
+    receiver: Receiver,
+) -> None:
+    sender, route = PacketSender(), "packets/a"
+    sender.begin(described(receiver, route), 0)
+    sent = []
+    for number in range(10):
+        assert sender.send(Packet(S + number * 30 * MS, bytes([number])))
+        sent.append(sender._routes[route].sequence)
+    assert sent == [1, 1, 1, 1, 5, 5, 5, 8, 8, 8]  # those at 1.12 and 1.21 s are the first behind a line
+    sender.end_all(0)
+    receiver.until_ended({route})
+    assert [one.sequence for one in receiver.frames[route]] == list(range(10))
+    assert receiver.payloads[route] == [bytes([number]) for number in range(10)]
+
+
+def test_packets_without_credit_do_not_hold_back_those_that_wait(receiver: Receiver) -> None:
+    sender, route = PacketSender(), "packets/b"
+    sender.begin(described(receiver, route, frames=3), 0)
+    taken = [sender.send(Packet(number * MS, b"data")) for number in range(5)]
+    assert taken == [True] * 3 + [False] * 2 and sender._routes[route].sequence == 3
+    sender.end_all(0)
+    receiver.until_ended({route})
+    assert receiver.ends[route].dropped == {"queue_full": 2} and receiver.ends[route].count == 3
+    assert all(not one.dropped for one in receiver.frames[route])  # what was dropped later is no gap before them

@@ -20,6 +20,13 @@ PARAMETER_SETS_BYTES_MAX = 2048
 """Room in a file's header for what only the first key frame shows. Where that is longer, the recording fails with
 ``EncodingError``."""
 
+PACKET_MESSAGES_NS = 100 * MS
+PACKET_MESSAGES_MAX = 32
+"""Packets wait so long at their sender, in the time of their stamps, or until there are so many, and go together, those
+of all senders at the same instants: for the first message after a pause a worker does several times as much as for the
+next. What waits goes before a stop, a request for data and, where the source can wait, a pause; with a sender that is
+killed it is lost."""
+
 PREROLL_S_MAX = 10
 """Seconds before ``start()`` that a recording of packets may begin with, unless less is asked for (``preroll``): the
 newest key frame is used when it is no older. Cameras have one every 1 to 4 s."""

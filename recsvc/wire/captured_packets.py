@@ -99,6 +99,7 @@ class _CapturedSoundRoute(_CapturedRoute):
             for packet, interval in super().wanted(self._held.popleft()):
                 if self.take(packet, interval) is Answer.FULL:
                     self.drop("queue_full", packet)
+        super()._flush(until_ns)
 
 
 class CapturedPacketSender(PacketSender):

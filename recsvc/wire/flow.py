@@ -24,12 +24,14 @@ class CreditBalance:
         self.frames_granted = max(self.frames_granted, frames)
         self.bytes_granted = max(self.bytes_granted, size)
 
-    def allows(self, size: int) -> bool:
-        """Whether a frame of ``size`` bytes may go: one is always allowed when nothing is under way."""
-        if self.frames_used >= self.frames_granted:
+    def allows(self, size: int, frames: int = 0, held: int = 0) -> bool:
+        """Whether a frame of ``size`` bytes may go, after so many ``frames`` with ``held`` bytes that are still to: one
+        is always allowed when nothing is under way."""
+        used = self.frames_used + frames
+        if used >= self.frames_granted:
             return False
-        nothing_under_way = self.frames_granted - self.frames_used >= self._window
-        return nothing_under_way or self.bytes_used + size <= self.bytes_granted
+        nothing_under_way = self.frames_granted - used >= self._window
+        return nothing_under_way or self.bytes_used + held + size <= self.bytes_granted
 
 
 @dataclass(slots=True)

@@ -151,12 +151,15 @@ class Route(Generic[F]):
         self, header: messages.FrameHeader, captured_ns: int, interval: Interval, muted: bool, payload: Any, size: int
     ) -> bool:
         """Fills in what every kind of header has, and sends it with the payload; see ``send``."""
+        self._fill(header, captured_ns, interval, muted)
+        return self.send(messages.encode(header), payload, size)
+
+    def _fill(self, header: messages.FrameHeader, captured_ns: int, interval: Interval, muted: bool) -> None:
         header.sequence = self.sequence
         header.captured_ns = captured_ns
         header.paused_ns = interval.paused_ns
         header.since_ns = interval.from_ns if self.exact else 0
         header.muted = muted
-        return self.send(messages.encode(header), payload, size)
 
     def drop(self, cause: str, frame: F) -> None:
         """Counts a frame that is not sent."""

@@ -12,8 +12,12 @@ from fixtures_media import wait_until
 from keepers import Daemon, daemon, name_of, record, recording_of_sound, remote, sound, wait_listed
 from media import DEADLINE_S
 
-from recsvc.catalog import files
-from recsvc.catalog.retention import Bounds, Kept, Used, delete_surplus
+from recsvc.catalog import files, keeper, survey
+from recsvc.catalog.database import Database
+from recsvc.catalog.keeper import Keeper
+from recsvc.catalog.retention import Bounds, Calendar, Kept, Used, delete_surplus
+from recsvc.common.descriptions import RecordingInfo
+from recsvc.common.service_limits import CLOCK_DOUBT_S, CLOCK_JUMP_S
 
 DAY_S = 86_400.0
 
@@ -55,6 +59,47 @@ FIVE = [Kept(name, ended=number * DAY_S, size=100) for number, name in enumerate
 )
 def test_the_oldest_go_until_the_bounds_are_kept(bounds: Bounds, used: Used, spared: str, gone: str) -> None:
     assert deleted(FIVE, bounds, used, spared=spared) == list(gone)
+
+
+def test_after_a_jump_of_the_clock_nothing_is_too_old_for_a_day() -> None:
+    calendar = Calendar()
+    assert calendar.jump(1_000.0, 5.0) == 0.0 and calendar.is_believed(5.0)
+    assert calendar.jump(1_010.0 + CLOCK_JUMP_S, 15.0) == 0.0, "it is corrected a little now and then"
+    assert calendar.jump(1e9, 20.0) == pytest.approx(1e9, rel=1e-3)
+    assert not calendar.is_believed(20.0)
+    assert calendar.jump(1e9 + 100, 120.0) == 0.0 and not calendar.is_believed(120.0)
+    assert not calendar.is_believed(19.0 + CLOCK_DOUBT_S) and calendar.is_believed(20.0 + CLOCK_DOUBT_S)
+    assert calendar.jump(1e9, 20.0 + CLOCK_DOUBT_S) < 0 and not calendar.is_believed(20.0 + CLOCK_DOUBT_S)
+
+
+def test_a_keeper_deletes_nothing_by_age_once_the_clock_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Keeper(Database(tmp_path / "catalog"), files.Files(tmp_path), Bounds(age_s=DAY_S))
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.webm").write_bytes(b"bytes")
+    now = time.time()
+    for name, ended in (("a", now - 2 * DAY_S), ("b", now)):
+        info = RecordingInfo(
+            recording=name, name="", owner="", state="finished", mime_type="", began=ended, ended=ended
+        )
+        kept.enter(info, f"{name}.webm")
+    kept.retain()
+    assert {path.name for path in tmp_path.glob("*.webm")} == {"b.webm"}
+    monkeypatch.setattr(keeper.time, "time", lambda: now + 400 * DAY_S)
+    for _ in range(2):
+        kept.retain()
+    assert (tmp_path / "b.webm").exists()
+
+
+def test_a_file_from_the_future_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time stays when a clock that was wrong is set back."""
+    (tmp_path / "a.webm").write_bytes(b"no media")
+    at_s = time.time()
+    assert survey.survey(tmp_path, set(), at_s).again
+    monkeypatch.setattr(survey.time, "time", lambda: at_s - DAY_S)
+    result = survey.survey(tmp_path, set(), at_s - DAY_S)
+    assert not result.again and [found.recording for found in result.found] == ["a"]
 
 
 def test_who_reads_a_file_is_remembered_no_longer_than_it_counts(

@@ -14,7 +14,7 @@ from ..errors import InvalidStateError, NotFoundError, QuotaExceededError, Recor
 from ..wire import messages
 from .database import Database, Row
 from .files import Files
-from .retention import Bounds, Kept, Used, delete_surplus
+from .retention import Bounds, Calendar, Kept, Used, delete_surplus
 from .survey import Found, Result
 
 log = logging.getLogger("recsvc.catalog")
@@ -29,6 +29,7 @@ class Keeper:
         self._database = database
         self._files = files
         self._bounds = bounds
+        self._calendar = Calendar()
         self._active: dict[str, str] = {}  # recordings that go on, as the controller has it -> their files
         self._unnoted: dict[str, str] = {}  # those of them whose files were not there yet
 
@@ -174,7 +175,12 @@ class Keeper:
             return
         sizes = sum(self._files.size(file) or 0 for file in self._active.values())
         used = Used(self._database.finished_bytes() + sizes, self._files.free_bytes())
-        delete_surplus(self._database.finished(), self._bounds, used, time.time(), self._delete_surplus)
+        now, steady_s, bounds = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), self._bounds
+        if jump_s := self._calendar.jump(now, steady_s):
+            log.warning("the time of day was set by %+.0f s: nothing is deleted by its age for a day", jump_s)
+        if not self._calendar.is_believed(steady_s):
+            bounds = bounds._replace(age_s=0.0)
+        delete_surplus(self._database.finished(), bounds, used, now, self._delete_surplus)
 
     def _delete_surplus(self, kept: Kept, why: str) -> bool:
         row = self._database.get(kept.recording)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from ..common.service_limits import CLOCK_DOUBT_S, CLOCK_JUMP_S
+
 
 class Kept(NamedTuple):
     """A finished recording: when it ended (seconds since 1970), and its bytes."""
@@ -36,6 +38,28 @@ class Used(NamedTuple):
     def without(self, size: int) -> Used:
         """After so many bytes were deleted."""
         return Used(self.total_bytes - size, self.free_bytes + size)
+
+
+class Calendar:
+    """Whether the time of day can be believed: after a jump of it all recordings may seem to be years old."""
+
+    def __init__(self) -> None:
+        self._ahead_s: float | None = None
+        self._doubted_until_s = float("-inf")
+
+    def jump(self, now: float, steady_s: float) -> float:
+        """By how many seconds the time of day (``now``) has jumped since the last look; 0.0: it has not. ``steady_s``:
+        a clock that nobody sets, and which goes on while the machine sleeps."""
+        ahead_s, before_s = now - steady_s, self._ahead_s
+        self._ahead_s = ahead_s
+        if before_s is None or abs(ahead_s - before_s) <= CLOCK_JUMP_S:
+            return 0.0
+        self._doubted_until_s = steady_s + CLOCK_DOUBT_S
+        return ahead_s - before_s
+
+    def is_believed(self, steady_s: float) -> bool:
+        """Whether ages may be reckoned by it."""
+        return steady_s >= self._doubted_until_s
 
 
 def why_too_many(kept: Kept, bounds: Bounds, used: Used, now: float) -> str:

@@ -10,6 +10,7 @@ import os
 import queue
 import stat
 import threading
+import time
 from collections.abc import Callable, Set
 from pathlib import Path
 from typing import NamedTuple
@@ -108,7 +109,9 @@ def survey(spool: Path, known: Set[str], at_s: float) -> Result:
         files.add(entry.name)
         if entry.name in known:
             continue
-        if status.st_ctime > young_s:
+        if (
+            young_s < status.st_ctime <= time.time()
+        ):  # what seems to come from the future was there before a clock was set
             again = True
             continue
         try:

@@ -230,6 +230,12 @@ or the catalog was replaced. It gives up after ``RPC_DEADLINE_NS``."""
 CATALOG_LOOK_NS = 5 * S
 """The catalog looks this often whether bounds of retention are reached, and whether its file can be written again."""
 
+CLOCK_JUMP_S = 60.0
+"""Where the time of day changes by more than this between two looks of the catalog, somebody has set it."""
+
+CLOCK_DOUBT_S = 24 * 3600.0
+"""For so long after that no recording is deleted because of its age: people have a day to look at the clock."""
+
 SURVEY_NS = 60 * S
 """The catalog looks this often for files that somebody has removed from the spool, or put there."""
 

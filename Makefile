@@ -2,8 +2,8 @@
 
 SHELL := /bin/sh
 BIN := .venv/bin
-# Most tests wait for real time more than they compute; and each of these has roles of its own, one per core.
-WORKERS := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
+# Most tests wait for real time more than they compute: four keep two cores busy, and each has roles of its own.
+WORKERS := $(shell cores=$$(nproc); echo $$((cores < 2 ? 2 : 4)))
 # Hundreds of short processes run below; each would compile every module that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 CONFIGURE := cmake -S . -G Ninja -DRECSVC_TESTS=ON -DRECSVC_PYTHON=OFF

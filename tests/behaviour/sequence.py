@@ -6,7 +6,7 @@ from media import assert_accounted, decode
 
 import recsvc
 
-from .studio import Suite, until, until_encoded
+from .studio import WAITING, Suite, until, until_encoded
 
 
 class Sequence(Suite):
@@ -57,7 +57,9 @@ class Sequence(Suite):
         await until_encoded(studio)
         during = await studio.recorder.statistics()
         assert during.state == "recording" and during.duration > 0.4 and during.stop_stages_ns == {}
-        assert {track.kind: track.frames_accepted for track in during.tracks} == {"video": 25, "audio": 48_000}
+        for track in during.tracks:
+            left = studio.pushed[track.kind] - track.frames_accepted
+            assert 0 <= left <= WAITING[track.kind] and track.frames_accepted
         await studio.recorder.pause()
         assert (await studio.recorder.statistics()).state == "paused"
         blob = await studio.stop()

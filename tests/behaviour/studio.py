@@ -13,6 +13,7 @@ from listening import record_events
 from media import DEADLINE_S, S, assert_consecutive, counter_picture, decode, tone
 
 import recsvc
+from recsvc.common.limits import AUDIO_MESSAGE_NS
 
 WIDTH, HEIGHT = 64, 48
 BLOCK_S = 0.02
@@ -58,6 +59,10 @@ class Studio:
         self.at_ns = time.monotonic_ns()
         self.number = self.samples = 0  # what was pushed
         self._paused_ns = 0
+
+    @property
+    def pushed(self) -> dict[str, int]:
+        return {"video": self.number, "audio": self.samples}
 
     def _record(self, face: Face, options: dict[str, Any]) -> None:
         self.recorder = face.recorder(self.stream, **options)
@@ -152,13 +157,18 @@ class CapturedStudio(Studio):
         assert decoded.sound_s >= sound_s - BLOCK_S
 
 
+WAITING = {"video": 0, "audio": AUDIO_MESSAGE_NS * 48_000 // S}
+"""How much of what was pushed may still be in this process while a recording goes on."""
+
+
 async def until_encoded(studio: Studio) -> None:
-    """Waits until the worker has encoded all that was pushed, and what is complete is written."""
-    pushed = {"video": studio.number, "audio": studio.samples}
+    """Waits until the worker has encoded all that was pushed, but for sound that waits for more to go in one message;
+    and what is complete is written."""
+    pushed = studio.pushed
     deadline_s = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline_s:
         tracks = (await studio.recorder.statistics()).tracks
-        if tracks and all(track.frames_encoded == pushed[track.kind] for track in tracks):
+        if tracks and all(0 <= pushed[track.kind] - track.frames_encoded <= WAITING[track.kind] for track in tracks):
             return
         await asyncio.sleep(0.01)
     raise AssertionError(f"not all of {pushed} is encoded within {DEADLINE_S:g} s: {tracks}")

@@ -56,7 +56,6 @@ def own_service() -> Iterator[None]:
             gc.collect()
             gc.freeze()  # pytest's many objects are no part of a program that records
             yield
-            gc.unfreeze()
             connections.close_all()
             gc.collect()
         deadline_s = time.monotonic() + GONE_LIMIT_S

@@ -46,6 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 
+def pytest_collection_finish() -> None:
+    """What is there stays, and makes collections slow, of which tests ask for many."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     try:
         connections.close_all()

@@ -1,27 +1,36 @@
-"""CPU time of a stream that comes encoded and is recorded as it is: 1080p30 of H.264 with 4 Mbit/s, in real time.
+"""CPU time of streams that come encoded and are recorded as they are: 1080p30 of H.264 with 4 Mbit/s, in real time.
 
-Beside it, what reading the same packets out of a file takes alone.
+One, pushed by a program, beside what reading the same packets out of a file takes alone; one out of a file; 200 at
+once, pushed by one program, beside as many processes of ``ffmpeg -c copy`` that read files.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import random
+import resource
+import subprocess
+import threading
 import time
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import processes
 import workloads
+from fixtures_media import program
 
 import recsvc
 
 RATE = 30
 BITS_PER_SECOND = 4_000_000
+S = 1_000_000_000
 GROUP = 30
+AT_ONCE = 200 if workloads.FULL else 3
 
 
 @functools.cache
@@ -86,3 +95,102 @@ def test_one_stream_copied(benchmark: Any) -> None:
         | {"total_core_percent": round(100 * sum(cores.values()), 2)}
         | {"reading_core_percent": round(100 * reading, 2), "mbit_s": round(8e-6 * read / (GROUP / RATE), 2)}
     )
+
+
+def film(path: Path, seconds: float) -> Path:
+    """A file with the stream for so long."""
+    data, _ = stream()
+    raw = path.with_suffix(".h264")
+    raw.write_bytes(data * (round(seconds * RATE / GROUP) or 1))
+    command = [program("ffmpeg"), "-y", "-loglevel", "error", "-r", str(RATE), "-i", str(raw), "-c", "copy", str(path)]
+    subprocess.run(command, check=True, timeout=60)
+    return path
+
+
+def test_one_file_copied(benchmark: Any, tmp_path: Path) -> None:
+    """CPU time of the capture process and the worker over the time that goes by, for a file in real time."""
+    benchmark.group = "passthrough: one 1080p30 stream of H.264"
+    seconds = max(workloads.SECONDS, 1.0)
+    source = f"file:{film(tmp_path / 'film.mkv', 2 * seconds + 2)}"
+    readings = []
+
+    def record() -> None:
+        with recsvc.get_user_media(video={"source": source, "encoded": True}) as media:
+            recorder = recsvc.MediaRecorder(media)
+            recorder.start()
+            for _ in range(2):  # by the first reading libraries are loaded, and the worker has warmed itself up
+                time.sleep(seconds)
+                readings.append(processes.tree())
+            recorder.stop()
+            recorder.wait("stop", workloads.WAIT_S)
+        [track] = recorder.statistics().tracks
+        assert track.frames_encoded >= 2 * seconds * RATE and not track.frames_dropped
+
+    benchmark.pedantic(record, rounds=1, iterations=1)
+    spent = processes.cpu_by_role(*readings)
+    benchmark.extra_info.update({f"{role}_core_percent": round(100 * s / seconds, 2) for role, s in spent.items()})
+
+
+def test_streams_copied_at_once(benchmark: Any, tmp_path: Path) -> None:
+    """CPU time of all processes over the time that goes by, and what was lost; FFmpeg's, and how late it was done."""
+    benchmark.group = f"passthrough: {AT_ONCE} 1080p30 streams of H.264 at once"
+    _, packets = stream()
+    seconds = max(workloads.SECONDS, 1.0)
+    count = round(seconds * RATE)
+    sources = [recsvc.EncodedVideoSource("h264", 1920, 1080) for _ in range(AT_ONCE)]
+    recorders = [recsvc.MediaRecorder(recsvc.MediaStream([source.track])) for source in sources]
+    readings = []
+    refused = late_ns = 0
+
+    def record() -> None:
+        nonlocal refused, late_ns
+        for recorder in recorders:
+            recorder.start()
+        begun_ns = time.monotonic_ns()
+        readings.append(processes.tree())
+        for number in range(count):
+            for index, source in enumerate(sources):  # not all at the same instant
+                due_ns = begun_ns + (number * AT_ONCE + index) * S // (RATE * AT_ONCE)
+                now_ns = time.monotonic_ns()
+                if now_ns < due_ns:
+                    time.sleep((due_ns - now_ns) / S)
+                late_ns = max(late_ns, now_ns - due_ns)
+                at = number % GROUP
+                refused += not source.write(packets[at], due_ns, key_frame=at == 0)
+        readings.append(processes.tree())
+        stops = [threading.Thread(target=recorder.stop) for recorder in recorders]
+        for stop in stops:
+            stop.start()
+        for recorder in recorders:
+            recorder.wait("stop", workloads.WAIT_S)
+
+    benchmark.pedantic(record, rounds=1, iterations=1)
+    tracks = [track for recorder in recorders for track in recorder.statistics().tracks]
+    lost = AT_ONCE * count - sum(track.frames_encoded for track in tracks)
+    spent = processes.cpu_by_role(*readings)
+    for recorder in recorders:
+        recorder.close()
+    ours = sum(spent.values()) / seconds
+    theirs, over_s = ffmpeg_at_once(tmp_path, seconds)
+    benchmark.extra_info.update(
+        {f"{role}_cores": round(cpu_s / seconds, 3) for role, cpu_s in spent.items()}
+        | {"cores": round(ours, 3), "lost": lost, "latest_write_ms": round(late_ns / 1e6, 1)}
+        | {"ffmpeg_cores": round(theirs, 3), "ffmpeg_over_s": round(over_s, 2), "of_ffmpeg": round(ours / theirs, 3)}
+    )
+    assert not lost and not refused
+
+
+def ffmpeg_at_once(directory: Path, seconds: float) -> tuple[float, float]:
+    """CPU time over the media's length of as many copying processes, and how much longer they took than that."""
+    source = film(directory / "source.mkv", seconds)
+    command = [program("ffmpeg"), "-y", "-loglevel", "error", "-re", "-i", str(source), "-c", "copy"]
+    before, begun_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    with contextlib.ExitStack() as stack:
+        copies = [
+            stack.enter_context(subprocess.Popen([*command, str(directory / f"copy{number}.mkv")]))
+            for number in range(AT_ONCE)
+        ]
+        assert [copy.wait(workloads.WAIT_S + seconds) for copy in copies] == [0] * AT_ONCE
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return spent_s / seconds, time.monotonic() - begun_s - seconds

@@ -6,11 +6,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import encoded
 import pytest
 from browser import check_in_browser
-from headless import BROWSERS, Browser, BrowserFailed, find_program, processes_of
+from headless import BROWSERS, CHROMIUM, Browser, BrowserFailed, find_program, processes_of
 from media import DEADLINE_S, TICK_S, decode
 from pattern import read_counter
+
+import recsvc
 
 
 @pytest.fixture(scope="module", params=BROWSERS, ids=lambda browser: browser.name)
@@ -63,6 +66,29 @@ def test_a_browser_plays_and_seeks_what_was_recorded(browser: Browser, recording
     assert -TICK_S <= playback["currentTime"] - report["duration"] <= browser.late_end_s + TICK_S
     # Played to the end with all its pictures; those that a slow machine left out of the screen are decoded too.
     assert playback["decodedFrames"] == len(pictures)
+
+
+def test_chromium_plays_what_was_copied_with_pictures_out_of_order(
+    browser: Browser, recording: Path, tmp_path: Path
+) -> None:
+    if browser is not CHROMIUM:
+        pytest.skip("knows no Matroska")
+    source = tmp_path / "source.mp4"
+    encoded.put_into(str(source), encoded.film("h264"), encoded.tone("aac"))
+    wish = {"source": f"file:{source}?pace=max", "encoded": True}
+    path = tmp_path / "copied.mkv"
+    with recsvc.get_user_media(audio=wish, video=wish) as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        recorder.start()
+        recorder.wait("stop", DEADLINE_S)
+        recorder.recording.save(path)
+    report = check_in_browser(browser, path, [1.5])
+    assert report["error"] is None and (report["videoWidth"], report["videoHeight"]) == (160, 120)
+    assert report["duration"] == pytest.approx(recorder.recording.duration, abs=0.001)
+    shown = [at_s for at_s in decode(path).times if at_s <= 1.5]
+    assert report["seeks"][0]["mediaTime"] == pytest.approx(shown[-1], abs=0.001)
+    playback = report["playback"]
+    assert playback is not None and playback["ended"] and playback["decodedFrames"] == 50
 
 
 def test_a_browser_says_what_it_cannot_play(browser: Browser, recording: Path, tmp_path: Path) -> None:

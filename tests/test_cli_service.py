@@ -12,6 +12,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import av
+import encoded
 import pytest
 from command_line import RECSVC, Terminal, run, run_inside
 from daemons import daemon
@@ -102,6 +104,19 @@ def test_a_recording_is_begun_shown_paused_stopped_fetched_and_deleted(recsvc, t
     assert complaints(path) == []
     assert recsvc("rm", name).stdout == f"{name} deleted\n"
     assert name not in states(recsvc)
+
+
+def test_start_copies_what_the_sources_have(recsvc, begun, tmp_path):
+    source, path = tmp_path / "source.mkv", tmp_path / "x.mkv"
+    encoded.put_into(str(source), encoded.film("h264 plain"), encoded.tone("pcm"))
+    name = begun("--copy", "--audio", f"file:{source}", "--video", f"file:{source}", "--type", "video/x-matroska")
+    recsvc("stop", name, "-o", path)
+    with av.open(str(path)) as container:
+        assert {stream.codec_context.codec.canonical_name for stream in container.streams} == {"h264", "pcm_s16le"}
+        assert next(container.demux(video=0)).is_keyframe
+    refused = recsvc("start", "--copy", "--video", f"file:{source}", "--type", "video/webm", code=1)
+    assert_one_line(refused.stderr)
+    assert "h264" in refused.stderr and "video/webm" in refused.stderr
 
 
 def test_stop_brings_the_file(recsvc, begun, tmp_path):

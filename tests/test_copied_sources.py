@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import av
 import encoded
 import pytest
+from command_line import run, run_inside
 from fixtures_media import mpegts_server, program, wait_until
 from worker_bench import Bench, accounted
 
@@ -486,3 +487,52 @@ def test_a_live_stream_begins_with_the_key_frame_before_the_start_and_ends_at_th
 
 def by_kind_now(recorder: recsvc.MediaRecorder) -> int:
     return max((track.frames_encoded for track in recorder.statistics().tracks if track.kind == "video"), default=0)
+
+
+def test_pauses_pieces_and_a_stop_in_the_midst_cut_between_packets(tmp_path: Path) -> None:
+    path = tmp_path / "source.mkv"
+    encoded.put_into(str(path), encoded.film("h264 plain", 270), encoded.tone("opus", 10.8))
+    with open_encoded(f"file:{path}", "audio", "video") as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        blobs: list[recsvc.Blob] = []
+        recorder.ondataavailable = lambda event: blobs.append(event.data)
+        recorder.start(200)
+        wait_until(lambda: by_kind_now(recorder) > 12, "some pictures")
+        recorder.request_data()
+        recorder.pause()
+        paused_s = time.monotonic()
+        wait_until(lambda: time.monotonic() > paused_s + 0.3, "what is left out")
+        recorder.resume()
+        wait_until(lambda: by_kind_now(recorder) > 30, "more")
+        recorder.stop()
+        recorder.wait("stop", DEADLINE_S)
+        tracks = by_kind(recorder.statistics())
+    assert len(blobs) >= 3
+    data = b"".join(blob.bytes() for blob in blobs)
+    assert_plays(data, tracks["video"].frames_encoded)
+    found, whole = demuxed(io.BytesIO(data), "video"), demuxed(str(path), "video")
+    assert len(found) == tracks["video"].frames_encoded
+    places = [[one.units for one in whole].index(one.units) for one in found]
+    cuts = [at for at, (a, b) in enumerate(zip(places, places[1:], strict=False)) if b != a + 1]
+    [cut] = cuts  # the pause, and nothing else; what follows it begins with a key frame
+    assert found[cut + 1].is_key and places[0] == 0
+    assert found[cut + 1].at_ns - found[cut].at_ns < 0.6 * S
+    sound = demuxed(io.BytesIO(data), "audio")
+    assert len(sound) == tracks["audio"].frames_encoded
+    assert abs(sound[-1].at_ns - found[-1].at_ns) < 0.3 * S
+
+
+def test_the_command_line_copies_and_says_packets(tmp_path: Path) -> None:
+    source, path = tmp_path / "source.mkv", tmp_path / "out.mkv"
+    encoded.put_into(str(source), encoded.film("h264 plain"), encoded.tone("opus"))
+    wish = ["--copy", "--audio", f"file:{source}?pace=max", "--video", f"file:{source}?pace=max"]
+    done = run("record", *wish, "-o", path)
+    assert done.returncode == 0, done.stderr
+    assert "50 packets captured, 50 copied, 0 dropped" in done.stdout
+    for kind in ("audio", "video"):
+        assert_copied(path.read_bytes(), str(source), kind)
+    refused = run("record", *wish, "-o", tmp_path / "out.webm")
+    assert refused.returncode == 1 and "h264" in refused.stderr and "video/webm" in refused.stderr
+    assert not (tmp_path / "out.webm").exists()
+    refused = run_inside("record", "--copy", "--audio", "file:x", "--sample-rate", 8000)
+    assert refused.returncode == 2 and "sample_rate: 8000" in refused.stderr

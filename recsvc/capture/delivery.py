@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..common.limits import S
-from ..common.packet_limits import CATCH_UP_NS_MAX
+from ..common.packet_limits import CATCH_UP_NS_MAX, PACKET_MESSAGES_NS
 from ..wire.frames import Packet
 from .limits import BLOCK_NS, PLAYOUT_AHEAD_NS, PLAYOUT_FLUSH_NS, WANTED_POLL_NS
 from .source import AudioFormat, PacketFormat, Sink, TrackInfo
@@ -166,14 +166,13 @@ class Playout(Delivery):
             self.changed.notify_all()
 
     def catch_up(self) -> None:
+        if not self._packets:
+            return
         now_ns = self.clock.now_ns()
-        with self.changed:
-            if self._packets and not self._is_read:  # the first is on its way still
-                self.wait(
-                    lambda: self._is_read or self._complete or self._failure is not None, now_ns + CATCH_UP_NS_MAX
-                )
-                if not (self._failure or self.closing.is_set()):
-                    self._deliver(now_ns, partial=False)
+        with self.changed:  # where the file was opened just now, its first packet may be on its way still
+            self.wait(lambda: self._is_read or self._complete or self._failure is not None, now_ns + CATCH_UP_NS_MAX)
+            if not (self._failure or self.closing.is_set()):
+                self._deliver(now_ns, partial=False)
 
     def flush(self, until_ns: int) -> None:
         now_ns = self.clock.now_ns()
@@ -196,6 +195,8 @@ class Playout(Delivery):
         captured_ns = self._start_ns + media_ns
         room_ns = captured_ns - PLAYOUT_AHEAD_NS
         with self.changed:
+            if kind in self._packets and self.clock.now_ns() < room_ns:
+                room_ns += PACKET_MESSAGES_NS  # then there is room for the next ones, too
             self.wait(lambda: self._failure is not None or self.clock.now_ns() >= room_ns, room_ns)
             if self._failure is not None:
                 raise self._failure  # The reader need not go on.
@@ -229,6 +230,8 @@ class Playout(Delivery):
                 if kind == "audio" and kind not in self._packets:  # A block, or the rest, is due at its end.
                     block_ns = self.formats["audio"].duration_ns(self._offset) + BLOCK_NS
                     captured_ns += min(block_ns, self.audio_ns(media))
+                elif kind in self._packets:  # they go together, see ``packet_limits``
+                    captured_ns -= captured_ns % -PACKET_MESSAGES_NS
                 due.append(captured_ns)
             elif self._complete and kind in self._end_ns:
                 due.append(self._end_ns[kind])

@@ -24,13 +24,16 @@ def made(statistics: RecordingStatistics, file: str, mime_type: str, size: int, 
     }
 
 
-def show(report: dict[str, Any], out: TextIO) -> None:
-    """Prints the report for people."""
+def show(report: dict[str, Any], out: TextIO, *, copied: bool = False) -> None:
+    """Prints the report for people. ``copied``: of packets that were recorded as they came."""
     rows = [("duration", f"{report['duration']:.3f} s")]
     for track in report["tracks"]:
-        unit = "samples" if track["kind"] == "audio" else "frames"
-        text = f"{track['frames_accepted']} {unit} captured, {track['frames_encoded']} encoded, "
+        unit = "packets" if copied else "samples" if track["kind"] == "audio" else "frames"
+        done = "copied" if copied else "encoded"
+        text = f"{track['frames_accepted']} {unit} captured, {track['frames_encoded']} {done}, "
         rows.append((track["kind"], f"{text}{track['frames_dropped']} dropped{_causes(track['dropped_by_cause'])}"))
+        if track["frames_prerolled"]:
+            rows.append(("", f"{track['frames_prerolled']} of them are older than the start: from the key frame on"))
         if track["timestamps_corrected"]:
             rows.append(("", f"timestamps corrected{_causes(track['timestamps_corrected'])}"))
     rows.append(("size", f"{report['size_bytes']} bytes, {report['bits_per_second'] / 1000:.0f} kbit/s on average"))

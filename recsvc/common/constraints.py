@@ -146,7 +146,7 @@ def _check_encoded(given: Mapping[str, object], encoded: bool) -> None:
     if encoded and changing:
         raise OverconstrainedError(
             f"{changing[0]}: {given[changing[0]]} cannot be met by packets that are recorded as they come; leave it or "
-            "encoded=True out"
+            "encoded=True (--copy) out"
         )
 
 

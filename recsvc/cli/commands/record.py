@@ -95,7 +95,7 @@ def record(
         if as_json:
             print(json.dumps(made), file=out)
         else:
-            report.show(made, out)
+            report.show(made, out, copied=copy)
 
 
 _CONSTRAINTS = {"channels": "channel_count"}  # where an option has another name

@@ -2,14 +2,17 @@
 
 from recsvc.common.limits import (
     AUDIO_GAP_NS,
+    BACKLOG_FRAMES_FAST,
     BACKLOG_FRAMES_SLOW,
     GAP_MAX_NS,
+    HURRY_STEP_NS,
     KEY_FRAME_INTERVAL_COUNT,
     MS,
     SPEED_RESTORE_NS,
+    VIDEO_CREDIT_FRAMES,
     S,
 )
-from recsvc.encode.timeline import TICK_NS, AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
+from recsvc.encode.timeline import TICK_NS, AudioTimeline, Hurry, KeyFrames, SpeedControl, VideoTimeline
 
 
 def keys(policy: KeyFrames, frames: list[tuple[int, int]]) -> list[int]:
@@ -131,13 +134,31 @@ def test_an_absurd_time_stamp_is_counted_and_fills_no_disk() -> None:
 
 
 def test_the_encoder_hurries_only_while_pictures_pile_up() -> None:
-    control = SpeedControl(2)
+    control = SpeedControl(2, Hurry())
     assert not any(control.update(BACKLOG_FRAMES_SLOW - 1, index * MS) for index in range(100))
-    changes = [control.update(BACKLOG_FRAMES_SLOW, index * MS) for index in range(100)]
+    changes = [control.update(BACKLOG_FRAMES_SLOW, index * 10 * MS) for index in range(100)]
     assert (control.step, control.raised) == (2, 2)
     # A step is given time to show its effect.
     first, second = [index for index, changed in enumerate(changes) if changed]
-    assert second - first > BACKLOG_FRAMES_SLOW
+    assert second - first > BACKLOG_FRAMES_SLOW and second - first >= 2 * HURRY_STEP_NS // (10 * MS)
     calm = [control.update(0, S + index * S) for index in range(30)]
     assert control.step == 0 and sum(calm) == 2
     assert SPEED_RESTORE_NS == 5 * S and calm.index(True) == 5
+
+
+def hurried_within(limit_ns: int, waiting: int) -> list[int]:
+    """Which of 8 recordings of one worker are hurried, in that order, when so many pictures of each wait."""
+    hurry = Hurry()
+    controls = [SpeedControl(3, hurry) for _ in range(8)]
+    for control in controls:
+        assert not any(control.update(0, index * MS) for index in range(20))
+    instants = range(S, S + limit_ns, 30 * MS)
+    return [number for at_ns in instants for number, one in enumerate(controls) if one.update(waiting, at_ns)]
+
+
+def test_a_worker_that_is_late_hurries_one_recording_after_the_other_and_all_before_any_drops() -> None:
+    assert hurried_within(30 * MS, BACKLOG_FRAMES_SLOW) == [0]
+    assert hurried_within(3 * HURRY_STEP_NS, BACKLOG_FRAMES_SLOW) == [0, 1, 2]
+    assert hurried_within(20 * HURRY_STEP_NS, BACKLOG_FRAMES_SLOW)[:8] == list(range(8))
+    assert hurried_within(30 * MS, BACKLOG_FRAMES_FAST) == list(range(8))
+    assert BACKLOG_FRAMES_FAST < VIDEO_CREDIT_FRAMES // 2

@@ -260,13 +260,13 @@ OUTPUT_PIECE_MS = 250.0
 """Standard output gets pieces of this much media: whoever reads there plays the recording while it is made."""
 
 SECOND_CTRL_C_NS = 300 * MS
-"""A SIGINT that follows another sooner is the same Ctrl-C: it may come from the terminal and from whoever started the
-command."""
+"""A SIGINT that follows another sooner is the same Ctrl-C: of the terminal, and of whoever started the command."""
 
 # --- sizes and counts -----------------------------------------------------------------------------
-BACKLOG_FRAMES_SLOW = 8
-"""With this many pictures waiting, a quarter of a second at the usual rate, the encoder works faster, at some cost in
-quality, before any is dropped."""
+BACKLOG_FRAMES_SLOW, BACKLOG_FRAMES_FAST = 8, 12
+HURRY_STEP_NS = S // 4
+"""With the first many pictures waiting, a quarter of a second at the usual rate, an encoder works faster, at some cost
+in quality, before any is dropped: of one worker's one in each such time, with the second many waiting any."""
 
 SPEED_RESTORE_NS = 5 * S
 """After this long without a picture waiting, the encoder slows down again by one step."""

@@ -13,8 +13,10 @@ from ..common.limits import (
     AUDIO_DRIFT_NS,
     AUDIO_GAP_NS,
     AUDIO_STRETCH_PPM_MAX,
+    BACKLOG_FRAMES_FAST,
     BACKLOG_FRAMES_SLOW,
     GAP_MAX_NS,
+    HURRY_STEP_NS,
     KEY_FRAME_INTERVAL_COUNT,
     KEY_FRAME_INTERVAL_NS,
     MS,
@@ -93,6 +95,25 @@ class VideoTimeline:
         return None if self.last_ns is None else self.last_ns + (self._rated_ns or self._step_ns)
 
 
+class Hurry:
+    """Which of a worker's recordings works faster when their pictures pile up: one after the other, so that each step
+    can show its effect on all; but each of which ``BACKLOG_FRAMES_FAST`` pictures wait."""
+
+    def __init__(self) -> None:
+        self._raised_ns: int | None = None  # when one of them was hurried last
+
+    def raises(self, waiting: int, step: int, now_ns: int) -> bool:
+        """Whether one of which so many pictures wait, and which was hurried by so many steps already, is to be hurried
+        more, which it then has to be. One that was not hurried yet goes first."""
+        if waiting < BACKLOG_FRAMES_SLOW:
+            return False
+        first = self._raised_ns is None or now_ns - self._raised_ns >= HURRY_STEP_NS * (step + 1)
+        if first or waiting >= BACKLOG_FRAMES_FAST:
+            self._raised_ns = now_ns
+            return True
+        return False
+
+
 class SpeedControl:
     """How hurried the encoder is: 0 is its normal speed, each step above costs quality and saves time.
 
@@ -100,9 +121,10 @@ class SpeedControl:
     show its effect; one step down after ``SPEED_RESTORE_NS`` without a picture waiting.
     """
 
-    def __init__(self, steps: int) -> None:
-        """``steps``: how many there are above normal."""
+    def __init__(self, steps: int, hurry: Hurry) -> None:
+        """``steps``: how many there are above normal. ``hurry``: what it shares with others of its worker."""
         self._steps = steps
+        self._hurry = hurry
         self._since_change = 0
         self._calm_since_ns: int | None = None
         self.step = 0
@@ -115,7 +137,8 @@ class SpeedControl:
             self._calm_since_ns = None
         elif self._calm_since_ns is None:
             self._calm_since_ns = now_ns
-        if waiting >= BACKLOG_FRAMES_SLOW and self.step < self._steps and self._since_change > BACKLOG_FRAMES_SLOW:
+        can = self.step < self._steps and self._since_change > BACKLOG_FRAMES_SLOW
+        if can and self._hurry.raises(waiting, self.step, now_ns):
             self.step += 1
             self.raised += 1
             self._since_change = 0

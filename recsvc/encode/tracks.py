@@ -16,11 +16,12 @@ from . import native
 from .account import Account
 from .clock import FrameClock
 from .media_clock import MediaClock
-from .timeline import AudioTimeline, KeyFrames, SpeedControl, VideoTimeline
+from .timeline import AudioTimeline, Hurry, KeyFrames, SpeedControl, VideoTimeline
 
 _KEY_FRAME_DISTANCE_MAX = 30_000
 """``timeline.KeyFrames`` decides, long before this; some decoders fail after more frames without one."""
 _SPEEDS: dict[VideoCodec, tuple[int, ...]] = {"vp8": (-6, -9, -12, -16), "vp9": (8, 9)}  # normal, then hurried
+_HURRY = Hurry()  # of this process, which is a worker
 _SILENCE_DBFS = -120.0
 _LEVEL_VALUES = 960  # of the newest block that the level meter looks at, when somebody asks
 
@@ -66,7 +67,7 @@ class VideoTrack(Track):
         self._color_space = colours_of(track.settings).space  # The header's, whatever the frames' sizes become.
         self._timeline = VideoTimeline(track.settings.get("frame_rate"))
         self._keys = KeyFrames(options.key_frame_interval_ms, options.key_frame_interval_count)
-        self._speed = SpeedControl(len(_SPEEDS[codec]) - 1)
+        self._speed = SpeedControl(len(_SPEEDS[codec]) - 1, _HURRY)
         self._encoder: native.VideoEncoder | None = None
         self._pts_us = -1
         self.pixels = 0  # of all pictures that were encoded

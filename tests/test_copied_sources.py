@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import threading
 import time
@@ -464,7 +465,13 @@ def test_a_live_stream_begins_with_the_key_frame_before_the_start_and_ends_at_th
     with mpegts_server() as (url, server), open_encoded(url, "audio", "video") as stream:
         recorder = recsvc.MediaRecorder(stream)
         recorder.start()
-        wait_until(lambda: by_kind_now(recorder) > 30, "a second of pictures")
+        wait_until(lambda: by_kind_now(recorder) > 10, "some pictures")
+        server.send_signal(signal.SIGSTOP)  # a sender that stalls for less than the limit
+        stalled_s = time.monotonic()
+        wait_until(lambda: time.monotonic() > stalled_s + 0.7, "the stall")
+        server.send_signal(signal.SIGCONT)
+        count = by_kind_now(recorder)
+        wait_until(lambda: by_kind_now(recorder) > count + 25, "what it sends then, too")
         recorder.stop()
         recorder.wait("stop", DEADLINE_S)
         data, tracks = recorder.recording.bytes(), by_kind(recorder.statistics())
@@ -483,6 +490,20 @@ def test_a_live_stream_begins_with_the_key_frame_before_the_start_and_ends_at_th
         assert demuxed(io.BytesIO(recorder.recording.bytes()), "video")[0].is_key
         with pytest.raises(TimeoutError):
             recorder.wait("error", 0)
+
+
+def test_without_preroll_nothing_older_than_the_start_is_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "source.mkv"
+    encoded.put_into(str(path), encoded.film("h264 plain"))
+    with open_encoded(f"file:{path}", "video", preroll=0) as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        recorder.start()  # a moment after the file's first key frame
+        recorder.wait("stop", DEADLINE_S)
+        [track] = recorder.statistics().tracks
+        found = demuxed(io.BytesIO(recorder.recording.bytes()), "video")
+    assert track.frames_prerolled == 0 and track.dropped_by_cause["awaiting_key_frame"] > 0
+    assert found[0].is_key and len(found) <= 40
+    assert found[0].units in [one.units for one in demuxed(str(path), "video")[10::10]]
 
 
 def by_kind_now(recorder: recsvc.MediaRecorder) -> int:

@@ -38,7 +38,7 @@ CHANNEL_NS = 5_000_000
 same."""
 COPIED_NS = 10_000_000
 """A second of a track that comes encoded."""
-CAPTURED_PICTURE_NS, CAPTURED_PIXEL_NS, CAPTURED_SOUND_NS = 500_000, 1.0, 13_000_000
+CAPTURED_PICTURE_NS, CAPTURED_PIXEL_NS, CAPTURED_SOUND_NS, CAPTURED_COPY_NS = 500_000, 1.0, 13_000_000, 10_000_000
 """What the process that captures it takes, from there too: of the test source. What a camera or a network stream takes
 to be decoded is not known before."""
 
@@ -78,6 +78,7 @@ def demand(tracks: Iterable[RecordedTrack], chosen: Format, overload: str) -> De
         elastic = elastic or settings.get("clock") == "media"
         if codec_of(track) is not None:
             more: Work = {"copied": COPIED_NS}
+            captured_ns += CAPTURED_COPY_NS * track.captured
         elif track.kind == "video" and chosen.video_codec is not None:
             rate = _number(settings, "frame_rate", FRAME_RATE_SUPPOSED, 1000.0)
             pixels = _number(settings, "width", 640, 16384) * _number(settings, "height", 480, 16384) * rate

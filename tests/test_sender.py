@@ -413,16 +413,25 @@ def test_a_worker_says_how_long_messages_of_sound_are_to_be_and_where_they_end(
 ) -> None:
     sender, route = sound(receiver)
     receiver.message_ns, receiver.line_ns = asked_ns, line_ns
-    for number in range(16 * 4):  # after so many messages it is looked what the worker asks for
+    numbers = itertools.count()
+    for number in itertools.islice(numbers, 16 * 4):
         sender.send(Block(number * 10 * MS, TEN, 80))
-    wait_until(lambda: receiver.take() or len(receiver.frames.get(route, [])) == 16, "the messages")
-    for number in range(64, 64 + 60):
+
+    def as_asked() -> bool:
+        """Now and then it is looked what the worker asks for."""
+        sender.send(Block(next(numbers) * 10 * MS, TEN, 80))
+        receiver.take()
+        return any(block.sample_count * MS // 8 == apart_ns for block in receiver.frames.get(route, [])[16:])
+
+    wait_until(as_asked, "a message as long as the worker asks for")
+    before = len(receiver.frames[route])
+    for number in itertools.islice(numbers, 60):
         sender.send(Block(number * 10 * MS, TEN, 80))
     sender.end(route, 0)
     found = blocks(receiver, route)
     assert [count * MS // 8 for _, count, _, _ in found[:16]] == [40 * MS] * 16
-    assert {count * MS // 8 for _, count, _, _ in found[17:-1]} == {apart_ns}
-    assert {at_ns % apart_ns for at_ns, _, _, _ in found[17:]} == {line_ns}
+    assert {count * MS // 8 for _, count, _, _ in found[before:-1]} == {apart_ns}
+    assert {at_ns % apart_ns for at_ns, _, _, _ in found[before:]} == {line_ns}
 
 
 def test_a_pause_between_two_blocks_separates_them(receiver: Receiver) -> None:

@@ -103,7 +103,8 @@ def test_a_role_that_is_killed_at_any_instant_of_a_stop(
     recorder = recsvc.MediaRecorder(stream)
     types = record_types(recorder)
     recorder.start()
-    wait_until(lambda: recorder.statistics().duration > 0.5, "something to lose", DEADLINE_S)
+    # A worker that is killed loses its newest cluster, less than a second: there is more.
+    wait_until(lambda: recorder.statistics().duration > 1.2, "something that is written", DEADLINE_S)
     delay_s = (instant + random.Random(seed).random()) * STOP_S / 3
     with during(delay_s, lambda: signal_all(role, signal.SIGKILL)):
         recorder.stop()

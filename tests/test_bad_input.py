@@ -26,7 +26,14 @@ from recsvc.common.descriptions import RecordingOptions, Started
 from recsvc.common.limits import AUDIO_CREDIT_FRAMES, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, S
 from recsvc.common.permissions import READ, RECORD
 from recsvc.common.service import ServiceAddress
-from recsvc.common.service_limits import CAUSES_MAX, REMOTE_HIGH_WATER_MARK, TOPIC_BYTES_MAX, TOTAL_MAX
+from recsvc.common.service_limits import (
+    CAUSES_MAX,
+    REMOTE_HIGH_WATER_MARK,
+    SUBSCRIPTION_BYTES_MAX,
+    SUBSCRIPTIONS_MAX,
+    TOPIC_CHARACTERS_MAX,
+    TOTAL_MAX,
+)
 from recsvc.errors import NotAllowedError, SecurityError
 from recsvc.wire import curve, messages, sockets
 
@@ -182,7 +189,7 @@ def test_who_sends_and_reads_nothing_takes_no_memory_without_bound(tmp_path: Pat
     subscriber = sockets.event_client(ServiceAddress(endpoints[0]), b"client/")
     assert publisher.poll(DEADLINE_S * 1000)
     broken = sockets.disconnection(subscriber)
-    subscriber.setsockopt(zmq.SUBSCRIBE, b"x" * TOPIC_BYTES_MAX)
+    subscriber.setsockopt(zmq.SUBSCRIBE, b"x" * SUBSCRIPTION_BYTES_MAX)
     assert broken.poll(DEADLINE_S * 1000)
     for socket in (server, client, publisher, subscriber, broken):
         socket.close(0)
@@ -361,6 +368,34 @@ def test_subscriptions_of_no_use(service: Daemon) -> None:
         for socket in (*odd, good):
             socket.close()
         alice.close()
+
+
+@pytest.mark.parametrize("name", ["alice", ""])
+def test_a_connection_that_subscribes_to_more_than_it_can_need_is_ended(service: Daemon, name: str) -> None:
+    with undisturbed(service) as local:
+        person = Person(service, name)
+        events = sockets.reachable(person.hello().events, person.address)
+        good = sockets.event_client(events, f"{person.client}/".encode())
+        for topics in ([b"%d/" % number for number in range(SUBSCRIPTIONS_MAX)], [b"x" * TOPIC_CHARACTERS_MAX]):
+            much, answered = sockets.event_client(events, b"first"), 0
+            broken = sockets.disconnection(much)
+            for topic in topics[1:]:
+                much.setsockopt(zmq.SUBSCRIBE, topic)
+            while answered < len(topics):
+                assert much.poll(DEADLINE_S * 1000), "what is allowed is granted"
+                answered += isinstance(messages.EVENTS.decode(sockets.receive_event(much)), messages.Subscribed)
+            assert not broken.poll(0)
+            much.setsockopt(zmq.SUBSCRIBE, topics[-1] + b"x")
+            assert broken.poll(DEADLINE_S * 1000)
+            much.close(0)
+            broken.close(0)
+        good_broken = sockets.disconnection(good)
+        assert good.poll(DEADLINE_S * 1000) and not good_broken.poll(0), "others of the same client"
+        assert not local.ask(messages.Ping(client=local.client)).error
+        assert logged(service, f"that subscribed to {SUBSCRIPTIONS_MAX + 1} topics")
+        for socket in (good, good_broken):
+            socket.close(0)
+        person.close()
 
 
 # --- frames ---------------------------------------------------------------------------------------

@@ -263,7 +263,8 @@ class ServiceStatus(Struct, kw_only=True, frozen=True):
     ``recordings`` may have only some of them: ``more``: who wants the others asks for those after the last one.
     ``refused``: requests and subscriptions that were refused since it began, by error; ``data``: messages on data
     sockets; and connections of other machines: ``key`` (not authorized), ``handshake`` (no or a wrong key),
-    ``connections`` (too many at once). By all of its processes that clients reach."""
+    ``connections`` (too many at once), ``subscriptions`` (ended: they had too many). By all of its processes
+    that clients reach."""
 
     service: Name
     version: str

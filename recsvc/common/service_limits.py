@@ -53,9 +53,14 @@ REMOTE_HIGH_WATER_MARK = 256
 at their sender, further answers are lost. A client has a few under way; one that asks and reads nothing takes no more
 of the service's memory than these."""
 
-TOPIC_BYTES_MAX = 1024
-"""A subscription that is longer ends its connection: a topic is made of two ids, and ZeroMQ keeps some 50 bytes for
-each of its characters, granted or not. CURVE's own messages are shorter."""
+SUBSCRIPTION_BYTES_MAX = 512
+"""A longer message to the socket of events ends its connection; the longest of CURVE's own has some 300."""
+
+TOPIC_CHARACTERS_MAX = 201
+SUBSCRIPTIONS_MAX = 1_024
+"""A topic is made of two ids and a slash. A connection that subscribes to a longer one, or to more topics than this, is
+ended, and counted: ZeroMQ keeps some 50 bytes for each character of a topic, granted or not, so 10 MB for one
+connection. A client has one for each of its recorders, with one topic."""
 
 SOURCES_MAX = 256
 """Sources that a service has open, each a process of some 40 MB. One key has at most half of these, so that nobody

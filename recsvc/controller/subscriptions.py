@@ -8,9 +8,9 @@ from typing import Any
 
 from .. import errors
 from ..common.complaints import Complaints
-from ..common.service_limits import REQUESTS_PER_TURN
+from ..common.service_limits import REQUESTS_PER_TURN, SUBSCRIPTIONS_MAX, TOPIC_CHARACTERS_MAX
 from ..wire import sockets
-from ..wire.gate import Gate
+from ..wire.gate import Gate, connection_of
 from .permissions import Permissions
 
 complaints = Complaints(logging.getLogger("recsvc.controller"))
@@ -25,6 +25,7 @@ class Subscriptions:
         self._gate = gate
         self._permissions = permissions
         self._on_begin = on_begin
+        self._counts: dict[int, tuple[int, int]] = {}  # by descriptor: which connection has it, and its topics
 
     def take(self) -> None:
         """Handles those that are there. Others than programs of ours may send anything, which is left."""
@@ -34,9 +35,38 @@ class Subscriptions:
             frame = self._socket.recv(sockets.NOBLOCK, copy=False)
             news = frame.bytes
             if news[:1] == b"\x01":
-                self._begins(frame, news[1:])
+                if self._may_have(frame, news[1:]):
+                    self._begins(frame, news[1:])
             elif news[:1] == b"\x00":
                 sockets.subscription(self._socket, news[1:], begins=False)
+                self._counted(frame, -1)
+
+    def _counted(self, frame: Any, more: int) -> tuple[tuple[int, int] | None, int]:
+        """By which connection it came, and how many topics that has now. The end of a connection ends its subscriptions
+        too; those come by none."""
+        connection = connection_of(frame)
+        if connection is None:
+            return None, 0
+        descriptor, number = connection
+        before = self._counts.get(descriptor, (0, 0))
+        count = max(0, (before[1] if before[0] == number else 0) + more)
+        self._counts[descriptor] = number, count
+        return connection, count
+
+    def _may_have(self, frame: Any, topic: bytes) -> bool:
+        """A connection that asks for what nobody can need is ended."""
+        connection, count = self._counted(frame, 1)
+        if connection is None:
+            return False
+        if count <= SUBSCRIPTIONS_MAX and len(topic) <= TOPIC_CHARACTERS_MAX:
+            return True
+        self._gate.refused["subscriptions"] += 1
+        peer = self._gate.peer(frame)
+        what = f"{count} topics" if count > SUBSCRIPTIONS_MAX else f"a topic of {len(topic)} characters"
+        text = f"at most {SUBSCRIPTIONS_MAX} are taken, of {TOPIC_CHARACTERS_MAX} characters"
+        complaints.about(f"subscriptions {peer}", f"a connection of {peer} that subscribed to {what} was ended: {text}")
+        self._gate.end(connection)
+        return False
 
     def _begins(self, frame: Any, encoded: bytes) -> None:
         topic = encoded.decode(errors="replace")

@@ -30,6 +30,16 @@ _NOBODY = Peer("(removed)", frozenset())
 _TURNS_MAX = 256  # of one look, so that a flood of connections lets the loop go on
 
 
+def connection_of(frame: Any) -> tuple[int, int] | None:
+    """By which connection a frame came: its descriptor, and what tells it from others that had that number before.
+    ``None``: it has ended."""
+    descriptor = sockets.property_of(frame, "__fd")
+    try:
+        return int(descriptor), os.fstat(int(descriptor)).st_ino
+    except (ValueError, OSError):
+        return None
+
+
 def open_gate(tcp: str, keys: str, key_file: str) -> Gate:
     """That of a process: ``tcp`` is where others reach it, ``""``: nowhere; ``keys`` and ``key_file`` as in
     ``ServiceOptions``, both ``""`` where everybody is let in."""
@@ -79,6 +89,12 @@ class Gate:
             return self._authorized.peer(public) or _NOBODY
         is_local = sockets.property_of(frame, "Peer-Address").startswith("localhost:")
         return LOCAL if is_local else ANONYMOUS if self._authorized is None else _NOBODY
+
+    def end(self, connection: tuple[int, int]) -> None:
+        """Ends a connection, as ``connection_of`` returned it, also one of this machine; ZeroMQ then closes it."""
+        with suppress(OSError), _duplicate(connection[0]) as own:
+            if os.fstat(own.fileno()).st_ino == connection[1]:
+                own.shutdown(network.SHUT_RDWR)
 
     def lets_in(self, public: str) -> bool:
         """Whether a key counts still. ``""``: that of who needs none."""

@@ -36,7 +36,7 @@ from ..common.service_limits import (
     HEARTBEAT_MS,
     HEARTBEAT_TIMEOUT_MS,
     REMOTE_HIGH_WATER_MARK,
-    TOPIC_BYTES_MAX,
+    SUBSCRIPTION_BYTES_MAX,
 )
 from ..errors import QuotaExceededError, ServiceError
 
@@ -235,8 +235,11 @@ def catalog_server(endpoint: str, tcp: str = "", secret: str = "") -> tuple[zmq.
 def event_server(endpoint: str, tcp: str = "", secret: str = "") -> tuple[zmq.Socket[bytes], tuple[str, ...]]:
     """XPUB, bound; it receives each subscription and each end of one, which ``subscription`` grants. Also returns the
     endpoints really bound."""
-    socket = _make(zmq.XPUB, EVENT_HIGH_WATER_MARK, CONTROL_LINGER_MS, TOPIC_BYTES_MAX)
+    socket = _make(zmq.XPUB, EVENT_HIGH_WATER_MARK, CONTROL_LINGER_MS, SUBSCRIPTION_BYTES_MAX)
     socket.setsockopt(zmq.XPUB_MANUAL, 1)
+    socket.setsockopt(
+        zmq.RCVHWM, 2
+    )  # the name of its key, and one: XPUB keeps all that has come before it gives us any
     return socket, _bind(socket, endpoint, tcp, secret)
 
 

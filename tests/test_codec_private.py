@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import encoded
@@ -132,3 +133,45 @@ def test_parameter_sets_without_end_take_no_memory() -> None:
             refused += 1
         assert sum(map(len, form._sets)) <= 16 * PARAMETER_SETS_BYTES_MAX
     assert refused and form.private is None
+
+
+DAMAGED = {
+    "h264": (b"\0\0\1\x67\0", b"\0\0\1\x67\x64\0\x1f\0\0\1\x68\1", b"\0\0\1\x68\1"),
+    "h265": (b"\0\0\1\x42\1\0", b"\0\0\1\x40\1\0\0\1\x42\1\0\0\1\x44\1"),
+}
+
+
+@pytest.mark.parametrize("name", ["h264", "h265"])
+def test_damaged_parameter_sets_do_not_stay_once_whole_ones_come(name: str) -> None:
+    made = encoded.pictures(name, annex_b=True)
+    first = made.packets[0].data
+    alone = form_of(name)
+    alone.repack(first)
+    for damaged in DAMAGED[name]:
+        form: Any = form_of(name)
+        with contextlib.suppress(ValueError):
+            form.repack(damaged)
+        assert form.private is None
+        form.repack(first)
+        assert form.private == alone.private, damaged
+
+
+@pytest.mark.parametrize(
+    ("codec", "description"),
+    [
+        ("opus", "4f70757348656164 01 06 0000 80bb0000 0000 00"),  # six channels, not mapped
+        ("opus", "4f70757348656164 01 06 0000 80bb0000 0000 01"),  # their mapping is missing
+        ("opus", "4f70757348656164 01 06 0000 80bb0000 0000 01 04 02 000909090909"),  # to streams that are not there
+        ("opus", "4f70757348656164 01 00 0000 80bb0000 0000 00"),  # no channel
+        ("aac", "0000"),  # of no kind
+        ("aac", "16f8"),  # of a rate that is reserved
+        ("aac", "1780000000 10"),  # of the rate 0
+        ("h264", "01640 01fff e1 0fff 01 67"),  # a set is longer than all
+        ("h265", "01" + "00" * 20 + "0301 20 0001 00ff 40"),
+        ("av1", "81"),
+        ("av1", "81000c00 0aff"),  # a sequence header that ends before
+    ],
+)
+def test_a_description_that_no_decoder_would_take_is_refused(codec: str, description: str) -> None:
+    with pytest.raises(ValueError):
+        form_of(codec, 48_000, 2, bytes.fromhex(description.replace(" ", "")))

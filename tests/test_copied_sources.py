@@ -453,6 +453,18 @@ def test_a_codec_that_no_file_holds_is_refused_by_name(codec: str, reason: str, 
         open_source(f"file:{path}", None, ENCODED)
 
 
+def test_what_is_encrypted_ends_its_track_with_the_reason(bench: Bench, tmp_path: Path) -> None:
+    """Its packets look like others, but nobody could play the recording."""
+    path = tmp_path / "source.mp4"
+    key = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "00" * 16, "encryption_kid": "01" * 16}
+    encoded.put_into(str(path), encoded.film("h264"), **key)
+    opened, sink = open_source(f"file:{path}?pace=max", None, ENCODED), Feeding(bench, "a/video")
+    opened.start({"video": sink})
+    assert sink.over.wait(DEADLINE_S) and not sink.packets
+    assert isinstance(sink.error, recsvc.errors.NotReadableError) and "is encrypted" in str(sink.error)
+    opened.close()
+
+
 @pytest.mark.parametrize("source", ["test:", "mic:", "screen:"])
 def test_sources_of_raw_media_cannot_be_copied(source: str) -> None:
     kind = 0 if source == "mic:" else 1

@@ -457,6 +457,20 @@ def test_clusters_are_bounded_at_any_bitrate(tmp_path: Path) -> None:
     assert [len(blocks) for _, blocks in ebml.read((tmp_path / "a").read_bytes()).clusters] == [5, 5, 2]
 
 
+@pytest.mark.parametrize("first", [0, 1], ids=["begins a cluster", "within one"])
+@pytest.mark.parametrize("off_s", [-3000, -33, 33, 3000])
+def test_pictures_may_be_shown_long_after_they_are_decoded_and_before(off_s: int, first: int, tmp_path: Path) -> None:
+    """Blocks stand at most 32.7 s from their cluster's time: a film of stills with B frames has more between both."""
+    muxer = Muxer(tmp_path / "a", "matroska", video=VideoEntry("vp8", *SIZE), audio=None)
+    expected = []
+    for number in range(4):
+        order_ms = 4_000_000 + number * 20
+        expected.append(order_ms + 1000 * off_s * (number % 2 == first))
+        muxer.write(VideoPacket(b"x", expected[-1] * 10**6, 10**7, False, order_ns=order_ms * 10**6))
+    muxer.finish(None)
+    assert [block.ms for block in ebml.read((tmp_path / "a").read_bytes()).blocks] == expected
+
+
 def test_flush_leaves_nothing_behind(tmp_path: Path) -> None:
     (data, _), (other, _) = video_packets(2)
     muxer = Muxer(tmp_path / "a", "webm", video=VideoEntry("vp8", *SIZE), audio=AudioEntry(2, PRE_SKIP, 48_000))

@@ -108,6 +108,11 @@ class PacketReader:
 
     def take(self, packet: Any, start_ns: int, delivery: Delivery) -> None:
         """Hands a packet on. ``NotReadableError``: nothing that follows can be recorded in the same track."""
+        if packet.has_sidedata("encryption_info"):
+            raise NotReadableError(
+                f"the {self.kind} of {self._what} is encrypted, and its key would be missing in a recording; decrypt "
+                "it first"
+            )
         data = bytes(packet)
         if packet.has_sidedata("new_extradata"):
             data = self._redescribed(bytes(packet.get_sidedata("new_extradata"))) + data

@@ -14,7 +14,7 @@ from ..common.media import OPUS_RATE
 from ..common.packet_limits import PARAMETER_SETS_BYTES_MAX
 from . import bitstream as bits
 from .entries import CODEC_IDS
-from .parameter_sets import av1c, avcc, hvcc
+from .parameter_sets import av1c, avcc, hvcc, sets_of
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _AAC_SAMPLES = 1024
@@ -67,9 +67,9 @@ class _NalForm(Form):
             self._collect(bits.split_annex_b(description))
         elif description:
             at = 4 if self._is_h264 else 21
-            if description[0] != 1 or len(description) <= at + 1:
+            if len(description) <= at + 1:
                 raise ValueError(f"no {'avcC' if self._is_h264 else 'hvcC'} in the description")
-            self._length_bytes = (description[at] & 3) + 1
+            self._length_bytes, _ = sets_of(codec, description)
             self.private = description
 
     def _units(self, packet: bytes) -> list[bytes]:
@@ -88,27 +88,26 @@ class _NalForm(Form):
         return bits.is_h264_key(units) if self._is_h264 else bits.is_h265_key(units)
 
     def _collect(self, units: list[bytes]) -> None:
-        if self._is_h264:
-            sets = [unit for unit in units if bits.h264_type(unit) in (7, 8)]
-            kinds = {bits.h264_type(unit) for unit in (*self._sets, *sets)}
-            needed = {7, 8}
-        else:
-            sets = [unit for unit in units if len(unit) > 1 and bits.h265_type(unit) in (32, 33, 34)]
-            kinds = {bits.h265_type(unit) for unit in (*self._sets, *sets)}
-            needed = {32, 33, 34}
-        self._sets += [unit for unit in dict.fromkeys(sets) if unit not in self._sets]
-        if kinds >= needed:
-            self.private = avcc(self._sets) if self._is_h264 else hvcc(self._sets)
-        elif sum(map(len, self._sets)) > _SETS_BYTES_MAX:
-            self._sets.clear()
+        kind_of, needed = (bits.h264_type, {7, 8}) if self._is_h264 else (bits.h265_type, {32, 33, 34})
+        sets = [unit for unit in dict.fromkeys(units) if kind_of(unit) in needed]
+        if {kind_of(unit) for unit in sets} < needed:  # what came before may have the rest
+            sets = [*self._sets, *(unit for unit in sets if unit not in self._sets)]
+        self._sets = []  # nothing that is damaged is kept for the next ones
+        if {kind_of(unit) for unit in sets} == needed:
+            self.private = avcc(sets) if self._is_h264 else hvcc(sets)
+        elif sum(map(len, sets)) > _SETS_BYTES_MAX:
             raise ValueError(f"parameter sets of more than {_SETS_BYTES_MAX} bytes, and one kind of them is missing")
+        else:
+            self._sets = sets
 
 
 class _Av1Form(Form):
     def __init__(self, description: bytes) -> None:
         super().__init__("av1")
-        if description and description[0] != 0x81:
-            raise ValueError("no av1C in the description")
+        if description:
+            if description[0] != 0x81 or len(description) < 4:
+                raise ValueError("no av1C in the description")
+            list(bits.split_obus(description[4:]))
         self.private = description or None
 
     def repack(self, packet: bytes) -> bytes:
@@ -150,8 +149,8 @@ class _SoundForm(Form):
 class _OpusForm(_SoundForm):
     def __init__(self, sample_rate: int, channel_count: int, description: bytes) -> None:
         super().__init__("opus", OPUS_RATE, channel_count)
-        if description and (description[:8] != b"OpusHead" or len(description) < 19):
-            raise ValueError("no OpusHead in the description")
+        if description:
+            _check_opus_head(description)
         if not description and channel_count > 2:
             raise ValueError(f"Opus with {channel_count} channels: its OpusHead is needed as description")
         self.private = description or struct.pack("<8sBBHIhB", b"OpusHead", 1, channel_count, 0, sample_rate, 0, 0)
@@ -168,13 +167,11 @@ class _AacForm(_SoundForm):
 
     def __init__(self, sample_rate: int, channel_count: int, description: bytes) -> None:
         super().__init__("aac", sample_rate, channel_count)
-        if description and len(description) < 2:
-            raise ValueError("no AudioSpecificConfig in the description")
         self._is_adts = not description
         self.private = description or None
         self._samples = _AAC_SAMPLES, sample_rate
         if description:
-            self._samples = _aac_samples(description, sample_rate)
+            self._samples = _aac_samples(description)
 
     def repack(self, packet: bytes) -> bytes:
         if not self._is_adts:
@@ -191,14 +188,32 @@ class _AacForm(_SoundForm):
         return self._samples
 
 
-def _aac_samples(config: bytes, sample_rate: int) -> tuple[int, int]:
+def _check_opus_head(head: bytes) -> None:
+    """``ValueError``: a decoder would refuse it."""
+    if head[:8] != b"OpusHead" or len(head) < 19:
+        raise ValueError("no OpusHead in the description")
+    channels, family = head[9], head[18]
+    if family == 0:
+        if not 1 <= channels <= 2:
+            raise ValueError(f"an OpusHead with {channels} channels and no mapping of them to streams")
+    elif channels == 0 or len(head) < 21 + channels:
+        raise ValueError(f"an OpusHead of {len(head)} bytes with {channels} channels: their mapping is missing")
+    elif family != 3:  # in which a matrix stands there
+        streams, coupled = head[19], head[20]
+        if coupled > streams or any(streams + coupled <= one != 255 for one in head[21 : 21 + channels]):
+            raise ValueError(f"an OpusHead that maps channels to others than its {streams} streams have")
+
+
+def _aac_samples(config: bytes) -> tuple[int, int]:
     """How many samples an AudioSpecificConfig says that a packet has, and of which rate: with spectral band replication
-    half as many as are heard, of half the rate."""
+    half as many as are heard, of half the rate. ``ValueError``: it is none."""
     reader = bits.Bits(config)
     kind = reader.take(5)
     kind = 32 + reader.take(6) if kind == 31 else kind
     index = reader.take(4)
-    rate = reader.take(24) if index == 15 else AAC_RATES[index] if index < len(AAC_RATES) else sample_rate
+    rate = reader.take(24) if index == 15 else AAC_RATES[index] if index < len(AAC_RATES) else 0
+    if not kind or not rate:
+        raise ValueError("no AudioSpecificConfig in the description")
     reader.take(4)
     if kind in (5, 29):  # then what is replicated, and of what
         index = reader.take(4)

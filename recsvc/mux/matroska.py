@@ -130,13 +130,13 @@ class MatroskaWriter:
         if self._blocks and (
             order_ms - self._cluster_ms >= CLUSTER_MAX_MS
             or order_ms < self._newest_ms
-            or ms - self._cluster_ms > _RELATIVE_MAX_MS
+            or abs(ms - self._cluster_ms) > _RELATIVE_MAX_MS
             or (is_video and is_key_frame)
             or self._blocks_size >= CLUSTER_BYTES_MAX
         ):
             self._close_cluster()
         if not self._blocks:
-            self._cluster_ms = min(ms, order_ms)
+            self._cluster_ms = min(ms, order_ms) if abs(ms - order_ms) <= _RELATIVE_MAX_MS else ms
             self._blocks.append(uint(0xE7, self._cluster_ms))
             self._blocks_size = len(self._blocks[0])
         if is_key_frame and (is_video or not self._has_video and ms >= self._next_cue_ms):

@@ -16,8 +16,8 @@ def avcc(units: list[bytes]) -> bytes:
     sets = [unit for unit in units if bits.h264_type(unit) == 7]
     pictures = [unit for unit in units if bits.h264_type(unit) == 8]
     sps = bits.without_emulation(sets[0])
-    if len(sps) < 4:
-        raise ValueError("a parameter set is too short")
+    if len(sps) < 4 or len(sets) > 31 or len(pictures) > 255:
+        raise ValueError("a parameter set is too short, or there are more than a record holds")
     record = bytes((1, sps[1], sps[2], sps[3], 0xFF, 0xE0 | len(sets))) + _listed(sets)
     record += bytes((len(pictures),)) + _listed(pictures)
     if sps[1] in (100, 110, 122, 144):

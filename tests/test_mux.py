@@ -25,8 +25,8 @@ import pytest
 
 from recsvc import errors
 from recsvc.mux.muxer import Muxer
-from recsvc.mux.packets import AudioPacket, VideoPacket
-from recsvc.mux.spool import AudioEntry, VideoEntry
+from recsvc.mux.packets import AudioPacket, SoundPacket, VideoPacket
+from recsvc.mux.spool import AudioEntry, CopiedEntry, VideoEntry
 
 PRE_SKIP = 312
 SIZE = (64, 48)
@@ -469,6 +469,17 @@ def test_pictures_may_be_shown_long_after_they_are_decoded_and_before(off_s: int
         muxer.write(VideoPacket(b"x", expected[-1] * 10**6, 10**7, False, order_ns=order_ms * 10**6))
     muxer.finish(None)
     assert [block.ms for block in ebml.read((tmp_path / "a").read_bytes()).blocks] == expected
+
+
+def test_sound_in_packets_shorter_than_a_millisecond_keeps_its_time(tmp_path: Path) -> None:
+    entry = CopiedEntry("A_PCM/INT/LIT", b"", 0, 0, None, 8000, 1, 0, 16)
+    muxer = Muxer(tmp_path / "a", "matroska", audio=entry)
+    for number in range(400):
+        muxer.write(SoundPacket(bytes(4), number * 250_000, 250_000))
+    muxer.finish(None)
+    file = ebml.read((tmp_path / "a").read_bytes())
+    assert len(file.blocks) == 400 and file.blocks[-1].ms == file.duration_ms == 100
+    assert "Warning" not in run("mkvmerge", "-o", str(tmp_path / "b"), str(tmp_path / "a"))
 
 
 def test_flush_leaves_nothing_behind(tmp_path: Path) -> None:

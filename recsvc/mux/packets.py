@@ -201,7 +201,9 @@ class Interleaver:
                 ms = written_ms[VIDEO] = max(picture_ms, written_ms[VIDEO] + 1)
                 yield ms, picture
             elif sound_ms <= until_ms:
-                ms = written_ms[AUDIO] = max(sound_ms, written_ms[AUDIO] + 1)
-                yield ms, sound.popleft()[1]
+                packet = sound.popleft()[1]
+                step = isinstance(packet, AudioPacket)  # others may be shorter than a millisecond
+                ms = written_ms[AUDIO] = max(sound_ms, written_ms[AUDIO] + step)
+                yield ms, packet
             else:
                 return

@@ -55,6 +55,20 @@ def test_a_slot_is_used_again_only_when_all_have_released_it(ring: FrameRing) ->
     assert ring.put(memoryview(b"3")) == first
 
 
+def test_what_an_encoder_that_was_late_has_made_a_ring_take_is_given_back(ring: FrameRing) -> None:
+    """Nothing of what is still read; and what is given back is used again."""
+    view, size = RingView(ring.announcement("r")), 5_000
+    held = [(put(ring, bytes([number]) * size), bytes([number]) * size) for number in range(30)]
+    most = os.fstat(ring._descriptor).st_blocks
+    for offset, _ in held[2:]:
+        ring.release(offset)
+    assert os.fstat(ring._descriptor).st_blocks < most / 2
+    again = [(put(ring, bytes([number]) * size), bytes([number]) * size) for number in range(100, 130)]
+    for offset, data in held[:2] + again:
+        assert view.picture(offset, size) == data
+    assert len({offset for offset, _ in held[:2] + again}) == 32
+
+
 def test_every_slot_can_be_read_and_nothing_beyond_them(ring: FrameRing) -> None:
     view = RingView(ring.announcement("r"))
     offsets = []

@@ -7,6 +7,7 @@ machine, another user, another container) says nothing, and pictures go on insid
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -17,6 +18,7 @@ from .messages import MessageError, Ring
 
 _PAGE = mmap.PAGESIZE
 _TOKEN_BYTES = 16
+_SLOTS_KEPT = 10  # more than a recording in real time uses between two credits, unless its encoder is late
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -43,6 +45,7 @@ class FrameRing:
         # The slot freed last is used next: it is still in the processor's cache, and few slots are ever touched.
         self._free = list(range(self._count - 1, -1, -1))
         self._holders = [0] * self._count
+        self._used: set[int] = set()  # slots that take memory
 
     @staticmethod
     def holds(payload_bytes: int) -> bool:
@@ -65,6 +68,7 @@ class FrameRing:
         if not self._free:
             return None
         slot = self._free.pop()
+        self._used.add(slot)
         offset = _PAGE + slot * self.slot_bytes
         self._memory[offset : offset + len(payload)] = payload
         self._holders[slot] = 1
@@ -80,6 +84,16 @@ class FrameRing:
         self._holders[slot] -= 1
         if not self._holders[slot]:
             self._free.append(slot)
+            has_caught_up = len(self._free) >= self._count - _SLOTS_KEPT // 2
+            if len(self._used) > _SLOTS_KEPT and has_caught_up and self._descriptor >= 0:
+                self._give_back()
+
+    def _give_back(self) -> None:
+        """The memory of the slots that were not used lately, after an encoder was late and has caught up."""
+        for slot in self._used.intersection(self._free[:-_SLOTS_KEPT]):
+            self._used.discard(slot)
+            with contextlib.suppress(OSError):
+                self._memory.madvise(mmap.MADV_REMOVE, _PAGE + slot * self.slot_bytes, self.slot_bytes)
 
     def hold_only(self, offsets: Sequence[int]) -> None:
         """Nobody reads any slot but those that begin there; one that stands there twice has two readers."""

@@ -23,7 +23,7 @@ import recsvc
 
 class Stop:
     """Records with one recorder, round after round; ``stages_ms`` are those of the last stop, in ms after its call,
-    ``start_ms`` the time from the call of ``start()`` to its event."""
+    ``start_ms`` the time from the call of ``start()`` to its event, ``begin_ns`` the instant of that stop's call."""
 
     def __init__(self, recorder: recsvc.MediaRecorder, timeslice_ms: float | None = None) -> None:
         self.recorder = recorder
@@ -31,7 +31,7 @@ class Stop:
         self.start_ms = 0.0
         self._timeslice_ms = timeslice_ms
         self._stopped = threading.Event()
-        self._begin_ns = self._returned_ns = self._called_ns = self._read_ns = self._size = 0
+        self.begin_ns = self._returned_ns = self._called_ns = self._read_ns = self._size = 0
         self._start_ns = self._started_ns = 0
         recorder.add_event_listener("dataavailable", self._on_data)
         recorder.add_event_listener("stop", lambda event: self._stopped.set())
@@ -55,7 +55,7 @@ class Stop:
 
     def stop(self) -> None:
         """Returns after the ``stop`` event."""
-        self._begin_ns = time.monotonic_ns()
+        self.begin_ns = time.monotonic_ns()
         self.recorder.stop()
         self._returned_ns = time.monotonic_ns()
         assert self._stopped.wait(WAIT_S)
@@ -66,10 +66,10 @@ class Stop:
         assert self._size == self.recorder.recording.size
         self.start_ms = (self._started_ns - self._start_ns) / 1e6
         self.stages_ms = {
-            "call": (self._returned_ns - self._begin_ns) / 1e6,
+            "call": (self._returned_ns - self.begin_ns) / 1e6,
             **{name: at_ns / 1e6 for name, at_ns in self.recorder.statistics().stop_stages_ns.items()},
-            "listener_called": (self._called_ns - self._begin_ns) / 1e6,
-            "read": (self._read_ns - self._begin_ns) / 1e6,
+            "listener_called": (self._called_ns - self.begin_ns) / 1e6,
+            "read": (self._read_ns - self.begin_ns) / 1e6,
         }
         return self.stages_ms["read"]
 

@@ -70,7 +70,9 @@ W1 = Workload("W1", 640, 480, 1_000_000)
 W2 = Workload("W2", 1280, 720, 2_500_000)
 P1080 = Workload("1080p", 1920, 1080, 5_000_000)
 W1_VP9 = Workload("W1 VP9", 640, 480, 1_000_000, "vp9")
-WORKLOADS = {work.name: work for work in (A1, W1, W2, P1080, W1_VP9)}
+SMALL = Workload("small", 320, 240, 300_000)
+"""For the small form alone."""
+WORKLOADS = {work.name: work for work in (A1, W1, W2, P1080, W1_VP9, SMALL)}
 
 
 def deliveries(work: Workload, stop_s: float = math.inf) -> Iterator[tuple[float, str, int]]:

@@ -9,10 +9,11 @@ from fixtures_media import KeepingSink, wait_until
 from media import DEADLINE_S
 
 from recsvc.capture.delivery import Playout, Unpaced
-from recsvc.capture.limits import BLOCK_NS, JUMP_NS, LIVE_FLUSH_NS, PLAYOUT_AHEAD_NS, PLAYOUT_FLUSH_NS
+from recsvc.capture.limits import BLOCK_NS, JUMP_NS, LIVE_FLUSH_NS, PLAYOUT_AHEAD_NS, PLAYOUT_FLUSH_NS, PROBE_NS
 from recsvc.capture.live import Live
 from recsvc.capture.source import AudioFormat, TrackInfo, VideoFormat
 from recsvc.common.media import BT601
+from recsvc.common.packet_limits import CATCH_UP_NS
 from recsvc.errors import NotReadableError
 
 S = 1_000_000_000
@@ -397,13 +398,16 @@ def test_closing_ends_the_wait_for_a_recording_and_nothing_is_given(call):
 
 
 class Stream:
-    """A live delivery, begun at once or not."""
+    """A live delivery, begun at once or not, of which nothing has piled up unless it is said."""
 
-    def __init__(self, *tracks: TrackInfo, begun: bool = True) -> None:
+    def __init__(self, *tracks: TrackInfo, begun: bool = True, recorded: bool = True, piled_up: bool = False) -> None:
         self.clock = FakeClock()
         self.live = Live(list(tracks), self.clock)  # type: ignore[arg-type]
         self.live.changed = Watched()
+        self.live._catches_up = piled_up
         self.sinks = {track.kind: KeepingSink() for track in tracks}
+        for sink in self.sinks.values():
+            sink.is_recorded = recorded
         if begun:
             self.live.begin(self.sinks)  # type: ignore[arg-type]
 
@@ -440,6 +444,45 @@ def test_live_media_that_is_early_is_held_back_unless_it_has_jumped():
     stream.live.video(3 * JUMP_NS, b"a jump")  # returns at once
     times = [p.captured_ns - BEGIN_NS for p in stream.sinks["video"].pictures]
     assert times == [0, JUMP_NS, JUMP_NS]
+
+
+def test_what_had_piled_up_is_not_given_and_makes_nothing_later_that_follows():
+    """A second of it is read within 20 ms as a recording begins. It is older, and what follows is on time."""
+    stream = Stream(FILM, piled_up=True)
+    for number in range(26):
+        stream.live.video(number * 40 * MS, b"old")
+        stream.clock.ns += MS * (number < 20)
+    beginning = thread_of(stream.live.catch_up)
+    until_ns = stream.clock.until(beginning)
+    assert until_ns == BEGIN_NS + 20 * MS + CATCH_UP_NS
+    stream.clock.move(until_ns)
+    ended(beginning)
+    assert not stream.sinks["video"].pictures
+    stream.clock.ns = BEGIN_NS + 60 * MS  # 40 ms after the last that had piled up
+    stream.live.video(26 * 40 * MS, b"new")
+    assert [p.captured_ns for p in stream.sinks["video"].pictures] == [BEGIN_NS + 60 * MS]
+
+
+@pytest.mark.parametrize("piled_up", [False, True])
+def test_a_server_that_knows_no_time_is_held_back_though_nobody_records(piled_up):
+    """Only so much as may have piled up while it was opened goes by at once."""
+    stream = Stream(FILM, recorded=False, piled_up=piled_up)
+    for number in range(PROBE_NS // (100 * MS) + 1):
+        stream.live.video(number * 100 * MS, b"at once")
+    reader = thread_of(stream.live.video, PROBE_NS + 100 * MS, b"in time")
+    assert stream.clock.until(reader) == BEGIN_NS + 100 * MS
+    stream.live.close()
+    ended(reader)
+
+
+def test_live_media_that_is_early_moves_the_clock_while_nobody_records():
+    """So a reader or a network that was slow when the source was opened makes no recording late for good."""
+    stream = Stream(FILM, recorded=False)
+    stream.live.video(0, b"late")
+    stream.live.video(500 * MS, b"on time")  # returns at once
+    stream.clock.ns += 40 * MS
+    stream.live.video(540 * MS, b"on time")
+    assert [p.captured_ns - BEGIN_NS for p in stream.sinks["video"].pictures] == [0, 0, 40 * MS]
 
 
 def test_closing_wakes_live_media_that_is_held_back():

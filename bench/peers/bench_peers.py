@@ -30,6 +30,7 @@ from . import inspection, recorders
 from .host import Host, hosts
 from .inspection import Found
 from .recorder import Taken
+from .replayed import CLOCK, replay
 
 NAMES = (os.environ.get("RECSVC_BENCH_PEERS") or ",".join(recorders.NAMES)).split(",")
 STOP_S = (0.4, 0.6)
@@ -47,21 +48,6 @@ SETTLE_S = 3.0 if FULL else 0.0
 OWN = ("recsvc", "floor")
 
 pytestmark = pytest.mark.timeout(3600 if FULL else 120)
-
-
-class Clock:
-    """Tells the time that the recorders took, so that pytest-benchmark's own figures are theirs."""
-
-    __name__ = "Clock"
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-CLOCK = Clock()
 
 
 @dataclass
@@ -231,15 +217,7 @@ def _check(name: str, result: Measured) -> None:
 
 
 def _report(benchmark: Any, group: str, result: Measured, values_s: Sequence[float]) -> None:
-    """Gives pytest-benchmark what was measured before."""
-    waiting = iter(values_s)
-
-    def play() -> None:
-        CLOCK.now_s += next(waiting)
-
-    benchmark.group = group
-    benchmark.extra_info.update(name=result.name, version=result.version)
-    benchmark.pedantic(play, rounds=len(values_s), iterations=1)
+    replay(benchmark, group, result.name, result.version, values_s)
 
 
 def _cpu_share(taken: Taken) -> float:

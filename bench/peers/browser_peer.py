@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import shutil
 import subprocess
+import time
 import urllib.parse
 import wave
 from pathlib import Path
 
 import headless
 from content import Content
-from workloads import AUDIO_BITS_PER_SECOND, CHANNEL_COUNT, FRAME_RATE, SAMPLE_RATE, Workload
+from workloads import AUDIO_BITS_PER_SECOND, CHANNEL_COUNT, FRAME_RATE, SAMPLE_RATE, S, Workload
 
-from .recorder import Order, Recorder, Taken
+from .recorder import DEVICE_KIND, Order, Recorder, Taken
 
 _READY_S = 50.0
 _POLL_S = 5.0
@@ -66,7 +68,10 @@ class _Browser(Recorder):
         query, body = self._next("result", _DEADLINE_S + order.stop_s)
         figures = json.loads(urllib.parse.unquote(query))
         Path(order.path).write_bytes(body)
-        return Taken(late_ms=0.0, cpu_s=self.meter.cpu_s, cpu_media_s=self.meter.media_s, **figures)
+        called_ns = time.monotonic_ns() - round((time.time() - figures.pop("called_s")) * S)
+        return Taken(
+            called_ns=called_ns, late_ms=0.0, cpu_s=self.meter.cpu_s, cpu_media_s=self.meter.media_s, **figures
+        )
 
     def _next(self, wanted: str, deadline_s: float) -> tuple[str, bytes]:
         try:
@@ -149,6 +154,23 @@ class ChromiumCamera(_Browser):
                     file.write(pictures[at : at + size])
             words.append(f"--use-file-for-fake-video-capture={film}")
         return {}, tuple(words)
+
+
+class ChromiumMicrophone(_Browser):
+    """The microphone of the sound server that the environment names."""
+
+    name = "chromium-device"
+    browser = headless.CHROMIUM
+    feed = "camera"
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Of other devices it has no part that a page could record."""
+        return super().missing() or (None if os.environ[DEVICE_KIND] == "microphone" else "records no such device")
+
+    def prepare(self, directory: Path, stack: contextlib.ExitStack) -> tuple[dict[str, str], tuple[str, ...]]:
+        names = ("PULSE_SERVER", "PULSE_SOURCE")
+        return {name: os.environ[name] for name in names}, ("--use-fake-ui-for-media-stream",)
 
 
 class Firefox(_Browser):

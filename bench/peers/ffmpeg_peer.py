@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from workloads import CHANNEL_COUNT, FRAME_RATE, SAMPLE_RATE
+from workloads import CHANNEL_COUNT, FRAME_RATE, SAMPLE_RATE, Workload
 
 from .libav import audio_options, video_options
 from .pace import Pace
@@ -76,13 +76,18 @@ class FFmpeg(Recorder):
         words += [*quick, "-f", "s16le", "-ar", str(SAMPLE_RATE), "-ac", str(CHANNEL_COUNT)]
         words += ["-i", f"pipe:{sound.read_end}"]
         if film is not None:
-            words += ["-map", "0:v", "-map", "1:a", "-c:v", "libvpx"]
-            for name, value in video_options(self.work).items():
-                words += [f"-{name}:v", value]
-        words += ["-c:a", "libopus"]
-        for name, value in audio_options().items():
-            words += [f"-{name}:a", value]
-        return [*words, "-f", "webm", order.path]
+            words += ["-map", "0:v", "-map", "1:a", *film_encoder(self.work)]
+        return [*words, *sound_encoder(), "-f", "webm", order.path]
+
+
+def film_encoder(work: Workload) -> list[str]:
+    options = {"c": "libvpx"} | video_options(work)
+    return [word for name, value in options.items() for word in (f"-{name}:v", value)]
+
+
+def sound_encoder() -> list[str]:
+    options = {"c": "libopus"} | audio_options()
+    return [word for name, value in options.items() for word in (f"-{name}:a", value)]
 
 
 class _Feed:

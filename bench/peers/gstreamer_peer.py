@@ -22,7 +22,7 @@ from workloads import (
 from .pace import Pace
 from .recorder import Order, Recorder, Taken
 
-_PYTHON = "/usr/bin/python3"
+PYTHON = "/usr/bin/python3"
 _S = 1_000_000_000
 _DEADLINE_S = 60
 _PROBE = """
@@ -62,13 +62,13 @@ def encoders(work: Workload) -> tuple[str, str]:
 
 class GStreamer(Recorder):
     name = "gstreamer"
-    interpreter = _PYTHON
+    interpreter = PYTHON
 
     @classmethod
     def missing(cls) -> str | None:
-        if not Path(_PYTHON).exists():
-            return f"no {_PYTHON}"
-        asked = subprocess.run([_PYTHON, "-c", _PROBE], capture_output=True, text=True, timeout=60)
+        if not Path(PYTHON).exists():
+            return f"no {PYTHON}"
+        asked = subprocess.run([PYTHON, "-c", _PROBE], capture_output=True, text=True, timeout=60)
         if asked.returncode:
             return "no python3-gi with GStreamer's types"
         return f"no GStreamer element {asked.stdout.strip()}" if asked.stdout.strip() else None

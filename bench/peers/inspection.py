@@ -44,7 +44,7 @@ def inspect(path: Path, taken: Taken, reference: np.ndarray) -> Found:
     data = path.read_bytes()
     try:
         has_duration, has_cues = structure(data)
-        pictures, sound = _decode(path)
+        pictures, sound = decode(path)
     except (IndexError, struct.error, av.FFmpegError):  # browsers on a busy machine leave such files
         return Found(False, False, _NAN, _NAN, 0, taken.pictures)
     if taken.samples < 0:
@@ -91,20 +91,21 @@ def _variable(data: bytes, at: int, *, keep_marker: bool) -> tuple[int, int]:
     return (value if keep_marker else value - (1 << 7 * length)), at + length
 
 
-def _decode(path: Path) -> tuple[list[int | None], np.ndarray]:
+def decode(path: Path) -> tuple[list[int | None], np.ndarray]:
     """The numbers in the pictures, and the left channel."""
     numbers: list[int | None] = []
     blocks = [np.zeros(0, np.float32)]
     with av.open(str(path)) as container:
         for frame in container.decode():
             if isinstance(frame, av.VideoFrame):
-                numbers.append(_number(frame))
+                numbers.append(number(frame))
             else:
                 blocks.append(frame.to_ndarray()[0])
     return numbers, np.concatenate(blocks)
 
 
-def _number(frame: av.VideoFrame) -> int | None:
+def number(frame: av.VideoFrame) -> int | None:
+    """The one that is shown; ``None`` where it cannot be read."""
     plane = frame.planes[0]
     luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height // 2, : frame.width]
     height, width = frame.height // 2 // ROWS, frame.width // COLUMNS
@@ -113,8 +114,8 @@ def _number(frame: av.VideoFrame) -> int | None:
     if (abs(middle - 128) < _DOUBT).any():
         return None
     high, low, check = (int(byte) for byte in np.packbits(middle > 128, axis=1)[:, 0])
-    number = high << 8 | low
-    return number if check_byte(number) == check else None
+    shown = high << 8 | low
+    return shown if check_byte(shown) == check else None
 
 
 def reference_sound() -> np.ndarray:

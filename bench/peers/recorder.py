@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from content import Content
 from workloads import Workload
 
 from .meter import Meter
+
+DEVICE_KIND, DEVICE_ADDRESS = "RECSVC_BENCH_DEVICE_KIND", "RECSVC_BENCH_DEVICE_ADDRESS"
+"""In the environment of recorders that capture a device: those of ``devices.Device``."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Taken:
     been read, and ``late_ms`` of it passed before the stop was called. ``pictures`` and ``samples`` were delivered
     before (``samples`` -1: which part of the content is not known); ``encoded`` is how many pictures the recorder
     itself says it has recorded (-1: it does not say); ``speed_raised`` how often it chose quicker encoding over
-    quality."""
+    quality. Of devices, which nobody delivers, it says in ``called_ns`` (of ``time.monotonic_ns``) when the stop was
+    called, and recsvc when each stage of it was reached after that."""
 
     stop_ms: float
     late_ms: float
@@ -42,6 +46,8 @@ class Taken:
     samples: int
     encoded: int = -1
     speed_raised: int = 0
+    called_ns: int = 0
+    stages_ms: dict[str, float] = field(default_factory=dict)
 
 
 class Recorder:

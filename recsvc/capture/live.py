@@ -8,7 +8,7 @@ from ..common.packet_limits import CATCH_UP_NS, CATCH_UP_NS_MAX, PREROLL_PACKETS
 from ..wire.frames import Packet
 from .clock import ArrivalClock
 from .delivery import Clock, Delivery
-from .limits import JUMP_NS, LATE_NS, LATE_WINDOW_NS, LIVE_FLUSH_NS
+from .limits import ENCODED_PROBE_NS, JUMP_NS, LATE_NS, LATE_WINDOW_NS, LIVE_FLUSH_NS, PROBE_NS
 from .source import PacketFormat, Sink, TrackInfo
 
 
@@ -78,12 +78,12 @@ class Direct(Delivery):
 
 
 class Live(Direct):
-    """Network streams, with capture times on a clock fitted to arrival. It is fitted to the earliest arrivals before
-    ``begin`` (so neither network jitter nor what was buffered while connecting moves it) and follows the sender's clock
-    slowly from then on. A ``flush`` usually takes as long as the stream's own jitter.
+    """Network streams, with capture times on a clock fitted to arrival. It is fitted to the earliest arrivals as long
+    as nobody records (so neither network jitter nor what was buffered while connecting moves it) and follows the
+    sender's clock slowly. A ``flush`` usually takes as long as the stream's own jitter.
 
-    Of a track that comes encoded, packets from before ``begin`` go on too: a recording may begin with them. What had
-    piled up while connecting is timed by its end.
+    What had piled up while connecting is timed by its end; of a track that comes encoded it goes on then, for a
+    recording may begin with it, and else not.
     """
 
     def __init__(self, tracks: list[TrackInfo], clock: Clock | None = None) -> None:
@@ -93,14 +93,20 @@ class Live(Direct):
         self._has_jumped = False
         self._early: deque[tuple[str, Packet]] = deque()
         self._early_bytes = 0
-        self._catches_up = any(isinstance(form, PacketFormat) for form in self.formats.values())
+        self._catches_up = True
+        encoded = any(isinstance(form, PacketFormat) for form in self.formats.values())
+        self._piled_up_ns, self._piled_up_ns_max = 0, ENCODED_PROBE_NS if encoded else PROBE_NS
         self._read_ns: int | None = None  # when the newest of what had piled up was read
 
     def audio(self, media_ns: int, samples: bytes) -> None:
-        super().audio(self._captured_ns("audio", media_ns, self.audio_ns(samples)), samples)
+        captured_ns = self._captured_ns("audio", media_ns, self.audio_ns(samples))
+        if not self._catches_up:
+            super().audio(captured_ns, samples)
 
     def video(self, media_ns: int, picture: bytes | memoryview) -> None:
-        super().video(self._captured_ns("video", media_ns, 0), picture)
+        captured_ns = self._captured_ns("video", media_ns, 0)
+        if not self._catches_up:
+            super().video(captured_ns, picture)
 
     def packet(self, kind: str, packet: Packet) -> None:
         captured_ns = self._captured_ns(kind, packet.captured_ns, packet.duration_ns if kind == "audio" else 0)
@@ -146,6 +152,17 @@ class Live(Direct):
             self._give_early()
             super().end(error)
 
+    def _has_piled_up(self, early_ns: int) -> bool:
+        """Whether media that is so early came late before, and so the clock is to be set by it. While it is recorded it
+        is held back instead, for times do not go back, and so is what a server sends without regard to time.
+        """
+        is_old = self._catches_up or (early_ns > 0 and not any(sink.is_recorded for sink in self.sinks.values()))
+        if is_old and self._piled_up_ns + early_ns <= self._piled_up_ns_max:
+            self._piled_up_ns += max(early_ns, 0)
+            return True
+        self._catches_up = False
+        return False
+
     def _captured_ns(self, kind: str, media_ns: int, length_ns: int) -> int:
         """The capture time of media that arrived now (sound: when its last sample had); holds back what is
         early.
@@ -162,7 +179,7 @@ class Live(Direct):
             self._catches_up = not is_apart and now_ns - self.begin_ns < CATCH_UP_NS_MAX
         self._read_ns = now_ns
         early_ns = -self._arrivals.lateness_ns(media_ns, arrived_ns)
-        if self.begin_ns is None or self._catches_up:
+        if self.begin_ns is None or self._has_piled_up(early_ns):
             self._arrivals.settle(media_ns, arrived_ns, now_ns)
         elif early_ns > JUMP_NS:
             self._arrivals.set(media_ns, arrived_ns, now_ns)

@@ -38,9 +38,9 @@ PREROLL_PACKETS_MAX = PACKET_CREDIT_FRAMES * 4 // 5
 CATCH_UP_NS = 10 * MS
 CATCH_UP_NS_MAX = S
 """While a network stream is opened its packets pile up. Those that are read less than the first of these after the one
-before came at once, so none of them shows how late media is: all are timed by the last of them. No longer than the
-second: a stream without pauses between its packets would never begin; and for the first packet of a file in real time a
-recording waits no longer."""
+before came at once, so none of them shows how late media is: all are timed by the last of them (of media that is
+decoded they are left out: they are older than any recording). No longer than the second: a stream without pauses
+between its packets would never begin; and for the first packet of a file in real time a recording waits no longer."""
 
 FIRST_PACKETS_MAX = 256
 """So many packets of a file are read to find with which of its tracks its time begins; those of one that begins later

@@ -79,7 +79,7 @@ def test_opus_packets_last_as_long_as_their_first_byte_says() -> None:
         bitstream.opus_samples(bytes((31 << 3 | 3, 7)))
 
 
-@pytest.mark.parametrize("codec", ["h264", "h265", "av1", "vp9", "opus", "aac", "pcm"])
+@pytest.mark.parametrize("codec", ["h264", "h265", "av1", "vp8", "vp9", "opus", "aac", "pcm"])
 def test_what_is_no_packet_is_known_by_its_form(codec: str) -> None:
     for junk in (b"", b"\xff" * 9 if codec != "pcm" else b"abc"):
         form = form_of(codec, 48_000, 2)
@@ -175,3 +175,14 @@ def test_damaged_parameter_sets_do_not_stay_once_whole_ones_come(name: str) -> N
 def test_a_description_that_no_decoder_would_take_is_refused(codec: str, description: str) -> None:
     with pytest.raises(ValueError):
         form_of(codec, 48_000, 2, bytes.fromhex(description.replace(" ", "")))
+
+
+@pytest.mark.parametrize("named", ["vp8", "vp9", "av1", "h264", "h265"])
+def test_packets_of_another_codec_begin_no_recording(named: str) -> None:
+    for name in ("vp8", "vp9", "av1", "h264", "h265"):
+        made = encoded.pictures(name, annex_b=True)
+        found = []
+        for packet in made.packets:
+            with contextlib.suppress(ValueError, IndexError):
+                found.append(form_of(named).is_key(packet.data))
+        assert any(found) == (name == named), name

@@ -166,19 +166,29 @@ def is_av1_key(data: bytes) -> bool:
 
 
 def is_vp8_key(data: bytes) -> bool:
-    return not data[0] & 1
+    """``ValueError``: it is no frame."""
+    is_key = not data[0] & 1
+    head_bytes, first_bytes = 10 if is_key else 3, int.from_bytes(data[:3], "little") >> 5
+    if len(data) < head_bytes + first_bytes or not first_bytes or is_key and data[3:6] != b"\x9d\x01\x2a":
+        raise ValueError("no frame of VP8")
+    return is_key
 
 
 def is_vp9_key(data: bytes) -> bool:
-    """Whether its first frame is one (of a superframe, in which those that are not shown come first)."""
-    bits = Bits(data[:4])
+    """Whether its first frame is one (of a superframe, in which those that are not shown come first). ``ValueError``:
+    it is no frame."""
+    bits = Bits(data[:5])
     if bits.take(2) != 2:
         raise ValueError("no frame of VP9")
     profile = bits.take(1) | bits.take(1) << 1
     if profile == 3:
         bits.take(1)
-    shows_existing = bits.take(1)
-    return not shows_existing and not bits.take(1)
+    is_key = not bits.take(1) and not bits.take(1)  # it shows a frame that was there, or it is another kind
+    if is_key:
+        bits.take(2)
+        if bits.take(24) != 0x498342:
+            raise ValueError("no key frame of VP9")
+    return is_key
 
 
 _OPUS_SAMPLES = (

@@ -38,15 +38,15 @@ class Form:
         """``None``: it is not known yet, but will be with the first key frame."""
 
     def repack(self, packet: bytes) -> bytes:
-        """The packet as it stands in the file; finds what is needed for ``private``. ``ValueError``: it is damaged."""
+        """The packet as it stands in the file; finds what is needed for ``private``.
+        ``ValueError``, ``IndexError``: it is damaged."""
         if not packet:
             raise ValueError("an empty packet")
+        self.is_key(packet)
         return packet
 
     def is_key(self, packet: bytes) -> bool:
-        """Whether decoding can begin with it. ``ValueError``: it is damaged."""
-        if not packet:
-            raise ValueError("an empty packet")
+        """Whether decoding can begin with it. ``ValueError``, ``IndexError``: it is damaged."""
         return bits.is_vp8_key(packet) if self.codec == "vp8" else bits.is_vp9_key(packet)
 
     def samples(self, packet: bytes) -> tuple[int, int]:

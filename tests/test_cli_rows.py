@@ -180,7 +180,7 @@ def test_a_name_that_two_have_is_refused():
 def test_a_file_name_is_no_path_and_no_trouble(name):
     made = file_name(name, "20261121-221800-ab12cd34", "video/webm;codecs=vp8,opus")
     assert made.endswith(".webm") and not set(made) & set('/\\<>:"|?*\0\r\n') and len(made.encode()) <= 255
-    assert not made.startswith((".", "-.")) and made.strip() == made
+    assert not made.startswith((".", "-")) and made.strip() == made
     header = attachment(made)
     header.encode("latin-1")
     assert header.isprintable() and header.count('"') == 2

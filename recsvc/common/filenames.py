@@ -16,7 +16,7 @@ _BYTES_MAX = 150  # of 255 that file systems take; who copies it may add to it
 def file_name(name: str, recording: str, mime_type: str) -> str:
     """A name without a folder for a recording's file: what it is called, else its id, and what its type ends in."""
     suffix = mime.suffix(mime_type) if mime.why_not_supported(mime_type) is None and mime_type else ""
-    stem = _plain(name).strip(" ._")
+    stem = _plain(name).strip(" ._-")  # what begins with a dash is an option to many commands
     stem = stem.encode()[:_BYTES_MAX].decode(errors="ignore").strip(" .")
     if suffix and stem.lower().endswith(suffix):
         stem = stem[: -len(suffix)]

@@ -135,6 +135,19 @@ def test_parameter_sets_without_end_take_no_memory() -> None:
     assert refused and form.private is None
 
 
+@pytest.mark.parametrize(("name", "kind", "head_bytes"), [("h264", 5, 1), ("h265", 19, 2)])
+def test_the_rest_of_a_key_frame_is_none(name: str, kind: int, head_bytes: int) -> None:
+    """Its first slice is missing, or was taken for a picture of its own."""
+    units = bitstream.split_annex_b(encoded.pictures(name, annex_b=True).packets[0].data)
+    type_of, is_key = (
+        (bitstream.h264_type, bitstream.is_h264_key) if name == "h264" else (bitstream.h265_type, bitstream.is_h265_key)
+    )
+    at = next(at for at, unit in enumerate(units) if type_of(unit) in (kind, kind + 1))
+    rest = units[at][:head_bytes] + bytes((units[at][head_bytes] & 0x7F,)) + units[at][head_bytes + 1 :]
+    assert is_key(units) and is_key([*units[: at + 1], rest])
+    assert not is_key([*units[:at], rest])
+
+
 DAMAGED = {
     "h264": (b"\0\0\1\x67\0", b"\0\0\1\x67\x64\0\x1f\0\0\1\x68\1", b"\0\0\1\x68\1"),
     "h265": (b"\0\0\1\x42\1\0", b"\0\0\1\x40\1\0\0\1\x42\1\0\0\1\x44\1"),

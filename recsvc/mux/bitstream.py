@@ -106,15 +106,22 @@ def _is_recovery_point(unit: bytes) -> bool:
 
 
 def is_h264_key(units: list[bytes]) -> bool:
-    """Whether decoding can begin here, given the parameter sets."""
+    """Whether decoding can begin here, given the parameter sets. Not with the later slices of a key frame, which
+    libavformat takes for a picture of their own where a sender repeats the parameter sets before each slice."""
     types = [h264_type(unit) for unit in units]
     if 5 in types:
-        return True
+        return any(kind == 5 and _begins(unit, 1) for kind, unit in zip(types, units, strict=True))
     return 1 in types and any(kind == 6 and _is_recovery_point(unit) for kind, unit in zip(types, units, strict=True))
 
 
 def is_h265_key(units: list[bytes]) -> bool:
-    return any(16 <= h265_type(unit) <= 21 for unit in units)
+    """As ``is_h264_key``."""
+    return any(16 <= h265_type(unit) <= 21 and _begins(unit, 2) for unit in units)
+
+
+def _begins(slice_unit: bytes, head_bytes: int) -> bool:
+    """Whether a slice is its picture's first: the bit after the unit's head says it in both codecs."""
+    return slice_unit[head_bytes : head_bytes + 1] >= b"\x80"
 
 
 # --- the others -----------------------------------------------------------------------------------

@@ -91,9 +91,14 @@ INSTANT_AGE_NS = SERVICE_SILENCE_NS
 """A command of a client with another clock may have been under way for so long. One that claims to be older counts as
 of now."""
 
+LOOK_NS = S // 4
+LATE_NS = S // 2
+"""A controller that waits for somebody's answer looks this often whether it keeps up. One that is late by the second of
+these gives everybody so much more time."""
+
 STOOD_STILL_NS = 2 * S
-"""Who did not run itself for so long (it was halted, or its machine slept) cannot say that others were silent, and
-counts anew."""
+"""A client that did not run itself for so long (it was halted, or its machine slept) cannot say that the service was
+silent, and counts anew."""
 
 PEERS_KEPT = 1024
 """Connections of which a service remembers what they asked for last, so that it is not done twice when it comes twice;

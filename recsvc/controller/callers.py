@@ -11,7 +11,7 @@ from typing import Any
 
 from ..common.clocks import ClientClock
 from ..common.limits import GONE_CALLERS_KEPT, S
-from ..common.service_limits import CLIENTS_PER_KEY_MAX, IDENTITIES_KEPT, INSTANT_AGE_NS, LEASE_NS, STOOD_STILL_NS
+from ..common.service_limits import CLIENTS_PER_KEY_MAX, IDENTITIES_KEPT, INSTANT_AGE_NS, LEASE_NS
 from ..errors import QuotaExceededError
 from ..process.role import clock_name, watch
 from ..wire import messages, sockets
@@ -54,7 +54,6 @@ class Callers:
         self._goodbyes: dict[str, Callable[[], None]] = {}
         self._gone: deque[str] = deque(maxlen=GONE_CALLERS_KEPT)
         self._by_key: Counter[str] = Counter()
-        self._looked_ns = time.monotonic_ns()
         self._due_ns = _NEVER_NS  # no lease runs out before: there may be thousands, which are refreshed all the time
 
     def __len__(self) -> int:
@@ -168,20 +167,23 @@ class Callers:
 
     def due_ns(self) -> int | None:
         """When ``look`` has something to do."""
-        return None if self._due_ns == _NEVER_NS else min(self._due_ns, self._looked_ns + S)
+        return None if self._due_ns == _NEVER_NS else self._due_ns
+
+    def postpone(self, lost_ns: int) -> None:
+        """As ``Patient`` says. Connections over a network have broken meanwhile, perhaps, and are to be made again."""
+        now = time.monotonic_ns()
+        for client in self._callers:
+            self.alive(client, now)
 
     def look(self) -> None:
         """At every turn of the loop: whose lease has run out."""
         now = time.monotonic_ns()
-        stood_still = now - self._looked_ns > STOOD_STILL_NS
-        self._looked_ns = now
-        if now < self._due_ns and not stood_still:
+        if now < self._due_ns:
             return
         for client, caller in list(self._callers.items()):
             if caller.descriptor is None and now >= caller.until_ns:
-                caller.until_ns = now + (LEASE_NS if stood_still else _ASKING_NS)
-                if not stood_still:
-                    self._on_silent(client)
+                caller.until_ns = now + _ASKING_NS
+                self._on_silent(client)
         leases = (caller.until_ns for caller in self._callers.values() if caller.descriptor is None)
         self._due_ns = min(leases, default=_NEVER_NS)
 

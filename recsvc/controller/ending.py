@@ -47,6 +47,11 @@ class Ending:
         for recording in self._recordings.active.values():
             recording.hurry(now)
 
+    def postpone(self, lost_ns: int) -> None:
+        """As ``Patient`` says."""
+        if self._deadline_ns is not None:
+            self._deadline_ns += lost_ns
+
     @property
     def next_ns(self) -> int | None:
         """When recordings are waited for no longer."""

@@ -183,6 +183,10 @@ class Keeping:
             dues.append(next(iter(self._unanswered.values())) + CATALOG_ANSWER_NS)
         return min(dues, default=None)
 
+    def postpone(self, lost_ns: int) -> None:
+        """As ``Patient`` says."""
+        self._unanswered = {number: since_ns + lost_ns for number, since_ns in self._unanswered.items()}
+
     def look(self) -> None:
         """What is due by now, at every turn of the loop."""
         now = time.monotonic_ns()

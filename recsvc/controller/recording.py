@@ -52,6 +52,7 @@ class Recording(Life):
         self.failure: tuple[str, str] | None = None
         self.stopped_ns = 0
         self.due: tuple[int, Callable[[Any], None]] | None = None  # when something must have happened, and what if not
+        self.postponed_ns = 0  # by how much, in all
         self.cut = False  # the drain took too long, and its file ends with what was encoded
         self.discarded = False  # its caller gave it up while it began
         self._paused_ns = 0  # all together, before the pause that goes on
@@ -115,6 +116,12 @@ class Recording(Life):
         return messages.CloseRoutes(
             routes=tuple(routes), until_ns=until_ns, paused_ns=paused_ns, reason=reason, goes_on=goes_on
         )
+
+    def postpone(self, lost_ns: int) -> None:
+        """What is waited for has so much more time."""
+        self.postponed_ns += lost_ns
+        if self.due is not None:
+            self.due = self.due[0] + lost_ns, self.due[1]
 
     def hurry(self, at_ns: int) -> None:
         """What is waited for is waited for until ``at_ns`` at most."""

@@ -47,19 +47,20 @@ class Recovery:
         self._workers = workers
         self._on_done = on_done
         self._is_over = False
-        self._deadline_ns = time.monotonic_ns() + RECOVERY_DEADLINE_NS
+        self._limit_ns = time.monotonic_ns() + RECOVERY_DEADLINE_NS - recording.postponed_ns
         self._ask()
 
     def _ask(self) -> None:
         """Workers may be killed all together, and one is chosen before its end is seen: then the next is asked, as long
         as there is time, and waited for where it is only started after a pause. None ends by this itself, which is
         Python and reads headers only."""
-        self._recording.due = self._deadline_ns, lambda _: self._end(None, "it took too long")
+        deadline_ns = self._limit_ns + self._recording.postponed_ns
+        self._recording.due = deadline_ns, lambda _: self._end(None, "it took too long")
         try:
             worker = self._workers.choose()
         except ServiceError as error:
             retry_ns = self._workers.next_ns
-            if retry_ns is not None and retry_ns < self._deadline_ns:
+            if retry_ns is not None and retry_ns < deadline_ns:
                 self._recording.due = retry_ns, lambda _: self._ask()
             else:
                 self._end(None, str(error))

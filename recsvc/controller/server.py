@@ -30,6 +30,7 @@ from .ending import Ending
 from .events import Events
 from .host import Host
 from .leases import Leases, Timed
+from .pace import Pace
 from .permissions import Permissions
 from .recording import Recording
 from .recordings import Recordings
@@ -81,6 +82,8 @@ class Controller:
         self._permissions = Permissions(self._recordings, self._sources, self._unattended)
         self._subscriptions = Subscriptions(self._events, self._gate, self._permissions, self._subscribed)
         self._ending = Ending(self._recordings, self._supervisor, self._host, int(options.finish_limit_s * S))
+        patient = self._supervisor, self._callers_there, self._beside.keeping, self._ending
+        self._pace = Pace(self._recordings, *patient)
         self._handlers = self._all_handlers()
         self._requests = Requests(
             self._callers,
@@ -98,9 +101,17 @@ class Controller:
         """Until a shutdown, a SIGTERM or the parent's end, and until every recording is finished."""
         if self._lifeline.parent_gone:
             self._end()
-        parts = self._supervisor, self._recordings, self._beside, self._host, self._callers_there, self._status
+        parts = (
+            self._pace,
+            self._supervisor,
+            self._recordings,
+            self._beside,
+            self._host,
+            self._callers_there,
+            self._status,
+        )
         while not self._ending.is_over():
-            readable = dict(self._poller.poll(self._timeout_ms()))
+            readable = self._pace.poll(self._poller, self._dues_ns())
             journal.guarded(self._take, readable)
             for part in parts:
                 journal.guarded(part.look)
@@ -123,14 +134,11 @@ class Controller:
             elif self._lifeline.hung_up():
                 self._host.reload()
 
-    def _timeout_ms(self) -> int:
-        deadlines = self._recordings.deadlines()
-        others = [self._supervisor.next_deadline_ns(), self._callers_there.due_ns()]
-        others += [self._beside.next_ns(), self._ending.next_ns, self._host.next_ns(), self._status.next_ns]
-        deadlines += [at for at in others if at is not None]
-        if not deadlines:
-            return 60_000
-        return max(0, (min(deadlines) - time.monotonic_ns()) // 1_000_000 + 1)
+    def _dues_ns(self) -> list[int | None]:
+        """When somebody's ``look`` has something to do."""
+        dues: list[int | None] = [*self._recordings.deadlines()]
+        dues += [self._supervisor.next_deadline_ns(), self._callers_there.due_ns()]
+        return [*dues, self._beside.next_ns(), self._ending.next_ns, self._host.next_ns(), self._status.next_ns]
 
     def _end(self, *, is_asked: bool = False) -> None:
         """``is_asked``: by its caller, who has ended what it pushes."""

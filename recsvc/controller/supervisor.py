@@ -193,6 +193,13 @@ class Supervisor:
             deadlines.append(time.monotonic_ns() + LINE_FLUSH_NS)
         return min(deadlines, default=None)
 
+    def postpone(self, lost_ns: int) -> None:
+        """As ``Patient`` says."""
+        for child in self._by_descriptor.values():
+            child.line.postpone(lost_ns)
+            if child.deadline_ns is not None:
+                child.deadline_ns += lost_ns
+
     def look(self) -> None:
         """Sends what waits for a child to read, and kills every child that missed its deadline."""
         now = time.monotonic_ns()

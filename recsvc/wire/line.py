@@ -57,6 +57,10 @@ class Line:
         """Whether the other side must be taken for hung."""
         return self.is_full and time.monotonic_ns() - self._read_ns >= LINE_STUCK_NS
 
+    def postpone(self, lost_ns: int) -> None:
+        """The other side has so much more time to read: this one has not tried to send meanwhile."""
+        self._read_ns += lost_ns
+
     def send(self, message: messages.Message) -> None:
         """Sends, or keeps the message until the other side reads. ``MessageError`` where it is too large to be read."""
         encoded = messages.encode(message)

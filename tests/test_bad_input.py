@@ -28,13 +28,14 @@ from recsvc.common.permissions import READ, RECORD
 from recsvc.common.service import ServiceAddress
 from recsvc.common.service_limits import (
     CAUSES_MAX,
+    RECONNECT_REMOTE_MS,
     REMOTE_HIGH_WATER_MARK,
     SUBSCRIPTION_BYTES_MAX,
     SUBSCRIPTIONS_MAX,
     TOPIC_CHARACTERS_MAX,
     TOTAL_MAX,
 )
-from recsvc.errors import NotAllowedError, SecurityError
+from recsvc.errors import NotAllowedError, SecurityError, ServiceError
 from recsvc.wire import curve, messages, sockets
 
 CONNECTIONS = 1000
@@ -132,9 +133,27 @@ def test_a_client_whose_keys_do_not_fit_learns_it_at_once(service: Daemon, monke
         connected(server_key=stranger.public, **own)
     with pytest.raises(SecurityError, match="it asks for a key"):
         connected()
+    refused = ServiceAddress(right.endpoint, stranger.public, stranger.public, stranger.secret)
+    socket, monitor = sockets.watched_client(refused)
+    attempts_made, until = 0, time.monotonic() + 8 * RECONNECT_REMOTE_MS / 1000
+    while (left_s := until - time.monotonic()) > 0:
+        if monitor.poll(left_s * 1000):
+            attempts_made += sockets.receive_news(monitor)[0] != sockets.UNREACHED
+    assert 0 < attempts_made <= 9, "each costs the service as much as one that succeeds"
+    socket.disable_monitor()
+    monitor.close()
+    socket.close(0)
     service.add("new", READ)
     assert connections.connect(service.file("new")).welcome.permissions == (READ,), "although it looked just before"
     connections.close_all()
+
+
+def test_a_connection_that_was_given_up_is_no_riddle() -> None:
+    """ZeroMQ does so where a key is refused: what is sent there then waits for ever."""
+    given_up = sockets._make(zmq.DEALER, 1, 0)
+    with pytest.raises(ServiceError, match="takes no request any more: it may not let this key in"):
+        attempts.send(given_up, ServiceAddress("tcp://127.0.0.1:1"), b"")
+    given_up.close(0)
 
 
 def test_a_thousand_connections_that_say_nothing(tmp_path: Path) -> None:

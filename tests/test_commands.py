@@ -26,6 +26,7 @@ import recsvc
 from recsvc.caller.client import Client
 from recsvc.caller.session import Session
 from recsvc.common.descriptions import Finished, RecordingOptions, RecordingStatistics, Started
+from recsvc.common.permissions import LOCAL
 from recsvc.common.service import ServiceAddress
 from recsvc.common.service_limits import EVENTS_WAITING_MAX, STOPS_WAITING_MAX
 from recsvc.common.state import Input
@@ -325,11 +326,13 @@ class _Sides:
             self.to_service.append(messages.Control(recording="r", action=what.value, client="own", number=number))
 
     def foreign(self, what: Input) -> None:
-        self.commands.control(messages.Control(recording="r", action=what.value, client="other"), lambda _: None, b"")
+        self.commands.control(
+            messages.Control(recording="r", action=what.value, client="other"), lambda _: None, b"", LOCAL
+        )
 
     def carry_command(self) -> None:
         if self.to_service:
-            self.commands.control(self.to_service.popleft(), lambda _: None, b"")
+            self.commands.control(self.to_service.popleft(), lambda _: None, b"", LOCAL)
 
     def carry_event(self) -> None:
         if self.to_recorder:
@@ -367,7 +370,7 @@ def test_the_stops_that_wait_for_one_file_are_bounded() -> None:
     answered: list[int] = []
     stop = messages.Control(recording="r", action="stop", at_ns=1, wait=True)
     for number in range(STOPS_WAITING_MAX + 3):
-        commands.control(stop, lambda reply, number=number: answered.append(number), b"")  # type: ignore[misc]
+        commands.control(stop, lambda reply, number=number: answered.append(number), b"", LOCAL)  # type: ignore[misc]
     commands.ended(recording, None)
     assert answered == list(range(3, STOPS_WAITING_MAX + 3))
 
@@ -384,9 +387,9 @@ def test_the_requests_for_data_that_wait_are_bounded() -> None:
     commands = Commands(supervisor, recordings, events, nobody)
     request = messages.Control(recording="r", action="request_data", at_ns=1)
     for _ in range(EVENTS_WAITING_MAX):
-        commands.control(request, lambda reply: None, b"")
+        commands.control(request, lambda reply: None, b"", LOCAL)
     assert len(asked) == EVENTS_WAITING_MAX
     with pytest.raises(QuotaExceededError, match="request_data"):
-        commands.control(request, lambda reply: None, b"")
-    commands.control(messages.Control(recording="r", action="stop", at_ns=1), lambda reply: None, b"")
+        commands.control(request, lambda reply: None, b"", LOCAL)
+    commands.control(messages.Control(recording="r", action="stop", at_ns=1), lambda reply: None, b"", LOCAL)
     assert asked[-1] == "stop"

@@ -254,6 +254,24 @@ def test_a_recording_that_is_just_being_opened_has_its_owner_too(people: dict[st
     bob.refused(stop, "admin")
 
 
+def test_nobody_keeps_names_from_others_by_giving_them_up(people: dict[str, Person]) -> None:
+    """Whoever began a recording or a source may undo that before it is there; others may guess its name."""
+    alice, bob = people["alice"], people["bob"]
+    for person in (bob, alice):
+        track = f"track-{person.client}"
+        assert not bob.ask(messages.CloseTrack(track=track)).error
+        wish = {"source": "test:", "track": track}
+        opened = person.ask(messages.OpenSource(client=person.client, audio=wish))
+        assert bool(opened.error) is (person is bob), opened
+        name = f"given-up-{person.client}"
+        assert not bob.control(name, "discard").error
+        began = person.start(recording=name)
+        assert bool(began.error) is (person is bob), began
+        if person is alice:
+            people["boss"].finish(name)
+            assert not alice.ask(messages.CloseTrack(track=track)).error
+
+
 # --- events ---------------------------------------------------------------------------------------
 
 

@@ -129,6 +129,7 @@ def test_a_recording_waits_for_the_worker_that_can_complete_its_file() -> None:
         return living[0]
 
     recording: Any = SimpleNamespace(path="a.webm", mime_type="video/webm", handed_out=HandedOut(), due=None, name="a")
+    recording.postponed_ns = 0
     workers: Any = SimpleNamespace(choose=choose, next_ns=time.monotonic_ns() + S)
     supervisor: Any = SimpleNamespace(ask=lambda worker, request, answer: done.append(answer), knows=lambda _: True)
     Recovery(recording, supervisor, workers, lambda _, report: reports.append(report))

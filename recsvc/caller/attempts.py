@@ -15,6 +15,16 @@ _NOT_AUTHORIZED = 400
 """How ZeroMQ's authentication answers a key that is not let in."""
 
 
+def send(socket: sockets.Socket[bytes], address: ServiceAddress, encoded: bytes) -> None:
+    """A request. ``ServiceError`` where ZeroMQ has given up the connection, since its key is refused: nothing is taken
+    then, and waiting would have no end."""
+    try:
+        socket.send(encoded, sockets.NOBLOCK)
+    except sockets.Again:
+        text = f"the service at {address} takes no request any more: it may not let this key in now, or stands still"
+        raise errors.ServiceError(text) from None
+
+
 class Attempts:
     """Those of one socket, which is the owner's from here on. ZeroMQ goes on trying for ever: who waits for an answer
     calls ``look`` now and then. Used by one thread."""

@@ -35,7 +35,7 @@ from ..common.service_limits import RESEND_NS, SERVICE_SILENCE_NS
 from ..process import role, runtime
 from ..wire import messages, sockets
 from . import calls
-from .attempts import Attempts
+from .attempts import Attempts, send
 from .ending import Ending, watched, why_ended
 from .link import Link
 from .sources import SourceEvents
@@ -147,7 +147,7 @@ class Client:
             encoded = messages.encode(message)
             if len(encoded) > HEADER_BYTES_MAX:
                 raise ValueError(f"this makes a request of {len(encoded)} bytes: at most {HEADER_BYTES_MAX} are taken")
-            socket.send(encoded)
+            send(socket, self.address, encoded)
             reply = self._await(socket, message.id, encoded, time.monotonic_ns() + deadline_ns)
             healthy = True
         finally:
@@ -175,7 +175,7 @@ class Client:
             if self._attempts is not None:
                 self._attempts.look()
             if time.monotonic_ns() >= again_ns < deadline_ns:  # the network may have been cut
-                sockets.send_command(socket, encoded)
+                send(socket, self.address, encoded)
                 again_ns += RESEND_NS
             left_ms = (deadline_ns - time.monotonic_ns()) // 1_000_000
             readable = dict(poller.poll(min(max(left_ms, 0), _LOOK_MS)))

@@ -116,11 +116,15 @@ CONNECT_TIMEOUT_MS = 1_000
 HANDSHAKE_TIMEOUT_MS = 3_000
 """A connection that is not made by then is tried anew: one that was begun while the network was cut waits long."""
 
+RECONNECT_REMOTE_MS = 50
+"""A connection over a network that ended is made again after this, or up to twice as long. So few come of a client
+whose keys do not fit, whose connections end at once; and a service that was started anew is found soon."""
+
 ATTEMPTS_NS = LEASE_NS
 """A service that nobody answers for is tried for so long: it may just be started anew."""
 
 HANDSHAKES_NS = 2 * S
-HANDSHAKES_MIN = 10
+HANDSHAKES_MIN = 5
 """A service that ended so many connections within this time, before a key was taken, has other keys than this client
 expects. One that is slow ends none of them, one that has just been started a few."""
 

@@ -10,6 +10,7 @@ import msgspec
 from .. import errors
 from ..common.descriptions import Finished
 from ..common.limits import ENDED_RECORDINGS_KEPT
+from ..common.permissions import Peer
 from ..common.service_limits import EVENTS_WAITING_MAX, STOPS_WAITING_MAX
 from ..common.state import Input
 from ..wire import messages
@@ -31,13 +32,13 @@ class Commands:
         self._waiting: dict[str, deque[OnReply]] = {}  # for recordings to be finished
         self._finished: dict[str, Finished] = {}  # the newest of them
 
-    def control(self, request: messages.Control, answer: OnReply, sender: bytes) -> None:
+    def control(self, request: messages.Control, answer: OnReply, sender: bytes, peer: Peer) -> None:
         """``sender``: the connection that it came by."""
         if not request.at_ns:
             request = msgspec.structs.replace(request, at_ns=time.monotonic_ns())
         recording = self._recordings.active.get(request.recording)
         if request.action == "discard":
-            self._discard(request, recording, sender)
+            self._discard(request, recording, sender, peer.name)
         elif recording is not None:
             self._obey(recording, request, recording.is_from(request.client, sender))
             if request.action == "stop" and request.wait:
@@ -57,12 +58,12 @@ class Commands:
         text = f"{request.action}: the recording {request.recording!r} {what}"
         return messages.Reply(id=0, error="InvalidStateError", text=text)
 
-    def _discard(self, request: messages.Control, recording: Recording | None, sender: bytes) -> None:
+    def _discard(self, request: messages.Control, recording: Recording | None, sender: bytes, owner: str) -> None:
         """Who began it was interrupted, or waited too long for the answer."""
         if recording is not None and not recording.is_from(request.client, sender):
             raise errors.InvalidStateError("discard: only who began a recording may undo that; stop it, then delete it")
         if not self._unattended.give_up(request.recording):
-            self._recordings.discard(request.recording)
+            self._recordings.discard(request.recording, owner)
 
     def _obey(self, recording: Recording, request: messages.Control, is_own: bool) -> None:
         outbox = self._events.of(recording)

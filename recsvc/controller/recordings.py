@@ -56,14 +56,14 @@ class Recordings:
         self._spool = Path(options.spool)
         self._events = events
         self._on_end = on_end
-        self._discarded: deque[str] = deque(maxlen=DISCARDED_KEPT)
+        self._discarded: deque[tuple[str, str]] = deque(maxlen=DISCARDED_KEPT)
         self.active: dict[str, Recording] = {}
         self.admission = Admission(options, capacity(), self.fail)
         self.workers = Workers(supervisor, directory, options, self.admission.load)
 
-    def check_new(self, name: str) -> None:
-        """``InvalidStateError`` where there is such a recording or its file already, or where it was given up."""
-        if name in self._discarded:
+    def check_new(self, name: str, owner: str) -> None:
+        """``InvalidStateError`` where there is such a recording or its file already, or its key has given it up."""
+        if (owner, name) in self._discarded:
             raise errors.InvalidStateError(f"the recording {name} was given up before it began")
         if name in self.active:
             raise errors.InvalidStateError(f"there is a recording {name} already")
@@ -74,9 +74,9 @@ class Recordings:
         self, request: messages.Start, answer: OnReply, peer: bytes, owner: str, clock: ClientClock | None
     ) -> None:
         """Opens one, then calls ``answer``; raises what is wrong. ``owner``: its key; ``clock``: if not ours."""
-        self.check_new(request.recording)
+        self.check_new(request.recording, owner)
         format_ = format_of(request.options, request.tracks)
-        captures = self._sources.captures(request.recording, request.tracks)
+        captures = self._sources.captures(request.recording, request.tracks, owner)
         path = f"{self._spool}/{request.recording}{format_.suffix}"
         whose = owner or (request.client if request.client != SERVICE else "")
         worker, cost = self.admission.place(request, format_, whose, self.workers)
@@ -153,9 +153,9 @@ class Recordings:
             self.fail(recording, reply.error, reply.text)
             self._close_routes(recording, routes, reply.text)
 
-    def discard(self, name: str) -> None:
-        """Its caller was interrupted, or waited too long for the answer."""
-        self._discarded.append(name)  # the command may have overtaken the request
+    def discard(self, name: str, owner: str) -> None:
+        """Its caller, of this key, was interrupted, or waited too long for the answer."""
+        self._discarded.append((owner, name))  # the command may have overtaken the request
         recording = self.active.get(name)
         if recording is not None:
             recording.discarded = True
@@ -229,13 +229,13 @@ class Recordings:
             close = recording.close_routes(routes, time.monotonic_ns(), reason, goes_on)
             self._supervisor.ask(recording.worker, close)
 
-    def close_track(self, track: str) -> None:
+    def close_track(self, track: str, owner: str = "") -> None:
         """The capture process ends the track's routes."""
         for recording in list(self.active.values()):
             if recording.captures.pop(recording.route(track), None) is not None:  # what a caller feeds is another track
                 recording.live.discard(recording.route(track))
                 self._end_if_over(recording, time.monotonic_ns())
-        self._sources.close_track(track)
+        self._sources.close_track(track, owner)
 
     def source_gone(self, child: Child) -> None:
         """A capture process has ended."""

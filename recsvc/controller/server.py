@@ -229,14 +229,14 @@ class Controller:
     def _all_handlers(self) -> dict[type, Callable[[Asked], None]]:
         """What is done about each kind of request; it raises, or answers now or later."""
         return {
-            messages.Control: lambda one: self._commands.control(one.request, one.answer, one.identity),
+            messages.Control: lambda one: self._commands.control(*one[:4]),
             messages.Start: self._start,
             messages.Record: lambda one: self._unattended.record(one.request, one.answer, one.identity, one.peer.name),
             messages.AskStatus: lambda one: self._status.ask(one.request, len(self._callers_there), one.answer),
             messages.AskStatistics: lambda one: self._status.ask_statistics(one.request.recording, one.answer),
             messages.AskEvents: self._ask_events,
             messages.OpenSource: lambda one: self._sources.open(one.request, one.answer, one.peer.name),
-            messages.CloseTrack: lambda one: self._recordings.close_track(one.request.track),
+            messages.CloseTrack: lambda one: self._recordings.close_track(one.request.track, one.peer.name),
             messages.ControlRoutes: lambda one: self._recordings.control_routes(one.request),
             messages.Hello: self._hello,
             messages.Ping: lambda one: one.answer_with(self._leases.ping(one.request, one.known)),

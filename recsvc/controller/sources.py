@@ -29,7 +29,7 @@ class Sources:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._captures: list[_Capture] = []
-        self._closed: deque[str] = deque(maxlen=CLOSED_TRACKS_KEPT)
+        self._closed: deque[tuple[str, str]] = deque(maxlen=CLOSED_TRACKS_KEPT)
 
     def open(self, request: messages.OpenSource, on_reply: OnReply, owner: str = "") -> None:
         """One capture process per distinct source string. ``on_reply`` gets the tracks' descriptions when all are open,
@@ -39,7 +39,7 @@ class Sources:
         by_source: dict[str, dict[str, Any]] = {}
         for kind, wish in (("audio", request.audio), ("video", request.video)):
             if wish is not None:
-                self._check_name(wish.get("track"))
+                self._check_name(wish.get("track"), owner)
                 by_source.setdefault(str(wish.get("source", "")), {})[kind] = wish
         self._check_room(len(by_source), owner)
         captures: list[_Capture] = []
@@ -65,12 +65,12 @@ class Sources:
                 f"{SOURCES_MAX // 2}; close one"
             )
 
-    def _check_name(self, track: Any) -> None:
+    def _check_name(self, track: Any, owner: str) -> None:
         try:
             msgspec.convert(track, messages.Id)
         except msgspec.ValidationError as error:
             raise ValueError(f"a source needs a name for its track, not {str(track)[:80]!r}: {error}") from None
-        if track in self._closed:
+        if self.was_closed(track, owner):
             raise InvalidStateError(f"the track {track} was closed before it was open")
         if self.child_of(track) is not None:
             raise ValueError(f"there is a track {track} already")
@@ -103,20 +103,21 @@ class Sources:
             track for capture in self._captures if capture.client == client for track in sorted(capture.tracks)
         )
 
-    def captures(self, recording: str, tracks: Iterable[messages.RecordedTrack]) -> dict[str, Child]:
-        """The capture processes of a recording's tracks, by route. ``NotSupportedError``: one is not captured here."""
+    def captures(self, recording: str, tracks: Iterable[messages.RecordedTrack], owner: str) -> dict[str, Child]:
+        """The capture processes of the tracks of a recording of this key, by route. ``NotSupportedError``: one is not
+        captured here."""
         found = {}
         for track in tracks:
             child = self.child_of(track.track) if track.captured else None
             if child is not None:
                 found[f"{recording}/{track.track}"] = child
-            elif track.captured and not self.was_closed(track.track):  # else it has ended just now
+            elif track.captured and not self.was_closed(track.track, owner):  # else it has ended just now
                 raise NotSupportedError(f"the {track.kind} track {track.track} is not captured here")
         return found
 
-    def was_closed(self, track: str) -> bool:
-        """Whether it was there, not long ago, and has ended."""
-        return track in self._closed
+    def was_closed(self, track: str, owner: str) -> bool:
+        """Whether this key had it, not long ago, and it has ended."""
+        return (owner, track) in self._closed
 
     def client_of(self, child: Child) -> str:
         """Who opened it; ``""`` when it is none of these."""
@@ -130,9 +131,11 @@ class Sources:
         """The name of the key of a caller that has opened something; ``None``: it has not."""
         return next((capture.owner for capture in self._captures if capture.client == client), None)
 
-    def close_track(self, track: str) -> None:
-        """Nobody needs it any more; its process ends with its last track. One that is still to come is not opened."""
-        self._closed.append(track)
+    def close_track(self, track: str, owner: str = "") -> None:
+        """Nobody needs it any more; its process ends with its last track. One that is still to come by this key is not
+        opened."""
+        opened_by = self.owner_of(track)
+        self._closed.append((owner if opened_by is None else opened_by, track))
         for capture in self._captures:
             if track in capture.tracks:
                 capture.tracks.discard(track)

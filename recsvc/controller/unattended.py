@@ -36,7 +36,7 @@ class Unattended:
             raise errors.NotSupportedError("a recording needs a source: give audio, video or both")
         if name in self._opening:
             raise errors.InvalidStateError(f"the recording {name} is being opened already")
-        self._recordings.check_new(name)
+        self._recordings.check_new(name, owner)
         audio, video = _named("audio", request.audio), _named("video", request.video)
         self._opening[name] = [wish["track"] for wish in (audio, video) if wish is not None]
         opened = partial(self._opened, request, answer, sender, owner)

@@ -35,6 +35,7 @@ from ..common.service_limits import (
     HANDSHAKE_TIMEOUT_MS,
     HEARTBEAT_MS,
     HEARTBEAT_TIMEOUT_MS,
+    RECONNECT_REMOTE_MS,
     REMOTE_HIGH_WATER_MARK,
     SUBSCRIPTION_BYTES_MAX,
 )
@@ -118,6 +119,7 @@ def _connect(socket: zmq.Socket[bytes], address: ServiceAddress) -> zmq.Socket[b
     if address.is_remote:
         _survive(socket)
         socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
+        socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_REMOTE_MS)
         if socket.type == zmq.DEALER:
             socket.setsockopt(zmq.ROUTING_ID, b"r" + os.urandom(16))
         if address.server_key:

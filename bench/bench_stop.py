@@ -29,7 +29,7 @@ import recsvc
 
 RECORD_S = (0.4, 0.8) if workloads.FULL else (0.08, 0.2)
 """A recording is stopped at a random moment of this interval: many frames long, so that every phase is as likely."""
-NEIGHBOURS = (1, 8, 32) if workloads.FULL else (8,)
+NEIGHBOURS = (1, 8, 32, 60) if workloads.FULL else (8,)
 TIMESLICE_MS = 100
 BLOB_S = 2.2 if workloads.FULL else 0.3
 """W2 has 700 kB by then."""

@@ -36,8 +36,11 @@ if chosen := os.environ.get("RECSVC_BENCH_PEERS"):
     NAMES = [name for name in NAMES if name.removesuffix("-device") in chosen.split(",")]
 elif not FULL:
     NAMES = ["recsvc-device"]
+KINDS = list(devices.KINDS) if FULL else ["screen", "network"]
+"""In the small form ``bench_microphone.py`` has the other."""
+WORK = W1 if FULL else SMALL
 STOP_S = (0.5, 0.7)
-SETTLE_S = 2.0 if FULL else 0.0
+SETTLE_S = 2.0
 OWN = "recsvc-device"
 pytestmark = pytest.mark.timeout(3600 if FULL else 120)
 
@@ -55,38 +58,46 @@ class Measured:
     failure: str = ""
 
 
-@pytest.fixture(scope="module", params=list(devices.KINDS))
-def measured(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, Measured]]]:
+@pytest.fixture(scope="module")
+def made() -> Iterator[Path]:
+    """Where what is shown and played was made, for all devices."""
+    with tempfile.TemporaryDirectory(prefix="rsd-", ignore_cleanup_errors=True) as base:
+        content.make(WORK, Path(base))
+        yield Path(base)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def measured(request: pytest.FixtureRequest, made: Path) -> Iterator[tuple[str, dict[str, Measured]]]:
     kind = request.param
     if reason := devices.missing(kind):
         pytest.skip(f"{kind}: {reason}")
-    work = W1 if FULL else SMALL
+    directory = made / kind
+    directory.mkdir()
+    with devices.KINDS[kind](WORK, made, directory) as device, pytest.MonkeyPatch.context() as patch:
+        for name, value in {DEVICE_KIND: kind, DEVICE_ADDRESS: device.address, **device.environment}.items():
+            patch.setenv(name, value)
+        names = [name for name in NAMES if recorders.find(name).missing() is None]
+        with hosts(names, device.work, made, directory) as running:
+            yield kind, _rounds(device, running)
+
+
+def _rounds(device: devices.Device, running: dict[str, Host]) -> dict[str, Measured]:
+    """In another order each time."""
     _, rng = seeded()
-    with (
-        tempfile.TemporaryDirectory(prefix="rsd-", ignore_cleanup_errors=True) as base,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        made = Path(base)
-        content.make(work, made)
-        with devices.KINDS[kind](work, made, made) as device:
-            for name, value in {DEVICE_KIND: kind, DEVICE_ADDRESS: device.address, **device.environment}.items():
-                patch.setenv(name, value)
-            names = [name for name in NAMES if recorders.find(name).missing() is None]
-            with hosts(names, device.work, made, made) as running:
-                found = {name: Measured() for name in running}
-                for number in range(ROUNDS + FULL):  # the first of a full run does not count: programs load
-                    stop_s = rng.uniform(*STOP_S)
-                    for name in rng.sample(list(running), len(running)):
-                        if found[name].failure:
-                            continue
-                        try:
-                            _measure(device, running[name], found[name], stop_s)
-                        except Failed as error:
-                            found[name].failure = f"{name}: {error}"
-                    if FULL and not number:
-                        time.sleep(SETTLE_S)
-                        found = {name: Measured(failure=one.failure) for name, one in found.items()}
-            yield kind, found
+    found = {name: Measured() for name in running}
+    for number in range(ROUNDS + 1 if FULL else 1):
+        stop_s = rng.uniform(*STOP_S)
+        for name in rng.sample(list(running), len(running)):
+            if found[name].failure:
+                continue
+            try:
+                _measure(device, running[name], found[name], stop_s)
+            except Failed as error:
+                found[name].failure = f"{name}: {error}"
+        if FULL and not number:  # the first of a full run does not count: programs load
+            time.sleep(SETTLE_S)
+            found = {name: Measured(failure=one.failure) for name, one in found.items()}
+    return found
 
 
 def _measure(device: devices.Device, host: Host, result: Measured, stop_s: float) -> None:

@@ -254,6 +254,7 @@ class KeepingSink:
         self.lock = threading.Lock()
         self.sounds: list[Sound] = []
         self.pictures: list[Picture] = []
+        self.packets: list[Any] = []
         self.counts: dict[str, int] = {}
         self.ends: list[tuple[int, Exception | None]] = []
         self.after_end = 0
@@ -270,6 +271,11 @@ class KeepingSink:
         with self.lock:
             self.after_end += len(self.ends)
             self.pictures.append(Picture(captured_ns, picture, pixel_format, width, height, time.monotonic_ns()))
+
+    def packet(self, packet: Any) -> None:
+        with self.lock:
+            self.after_end += len(self.ends)
+            self.packets.append(packet)
 
     def count(self, cause: str, amount: int = 1) -> None:
         with self.lock:

@@ -11,10 +11,11 @@ from media import DEADLINE_S
 from recsvc.capture.delivery import Playout, Unpaced
 from recsvc.capture.limits import BLOCK_NS, JUMP_NS, LIVE_FLUSH_NS, PLAYOUT_AHEAD_NS, PLAYOUT_FLUSH_NS, PROBE_NS
 from recsvc.capture.live import Live
-from recsvc.capture.source import AudioFormat, TrackInfo, VideoFormat
+from recsvc.capture.source import AudioFormat, PacketFormat, TrackInfo, VideoFormat
 from recsvc.common.media import BT601
-from recsvc.common.packet_limits import CATCH_UP_NS
+from recsvc.common.packet_limits import CATCH_UP_NS, CATCH_UP_NS_MAX, PACKET_MESSAGES_NS
 from recsvc.errors import NotReadableError
+from recsvc.wire.frames import Packet
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -547,3 +548,88 @@ def test_a_stream_that_was_closed_gives_nothing_more():
     stream.live.end(None)
     assert len(stream.sinks["video"].pictures) == 1 and not stream.sinks["audio"].sounds
     assert not any(sink.ends for sink in stream.sinks.values())
+
+
+# --- packets that are recorded as they come -------------------------------------------------------
+
+COPIED = TrackInfo("video", "", PacketFormat({"codec": "h264", "frame_rate": 25.0}))
+COPIED_SOUND = TrackInfo("audio", "", PacketFormat({"codec": "opus"}))
+
+
+def packet(number: int, interval_ns: int = INTERVAL_NS, begin_ns: int = 0) -> Packet:
+    return Packet(begin_ns + number * interval_ns, bytes([number]), number == 0, interval_ns)
+
+
+def captured(sink: KeepingSink) -> list[int]:
+    return [one.captured_ns - BEGIN_NS for one in sink.packets]
+
+
+def test_packets_of_a_file_go_together_and_a_flush_gives_what_is_due():
+    play = Play(COPIED)
+    for number in range(7):
+        play.playout.packet("video", packet(number))  # up to 240 ms ahead there is room
+    play.at(0)
+    assert captured(play.sinks["video"]) == [0]
+    play.at(99 * MS)
+    assert captured(play.sinks["video"]) == [0]
+    play.at(100 * MS)
+    assert captured(play.sinks["video"]) == [0, 40 * MS, 80 * MS]
+    play.clock.ns += 45 * MS
+    play.playout.flush(play.clock.ns)
+    assert captured(play.sinks["video"]) == [0, 40 * MS, 80 * MS, 120 * MS]
+    reader = thread_of(play.playout.packet, "video", packet(11))
+    assert play.clock.until(reader) == BEGIN_NS + 440 * MS - PLAYOUT_AHEAD_NS + PACKET_MESSAGES_NS
+    ended(thread_of(play.playout.close))
+    ended(reader)
+
+
+def test_a_recording_waits_for_the_first_packet_of_a_file_that_was_opened_just_now():
+    play = Play(COPIED)
+    waiting = thread_of(play.playout.catch_up)
+    assert play.clock.until(waiting) == BEGIN_NS + CATCH_UP_NS_MAX
+    play.playout.packet("video", packet(0))
+    ended(waiting)
+    assert captured(play.sinks["video"]) == [0]
+    play.playout.catch_up()  # at once
+    ended(thread_of(play.playout.close))
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_what_had_piled_up_of_a_stream_is_timed_by_its_end_and_all_of_it_goes_on(begun):
+    stream = Stream(COPIED, COPIED_SOUND, begun=begun)
+    for number in range(50):  # 2 s of media, read at once
+        stream.live.packet("video", packet(number, begin_ns=77 * S))
+        for half in range(2):
+            stream.live.packet("audio", packet(2 * number + half, INTERVAL_NS // 2, begin_ns=77 * S))
+    assert not stream.sinks["video"].packets
+    if not begun:
+        stream.clock.move(BEGIN_NS + 5 * MS)
+        stream.live.begin(stream.sinks)
+    waiting = thread_of(stream.live.catch_up)
+    assert stream.clock.until(waiting) == BEGIN_NS + CATCH_UP_NS
+    stream.clock.move(BEGIN_NS + CATCH_UP_NS)
+    ended(waiting)
+    pictures, sound = captured(stream.sinks["video"]), captured(stream.sinks["audio"])
+    assert [b - a for a, b in zip(pictures, pictures[1:], strict=False)] == [INTERVAL_NS] * 49
+    assert len(sound) == 100 and sound[0] == pictures[0]
+    assert -INTERVAL_NS <= pictures[-1] <= 0 and sound[-1] <= 0  # nothing is from the future
+    stream.clock.move(BEGIN_NS + INTERVAL_NS)
+    stream.live.packet("video", packet(50, begin_ns=77 * S))
+    assert captured(stream.sinks["video"])[-1] == pictures[-1] + INTERVAL_NS
+
+
+def test_a_stream_that_is_caught_up_with_goes_on_packet_by_packet_and_a_jump_is_counted():
+    stream = Stream(COPIED)
+    stream.live.packet("video", packet(0))
+    stream.clock.move(BEGIN_NS + INTERVAL_NS)
+    stream.live.packet("video", packet(1))  # which shows that nothing had piled up
+    assert captured(stream.sinks["video"]) == [0, INTERVAL_NS]
+    stream.clock.move(BEGIN_NS + 3 * S)
+    stream.live.jumped("video")
+    stream.live.packet("video", packet(2))  # its counter began anew: it was captured when it came
+    assert captured(stream.sinks["video"])[-1] == 3 * S
+    assert stream.sinks["video"].counts == {"jump": 1}
+    stream.live.end(None)
+    stream.clock.move(BEGIN_NS + 4 * S)
+    stream.live.packet("video", packet(3))
+    assert len(stream.sinks["video"].packets) == 3 and stream.sinks["video"].ends

@@ -20,7 +20,12 @@ from fixtures_media import mpegts_server, program, wait_until
 from worker_bench import Bench, accounted
 
 import recsvc
+from recsvc.capture.demuxed import PacketReader
+from recsvc.capture.live import Live
 from recsvc.capture.opening import open_source
+from recsvc.capture.source import PacketFormat, TrackInfo
+from recsvc.capture.stamps import Stamps
+from recsvc.common.constraints import VideoWish
 from recsvc.mux.bitstream import split_annex_b, split_lengths
 from recsvc.wire import messages
 from recsvc.wire.captured_packets import HeldPacketSender
@@ -316,6 +321,24 @@ def test_garbage_in_the_midst_is_left_out_with_what_needs_it(ending: str, bench:
     assert track.dropped_by_cause["damaged"] >= 1 and track.dropped_by_cause["awaiting_key_frame"] >= 1
     assert received >= 45 and 30 <= kept == received - left_out
     assert_plays(data, kept)
+
+
+def test_the_first_packets_of_a_live_stream_may_come_without_a_stamp(tmp_path: Path) -> None:
+    path = tmp_path / "source.mkv"
+    encoded.put_into(str(path), encoded.film("h264 plain"))
+    info = TrackInfo("video", "", PacketFormat({"codec": "h264", "frame_rate": 25.0}))
+    live = Live([info])
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        reader = PacketReader(stream, VideoWish(encoded=True), "it", Stamps())
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        for packet in packets[:2]:
+            packet.pts = packet.dts = None
+        for packet in packets[:5]:
+            reader.take(packet, 0, live)
+    found = [packet for _, packet in live._early]
+    assert [one.captured_ns // MS for one in found] == [0, 40, 80, 120, 160]
+    assert [one.key_frame for one in found] == [True, False, False, False, False]
 
 
 def test_a_stream_whose_first_key_frame_comes_late_says_what_it_waited_for(bench: Bench, tmp_path: Path) -> None:

@@ -26,6 +26,10 @@ _DESCRIBED = ("h264", "h265", "av1", "opus", "aac")
 """Codecs whose private data in other files says what a description does."""
 
 
+_UNSTAMPED_MAX = 3
+"""The first packets of RTSP may come before it is known what their stamps mean: they stand before the next ones."""
+
+
 class PacketReader:
     """One stream's way from the demultiplexer to the delivery."""
 
@@ -81,6 +85,7 @@ class PacketReader:
         self._without = 0  # packets that came without a time of decoding
         self._last_ns: int | None = None
         self._expected_ns = 0  # of a packet without a time, by the stream's own counter
+        self._unstamped: list[Any] | None = []  # what came before the first that has one; ``None``: that has come
 
     def _pictures(self, codec: Any) -> dict[str, Any]:
         width, height = codec.width or 0, codec.height or 0
@@ -113,6 +118,15 @@ class PacketReader:
                 f"the {self.kind} of {self._what} is encrypted, and its key would be missing in a recording; decrypt "
                 "it first"
             )
+        if self._unstamped is not None:
+            stamp = packet.dts if packet.pts is None else packet.pts
+            if stamp is None and delivery.is_live and len(self._unstamped) < _UNSTAMPED_MAX:
+                self._unstamped.append(packet)
+                return
+            early, self._unstamped = self._unstamped, None
+            self._expected_ns = (0 if stamp is None else self._ns(stamp)) - len(early) * self._interval_ns
+            for one in early:
+                self.take(one, start_ns, delivery)
         data = bytes(packet)
         if packet.has_sidedata("new_extradata"):
             data = self._redescribed(bytes(packet.get_sidedata("new_extradata"))) + data

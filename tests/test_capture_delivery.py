@@ -596,7 +596,7 @@ def test_a_recording_waits_for_the_first_packet_of_a_file_that_was_opened_just_n
 
 @pytest.mark.parametrize("begun", [True, False])
 def test_what_had_piled_up_of_a_stream_is_timed_by_its_end_and_all_of_it_goes_on(begun):
-    stream = Stream(COPIED, COPIED_SOUND, begun=begun)
+    stream = Stream(COPIED, COPIED_SOUND, begun=begun, piled_up=True)
     for number in range(50):  # 2 s of media, read at once
         stream.live.packet("video", packet(number, begin_ns=77 * S))
         for half in range(2):
@@ -619,7 +619,7 @@ def test_what_had_piled_up_of_a_stream_is_timed_by_its_end_and_all_of_it_goes_on
 
 
 def test_a_stream_that_is_caught_up_with_goes_on_packet_by_packet_and_a_jump_is_counted():
-    stream = Stream(COPIED)
+    stream = Stream(COPIED, piled_up=True)
     stream.live.packet("video", packet(0))
     stream.clock.move(BEGIN_NS + INTERVAL_NS)
     stream.live.packet("video", packet(1))  # which shows that nothing had piled up

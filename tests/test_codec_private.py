@@ -190,6 +190,19 @@ def test_a_description_that_no_decoder_would_take_is_refused(codec: str, descrip
         form_of(codec, 48_000, 2, bytes.fromhex(description.replace(" ", "")))
 
 
+@pytest.mark.parametrize(("at", "mask"), [(2, 0x0C), (2, 0x40), (3, 0xC0)], ids=["rate", "profile", "channels"])
+def test_a_frame_of_another_form_than_the_first_is_damaged(at: int, mask: int) -> None:
+    """The file's header has one form: such a frame would be played too fast, or not at all."""
+    first, other, *_ = (bytearray(packet.data) for packet in encoded.sound("aac", adts=True).packets)
+    form = form_of("aac", 48_000, 2)
+    form.repack(bytes(first))
+    form.repack(bytes(other))
+    other[at] ^= mask
+    with pytest.raises(ValueError, match="than the first"):
+        form.repack(bytes(other))
+    form.repack(bytes(first))
+
+
 @pytest.mark.parametrize("named", ["vp8", "vp9", "av1", "h264", "h265"])
 def test_packets_of_another_codec_begin_no_recording(named: str) -> None:
     for name in ("vp8", "vp9", "av1", "h264", "h265"):

@@ -177,9 +177,11 @@ class _AacForm(_SoundForm):
         if not self._is_adts:
             return super().repack(packet)
         header = bits.adts_header(packet)
+        config = (header.object_type << 11 | header.rate_index << 7 | header.channels << 3).to_bytes(2, "big")
         if self.private is None:
-            config = header.object_type << 11 | header.rate_index << 7 | header.channels << 3
-            self.private = config.to_bytes(2, "big")
+            self.private = config
+        elif self.private != config:
+            raise ValueError("a frame of another rate or of other channels than the first, by which all are decoded")
         return packet[header.header_bytes :]
 
     def samples(self, packet: bytes) -> tuple[int, int]:

@@ -274,7 +274,7 @@ def test_the_sound_of_each_worker_is_due_at_another_time(tmp_path: Path) -> None
     supervisor: Any = SimpleNamespace(start=start, knows=lambda child: True)
     workers = Workers(supervisor, tmp_path, ServiceOptions(workers=4), lambda child: 1.0)
     workers.choose()
-    assert [one.at_ns for one in started] == [0, 25_000_000, 50_000_000, 75_000_000]
+    assert [one.at_ns for one in started] == [0, 6_250_000, 12_500_000, 18_750_000]
     workers._children.remove(started[2])
     workers.choose()
-    assert started[-1].at_ns == 50_000_000
+    assert started[-1].at_ns == 12_500_000

@@ -31,7 +31,7 @@ from recsvc.common.limits import (
     IDLE_FLUSH_NS,
     UNFED_SILENCE_NS,
 )
-from recsvc.common.service_limits import AUDIO_MESSAGE_MANY_NS, AUDIO_ROUTES_FEW
+from recsvc.common.service_limits import AUDIO_LINE_NS, AUDIO_MESSAGE_MANY_NS, AUDIO_ROUTES_FEW
 from recsvc.wire import line, messages
 from recsvc.wire.answers import take_requests
 from recsvc.wire.line import Line, pair
@@ -579,6 +579,8 @@ def test_a_worker_with_many_tracks_of_sound_asks_for_long_messages(
             bench.give(messages.Attach(route=f"{name}/audio"))
         asked = [answers.credits[f"{name}/audio"].message_ns for name in names]
         assert asked == [0] * AUDIO_ROUTES_FEW + [AUDIO_MESSAGE_MANY_NS]
+        lines = {answers.credits[f"{name}/audio"].line_ns for name in names}
+        assert lines == set(range(0, AUDIO_MESSAGE_MANY_NS, AUDIO_LINE_NS))
         bench.worker._fail(bench.worker._recordings["0"], errors.UnknownError("it is over"))
         bench.give(messages.Attach(route="1/audio"))
         assert answers.credits["1/audio"].message_ns == 0

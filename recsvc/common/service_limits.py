@@ -15,9 +15,13 @@ the same wish, passed on twice."""
 AUDIO_ROUTES_FEW = 4
 AUDIO_MESSAGE_MANY_NS = 100 * MS
 """A worker with more tracks of sound than the first of these asks for messages of this length, in place of
-``limits.AUDIO_MESSAGE_NS``: what each of them costs is most of what can be saved then. They end on lines of the clock,
-those of a worker together, and each worker's apart from the others'. At a stop there is up to 0.2 ms more to encode,
-less than a neighbour's turn takes."""
+``limits.AUDIO_MESSAGE_NS``: what each of them costs is most of what can be saved then. At a stop there is up to 0.2 ms
+more to encode, less than a neighbour's turn takes."""
+
+AUDIO_LINE_NS = 25 * MS
+"""They end on lines of the clock that are so far apart, a quarter of a worker's tracks on each: one wake-up serves
+several. Were it all of them, a worker would be at work for so long that a busy machine lets others go first, and stops
+would wait for that. Other workers have their lines between these."""
 
 LOG_LINES_WAITING_MAX = 10_000
 """Lines of a service's log that wait for whoever reads it; some MiB. Further ones are left out and counted."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..common.service import WORKERS_PORT, ServiceOptions
-from ..common.service_limits import AUDIO_MESSAGE_MANY_NS
+from ..common.service_limits import AUDIO_LINE_NS
 from ..errors import ServiceError
 from .restarts import Restarts
 from .supervisor import Child, Supervisor
@@ -111,7 +111,7 @@ class Workers:
     def _arguments(self, number: int) -> tuple[str, ...]:
         """Where it takes frames, over the network by a port of its number; and when sound, apart from the others."""
         data = "--data", f"ipc://{self._directory}/encode-{uuid.uuid4().hex[:8]}"
-        sound_at = "--sound-at", str(AUDIO_MESSAGE_MANY_NS * number // self._count)
+        sound_at = "--sound-at", str(AUDIO_LINE_NS * number // self._count)
         return *data, *sound_at, *self._options.network_arguments(WORKERS_PORT + number)
 
 

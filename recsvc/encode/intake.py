@@ -18,7 +18,7 @@ from ..common.codecs import frames_of
 from ..common.complaints import Complaints
 from ..common.limits import UNFED_SILENCE_NS
 from ..common.permissions import RECORD
-from ..common.service_limits import AUDIO_MESSAGE_MANY_NS, AUDIO_ROUTES_FEW
+from ..common.service_limits import AUDIO_LINE_NS, AUDIO_MESSAGE_MANY_NS, AUDIO_ROUTES_FEW
 from ..wire import messages, sockets
 from ..wire.gate import Gate
 from ..wire.ring import RingView
@@ -59,7 +59,7 @@ class Intake:
         self._gone: deque[str] = deque(maxlen=_GONE_MAX)
         self.refused = gate.refused
         self.frames_done = 0  # of all routes there have been
-        self._sound_routes, self._line_ns = 0, line_ns
+        self._sound_routes, self._line_ns, self._opened = 0, line_ns, 0
         self._complaints = Complaints(log)
         self._unfed: dict[str, tuple[messages.CloseRoutes, int, int]] = {}
         """Routes that are to end, how many frames of each had come, and when that was."""
@@ -77,7 +77,9 @@ class Intake:
         )
         for name, track in zip(request.routes, request.tracks, strict=True):
             route = self.routes[name] = Route(recording, name, frames_of(track))
+            route.line_ns = self._opened * AUDIO_LINE_NS % AUDIO_MESSAGE_MANY_NS
             self._sound_routes += route.expected is messages.AudioFrame
+            self._opened += 1
             self._scheduler.add(name, recording.name, partial(recording.reached_by, name), spare=is_spare)
             if request.clock and not track.captured:
                 self._clocks[recording.name] = clock
@@ -309,7 +311,7 @@ class Intake:
             bytes=route.window_bytes + route.bytes_done,
             released=route.released,
             message_ns=AUDIO_MESSAGE_MANY_NS if self._sound_routes > AUDIO_ROUTES_FEW else 0,
-            line_ns=self._line_ns,
+            line_ns=self._line_ns + route.line_ns,
         )
         try:
             self.socket.send_multipart([route.identity, messages.encode(credit)], sockets.NOBLOCK)

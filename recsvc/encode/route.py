@@ -28,6 +28,7 @@ class Route:
         self.key = ""  # by which it came, if not
         self.received = self.bytes_received = 0
         self.seen = 0  # how much had come when the worker was idle last
+        self.line_ns = 0  # where its messages of sound had best end, after the worker's first line
         self.newest = -1  # the number of the frame that came last
         self.window, self.window_bytes = credit(kind, recording.options.overload)
         self.frames_done = 0

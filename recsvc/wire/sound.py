@@ -1,8 +1,7 @@
 """Sound at the sending end: blocks that follow each other go in one message.
 
-A message ends where a line of the clock is reached, the same for all of a worker's: so what is sent for many recordings
-comes there at once, and one wake-up serves all of them. Other workers have their lines between these, so that hardly
-ever all processors are busy at once.
+A message ends where a line of the clock is reached, which other recordings of its worker have too: so what is sent for
+several comes there at once, and one wake-up serves them. Other workers have their lines between these.
 """
 
 from __future__ import annotations

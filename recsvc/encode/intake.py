@@ -78,8 +78,9 @@ class Intake:
         for name, track in zip(request.routes, request.tracks, strict=True):
             route = self.routes[name] = Route(recording, name, frames_of(track))
             route.line_ns = self._opened * AUDIO_LINE_NS % AUDIO_MESSAGE_MANY_NS
-            self._sound_routes += route.expected is messages.AudioFrame
-            self._opened += 1
+            is_sound = route.expected is messages.AudioFrame
+            self._sound_routes += is_sound
+            self._opened += is_sound
             self._scheduler.add(name, recording.name, partial(recording.reached_by, name), spare=is_spare)
             if request.clock and not track.captured:
                 self._clocks[recording.name] = clock

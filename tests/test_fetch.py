@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 from fixtures_media import wait_until
 from keepers import (
     Daemon,
@@ -31,7 +32,7 @@ import recsvc
 from recsvc import errors
 from recsvc.caller import connections
 from recsvc.caller.remote import RemoteFile, catalog_of
-from recsvc.common.service_limits import CATALOG_REQUESTS_MAX, FETCH_BYTES_MAX, FETCH_CREDIT
+from recsvc.common.service_limits import CATALOG_REQUESTS_MAX, FETCH_BYTES_MAX, FETCH_BYTES_PER_KEY_MAX, FETCH_CREDIT
 from recsvc.wire import messages, sockets
 
 MIB = 1024 * 1024
@@ -180,6 +181,28 @@ def test_who_ignores_the_credits_is_refused_and_the_others_do_not_notice(kept: D
     assert FETCH_CREDIT <= taken < count // 2
     assert peak_kib(kept.catalog) - before_kib < 40 * 1024
     assert ask(raw, messages.Fetch(id=1000, recording=found.id, start=0, size=5))[0].error == "", "later it may again"
+
+
+def test_many_connections_that_read_nothing_share_a_bound(kept: Daemon, raw: Any) -> None:
+    found, _ = enlarged(kept, 4 * MIB)
+    fetch = messages.Fetch(id=1, recording=found.id, start=0, size=FETCH_BYTES_MAX)
+    before_kib = peak_kib(kept.catalog)
+    far = catalog_of(connections.connect(kept.tcp))
+    readers = []
+    for _ in range(32):  # of 5 MiB each
+        readers.append(sockets._make(zmq.DEALER, 1, 0))
+        readers[-1].connect(far.endpoint)
+        for _ in range(FETCH_CREDIT):
+            readers[-1].send(messages.encode(fetch))
+    assert all(one.poll(DEADLINE_S * 1000) for one in readers[:4])
+    for _ in range(20):
+        assert len(ask(raw, fetch)[1]) == MIB, "this machine's programs do not wait for them"
+    assert peak_kib(kept.catalog) - before_kib < FETCH_BYTES_PER_KEY_MAX // 1024 + 40 * 1024
+    for one in readers[:-1]:
+        one.close(0)
+    for _ in range(FETCH_CREDIT):
+        assert len(answer(readers[-1])[1]) == MIB, "when they are gone it goes on"
+    readers[-1].close(0)
 
 
 def test_so_many_requests_at_a_time_are_answered_and_in_their_order(kept: Daemon, raw: Any) -> None:

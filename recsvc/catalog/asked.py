@@ -14,13 +14,15 @@ class Asked:
 
     def __init__(self) -> None:
         self._clients: OrderedDict[bytes, deque[Any]] = OrderedDict()
+        self._keys: dict[bytes, str] = {}
         self._blocked: set[bytes] = set()
 
-    def add(self, client: bytes, request: Any) -> bool:
-        """Whether the client may have one more request unanswered."""
+    def add(self, client: bytes, request: Any, key: str = "") -> bool:
+        """Whether the client may have one more request unanswered. ``key``: the name of its key."""
         requests = self._clients.get(client)
         if requests is None:
             requests = self._clients[client] = deque()
+            self._keys[client] = key
         fetches = sum(isinstance(one, Fetch) for one in requests)
         if len(requests) >= CATALOG_REQUESTS_MAX or (isinstance(request, Fetch) and fetches >= FETCH_CREDIT):
             return False
@@ -41,10 +43,15 @@ class Asked:
         if requests:
             self._clients.move_to_end(client)
         else:
-            del self._clients[client]
+            self.forget(client)
+
+    def key_of(self, client: bytes) -> str:
+        """The name of the key of one that has a turn."""
+        return self._keys[client]
 
     def block(self, client: bytes, answer: Any) -> None:
-        """It has not read the answers so far: it has no turn until ``unblock``, and then ``next`` returns this one."""
+        """It has not read the answers so far, or others of its key have not: it has no turn until ``unblock``, and then
+        ``next`` returns this one."""
         self._clients[client][0] = answer
         self._blocked.add(client)
 
@@ -58,6 +65,7 @@ class Asked:
         return bool(self._blocked)
 
     def forget(self, client: bytes) -> None:
-        """It is gone."""
+        """It is gone, or has nothing unanswered."""
         self._clients.pop(client, None)
+        self._keys.pop(client, None)
         self._blocked.discard(client)

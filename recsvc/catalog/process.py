@@ -38,6 +38,7 @@ from .asked import Asked
 from .database import Database
 from .files import Files
 from .keeper import Keeper
+from .lent import Lent
 from .retention import Bounds
 from .survey import Surveyor
 
@@ -63,6 +64,7 @@ class Catalog:
         self._database = Database(spool / DATABASE)
         self._keeper = Keeper(self._database, Files(spool), bounds)
         self._asked = Asked()
+        self._lent = Lent()
         self._clients, bound = sockets.catalog_server(*endpoints, gate.secret)
         if endpoints[1]:
             gate.guard(self._clients)
@@ -184,7 +186,7 @@ class Catalog:
                 self._complaints.about(str(peer), f"a request was refused: {error}")
                 self._refuse(client, request.id, error.name, str(error))
                 continue
-            if not self._asked.add(client, request):
+            if not self._asked.add(client, request, peer.name):
                 text = f"too many requests are unanswered: at most {FETCH_CREDIT} ranges, {CATALOG_REQUESTS_MAX} in all"
                 self._complaints.about(f"credit {peer}", f"a request of {peer} was refused: {text}")
                 self._refuse(client, request.id, "QuotaExceededError", text)
@@ -211,14 +213,20 @@ class Catalog:
         until_ns = time.monotonic_ns() + _TURN_NS
         while (turn := self._asked.next()) is not None:
             client, request = turn
+            key = self._asked.key_of(client)
+            if key and isinstance(request, messages.Fetch) and not self._lent.has_room(key, request.size):
+                self._asked.block(client, request)
+                continue
             parts = request if isinstance(request, tuple) else self._answer(request)
             try:
-                self._send(client, *parts)
+                tracker = self._send(client, *parts)
             except sockets.Again:
                 self._asked.block(client, parts)
             except sockets.ZMQError:  # it is gone
                 self._asked.forget(client)
             else:
+                if key and parts[1]:
+                    self._lent.add(key, len(parts[1]), tracker)
                 self._asked.answered(client)
             if time.monotonic_ns() >= until_ns:
                 return
@@ -245,9 +253,11 @@ class Catalog:
             self._gate.refused[reply.error] += 1
         return reply, data
 
-    def _send(self, client: bytes, reply: messages.Reply, data: bytes | None) -> None:
+    def _send(self, client: bytes, reply: messages.Reply, data: bytes | None) -> Any:
+        """Returns what says when the last part was let go of."""
         parts = [client, messages.encode(reply)]
-        self._clients.send_multipart(parts if data is None else [*parts, data], sockets.NOBLOCK, copy=False)
+        parts = parts if data is None else [*parts, data]
+        return self._clients.send_multipart(parts, sockets.NOBLOCK, copy=False, track=data is not None)
 
 
 def main() -> None:

@@ -232,6 +232,10 @@ FETCH_QUEUE = 4
 """Ranges that wait for one client's connection: when it reads too slowly for them, its next requests wait unread, and
 others are answered meanwhile."""
 
+FETCH_BYTES_PER_KEY_MAX = 64 * 1024 * 1024
+"""Of ranges that were sent to the connections of one key and are not read yet; without keys, to all over the network. A
+connection that would have more waits until these are read, or end."""
+
 CATALOG_REQUESTS_MAX = 16
 """A client may have so many requests to the catalog unanswered, ranges included; further ones are refused."""
 

@@ -367,6 +367,7 @@ def test_a_source_that_ends_before_its_frames_were_taken(film: str, killed: bool
     with recsvc.get_user_media(audio=film, video=film) as stream:
         recorder = recsvc.MediaRecorder(stream)
         events = record_events(recorder)
+        wait_until(lambda: len(roles("encode")) == len(os.sched_getaffinity(0)), "all workers", DEADLINE_S)
         workers = roles("encode")
         recorder.start()
         for worker in workers:

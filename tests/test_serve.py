@@ -264,7 +264,7 @@ def test_what_is_not_finished_in_time_is_cut_and_plays(place: Path) -> None:
     """Its worker stands still; the other one completes the file."""
     with daemon(place, "--finish-limit", "0.2", "--workers", "2") as one:
         recorder, source, events = begin(one.service, blocks=100)
-        wait_until(lambda: recorder.statistics().size_bytes > 0, "a file", DEADLINE_S)
+        wait_until(lambda: recorder.statistics().size_bytes > 2_000, "a first cluster in its file", DEADLINE_S)
         wait_until(lambda: len(one.workers()) == 2, "the other worker", DEADLINE_S)
         [file] = one.spool.glob("*.webm")
         worker = worker_of(file)

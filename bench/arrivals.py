@@ -17,8 +17,8 @@ class Part(NamedTuple):
 
 @dataclass
 class Arrivals:
-    """The last parts of a track. The stream's clock is fitted to the earliest arrivals: they show what way there is at
-    least, and a recorder knows of no other."""
+    """The last parts of a track. The clock that all tracks of a stream have is fitted to the earliest arrivals: they
+    show what way there is at least, and a recorder knows of no other."""
 
     parts: deque[Part] = field(default_factory=lambda: deque(maxlen=1000))
 
@@ -30,14 +30,13 @@ class Arrivals:
         """From the stream's clock to ours."""
         return min(part.arrived_ns - part.end_ns for part in self.parts)
 
-    def newest_ns(self) -> int | None:
+    def newest_ns(self, offset_ns: int) -> int:
         """When the last part that came began, on our clock."""
-        return self.parts[-1].begin_ns + self.offset_ns if self.parts else None
+        return self.parts[-1].begin_ns + offset_ns
 
-    def under_way_ns(self, at_ns: int) -> int:
+    def under_way_ns(self, at_ns: int, offset_ns: int) -> int:
         """How long after ``at_ns`` the last part that had begun by then came: 0 where it was here. ``ValueError`` where
         none of these had begun."""
-        offset_ns = self.offset_ns
         begun = [part for part in self.parts if part.begin_ns + offset_ns <= at_ns]
         if not begun:
             raise ValueError(f"no part is as old as {at_ns} ns")

@@ -64,12 +64,14 @@ class Device:
 
     def under_way_ms(self, stopped_ns: int) -> float:
         """How long after the stop the reader beside had what had been captured by then."""
+        if not self.tracks:
+            return 0.0
+        offset_ns = min(track.offset_ns for track in self.tracks.values())
         deadline_s = time.monotonic() + WAIT_S
-        for track in self.tracks.values():
-            while (track.newest_ns() or 0) <= stopped_ns:
-                assert time.monotonic() < deadline_s, f"nothing comes from the {self.kind}"
-                time.sleep(0.005)
-        return max((track.under_way_ns(stopped_ns) / 1e6 for track in self.tracks.values()), default=0.0)
+        while any(track.newest_ns(offset_ns) <= stopped_ns for track in self.tracks.values()):
+            assert time.monotonic() < deadline_s, f"nothing comes from the {self.kind}"
+            time.sleep(0.005)
+        return max(track.under_way_ns(stopped_ns, offset_ns) for track in self.tracks.values()) / 1e6
 
 
 # --- microphone -----------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def microphone(work: Workload, made: Path, directory: Path) -> Iterator[Device]:
         form = ["--raw", "--format=s16le", f"--rate={SAMPLE_RATE}", f"--channels={CHANNEL_COUNT}"]
         melody = made / "sound.s16"
         player = subprocess.Popen(
-            ["pacat", "--playback", *form, "--latency-msec=100"], env=environment, stdin=subprocess.PIPE
+            ["pacat", "--playback", *form, "--latency-msec=2000"], env=environment, stdin=subprocess.PIPE
         )
         stack.callback(player.wait)
         stack.callback(player.kill)

@@ -77,7 +77,7 @@ class TrackStatistics(Struct, kw_only=True, frozen=True):
     ``not_written``. ``timestamps_corrected`` counts corrections by kind. ``speed_raised``: how
     often the encoder had to hurry, before anything was dropped. ``frames_prerolled``: of the encoded, those that were
     captured before the start, since the recording begins with the key frame before it. ``encoder_threads``: that
-    work on one picture, decided when the recording began; 0: nothing is encoded, or it is sound.
+    work on one picture, fewer where others took the cores; 0: nothing is encoded, or it is sound.
     """
 
     kind: str

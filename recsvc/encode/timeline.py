@@ -28,6 +28,8 @@ from .drift import DriftEstimator
 
 TICK_NS = 1_000_000
 """Matroska's unit here: two pictures of one track must differ by at least this."""
+_THREADS_JUDGED_NS = 2 * S  # of encoding: one hiccup decides nothing
+_CORES_FOUND = 0.5  # of a core for each thread, at least: on free ones two take 0.8 each
 
 
 class KeyFrames:
@@ -149,6 +151,30 @@ class SpeedControl:
             self._since_change = 0
             return True
         return False
+
+
+class Threads:
+    """How many threads encode a picture: as many as there were free cores for at the beginning, or one once others have
+    taken these. Threads that have to share a core wait for each other, VP8's by spinning: one alone is quicker then."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._wall_ns = self._cpu_ns = 0
+
+    def took(self, wall_ns: int, cpu_ns: int) -> bool:
+        """To be called after each picture, with how long it took and the CPU time of all threads meanwhile; whether
+        ``count`` has changed."""
+        if self.count == 1:
+            return False
+        self._wall_ns += wall_ns
+        self._cpu_ns += cpu_ns
+        if self._wall_ns < _THREADS_JUDGED_NS:
+            return False
+        is_crowded = self._cpu_ns < _CORES_FOUND * self.count * self._wall_ns
+        self._wall_ns = self._cpu_ns = 0
+        if is_crowded:
+            self.count = 1
+        return is_crowded
 
 
 class AudioTimeline:

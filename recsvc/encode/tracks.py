@@ -16,7 +16,7 @@ from . import native
 from .account import Account
 from .clock import FrameClock
 from .media_clock import MediaClock
-from .timeline import AudioTimeline, Hurry, KeyFrames, SpeedControl, VideoTimeline
+from .timeline import AudioTimeline, Hurry, KeyFrames, SpeedControl, Threads, VideoTimeline
 
 _KEY_FRAME_DISTANCE_MAX = 30_000
 """``timeline.KeyFrames`` decides, long before this; some decoders fail after more frames without one."""
@@ -62,7 +62,7 @@ class VideoTrack(Track):
     ) -> None:
         super().__init__(track, started_ns)
         self._codec = codec
-        self._threads = threads
+        self._threads = Threads(threads)
         self._bits_per_second = options.video_bits_per_second
         self._color_space = colours_of(track.settings).space  # The header's, whatever the frames' sizes become.
         self._timeline = VideoTimeline(track.settings.get("frame_rate"))
@@ -85,9 +85,12 @@ class VideoTrack(Track):
                 bits_per_second=self._bits_per_second,
                 color_space=self._color_space,
                 key_frame_interval_max=_KEY_FRAME_DISTANCE_MAX,
-                threads=self._threads,
+                threads=self._threads.count,
             )
+            if self._speed.step:
+                self._encoder.set_speed(_SPEEDS[self._codec][self._speed.step])
         key = self._keys.wanted(recorded_ns, header.paused_ns)
+        before_ns, cpu_before_ns = time.monotonic_ns(), time.process_time_ns()
         packets = self._encoder.encode(
             None if header.muted else picture,
             header.pixel_format,
@@ -97,6 +100,9 @@ class VideoTrack(Track):
             max(expected_ns // 1000, 1),
             force_key_frame=key,
         )
+        if self._threads.took(time.monotonic_ns() - before_ns, time.process_time_ns() - cpu_before_ns):
+            self.close()  # the next picture opens another, and is a key frame
+            self._encoder = None
         self.account.encoded += 1
         self.pixels += header.width * header.height
         if any(packet.is_key_frame for packet in packets):
@@ -141,7 +147,7 @@ class VideoTrack(Track):
 
     def statistics(self) -> TrackStatistics:
         corrected = self.clock.corrected + self._timeline.corrected
-        return self.account.statistics(corrected, speed_raised=self._speed.raised, encoder_threads=self._threads)
+        return self.account.statistics(corrected, speed_raised=self._speed.raised, encoder_threads=self._threads.count)
 
     def close(self) -> None:
         if self._encoder is not None:

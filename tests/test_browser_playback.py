@@ -68,15 +68,13 @@ def test_a_browser_plays_and_seeks_what_was_recorded(browser: Browser, recording
     assert playback["decodedFrames"] == len(pictures)
 
 
-def test_chromium_plays_what_was_copied_with_pictures_out_of_order(
-    browser: Browser, recording: Path, tmp_path: Path
-) -> None:
-    if browser is not CHROMIUM:
-        pytest.skip("knows no Matroska")
-    source = tmp_path / "source.mp4"
-    encoded.put_into(str(source), encoded.film("h264"), encoded.tone("aac"))
+def test_what_was_copied_is_played(browser: Browser, recording: Path, tmp_path: Path) -> None:
+    """In Chromium with pictures out of order; Firefox knows WebM alone, which has none."""
+    pictures, sound, suffix = ("h264", "aac", "mp4") if browser is CHROMIUM else ("vp9", "opus", "webm")
+    source = tmp_path / f"source.{suffix}"
+    encoded.put_into(str(source), encoded.film(pictures), encoded.tone(sound))
     wish = {"source": f"file:{source}?pace=max", "encoded": True}
-    path = tmp_path / "copied.mkv"
+    path = tmp_path / "copied"
     with recsvc.get_user_media(audio=wish, video=wish) as stream:
         recorder = recsvc.MediaRecorder(stream)
         recorder.start()
@@ -86,7 +84,7 @@ def test_chromium_plays_what_was_copied_with_pictures_out_of_order(
     assert report["error"] is None and (report["videoWidth"], report["videoHeight"]) == (160, 120)
     assert report["duration"] == pytest.approx(recorder.recording.duration, abs=0.001)
     shown = [at_s for at_s in decode(path).times if at_s <= 1.5]
-    assert report["seeks"][0]["mediaTime"] == pytest.approx(shown[-1], abs=0.001)
+    assert shown[-1] - TICK_S <= report["seeks"][0]["mediaTime"] <= 1.5 + TICK_S
     playback = report["playback"]
     assert playback is not None and playback["ended"] and playback["decodedFrames"] == 50
 

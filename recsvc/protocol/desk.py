@@ -11,7 +11,9 @@ from ..common.limits import LOOK_NS, S
 from ..common.service_limits import LEASE_NS
 from ..errors import ServiceError
 from ..wire import messages
-from ..wire.sockets import POLLIN, Poller, ZMQError, control_server, data_server, event_server
+from ..wire.sockets import POLLIN, Poller, ZMQError, control_server, data_server, deliver, event_server
+
+_LINGER_MS = 2_000
 
 
 class Desk:
@@ -60,7 +62,12 @@ class Desk:
 
     def close(self) -> None:
         for socket in self._all:
-            socket.close(200)
+            socket.close(_LINGER_MS)
+
+    def end(self) -> None:
+        """Before the process ends, which takes along what is not on its way yet, as the answer to a goodbye."""
+        self.close()
+        deliver(_LINGER_MS)
 
     def _reply(self, socket: Any, identity: bytes, reply: messages.Reply, *payload: bytes) -> None:
         socket.send_multipart([identity, messages.encode(reply), *payload])

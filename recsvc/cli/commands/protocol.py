@@ -75,7 +75,7 @@ def _play(endpoint: str, script: str) -> None:
         print(f"serving at {player.endpoint}: {SCRIPTS[script] or 'nothing special happens'}", flush=True)
         player.run()
     finally:
-        player.close()
+        player.end()
     if player.problems:
         fail(f"the client did {len(player.problems)} things wrong; the first: {player.problems[0]}")
     print("the client did everything right")

@@ -320,7 +320,7 @@ def _settled(counts: list[int]) -> bool:
 def test_a_burst_of_recordings_is_spread_over_all_workers(spool: Path) -> None:
     sources = [recsvc.AudioSource(8000, 1) for _ in range(16)]
     recorders = [recsvc.MediaRecorder(recsvc.MediaStream([source.track])) for source in sources]
-    connections.connect()
+    wait_until(lambda: _all_workers_take(recorders[0], recorders[1], spool), "workers that are ready", DEADLINE_S)
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda recorder: recorder.start(), recorders))
     found = list(workers_of(list(spool.iterdir())).values())
@@ -331,6 +331,17 @@ def test_a_burst_of_recordings_is_spread_over_all_workers(spool: Path) -> None:
         recorder.stop()
     for recorder in recorders:
         recorder.wait("stop", DEADLINE_S)
+
+
+def _all_workers_take(one: recsvc.MediaRecorder, other: recsvc.MediaRecorder, spool: Path) -> bool:
+    """Whether two recordings get two workers: while the second one starts, the first gets both."""
+    for recorder in (one, other):
+        recorder.start()
+    workers = set(workers_of(list(spool.iterdir())).values())
+    for recorder in (one, other):
+        recorder.stop()
+        recorder.wait("stop", DEADLINE_S)
+    return len(workers) == min(2, len(os.sched_getaffinity(0)))
 
 
 def test_workers_that_cannot_start_are_not_started_over_and_over(

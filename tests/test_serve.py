@@ -252,7 +252,7 @@ def test_sigterm_finishes_twenty_recordings(place: Path) -> None:
         assert one.process.wait(DEADLINE_S) == 0
     for number, (recorder, source, _) in enumerate(pushed):
         found = decode(recorder.recording)
-        assert len(found.samples) > (10 + number - 2) * 960, "a message has up to 40 ms, and waits here for them"
+        assert len(found.samples) > (10 + number - 5) * 960, "a message has up to 100 ms, and waits here for them"
         assert_accounted(recorder.statistics(), found)
         assert not source.write(tone(960)), "nobody records any more"
     for recorder, stream, _ in captured:

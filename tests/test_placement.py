@@ -17,7 +17,17 @@ from recsvc.common.limits import S
 from recsvc.common.service import ServiceOptions
 from recsvc.common.service_limits import CORES_SHARE, COST_FACTOR_MAX, COST_FACTOR_MIN, COST_MEASURED_AFTER
 from recsvc.controller.admission import Admission
-from recsvc.controller.placement import Cost, Demand, Factors, demand, picture_work, room, sound_work, threads
+from recsvc.controller.placement import (
+    Cost,
+    Demand,
+    Factors,
+    demand,
+    picture_work,
+    room,
+    sound_work,
+    threads_found,
+    threads_needed,
+)
 from recsvc.controller.recording import Recording
 from recsvc.controller.workers import STARTING_COST, Workers
 from recsvc.errors import BusyError
@@ -136,6 +146,38 @@ def test_a_recording_counts_as_what_it_brings_once_enough_was_measured() -> None
     assert cost.cores(factors) == pytest.approx(factors.cores(little), rel=0.01)
 
 
+def test_a_recording_that_has_brought_nothing_yet_counts_as_declared() -> None:
+    factors, declared = Factors(), demand([pictures(1920, 1080, 30)], VP8, "drop")
+    cost = Cost(declared)
+    for _ in range(2 * COST_MEASURED_AFTER):
+        cost.brought({})
+        assert cost.cores(factors) == factors.cores(declared.work)
+    cost.brought(picture_work("vp8", 5, 5 * 1920 * 1080))
+    for _ in range(COST_MEASURED_AFTER):
+        cost.brought({})
+    assert 0 < cost.cores(factors) < factors.cores(declared.work), "it has begun, and may have a break"
+
+
+def test_what_copied_packets_take_is_not_taken_for_the_cost_of_sound() -> None:
+    """One worker has 100 streams that come encoded, and one recording of sound."""
+    admission = Admission(ServiceOptions(admission=True), 4, lambda *_: None)
+    worker: Any = object()
+    copied = track("video", codec="avc1", width=1920, height=1080)
+    done = {}
+    for number, one in enumerate([track("audio", sample_rate=48_000, channel_count=2), *[copied] * 100]):
+        recording = Recording(_start(f"r{number}", one), worker, {}, "", "video/webm;codecs=vp8")
+        done[recording] = Cost(demand([one], VP8, "drop"))
+        admission.began(recording, done[recording])
+    declared = [admission.cost(recording) for recording in done]
+    for second in range(1, 60):
+        sound, *copies = (recording.name for recording in done)
+        loads = [messages.RecordingLoad(recording=sound, size_bytes=1, sound_ns=second * S, channel_count=2)]
+        loads += [messages.RecordingLoad(recording=name, size_bytes=1, copied=30 * second) for name in copies]
+        cpu_ns = round(second * sum(declared) * S)
+        admission.took(worker, messages.Load(at_ns=second * S, cpu_ns=cpu_ns, recordings=tuple(loads)))
+    assert [admission.cost(recording) for recording in done] == pytest.approx(declared, rel=0.05)
+
+
 # --- room -----------------------------------------------------------------------------------------
 
 
@@ -183,11 +225,15 @@ def test_large_pictures_have_as_many_threads_as_they_need_and_find(
     sides_rate: tuple[int, int, int], there: float, taken: float, expected: int
 ) -> None:
     sound = track("audio", sample_rate=48_000, channel_count=8)
-    assert threads(demand([pictures(*sides_rate), sound], VP8, "drop"), Factors(), taken, there) == expected
+    assert _threads(demand([pictures(*sides_rate), sound], VP8, "drop"), taken, there) == expected
+
+
+def _threads(needed: Demand, taken: float, there: float) -> int:
+    return threads_found(threads_needed(needed, Factors(), there), needed, taken, there)
 
 
 def test_sound_is_never_a_reason_for_threads() -> None:
-    assert threads(Demand(sound_work(1000, 8)), Factors(), 0.0, 64) == 1
+    assert threads_needed(Demand(sound_work(1000, 8)), Factors(), 64) == 1
 
 
 @given(st.lists(st.tuples(SIDES, SIDES, RATES, st.sampled_from([VP8, VP9])), max_size=12), st.floats(0.3, 64))
@@ -198,7 +244,7 @@ def test_encoders_with_several_threads_have_no_more_than_there_are_cores(
     costs: list[Cost] = []
     for width, height, rate, chosen in wanted:
         needed = demand([pictures(width, height, rate)], chosen, "drop")
-        costs.append(Cost(needed, threads(needed, factors, sum(cost.held(factors) for cost in costs), there)))
+        costs.append(Cost(needed, _threads(needed, sum(cost.held(factors) for cost in costs), there)))
     several = [cost.threads for cost in costs if cost.threads > 1]
     assert sum(several) <= round(there)
 
@@ -207,6 +253,13 @@ def test_capture_processes_take_their_part() -> None:
     half = Demand(sound_work(10, 2), captured=0.5)
     assert not room(half, Factors(), [0.0], 0.3, 1).fits
     assert room(half, Factors(), [0.0], 0.0, 1).fits
+
+
+def _start(name: str, one: RecordedTrack, overload: str = "drop") -> messages.Start:
+    options = messages.RecordingOptions(
+        mime_type="", audio_bits_per_second=1, video_bits_per_second=1, overload=overload
+    )
+    return messages.Start(client="c", recorder="r", recording=name, tracks=(one,), options=options, at_ns=1)
 
 
 class _Pool:
@@ -231,19 +284,8 @@ def test_no_worker_ever_has_more_than_it_can_do_in_time(
     admission = Admission(ServiceOptions(admission=True), there, lambda *_: None)
     going: list[Any] = []
     for number, (lines, elastic, ending) in enumerate(wanted):
-        request = messages.Start(
-            client="c",
-            recorder="r",
-            recording=f"r{number}",
-            tracks=(pictures(lines * 4 // 3, lines, 30),),
-            options=messages.RecordingOptions(
-                mime_type="",
-                audio_bits_per_second=1,
-                video_bits_per_second=1,
-                overload="finish-late" if elastic else "drop",
-            ),
-            at_ns=1,
-        )
+        one = pictures(lines * 4 // 3, lines, 30)
+        request = _start(f"r{number}", one, "finish-late" if elastic else "drop")
         try:
             worker, found = admission.place(request, VP8, "c", workers)
         except BusyError as busy:

@@ -93,9 +93,12 @@ class Admission:
         may have; ``BusyError`` where there is no room."""
         self._check_client(whose)
         demand = placement.demand(request.tracks, chosen, request.options.overload)
-        captured = self._captures.cores(self._recordings.values())
-        held = captured + sum(cost.held(self._factors) for _, cost in self._recordings.values())
-        cost = placement.Cost(demand, placement.threads(demand, self._factors, held, self._cores))
+        threads = placement.threads_needed(demand, self._factors, self._cores)
+        if threads > 1:
+            held = self._captures.cores(self._recordings.values())
+            held += sum(cost.held(self._factors) for _, cost in self._recordings.values())
+            threads = placement.threads_found(threads, demand, held, self._cores)
+        cost = placement.Cost(demand, threads)
         if demand.elastic:
             return workers.choose(self.load), cost
         most = placement.most_of_worker(self._cores) - cost.cores(self._factors) / cost.threads
@@ -180,6 +183,7 @@ class Admission:
         work = dict(placement.picture_work(codec, pictures, pixels))
         if load.sound_ns > before.sound_ns:
             work |= placement.sound_work((load.sound_ns - before.sound_ns) / S, load.channel_count)
+        work |= placement.copied_work(load.copied - before.copied)
         return work
 
     def _end_too_large(self) -> None:

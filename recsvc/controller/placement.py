@@ -36,8 +36,10 @@ SOUND_NS = 17_000_000
 CHANNEL_NS = 5_000_000
 """A second of sound, for itself and for each channel, from there too; at other rates than Opus' own it is much the
 same."""
-COPIED_NS = 10_000_000
-"""A second of a track that comes encoded."""
+COPIED_NS = 200_000
+"""A packet of a track that comes encoded."""
+PACKETS_SUPPOSED = 50.0
+"""Per second of sound that comes encoded: Opus' usual 20 ms each."""
 CAPTURED_PICTURE_NS, CAPTURED_PIXEL_NS, CAPTURED_SOUND_NS, CAPTURED_COPY_NS = 500_000, 1.0, 13_000_000, 10_000_000
 """What the process that captures it takes, from there too: of the test source. What a camera or a network stream takes
 to be decoded is not known before."""
@@ -69,18 +71,23 @@ def picture_work(codec: str, pictures: float, pixels: float) -> Work:
     return {f"{codec}/{size}": pictures * PICTURE_NS[codec] + pixels * PIXEL_NS[codec]}
 
 
+def copied_work(packets: float) -> Work:
+    """Of so many packets that came encoded."""
+    return {"copied": packets * COPIED_NS} if packets > 0 else {}
+
+
 def demand(tracks: Iterable[RecordedTrack], chosen: Format, overload: str) -> Demand:
     """What these tracks declare. Settings are their caller's word: what makes no sense there counts as usual."""
     work: dict[str, float] = {}
     captured_ns, elastic = 0.0, overload == "finish-late"
     for track in tracks:
         settings = track.settings
+        rate = _number(settings, "frame_rate", FRAME_RATE_SUPPOSED, 1000.0)
         elastic = elastic or settings.get("clock") == "media"
         if codec_of(track) is not None:
-            more: Work = {"copied": COPIED_NS}
+            more = copied_work(rate if track.kind == "video" else PACKETS_SUPPOSED)
             captured_ns += CAPTURED_COPY_NS * track.captured
         elif track.kind == "video" and chosen.video_codec is not None:
-            rate = _number(settings, "frame_rate", FRAME_RATE_SUPPOSED, 1000.0)
             pixels = _number(settings, "width", 640, 16384) * _number(settings, "height", 480, 16384) * rate
             more = picture_work(chosen.video_codec, rate, pixels)
             captured_ns += (rate * CAPTURED_PICTURE_NS + pixels * CAPTURED_PIXEL_NS) * track.captured
@@ -140,7 +147,10 @@ class Cost:
 
     def brought(self, work: Work) -> None:
         """This much came of it per second lately; while it is paused this is not to be called. The most that came
-        counts, and is forgotten slowly: what a camera does not bring in the dark it brings again in the light."""
+        counts, and is forgotten slowly: what a camera does not bring in the dark it brings again in the light. What has
+        brought nothing at all yet goes on to count as declared: its source may only be about to begin."""
+        if not work and not self.measured:
+            return
         self.reports += 1
         keys = {*self.measured, *work}
         self.measured = {key: max(work.get(key, 0.0), COST_DECAY * self.measured.get(key, 0.0)) for key in keys}
@@ -171,13 +181,16 @@ def most_of_worker(cores: float) -> float:
     return min(1.0, cores) * CORES_SHARE
 
 
-def threads(needed: Demand, factors: Factors, taken: float, cores: float) -> int:
-    """How many threads encode a recording's pictures: one, where one core does that in real time, for several cost more
-    together and wait for each other; else as many as that takes, as far as there are cores which other recordings do
-    not take (``taken``)."""
+def threads_needed(needed: Demand, factors: Factors, cores: float) -> int:
+    """How many threads should encode a recording's pictures: one, where one core does that in real time, for several
+    cost more together and wait for each other; else as many as that takes."""
     pictures = factors.cores({key: ns for key, ns in needed.work.items() if "/" in key})
-    free = min(round(cores - taken - needed.captured), ENCODER_THREADS_MAX)
-    return max(1, min(math.ceil(pictures / most_of_worker(cores)), free))
+    return max(1, min(math.ceil(pictures / most_of_worker(cores)), ENCODER_THREADS_MAX))
+
+
+def threads_found(count: int, needed: Demand, taken: float, cores: float) -> int:
+    """How many of these there are cores for which other recordings do not take (``taken``)."""
+    return max(1, min(count, round(cores - taken - needed.captured)))
 
 
 def room(

@@ -51,7 +51,7 @@ class Loads:
 
 
 def _load(recording: Recording) -> messages.RecordingLoad:
-    size, pictures, pixels, sound_ns, channels = 0, 0, 0, 0, 0
+    size, pictures, pixels, sound_ns, channels, copied = 0, 0, 0, 0, 0, 0
     with suppress(OSError):
         size = os.stat(recording.path).st_size
     for track in recording.tracks.values():
@@ -59,6 +59,8 @@ def _load(recording: Recording) -> messages.RecordingLoad:
             pictures, pixels = track.account.encoded, track.pixels
         elif isinstance(track, AudioTrack):
             sound_ns, channels = track.sound_ns, track.channel_count
+        else:
+            copied += track.account.encoded
     return messages.RecordingLoad(
         recording=recording.name,
         size_bytes=size,
@@ -66,6 +68,7 @@ def _load(recording: Recording) -> messages.RecordingLoad:
         pixels=pixels,
         sound_ns=max(sound_ns, 0),
         channel_count=channels,
+        copied=copied,
     )
 
 

@@ -197,7 +197,7 @@ class RecordingFinished(Message, tag="recording_finished", kw_only=True):
 
 
 class RecordingLoad(Struct, kw_only=True, frozen=True):
-    """What was encoded of a recording so far, and how large its file is."""
+    """What was encoded of a recording so far, or ``copied`` (packets), and how large its file is."""
 
     recording: Name
     size_bytes: Count
@@ -205,6 +205,7 @@ class RecordingLoad(Struct, kw_only=True, frozen=True):
     pixels: Count = 0
     sound_ns: Count = 0
     channel_count: Count = 0
+    copied: Count = 0
 
 
 class Load(Message, tag="load", kw_only=True):

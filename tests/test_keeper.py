@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import errno
 import math
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from recsvc.catalog.database import Database
+from recsvc.catalog.database import Database, Row
 from recsvc.catalog.files import Files
 from recsvc.catalog.keeper import Keeper
 from recsvc.catalog.retention import Bounds
@@ -65,6 +66,40 @@ def test_recordings_that_began_together_are_all_in_a_list_of_parts(limit: int, m
     assert sorted(one.recording for one in found) == sorted(f"r{number}" for number in range(len(times)))
     assert [one.began for one in found] == sorted({one.began for one in found}, reverse=True)
     assert all(abs(one.began - together) < 1e-3 for one in found)
+
+
+def test_what_a_recording_costs_to_enter_does_not_grow_with_those_that_began_together(tmp_path: Path) -> None:
+    database = Database(tmp_path / "catalog.sqlite")
+    asked: list[str] = []
+    database._connection.set_trace_callback(asked.append)
+    database._connection.execute("BEGIN")  # one transaction: the disk is not what is looked at
+    info = RecordingInfo(recording="", name="", owner="", state="finished", mime_type="", began=1.7e9, ended=1.8e9)
+    for number in range(1_000):
+        database.enter(Row(msgspec.structs.replace(info, recording=f"r{number}"), "x"))
+    database._connection.execute("COMMIT")
+    assert len(asked) < 1_000 * 20
+    assert max(row.info.began for row in database.all()) < 1.7e9 + 1
+    database.close()
+
+
+@pytest.mark.parametrize("changed_s", [-1e12, -1.0, 0.0, 1e12, 1e18])
+def test_files_of_any_time_are_listed_with_one_that_calendars_know(
+    changed_s: float, make: Make, tmp_path: Path
+) -> None:
+    keeper = make()
+    noted = RecordingInfo(recording="c", name="n", owner="", state="recording", mime_type="", began=math.nan)
+    for name in "abc":
+        (tmp_path / f"{name}.webm").write_bytes(b"x")
+    os.setxattr(tmp_path / "c.webm", "user.recsvc.info", msgspec.msgpack.encode(noted))
+    found = [Found(name, f"{name}.webm", 1, changed_s, "audio/webm", 2.0) for name in "abc"]
+    for _ in keeper.surveyed(Result(found, {one.file for one in found}, False), 1.9e9):
+        pass
+    listed = pages(keeper, 2)
+    assert {one.recording for one in listed} == set("abc")
+    for one in listed:
+        assert one.ended > 0, "it has ended"
+        for seconds in (one.began, one.ended):
+            datetime.datetime.fromtimestamp(seconds, datetime.UTC).astimezone()
 
 
 # --- what is noted at the files -------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import random
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ _CREATE = (
     f"PRAGMA user_version = {SCHEMA}",
 )
 _ENTER = "INSERT OR REPLACE INTO recordings VALUES (?, ?, ?, ?, ?, ?)"
-_TICK_S = 1e-5  # a difference that a time since 1970 has room for
+_TICK_S = 1e-6  # a difference that a time since 1970 has room for
 
 
 class Row(NamedTuple):
@@ -158,8 +159,10 @@ class Database:
         known = self.get(info.recording)
         if known is not None:
             began = known.info.began
+        ticks = 1
         while self._ask("SELECT 1 FROM recordings WHERE began = ? AND recording != ?", began, info.recording):
-            began += _TICK_S
+            began += random.randint(1, ticks) * _TICK_S  # a place in a wider and wider space is soon free
+            ticks *= 2
         row = Row(msgspec.structs.replace(info, began=began), row.file)
         self._ask(_ENTER, *_values(row))
         return row

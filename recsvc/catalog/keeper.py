@@ -20,6 +20,7 @@ from .survey import Found, Result
 log = logging.getLogger("recsvc.catalog")
 
 _LIST_BYTES_MAX = HEADER_BYTES_MAX - 4096
+_EARLIEST_S, _LATEST_S = 1.0, 2.0**33  # in the years 1970 and 2242
 
 
 class Keeper:
@@ -200,19 +201,26 @@ def _described(found: Found, known: RecordingInfo | None) -> RecordingInfo:
     """A recording whose end its controller has not seen, or whose row was lost; ``known``: what there was of it, or is
     noted at its file. Where nothing is known there is its file alone."""
     if known is None:
-        began = found.changed_s - found.duration
+        began = _date(found.changed_s - found.duration)
         state = "recovered" if found.completed else "finished"
         info = RecordingInfo(recording=found.recording, name="", owner="", state=state, mime_type="", began=began)
     else:
-        info = msgspec.structs.replace(known, recording=found.recording)
+        began, ended = _date(known.began), _date(known.ended) if known.ended else 0.0
+        info = msgspec.structs.replace(known, recording=found.recording, began=began, ended=ended)
         if known.ended and known.size_bytes == found.size and not found.completed and not found.error:
             return info  # as it was left
         info = msgspec.structs.replace(info, state="failed" if found.error else "recovered", statistics=None)
     return msgspec.structs.replace(
         info,
         mime_type=found.mime_type or info.mime_type,
-        ended=max(found.changed_s, info.began + 1e-3),
+        ended=max(_date(found.changed_s), info.began + 1e-3),
         size_bytes=found.size,
         duration=found.duration,
         error=found.error,
     )
+
+
+def _date(seconds: float) -> float:
+    """A file may have any time: here it has one that calendars know, and that is more than 0, which has meanings of its
+    own."""
+    return min(_LATEST_S, max(_EARLIEST_S, seconds))  # in this order what is no number becomes the earliest

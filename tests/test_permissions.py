@@ -272,6 +272,25 @@ def test_nobody_keeps_names_from_others_by_giving_them_up(people: dict[str, Pers
             assert not alice.ask(messages.CloseTrack(track=track)).error
 
 
+def test_the_id_of_a_recording_that_did_not_begin_is_free(people: dict[str, Person]) -> None:
+    """It has no events that could be asked for: so nobody keeps ids from others by what is refused."""
+    alice, bob = people["alice"], people["bob"]
+    bad = msgspec.structs.replace(OPTIONS, mime_type="video/none")
+    cases: list[tuple[str, Any]] = [
+        ("start", lambda name: bob.start(recording=name, options=bad)),
+        ("tracks", lambda name: bob.start(recording=name, tracks=())),
+        ("record", lambda name: bob.ask(messages.Record(recording=name, options=bad, audio={"source": "test:"}))),
+        ("source", lambda name: bob.ask(messages.Record(recording=name, options=OPTIONS, audio={"source": "rtp:?"}))),
+    ]
+    for name, fails in cases:
+        assert fails(name).error
+        alice.started(recording=name)
+        bob.refused(messages.AskEvents(recorder="", recording=name, sequence=0), "read")
+        people["boss"].finish(name)
+        assert not alice.ask(messages.AskEvents(recorder="", recording=name, sequence=0)).error
+        bob.refused(messages.AskEvents(recorder="", recording=name, sequence=0), "read")
+
+
 # --- events ---------------------------------------------------------------------------------------
 
 

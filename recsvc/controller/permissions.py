@@ -11,7 +11,7 @@ from ..common.permissions import ADMIN, READ, RECORD, Peer, check
 from ..common.service_limits import CLAIMS_KEPT
 from ..common.sources import parse_source
 from ..wire import messages
-from .recording import SERVICE
+from .recording import SERVICE, Recording
 from .recordings import Recordings
 from .sources import Sources
 from .unattended import Unattended
@@ -29,7 +29,7 @@ class Permissions:
         self._recordings = recordings
         self._sources = sources
         self._clients: OrderedDict[str, str] = OrderedDict()  # client -> the name of its key
-        self._begun: OrderedDict[str, str] = OrderedDict()  # recording -> the name of its key
+        self._ended: OrderedDict[str, str] = OrderedDict()  # recording -> the name of its key
 
     def check(self, peer: Peer, request: Any) -> None:
         """Raises ``NotAllowedError`` where ``peer`` may not have this done; else what the request names is its own."""
@@ -57,8 +57,6 @@ class Permissions:
             check(peer, kind)
         if client:
             self._claim(client, peer)
-        if isinstance(request, messages.Start | messages.Record):
-            self._begin(request.recording, peer)
 
     def check_topic(self, peer: Peer, topic: str) -> None:
         """Raises ``NotAllowedError`` where ``peer`` may not have the events whose topic begins so."""
@@ -97,14 +95,14 @@ class Permissions:
         if active is not None:
             return active.owner
         owner = self._unattended.owner_of(recording)
-        return self._begun.get(recording) if owner is None else owner
+        return self._ended.get(recording) if owner is None else owner
 
-    def _begin(self, recording: str, peer: Peer) -> None:
-        """It is asked for; whose it is is known as long as its events are, after its end."""
-        if self.owner_of_recording(recording) is None:
-            self._begun[recording] = peer.name
-            if len(self._begun) > CLAIMS_KEPT:
-                self._begun.popitem(last=False)
+    def ended(self, recording: Recording) -> None:
+        """Its events can still be asked for, by its key. One that did not begin has none, and its id is free again."""
+        self._ended[recording.name] = recording.owner
+        self._ended.move_to_end(recording.name)
+        if len(self._ended) > CLAIMS_KEPT:
+            self._ended.popitem(last=False)
 
 
 def _check_sources(peer: Peer, request: messages.OpenSource | messages.Record) -> None:

@@ -267,6 +267,8 @@ class Controller:
     def _recording_ended(self, recording: Recording, report: messages.RecordingFinished | None) -> None:
         self._unattended.ended(recording)
         self._commands.ended(recording, report)
+        if report is not None:
+            self._permissions.ended(recording)
         self._leases.conclude(recording.client)
 
     # --- events -----------------------------------------------------------------------------------

@@ -126,6 +126,29 @@ def test_a_file_that_a_killed_daemon_left_is_known_for_what_it_is(place: Path) -
         assert len(decode(finish(recorder, source)).samples) == 5 * 960
 
 
+def test_who_names_no_service_passes_over_a_daemon_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, machines = tmp_path / "recsvc" / "service.json", tmp_path / "system" / "service.json"
+    monkeypatch.delenv("RECSVC_SERVICE", raising=False)
+    monkeypatch.setattr(services, "service_directory", lambda: own.parent)
+    monkeypatch.setattr(services, "SYSTEM_DIRECTORY", machines.parent)
+    for path in (own, machines):
+        path.parent.mkdir(mode=0o700)
+    own.write_text('{"endpoint": "ipc:///own", "pid": 7}')
+    with pytest.raises(ServiceError, match="process 7. has ended: start it again"):
+        services.default_service()
+    living = services.Published(machines, services.Connection(endpoint="ipc:///machines", pid=8))
+    assert services.default_service() == str(machines)
+    own.write_text("no JSON")
+    assert services.default_service() == str(own), "what is wrong with it is for its user to know"
+    own.unlink()
+    its = services.Published(own, services.Connection(endpoint="ipc:///own", pid=7))
+    assert services.default_service() == str(own)
+    its.remove()
+    living.remove()
+
+
 @pytest.mark.parametrize(
     ("content", "mode", "expected"),
     [

@@ -39,19 +39,29 @@ def service_directory() -> Path:
 
 def default_service() -> str:
     """What ``service`` names where nothing else does, for who speaks to a daemon and starts none:
-    ``RECSVC_SERVICE``, else the connection file of this user's daemon, else that of the machine's. ``ServiceError``
-    where there is none."""
+    ``RECSVC_SERVICE``, else the connection file of this user's daemon, else that of the machine's; one that a killed
+    daemon left is passed over. ``ServiceError`` where there is none."""
     named = os.environ.get("RECSVC_SERVICE", "")
     if named:
         return named
     places = [directory / FILE_NAME for directory in dict.fromkeys((service_directory(), SYSTEM_DIRECTORY))]
+    left = ""
     for path in places:
         with suppress(OSError):
-            if path.is_file():
-                return str(path)
+            if not path.is_file():
+                continue
+            try:
+                read(path)
+            except Ended as error:
+                left = left or str(error)
+                continue
+            except ServiceError:
+                pass  # what is wrong with it is raised where it is used: it is no reason to take another service
+            return str(path)
     raise ServiceError(
-        f"no service runs here (there is no {' nor '.join(map(str, places))}): start one with 'recsvc serve', or name "
-        "one by --service, service= or RECSVC_SERVICE"
+        left
+        or f"no service runs here (there is no {' nor '.join(map(str, places))}): start one with 'recsvc serve', or "
+        "name one by --service, service= or RECSVC_SERVICE"
     )
 
 
@@ -108,8 +118,12 @@ class Connection:
         return ServiceAddress(self.endpoint, self.server_key, self.public_key, self.secret_key)
 
 
+class Ended(ServiceError):
+    """The service that wrote a connection file has ended."""
+
+
 def read(path: Path) -> Connection:
-    """``ServiceError``: why it cannot be used, as where the service that wrote it has ended."""
+    """``ServiceError``: why it cannot be used; ``Ended`` where the service that wrote it has ended."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -119,7 +133,7 @@ def read(path: Path) -> Connection:
     try:
         found = _parsed(path, descriptor)
         if found.pid and not _is_held(descriptor):
-            raise ServiceError(f"the service of {path} (process {found.pid}) has ended: start it again (recsvc serve)")
+            raise Ended(f"the service of {path} (process {found.pid}) has ended: start it again (recsvc serve)")
     finally:
         os.close(descriptor)
     return found

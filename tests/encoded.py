@@ -36,6 +36,8 @@ _OPTIONS = {
     "h264": ("libx264", {"preset": "ultrafast", "x264-params": "bframes=3:keyint=10:min-keyint=10:scenecut=0"}),
     "h264 open": ("libx264", {"preset": "ultrafast", "x264-params": "bframes=3:keyint=10:scenecut=0:open-gop=1"}),
     "h264 plain": ("libx264", {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "keyint=10:scenecut=0"}),
+    "h264 whole": ("libx264", {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "keyint=10:threads=1"}),
+    "h264 sliced": ("libx264", {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "keyint=10:threads=3"}),
     "h265": ("libx265", {"preset": "ultrafast", "x265-params": "log-level=none:bframes=3:keyint=10:scenecut=0:info=0"}),
     "av1": ("libsvtav1", {"preset": "12", "svtav1-params": "lp=1"}),
     "vp8": ("libvpx", {"deadline": "realtime", "cpu-used": "8"}),

@@ -19,7 +19,7 @@ from ..common.service import ServiceAddress
 from ..common.status import joined
 from ..process import services
 from ..wire import messages, sockets
-from . import connections
+from . import connections, remote
 from .client import Client
 from .options import AUDIO_BITS_DEFAULT, VIDEO_BITS_DEFAULT, possible, uint32
 from .user_media import wished
@@ -78,13 +78,13 @@ def begin(
 
 def command(client: Client, recording: str, action: RecordingAction) -> None:
     """Commands a recording now. ``InvalidStateError``: it has ended, or there is none."""
-    client.request(messages.Control(recording=recording, action=action, at_ns=0))
+    remote.command(client, messages.Control(recording=recording, action=action), RPC_DEADLINE_NS)
 
 
 def stopped(client: Client, recording: str) -> Finished:
     """Stops a recording, and waits until it is finished. ``InvalidStateError`` where it ended long ago."""
-    control = messages.Control(recording=recording, action="stop", at_ns=0, wait=True)
-    return msgspec.convert(client.request(control, _STOP_NS), Finished)
+    control = messages.Control(recording=recording, action="stop", wait=True)
+    return msgspec.convert(remote.command(client, control, _STOP_NS), Finished)
 
 
 def glance(service: str | None, limit_ms: int) -> list[RecordingInfo]:

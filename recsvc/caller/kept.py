@@ -11,12 +11,12 @@ import msgspec
 
 from .. import errors
 from ..common.descriptions import RecordingAction, RecordingInfo, RecordingStatistics
-from ..common.limits import LATE_DRAIN_DEADLINE_NS, LOOK_NS, RPC_DEADLINE_NS, S
+from ..common.limits import LOOK_NS, RPC_DEADLINE_NS, S
 from ..wire import messages
 from . import at_service, connections
 from .blob import Blob, blob_of_file
 from .client import Client
-from .remote import ask, command, kept_file
+from .remote import ask, kept_file
 
 _PAGE = 100  # recordings in one answer
 _GOES_ON = ("recording", "paused")
@@ -152,8 +152,10 @@ class KeptRecording:
         self._update()
         if self.state not in _GOES_ON:
             raise errors.InvalidStateError(f"{action}: the recording {self.id} has ended: it is {self.state}")
-        wait_ns = LATE_DRAIN_DEADLINE_NS if action == "stop" else RPC_DEADLINE_NS
-        command(self._client, messages.Control(recording=self.id, action=action, wait=action == "stop"), wait_ns)
+        if action == "stop":
+            at_service.stopped(self._client, self.id)
+        else:
+            at_service.command(self._client, self.id, action)
         self._update()
         deadline_ns = time.monotonic_ns() + RPC_DEADLINE_NS
         # The catalog learns of it first, unless it has much to read just now.

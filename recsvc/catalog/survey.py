@@ -109,9 +109,8 @@ def survey(spool: Path, known: Set[str], at_s: float) -> Result:
         files.add(entry.name)
         if entry.name in known:
             continue
-        if (
-            young_s < status.st_ctime <= time.time()
-        ):  # what seems to come from the future was there before a clock was set
+        # A file that seems to come from the future was there before a clock was set.
+        if young_s < status.st_ctime <= time.time():
             again = True
             continue
         try:

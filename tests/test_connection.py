@@ -436,3 +436,63 @@ def test_a_role_that_is_started_by_hand_says_who_starts_it(arguments: list[str],
     command = [sys.executable, "-m", "recsvc", *arguments, "--directory", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
     assert done.returncode == 2 and "recsvc serve" in done.stderr and "Traceback" not in done.stderr
+
+
+class SlowClient:
+    """In place of ``Client``: the one of ``SLOW`` is made as long as a service takes to answer."""
+
+    SLOW = ServiceAddress("ipc:///slow")
+    begun: threading.Semaphore
+    goes_on: threading.Event
+
+    def __init__(self, address: ServiceAddress) -> None:
+        self.address = address
+        self.usable = True
+        if address == self.SLOW:
+            SlowClient.begun.release()
+            assert SlowClient.goes_on.wait(DEADLINE_S)
+
+    def close(self) -> None:
+        self.usable = False
+
+
+@pytest.fixture
+def slow_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "Client", SlowClient)
+    monkeypatch.setattr(SlowClient, "begun", threading.Semaphore(0), raising=False)
+    monkeypatch.setattr(SlowClient, "goes_on", threading.Event(), raising=False)
+
+
+def connecting(address: ServiceAddress, found: list[Any]) -> threading.Thread:
+    thread = threading.Thread(target=lambda: found.append(connections.connect_to(address)))
+    thread.start()
+    return thread
+
+
+@pytest.mark.usefixtures("slow_clients")
+def test_a_ready_connection_does_not_wait_for_one_that_is_being_made() -> None:
+    ready = connections.connect_to(ServiceAddress("ipc:///ready"))
+    found: list[Any] = []
+    slow = [connecting(SlowClient.SLOW, found) for _ in range(2)]
+    assert SlowClient.begun.acquire(timeout=DEADLINE_S)
+    others: list[Any] = []
+    for address in (ready.address, ServiceAddress("ipc:///another")):
+        connecting(address, others).join(DEADLINE_S)
+    assert len(others) == 2 and others[0] is ready and found == []
+    SlowClient.goes_on.set()
+    for thread in slow:
+        thread.join(DEADLINE_S)
+    assert found[0] is found[1] and not SlowClient.begun.acquire(blocking=False)
+
+
+@pytest.mark.usefixtures("slow_clients")
+def test_a_connection_that_is_being_made_is_closed_with_the_others() -> None:
+    found: list[Any] = []
+    slow = connecting(SlowClient.SLOW, found)
+    assert SlowClient.begun.acquire(timeout=DEADLINE_S)
+    closing = threading.Thread(target=connections.close_all)
+    closing.start()
+    SlowClient.goes_on.set()
+    for thread in (slow, closing):
+        thread.join(DEADLINE_S)
+    assert not found[0].usable

@@ -20,8 +20,10 @@ log = logging.getLogger("recsvc")
 
 _LAST_OF_ALL = -1000  # of what multiprocessing's children do at their end
 
-_lock = threading.Lock()
+_lock = threading.Lock()  # of what follows; nobody holds it while it connects
 _clients: dict[ServiceAddress | None, Client] = {}  # ``None``: the private one
+_connecting: dict[ServiceAddress | None, threading.Lock] = {}
+"""Who connects to a service holds its lock: others who want the same service wait for it, and nobody else does."""
 _everyone: Living[Client] = Living()  # also those that were lost, whose listeners may still be busy
 _owner_pid = 0
 _ending_pid = 0  # the child of ``multiprocessing`` that closes them by its own end
@@ -48,24 +50,39 @@ def renewed(client: Client) -> Client:
 
 def connect_to(address: ServiceAddress | None) -> Client:
     """The connection to the service at this address; ``None``: to the private controller."""
-    global _owner_pid
     with _lock:
-        if _owner_pid != os.getpid():  # a forked child has none of its parent's connections
-            _clients.clear()
-            _everyone.clear()
-            _owner_pid = os.getpid()
-        client = _clients.get(address)
-        if client is None or not client.usable:
-            if client is not None:
-                client.discard()
-            try:
-                client = Client(address) if address else _start_private()
-            except OSError as error:
-                raise errors.ServiceError(f"no connection to a service can be made: {error}") from error
+        client = _ready(address)
+        connecting = _connecting.setdefault(address, threading.Lock())
+    if client is not None:
+        return client
+    with connecting:
+        with _lock:
+            client = _ready(address)
+            if client is not None:  # another thread has made it meanwhile
+                return client
+            lost = _clients.pop(address, None)
+        if lost is not None:
+            lost.discard()
+        try:
+            client = Client(address) if address else _start_private()
+        except OSError as error:
+            raise errors.ServiceError(f"no connection to a service can be made: {error}") from error
+        with _lock:
             _clients[address] = client
             _everyone.add(client)
             _end_with_process()
         return client
+
+
+def _ready(address: ServiceAddress | None) -> Client | None:
+    """The connection that is there. Called under the lock."""
+    global _owner_pid
+    if _owner_pid != os.getpid():  # a forked child has none of its parent's connections
+        _clients.clear()
+        _everyone.clear()
+        _owner_pid = os.getpid()
+    client = _clients.get(address)
+    return client if client is not None and client.usable else None
 
 
 def _start_private() -> Client:
@@ -110,7 +127,8 @@ def _close_after_threads() -> None:
 
 def _forked() -> None:
     global _lock
-    _lock = threading.Lock()  # another thread of the parent may have held it
+    _lock = threading.Lock()  # another thread of the parent may have held it, or one of those
+    _connecting.clear()
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -121,6 +139,11 @@ def close_all() -> None:
     """Closes every connection of this process: recordings are finished, then listeners served, as long as they take.
     At the program's end this happens by itself, after its threads have ended; then the Blobs go, and with them
     their files (``storage.py``)."""
+    with _lock:
+        under_way = list(_connecting.values())
+    for connecting in under_way:
+        with connecting:
+            pass  # what is being made just now is closed, too
     with _lock:
         clients = [] if _owner_pid != os.getpid() else _everyone.all()
         _clients.clear()

@@ -6,20 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from .app import Argument, Json, Option, Service, app, one_line
-from .record import (
-    AudioBitrate,
-    AudioSource,
-    Channels,
-    Copy,
-    FrameRate,
-    Height,
-    SampleRate,
-    Type,
-    VideoBitrate,
-    VideoSource,
-    Width,
-    wish,
-)
+from .wanted import Wanted, takes_wanted
 
 
 def _ids(incomplete: str) -> list[tuple[str, str]]:
@@ -111,19 +98,10 @@ def rm(recordings: Ids, service: Service = None, as_json: Json = False) -> None:
 
 
 @app.command()
+@takes_wanted
 def start(
-    audio: AudioSource = None,
-    video: VideoSource = None,
+    wanted: Wanted,
     name: Annotated[str, Option(metavar="NAME", help="What people call it; any text.")] = "",
-    type: Type = "",
-    audio_bitrate: AudioBitrate = None,
-    video_bitrate: VideoBitrate = None,
-    width: Width = None,
-    height: Height = None,
-    frame_rate: FrameRate = None,
-    sample_rate: SampleRate = None,
-    channels: Channels = None,
-    copy: Copy = False,
     service: Service = None,
     as_json: Json = False,
 ) -> None:
@@ -134,18 +112,7 @@ def start(
     from .. import commanding
 
     with one_line():
-        commanding.start(
-            service,
-            {
-                "audio": wish("--audio", audio, copy=copy, sample_rate=sample_rate, channels=channels),
-                "video": wish("--video", video, copy=copy, width=width, height=height, frame_rate=frame_rate),
-            },
-            as_json,
-            name=name,
-            mime_type=type,
-            audio_bits_per_second=audio_bitrate,
-            video_bits_per_second=video_bitrate,
-        )
+        commanding.start(service, wanted.wishes(), as_json, name=name, **wanted.encoding())
 
 
 @app.command()

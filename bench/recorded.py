@@ -17,7 +17,7 @@ from workloads import AUDIO_BITS_PER_SECOND, FRAME_RATE, SAMPLE_RATE, S, Workloa
 
 import recsvc
 from recsvc.capture.pattern import Pattern
-from recsvc.encode import native
+from recsvc.encode import core, native
 
 PICTURES_KEPT = 32
 """The pattern repeats itself after so many pictures, but for its frame number."""
@@ -147,7 +147,7 @@ def _encode(encoder: native.VideoEncoder, work: Workload, film: Sequence[bytes],
 def versions() -> dict[str, str]:
     """Everything that a figure depends on besides the machine."""
     packages = ("pyzmq", "msgspec", "av", "pytest-benchmark")
-    cores = native.versions()
+    cores = core.versions()
     return {
         "commit": _commit(),
         "python": platform.python_version(),

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from recsvc.common import media
-from recsvc.encode import native
+from recsvc.encode import core, native
 from recsvc.encode.native import AudioEncoder, Packet, VideoEncoder
 from recsvc.errors import EncodingError, InvalidStateError
 
@@ -441,7 +441,7 @@ def test_close_waits_for_a_call_in_another_thread() -> None:
         assert outcome == [100] or isinstance(outcome[0], InvalidStateError)
 
 
-def test_failures_of_the_core_become_exceptions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_of_the_core_become_exceptions() -> None:
     for name, error in (
         ("RECSVC_ERROR_ARGUMENT", ValueError),
         ("RECSVC_ERROR_STATE", InvalidStateError),
@@ -449,11 +449,11 @@ def test_failures_of_the_core_become_exceptions(monkeypatch: pytest.MonkeyPatch)
         ("RECSVC_ERROR_CODEC", EncodingError),
     ):
         with pytest.raises(error):
-            native._check(getattr(native._lib, name))
+            core.check(getattr(core.lib, name))
 
 
 def test_versions() -> None:
-    versions = native.versions()
+    versions = core.versions()
     assert list(versions) == ["recsvc", "libopus", "libvpx", "libsoxr", "libyuv"]
     assert all(any(character.isdigit() for character in text) for text in versions.values())
 

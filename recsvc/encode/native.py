@@ -1,6 +1,6 @@
 """The native encoders from Python: raw frames in, Opus, VP8 and VP9 packets out.
 
-The only module that knows cffi: a C return code ends here, as an exception with C's own text.
+What goes wrong in C is an exception with C's own text (``core.py``):
 
 - wrong Python types: ``TypeError``
 - values out of range, buffers of a wrong length: ``ValueError``
@@ -18,32 +18,20 @@ used from any thread; calls on one encoder take turns.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, Self
 
 from ..common.media import BYTES_PER_SAMPLE, COLOR_SPACES, PIXEL_FORMATS
-from ..errors import EncodingError, InvalidStateError
-from ._native import ffi as _ffi
-from ._native import lib as _lib
+from ..errors import InvalidStateError
+from .core import check, choose, contiguous, ffi, lib, set_fields, values_of
 
-
-def _values(kind: str, names: Iterable[str]) -> dict[str, int]:
-    return {name: getattr(_lib, f"RECSVC_{kind}_{name.upper()}") for name in names}
-
-
-_SAMPLE_VALUES: Final = _values("SAMPLE", BYTES_PER_SAMPLE)
-_PIXEL_VALUES: Final = _values("PIXEL", PIXEL_FORMATS)
-_CODEC_VALUES: Final = _values("VIDEO", ("vp8", "vp9"))
-_COLOR_VALUES: Final = _values("COLOR", COLOR_SPACES)
-_MODE_VALUES: Final = _values("BITRATE", ("variable", "constant"))
-# Item types of a buffer that may hold such samples, as in `memoryview.format`; bytes may hold anything.
+_SAMPLE_VALUES: Final = values_of("SAMPLE", BYTES_PER_SAMPLE)
+_PIXEL_VALUES: Final = values_of("PIXEL", PIXEL_FORMATS)
+_CODEC_VALUES: Final = values_of("VIDEO", ("vp8", "vp9"))
+_COLOR_VALUES: Final = values_of("COLOR", COLOR_SPACES)
+_MODE_VALUES: Final = values_of("BITRATE", ("variable", "constant"))
 _SAMPLE_ITEMS: Final = {"s16": frozenset("Bbch"), "f32": frozenset("Bbcf")}
+"""Item types of a buffer that may hold such samples, as in ``memoryview.format``; bytes may hold anything."""
 
-_ERRORS: Final[dict[int, type[Exception]]] = {
-    _lib.RECSVC_ERROR_ARGUMENT: ValueError,
-    _lib.RECSVC_ERROR_STATE: InvalidStateError,
-    _lib.RECSVC_ERROR_MEMORY: MemoryError,
-}
 _TAKE_CAPACITY: Final[int] = 32  # packets fetched by one C call: more than a block of sound usually gives
 
 
@@ -61,23 +49,15 @@ class Packet(NamedTuple):
     """Decoded samples to discard at the packet's end; not 0 only in the last packet of sound."""
 
 
-def versions() -> dict[str, str]:
-    """Versions by name: ``recsvc`` (the core), ``libopus``, ``libvpx``, ``libsoxr``, ``libyuv``."""
-    libraries = {
-        f"lib{name}": _text(getattr(_lib, f"recsvc_{name}_version")()) for name in ("opus", "vpx", "soxr", "yuv")
-    }
-    return {"recsvc": _text(_lib.recsvc_version()), **libraries}
-
-
 class _Encoder:
     """What both encoders share: the handle and its end, packets, errors."""
 
     def __init__(self, handle_type: str, close: Any, take: Any) -> None:
         # ffi.gc is the safety net: a forgotten encoder is freed with its last reference.
-        self._holder: Any = _ffi.gc(_ffi.new(handle_type), close)
+        self._holder: Any = ffi.gc(ffi.new(handle_type), close)
         self._take = take
-        self._packets: Any = _ffi.new("recsvc_packet[]", _TAKE_CAPACITY)
-        self._count: Any = _ffi.new("size_t *")
+        self._packets: Any = ffi.new("recsvc_packet[]", _TAKE_CAPACITY)
+        self._count: Any = ffi.new("size_t *")
         # One call at a time: the GIL is released inside, and close() frees what a call may be using.
         self._lock = threading.Lock()
 
@@ -93,7 +73,7 @@ class _Encoder:
         except OverflowError as error:
             numbers = ", ".join(str(one) for one in arguments if isinstance(one, int))
             raise ValueError(f"{numbers}: {error}") from None
-        _check(status)
+        check(status)
 
     def _change(self, function: Any, *arguments: Any) -> None:
         """Calls C with the handle before these arguments; packets that this finishes come with the next ones."""
@@ -106,9 +86,9 @@ class _Encoder:
         with self._lock:
             handle, packets, count = self._open_handle(), self._packets, self._count
             self._call(handle, function, *arguments)
-            while self._take(handle, packets, _TAKE_CAPACITY, count) == _lib.RECSVC_OK:
+            while self._take(handle, packets, _TAKE_CAPACITY, count) == lib.RECSVC_OK:
                 for one in packets[0 : count[0]]:
-                    data, is_key = _ffi.buffer(one.data, one.size)[:], one.flags & _lib.RECSVC_PACKET_KEY != 0
+                    data, is_key = ffi.buffer(one.data, one.size)[:], one.flags & lib.RECSVC_PACKET_KEY != 0
                     found.append(Packet(data, one.pts, one.duration, is_key, one.padding_samples))
                 if count[0] < _TAKE_CAPACITY:
                     break
@@ -118,7 +98,7 @@ class _Encoder:
         """Frees the encoder; waits for a call that runs in another thread. To close again does nothing."""
         with self._lock:
             if self._holder is not None:
-                _ffi.release(self._holder)
+                ffi.release(self._holder)
             self._holder = None
 
     def __enter__(self) -> Self:
@@ -151,16 +131,16 @@ class AudioEncoder(_Encoder):
         bits_per_second: int = 128_000,
         bitrate_mode: str = "variable",
     ) -> None:
-        settings = _ffi.new("recsvc_audio_settings *")
-        _lib.recsvc_audio_default_settings(settings)
-        settings.sample_format = _choose("sample_format", sample_format, _SAMPLE_VALUES)
-        settings.bitrate_mode = _choose("bitrate_mode", bitrate_mode, _MODE_VALUES)
-        _set(settings, sample_rate=sample_rate, channel_count=channel_count, bits_per_second=bits_per_second)
-        super().__init__("recsvc_audio_encoder **", _lib.recsvc_audio_close, _lib.recsvc_audio_take)
-        _check(_lib.recsvc_audio_open(self._holder, settings))
+        settings = ffi.new("recsvc_audio_settings *")
+        lib.recsvc_audio_default_settings(settings)
+        settings.sample_format = choose("sample_format", sample_format, _SAMPLE_VALUES)
+        settings.bitrate_mode = choose("bitrate_mode", bitrate_mode, _MODE_VALUES)
+        set_fields(settings, sample_rate=sample_rate, channel_count=channel_count, bits_per_second=bits_per_second)
+        super().__init__("recsvc_audio_encoder **", lib.recsvc_audio_close, lib.recsvc_audio_take)
+        check(lib.recsvc_audio_open(self._holder, settings))
         self._set_format(sample_format, channel_count)
-        self.pre_skip_samples = _lib.recsvc_audio_pre_skip(self._holder[0])
-        self.output_channel_count = _lib.recsvc_audio_output_channel_count(self._holder[0])
+        self.pre_skip_samples = lib.recsvc_audio_pre_skip(self._holder[0])
+        self.output_channel_count = lib.recsvc_audio_output_channel_count(self._holder[0])
 
     def _set_format(self, sample_format: str, channel_count: int) -> None:
         self._items = _SAMPLE_ITEMS[sample_format]
@@ -175,12 +155,12 @@ class AudioEncoder(_Encoder):
         if view.format.lstrip("=@<") not in self._items:
             raise TypeError(f"items of the buffer are {view.format!r}, not such samples")
         byte_count = view.nbytes
-        with _contiguous(view) as data:
-            return self._encode(_lib.recsvc_audio_push, data, byte_count, byte_count // self._frame_bytes)
+        with contiguous(view) as data:
+            return self._encode(lib.recsvc_audio_push, data, byte_count, byte_count // self._frame_bytes)
 
     def encode_silence(self, sample_count: int) -> list[Packet]:
         """Encodes silence of that many samples per channel, counted at the sample rate of the input."""
-        return self._encode(_lib.recsvc_audio_push, _ffi.NULL, 0, sample_count)
+        return self._encode(lib.recsvc_audio_push, ffi.NULL, 0, sample_count)
 
     def drain(self) -> list[Packet]:
         """Finishes and returns the last packets; nothing can be encoded afterwards.
@@ -189,7 +169,7 @@ class AudioEncoder(_Encoder):
         exactly ``output_samples``, which is ``round(samples * 48000 / sample_rate)`` where nothing was
         stretched; no samples give no packets. To drain again gives ``[]``.
         """
-        return self._encode(_lib.recsvc_audio_drain)
+        return self._encode(lib.recsvc_audio_drain)
 
     def set_input(self, sample_rate: int, channel_count: int, sample_format: str) -> list[Packet]:
         """From here on samples come in this format; ranges as at the beginning. The packets keep their channels.
@@ -197,14 +177,14 @@ class AudioEncoder(_Encoder):
         Returns the packets that became ready, for another sample rate finishes what was being resampled. The
         length stays exact: of the sum of all durations, rounded once.
         """
-        value = _choose("sample_format", sample_format, _SAMPLE_VALUES)
-        packets = self._encode(_lib.recsvc_audio_set_input, sample_rate, channel_count, value)
+        value = choose("sample_format", sample_format, _SAMPLE_VALUES)
+        packets = self._encode(lib.recsvc_audio_set_input, sample_rate, channel_count, value)
         self._set_format(sample_format, channel_count)
         return packets
 
     def set_pre_skip(self, sample_count: int) -> None:
         """Makes ``pre_skip_samples`` 312 to 960, by silence in front. ``InvalidStateError`` once a packet was made."""
-        self._change(_lib.recsvc_audio_set_pre_skip, sample_count)
+        self._change(lib.recsvc_audio_set_pre_skip, sample_count)
         self.pre_skip_samples = sample_count
 
     def set_stretch(self, ppm: float) -> None:
@@ -212,17 +192,17 @@ class AudioEncoder(_Encoder):
 
         Up to the first value other than 0 samples at 48 kHz are encoded as they came.
         """
-        self._change(_lib.recsvc_audio_set_stretch, ppm)
+        self._change(lib.recsvc_audio_set_stretch, ppm)
 
     @property
     def output_samples(self) -> int:
         """How long all sound is by now, in samples at 48 kHz: what is decoded if nothing more comes."""
         with self._lock:
-            return int(_lib.recsvc_audio_output_samples(self._open_handle()))
+            return int(lib.recsvc_audio_output_samples(self._open_handle()))
 
     def set_complexity(self, complexity: int) -> None:
         """Changes the complexity from the next packet on; 0 (fast) to 10 (good)."""
-        self._change(_lib.recsvc_audio_set_complexity, complexity)
+        self._change(lib.recsvc_audio_set_complexity, complexity)
 
 
 class VideoEncoder(_Encoder):
@@ -247,13 +227,13 @@ class VideoEncoder(_Encoder):
         key_frame_interval_max: int = 100,
         threads: int = 1,
     ) -> None:
-        settings = _ffi.new("recsvc_video_settings *")
-        _lib.recsvc_video_default_settings(settings, _choose("codec", codec, _CODEC_VALUES))
-        settings.color_space = _choose("color_space", color_space, _COLOR_VALUES)
-        _set(settings, width=width, height=height, bits_per_second=bits_per_second, threads=threads)
-        _set(settings, key_frame_interval_max=key_frame_interval_max)
-        super().__init__("recsvc_video_encoder **", _lib.recsvc_video_close, _lib.recsvc_video_take)
-        _check(_lib.recsvc_video_open(self._holder, settings))
+        settings = ffi.new("recsvc_video_settings *")
+        lib.recsvc_video_default_settings(settings, choose("codec", codec, _CODEC_VALUES))
+        settings.color_space = choose("color_space", color_space, _COLOR_VALUES)
+        set_fields(settings, width=width, height=height, bits_per_second=bits_per_second, threads=threads)
+        set_fields(settings, key_frame_interval_max=key_frame_interval_max)
+        super().__init__("recsvc_video_encoder **", lib.recsvc_video_close, lib.recsvc_video_take)
+        check(lib.recsvc_video_open(self._holder, settings))
 
     def encode(
         self,
@@ -273,56 +253,19 @@ class VideoEncoder(_Encoder):
         ``duration_us`` is 0 or more. Another size than the last frame's is legal and gives a key frame.
         After an ``EncodingError`` this frame is missing, and the next one will be a key frame.
         """
-        request = _ffi.new("recsvc_picture *")
-        request.pixel_format = _choose("pixel_format", pixel_format, _PIXEL_VALUES)
-        request.flags = _lib.RECSVC_PICTURE_FORCE_KEY if force_key_frame else 0
-        _set(request, width=width, height=height, pts_us=pts_us, duration_us=duration_us)
+        request = ffi.new("recsvc_picture *")
+        request.pixel_format = choose("pixel_format", pixel_format, _PIXEL_VALUES)
+        request.flags = lib.RECSVC_PICTURE_FORCE_KEY if force_key_frame else 0
+        set_fields(request, width=width, height=height, pts_us=pts_us, duration_us=duration_us)
         if picture is None:
-            return self._encode(_lib.recsvc_video_push, request)
+            return self._encode(lib.recsvc_video_push, request)
         with memoryview(picture) as view:
             if view.itemsize != 1:
                 raise TypeError(f"items of the picture are {view.format!r}, not bytes")
-            with _contiguous(view) as request.data:
+            with contiguous(view) as request.data:
                 request.byte_count = view.nbytes
-                return self._encode(_lib.recsvc_video_push, request)
+                return self._encode(lib.recsvc_video_push, request)
 
     def set_speed(self, speed: int) -> None:
         """Changes libvpx's cpu-used from the next frame on; the range is the codec's."""
-        self._change(_lib.recsvc_video_set_speed, speed)
-
-
-def _choose(name: str, value: str, values: dict[str, int]) -> int:
-    """C's number for a word."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
-    if value not in values:
-        raise ValueError(f"{name} is {value!r}, it must be one of: {' '.join(values)}")
-    return values[value]
-
-
-def _set(struct: Any, **values: int) -> None:
-    """Sets integer fields; the ranges that count are checked by C, this is only about what an integer of C holds."""
-    for name, value in values.items():
-        try:
-            setattr(struct, name, value)
-        except OverflowError:
-            raise ValueError(f"{name} is {value}, which is out of range") from None
-        except TypeError:
-            raise TypeError(f"{name} must be an int, not {type(value).__name__}") from None
-
-
-def _contiguous(view: memoryview) -> Any:
-    """The bytes of a buffer for C, in place; a context manager that lets go of the buffer."""
-    if not view.c_contiguous:
-        raise ValueError("the buffer is not contiguous")
-    return _ffi.from_buffer("uint8_t[]", view)
-
-
-def _check(status: int) -> None:
-    """Raises the exception for a C return code, with C's text; in the thread that called C."""
-    if status != _lib.RECSVC_OK:
-        raise _ERRORS.get(status, EncodingError)(_text(_lib.recsvc_last_error()))
-
-
-def _text(characters: Any) -> str:
-    return str(_ffi.string(characters), "utf-8", "replace")
+        self._change(lib.recsvc_video_set_speed, speed)

@@ -68,6 +68,20 @@ class Recording(Life):
         """Of its events. Of one without a caller nobody's topic is the beginning of another's."""
         return f"{self.client}/{self.recorder}{'/' if self.client == SERVICE else ''}"
 
+    def open_recording(self, request: messages.Start) -> messages.OpenRecording:
+        """For the worker that it is on."""
+        return messages.OpenRecording(
+            recording=self.name,
+            path=self.path,
+            tracks=request.tracks,
+            routes=tuple(self.route(track.track) for track in request.tracks),
+            options=request.options,
+            at_ns=request.at_ns,
+            owner=self.owner,
+            encoder_threads=self.encoder_threads,
+            clock=self.clock.segments if self.clock is not None else (),
+        )
+
     def started(self, routes: tuple[messages.RouteDescription, ...]) -> Started:
         return Started(recording=self.name, topic=self.topic, path=self.path, routes=routes)
 

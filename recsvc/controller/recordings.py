@@ -90,17 +90,7 @@ class Recordings:
     def _open(self, recording: Recording, request: messages.Start, answer: OnReply) -> None:
         self._supervisor.ask(
             recording.worker,
-            messages.OpenRecording(
-                recording=recording.name,
-                path=recording.path,
-                tracks=request.tracks,
-                routes=tuple(recording.route(track.track) for track in request.tracks),
-                options=request.options,
-                at_ns=request.at_ns,
-                owner=recording.owner,
-                encoder_threads=recording.encoder_threads,
-                clock=recording.clock.segments if recording.clock is not None else (),
-            ),
+            recording.open_recording(request),
             lambda reply: self._opened(recording, request, reply, answer),
         )
         if recording.phase is Phase.STOPPING:  # it was stopped while the worker before died
@@ -266,7 +256,7 @@ class Recordings:
         recording = self.active.get(message.recording)
         if recording is None:
             return
-        if recording.phase is not Phase.STOPPING:  # the worker gave up, or was told to end
+        if recording.phase is not Phase.STOPPING:  # the worker gave up, or ends
             recording.happened(Input.FAIL if message.error else Input.TRACKS_ENDED)
             self.command_captures(recording, "end", time.monotonic_ns())
         self._conclude(recording, message)

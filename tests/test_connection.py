@@ -210,7 +210,7 @@ def test_the_end_of_one_in_another_pid_namespace(who: str, place: Path, monkeypa
             os.write(connection._wake_write, b"x")
             wait_until(lambda: not children("capture", controller.pid), "the source to close", NOTICED_S + 2)
             connection.closing = False
-            connection._lost = ServiceError("its reader is gone")
+            connection.lost = ServiceError("its reader is gone")
         else:
             controller.kill()
             recorder.wait("error", NOTICED_S)

@@ -86,10 +86,6 @@ PURE = (
 # Of the standard library, which documents them; and whether this thread has an RLock, which only such a name says.
 FOREIGN_UNDERSCORES = {"_asdict", "_exit", "_replace", "_is_owned"}
 LINES_MAX = 320
-# Files that are longer still, and how long they are: that may only shrink, and no file comes to these.
-LONG_FILES = {
-    "caller/client.py": 329,
-}
 NOT_PURE = {"zmq", "socket", "subprocess", "threading", "time", "os", "asyncio", "av", "sounddevice"}
 # Room (a folder, or a module beside them) -> the rooms that it may import. No role imports another one, and none the
 # caller's side.
@@ -230,8 +226,5 @@ def test_an_underscore_name_stays_in_its_folder() -> None:
 
 def test_no_file_grows_beyond_reading() -> None:
     lines = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in TREES}
-    grown = {name: count for name, count in lines.items() if count > LONG_FILES.get(name, LINES_MAX)}
+    grown = {name: count for name, count in lines.items() if count > LINES_MAX}
     assert not grown, "make two files of it, or say in fewer lines what it says"
-    shorter = {name: lines.get(name, 0) for name, count in LONG_FILES.items() if lines.get(name, 0) < count}
-    assert not shorter, f"write these down in LONG_FILES, but remove those of at most {LINES_MAX}"
-    assert all(count > LINES_MAX for count in LONG_FILES.values())

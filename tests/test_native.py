@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from recsvc.common import media
-from recsvc.encode import core, native
+from recsvc.encode import core
 from recsvc.encode.native import AudioEncoder, Packet, VideoEncoder
 from recsvc.errors import EncodingError, InvalidStateError
 

@@ -1,8 +1,8 @@
-"""Talks to a controller; starts a private one where no service is named. Thread-safe.
+"""A connection to a controller: requests, commands, and the events of this program's sources. Thread-safe.
 
-Three kinds of sockets, so that nothing waits for anything else: a pool for requests that wait for their answer,
-one for commands that do not (``stop`` and its like, kept in order among each other), one for the events of sources,
-which a thread of its own reads. Recorders read their own events (``subscription.py``).
+Three kinds of sockets, so that nothing waits for anything else: a pool for requests that wait for their answer
+(``requests.py``), one for commands that do not (``stop`` and its like, kept in order among each other), one for the
+events of sources, which a thread of its own reads. Recorders read their own events (``subscription.py``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import logging
 import os
 import subprocess
 import threading
-import time
 import uuid
 import weakref
 from typing import Any
@@ -21,29 +20,18 @@ import msgspec
 
 from .. import errors
 from ..common.descriptions import Welcome
-from ..common.limits import (
-    CLOSE_DEADLINE_NS,
-    HEADER_BYTES_MAX,
-    IDLE_SOCKETS_MAX,
-    LAST_EVENTS_MS,
-    READY_DEADLINE_NS,
-    RPC_DEADLINE_NS,
-    S,
-)
+from ..common.limits import CLOSE_DEADLINE_NS, LAST_EVENTS_MS, READY_DEADLINE_NS, RPC_DEADLINE_NS, S
 from ..common.service import ServiceAddress
-from ..common.service_limits import RESEND_NS, SERVICE_SILENCE_NS
+from ..common.service_limits import SERVICE_SILENCE_NS
 from ..process import role, runtime
 from ..wire import messages, sockets
-from . import calls
-from .attempts import Attempts, send
 from .ending import Ending, watched, why_ended
 from .link import Link
+from .requests import Requests
 from .sources import SourceEvents
 from .weak import Living
 
 log = logging.getLogger("recsvc")
-
-_LOOK_MS = 20  # a caller that was interrupted waits so long at most until its request is given up
 
 
 class Client:
@@ -64,11 +52,10 @@ class Client:
         self._process = process
         self._place = place
         self._lock = threading.Lock()
-        self._idle: list[Any] = []
-        self._next_id = 0
+        self._requests = Requests(address, process, self._check)
         self._listeners: Living[Ending] = Living()
-        self._lost: errors.ServiceError | None = None
-        self._attempts: Attempts | None = None
+        self.lost: errors.ServiceError | None = None
+        """Why nobody answers any more; ``None``: that is not so."""
         self.closing = False
         self.is_remote = address.is_remote
         self._watch: Any = None  # readable when the controller is gone: a pidfd, else a socket; none of another machine
@@ -79,6 +66,7 @@ class Client:
             if process is not None:
                 self._watch = os.pidfd_open(process.pid)
                 undo.callback(os.close, self._watch)
+                self._requests.watch = self._watch
             self._commands = sockets.control_client(address)
             undo.callback(self._commands.close)
             welcome = self._hello()
@@ -90,6 +78,7 @@ class Client:
             self.on_track = self._sources.on_track
             if process is None:
                 self._watch = watched(welcome, address, self._events, undo)
+                self._requests.watch = self._watch if isinstance(self._watch, int) else None
             if not self._events.poll(READY_DEADLINE_NS // 1_000_000):
                 raise errors.ServiceError(f"the service at {address} publishes no events")
             self._events.recv_multipart()  # the answer to the subscription: from now on nothing is missed
@@ -106,8 +95,7 @@ class Client:
             place.leave()  # the controller has joined it
 
     def _free(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        self._requests.close()
         for descriptor in (self._wake_read, self._wake_write):
             os.close(descriptor)
 
@@ -123,75 +111,22 @@ class Client:
 
     def _hello(self) -> Welcome:
         hello = self._greeting()
-        if self._process is None:  # a private controller is about to begin
-            self._attempts = Attempts(self.address)
-            self._idle.append(self._attempts.socket)
+        self._requests.begin()
         try:
             return msgspec.convert(self.request(hello, READY_DEADLINE_NS), Welcome)
         except (msgspec.ValidationError, TypeError):
             text = f"the service at {self.address} runs another version of recsvc: restart it"
             raise errors.ServiceError(text) from None
 
-    # --- requests ---------------------------------------------------------------------------------
+    # --- requests and commands --------------------------------------------------------------------
 
     def request(self, message: messages.Request, deadline_ns: int = RPC_DEADLINE_NS) -> Any:
         """Sends, waits, returns the result; raises what the other side raised, or ``ServiceError``."""
-        if self._lost is not None:
-            raise self._lost
-        with self._lock:
-            socket = self._idle.pop() if self._idle else sockets.control_client(self.address)
-            self._next_id += 1
-            message = msgspec.structs.replace(message, id=self._next_id)
-        healthy = False
-        try:
-            encoded = messages.encode(message)
-            if len(encoded) > HEADER_BYTES_MAX:
-                raise ValueError(f"this makes a request of {len(encoded)} bytes: at most {HEADER_BYTES_MAX} are taken")
-            send(socket, self.address, encoded)
-            reply = self._await(socket, message.id, encoded, time.monotonic_ns() + deadline_ns)
-            healthy = True
-        finally:
-            if self._attempts is not None:
-                self._attempts.end()
-            if healthy and len(self._idle) < IDLE_SOCKETS_MAX:
-                with self._lock:
-                    self._idle.append(socket)
-            else:
-                socket.close(linger=0)
-        if reply.error:
-            raise errors.from_name(reply.error, reply.text, reply.result)
-        return reply.result
-
-    def _await(self, socket: Any, number: int, encoded: bytes, deadline_ns: int) -> messages.Reply:
-        poller = sockets.Poller()
-        poller.register(socket, sockets.POLLIN)
-        if isinstance(self._watch, int):
-            poller.register(self._watch, sockets.POLLIN)
-        again_ns = time.monotonic_ns() + RESEND_NS if self.is_remote else deadline_ns
-        while True:
-            calls.look()
-            if self._lost is not None:
-                raise self._lost
-            if self._attempts is not None:
-                self._attempts.look()
-            if time.monotonic_ns() >= again_ns < deadline_ns:  # the network may have been cut
-                send(socket, self.address, encoded)
-                again_ns += RESEND_NS
-            left_ms = (deadline_ns - time.monotonic_ns()) // 1_000_000
-            readable = dict(poller.poll(min(max(left_ms, 0), _LOOK_MS)))
-            if socket in readable:
-                reply: messages.Reply = messages.REPLIES.decode(socket.recv())
-                if reply.id == number:
-                    return reply
-            elif self._watch in readable:
-                raise why_ended(self.address, self._process)
-            elif left_ms <= 0:
-                raise errors.ServiceError(f"no answer from {self.address}: does a recsvc service run there?")
+        return self._requests.ask(message, deadline_ns)
 
     def command(self, message: messages.Request) -> None:
         """Sends without waiting; commands arrive in the order of the calls. Raises ``ServiceError`` when lost."""
-        if self._lost is not None:
-            raise self._lost
+        self._check()
         with self._lock:
             if self._link is not None:
                 self._link.command(message)
@@ -207,8 +142,8 @@ class Client:
     def on_end(self, listener: Ending) -> None:
         """``listener`` is held weakly."""
         self._listeners.add(listener)
-        if self._lost is not None:
-            listener.service_lost(self._lost)
+        if self.lost is not None:
+            listener.service_lost(self.lost)
 
     def ours_ns(self, service_ns: int) -> int:
         """An instant of the service's clock on this process's."""
@@ -239,7 +174,7 @@ class Client:
                 while self._events.poll(LAST_EVENTS_MS):
                     self._sources.take()
                 self._lose(why_ended(self.address, self._process))
-            if self._wake_read in readable or self._lost is not None:
+            if self._wake_read in readable or self.lost is not None:
                 break
         self._events.close()
         if watch is not None and not isinstance(watch, int):
@@ -256,12 +191,12 @@ class Client:
             self._sources.keep_only(welcome.tracks)
 
     def _lose(self, error: errors.ServiceError) -> None:
-        if self.closing or self._lost is not None:
+        if self.closing or self.lost is not None:
             return
-        self._lost = error
+        self.lost = error
         for listener in self._listeners.all():
             try:
-                listener.service_lost(self._lost)
+                listener.service_lost(self.lost)
             except Exception:
                 log.exception("telling %s that the service is gone failed", listener)
         if self._process is not None:
@@ -269,9 +204,13 @@ class Client:
         if self._place is not None:
             runtime.remove_if_dead(self._place.path)
 
+    def _check(self) -> None:
+        if self.lost is not None:
+            raise self.lost
+
     @property
     def usable(self) -> bool:
-        return self._lost is None and not self.closing
+        return self.lost is None and not self.closing
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -281,7 +220,7 @@ class Client:
             if self.closing:
                 return
             self.closing = True
-        if self._lost is None:
+        if self.lost is None:
             for listener in self._listeners.all():
                 listener.service_closing()
             if self._process is None:

@@ -43,7 +43,7 @@ def connect(service: str | os.PathLike[str] | None = None) -> Client:
 
 def renewed(client: Client) -> Client:
     """The connection to the same service: this one, or another where it was lost, or is that of a parent."""
-    if client._lost is None and _owner_pid == os.getpid():  # noqa: SLF001
+    if client.lost is None and _owner_pid == os.getpid():
         return client
     return connect_to(client.address)
 

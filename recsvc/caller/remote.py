@@ -109,7 +109,7 @@ class Asking:
         """Waits a moment; whether something came. ``ServiceError``: the service is gone."""
         calls.look()
         if not self._socket.poll(_LOOK_MS):
-            if self._client._lost is not None:  # noqa: SLF001
+            if self._client.lost is not None:
                 raise errors.ServiceError(f"the service at {self._address} ended before it answered")
             return False
         header, *data = self._socket.recv_multipart(sockets.NOBLOCK, copy=False)

@@ -39,6 +39,7 @@ _OPTIONS = {
     "h264 whole": ("libx264", {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "keyint=10:threads=1"}),
     "h264 sliced": ("libx264", {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "keyint=10:threads=3"}),
     "h265": ("libx265", {"preset": "ultrafast", "x265-params": "log-level=none:bframes=3:keyint=10:scenecut=0:info=0"}),
+    "h265 sliced": ("libx265", {"preset": "ultrafast", "x265-params": "log-level=none:bframes=0:keyint=10:slices=2"}),
     "av1": ("libsvtav1", {"preset": "12", "svtav1-params": "lp=1"}),
     "vp8": ("libvpx", {"deadline": "realtime", "cpu-used": "8"}),
     "vp9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}),

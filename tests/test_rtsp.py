@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import signal
 import subprocess
@@ -14,9 +15,10 @@ from typing import Any, NamedTuple
 import av
 import encoded
 import pytest
-from fixtures_media import free_port, wait_until
+from fixtures_media import KeepingSink, free_port, wait_until
 
 import recsvc
+from recsvc.capture.opening import open_source
 from recsvc.mux.bitstream import h264_type, split_annex_b, split_lengths
 
 S = 1_000_000_000
@@ -110,7 +112,7 @@ def assert_copied(data: bytes, camera: str, tracks: dict[str, Any]) -> None:
     first_picture = assert_sent([one.data for one in pictures], film(camera))
     first_sound = assert_sent([one.data for one in sound], [one.data for one in SOUND])
     assert pictures[0].is_key
-    assert {round((b.at_ns - a.at_ns) / MS) for a, b in zip(pictures, pictures[1:], strict=False)} == {40}
+    assert {round((b.at_ns - a.at_ns) / MS) for a, b in itertools.pairwise(pictures)} == {40}
     # Pictures and sound that were sent together stand together.
     apart_ns = (pictures[0].at_ns - first_picture * 40 * MS) - (sound[0].at_ns - first_sound * 20 * MS)
     assert abs((apart_ns + S) % (2 * S) - S) <= 5 * MS
@@ -168,3 +170,24 @@ def test_a_camera_that_stalls_goes_away_and_comes_back(server: Server) -> None:
         recorder.stop()
         recorder.wait("stop", DEADLINE_S)
         assert_copied(recorder.recording.bytes(), "whole", by_kind(recorder))
+
+
+def test_a_key_frame_that_is_sent_in_slices_is_one_picture(server: Server) -> None:
+    sources = [open_source(server.url("sliced"), None, wish) for wish in ({"encoded": True}, {})]
+    sinks = [KeepingSink() for _ in sources]
+    for source, sink in zip(sources, sinks, strict=True):
+        source.start({"video": sink})
+    try:
+        wait_until(lambda: len(sinks[0].packets) > 25 and len(sinks[1].pictures) > 25, "two key frames")
+    finally:
+        for source in sources:
+            source.close()
+    sent = film("sliced")
+    packets = list(sinks[0].packets)
+    assert all(len(one) > 1 for one in sent)
+    assert_sent([slices(split_annex_b(packet.payload)) for packet in packets], sent)
+    assert {round((b.captured_ns - a.captured_ns) / MS) for a, b in itertools.pairwise(packets)} == {40}
+    # Those that are encoded anew are decoded whole as well.
+    with av.open(io.BytesIO(encoded.film(FILMS["sliced"]))) as container:
+        shown = [frame.to_ndarray().tobytes() for frame in container.decode(video=0)]
+    assert_sent([bytes(one.picture) for one in sinks[1].pictures], shown)

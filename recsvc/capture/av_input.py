@@ -29,6 +29,7 @@ from .limits import ENCODED_PROBE_BYTES, ENCODED_PROBE_NS, PROBE_NS
 from .live import Live
 from .packer import PicturePacker
 from .running import Source
+from .slices import parts_of, whole
 from .source import AudioFormat, Sink, TrackInfo
 from .stamps import Stamps
 from .upright import Turn, turn_of_file
@@ -105,6 +106,8 @@ class InputSource(Source):
             readers.append(_PictureReader(stream, video, turn))
         self._readers = {reader.stream.index: reader for reader in readers}
         self._streams = [reader.stream for reader in readers]
+        parts = {stream.index: parts_of(stream) for stream in self._streams if stream.type == "video"}
+        self._parts = {index: own for index, own in parts.items() if own is not None}
         self._start_ns = _first_time_ns(self._streams, container)
         label = os.path.basename(what) if is_file else what.partition("?")[0]
         tracks = [TrackInfo(reader.stream.type, label, reader.format) for reader in readers]
@@ -129,7 +132,7 @@ class InputSource(Source):
 
     def _read(self) -> None:
         with reading(self._what):
-            packets = self._container.demux(self._streams)
+            packets = whole(self._container.demux(self._streams), self._parts)
             if not self._is_live and any(isinstance(reader, PacketReader) for reader in self._readers.values()):
                 packets = self._from_the_first(packets)
             for packet in packets:

@@ -124,6 +124,31 @@ def _begins(slice_unit: bytes, head_bytes: int) -> bool:
     return slice_unit[head_bytes : head_bytes + 1] >= b"\x80"
 
 
+def begins_picture(codec: str, data: bytes) -> bool | None:
+    """Whether the first slice in a byte stream of ``h264`` or ``h265`` is its picture's first; ``None``: there is
+    none."""
+    at = data.find(b"\0\0\1")
+    while 0 <= at < len(data) - 3:
+        kind = data[at + 3] & 31 if codec == "h264" else data[at + 3] >> 1 & 63
+        if kind in (1, 2, 5) if codec == "h264" else kind < 32:
+            return _begins(data[at + 3 : at + 6], 1 if codec == "h264" else 2)
+        at = data.find(b"\0\0\1", at + 3)
+    return None
+
+
+def joined_units(codec: str, parts: list[list[bytes]]) -> list[bytes]:
+    """The NAL units of a picture that came in parts. What a sender repeats before its later slices is left out: a
+    delimiter, or parameter sets, would say that another picture begins."""
+    repeated = (7, 8) if codec == "h264" else (32, 33, 34)
+    delimiter = 9 if codec == "h264" else 35
+    units = list(parts[0])
+    for unit in (unit for part in parts[1:] for unit in part):
+        kind = h264_type(unit) if codec == "h264" else h265_type(unit)
+        if kind != delimiter and not (kind in repeated and unit in units):
+            units.append(unit)
+    return units
+
+
 # --- the others -----------------------------------------------------------------------------------
 
 

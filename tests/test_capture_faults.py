@@ -89,7 +89,7 @@ def test_sound_lost_in_a_full_queue_is_counted_and_its_gap_is_where_it_was(monke
     device, sink = Device(), SlowSink()
     source = opened(device)
     started(source, device, sink)
-    monkeypatch.setattr(microphone, "MICROPHONE_BLOCKS_MAX", 4)
+    monkeypatch.setattr(microphone, "MICROPHONE_QUEUE_NS", 4 * BLOCK * S // RATE)
     before = len(sink.sounds) - 1
     sink.go.clear()
     device.bring(1)
@@ -107,11 +107,24 @@ def test_sound_lost_in_a_full_queue_is_counted_and_its_gap_is_where_it_was(monke
     assert sink.counts == {"capture_queue_full": 7 * BLOCK}
 
 
+def test_what_a_process_that_stood_still_gets_at_once_is_kept_in_blocks_of_any_length():
+    device, sink = Device(), SlowSink()
+    source = opened(device)
+    started(source, device, sink)
+    before = len(sink.sounds)
+    sink.go.clear()
+    device.bring(400)
+    sink.go.set()
+    wait_until(lambda: len(sink.sounds) == before + 400, "4 s of sound", DEADLINE_S)
+    source.close()
+    assert not sink.counts
+
+
 def test_sound_lost_at_the_end_is_counted_too(monkeypatch):
     device, sink = Device(), SlowSink()
     source = opened(device)
     started(source, device, sink)
-    monkeypatch.setattr(microphone, "MICROPHONE_BLOCKS_MAX", 2)
+    monkeypatch.setattr(microphone, "MICROPHONE_QUEUE_NS", 2 * BLOCK * S // RATE)
     before = len(sink.sounds) - 1
     sink.go.clear()
     device.bring(1)
@@ -162,11 +175,23 @@ def test_a_driver_that_lost_sound_may_keep_more_once_nobody_records():
     wait_until(lambda: len(device.latencies) == 2, "another stream", DEADLINE_S)
     wait_until(lambda: source._thread.is_alive() and source._queue.qsize() == 0, "its first block", DEADLINE_S)
     before = len(sink.sounds)
+    assert source._stamper.is_new
     device.bring(200)
     wait_until(lambda: len(sink.sounds) > before, "its sound", DEADLINE_S)
-    assert device.latencies == [0.02, 0.04] and device.closed == 1 and not sink.ends
+    assert not source._stamper.is_new and device.latencies == [0.02, 0.04] and device.closed == 1 and not sink.ends
     source.close()
     assert device.closed == 2
+
+
+def test_the_delay_of_another_stream_is_measured_anew_before_it_is_recorded():
+    """One first report that is wrong, and blocks that come late at first, as after a start: both are forgotten."""
+    stamper = clock.Stamper(RATE, 40_000_000)
+    block_ns, late_ns, delay_ns = BLOCK * S // RATE, 25_000_000, 30_000_000
+    for number in range(clock.MICROPHONE_DELAYS):
+        assert stamper.is_new
+        called_ns = S + (number + 1) * block_ns + (late_ns if not number else 0)
+        captured_ns = stamper.stamp(BLOCK, called_ns, delay_ns if not number else block_ns, False, settling=True)
+    assert not stamper.is_new and captured_ns == S + number * block_ns
 
 
 def test_a_driver_keeps_what_its_caller_wishes(monkeypatch):

@@ -482,6 +482,21 @@ def test_a_device_s_recording_has_what_came_before_its_beginning_was_known(recei
             assert set(data) == set(range(5, 20))
 
 
+def test_a_recording_counts_what_happened_to_its_source_in_its_time_alone(receiver: Receiver) -> None:
+    sender = CapturedSoundSender(FORM)
+    routes = ["count/1", "count/2"]
+    sender.count("device_overflow", 7)  # before there is any recording
+    for amount, route in enumerate(routes, 1):
+        sender.begin(described(receiver, route), 0)
+        sender.count("device_overflow", amount)
+        sender.count(f"own_{amount}")
+    for route in routes:
+        sender.end(route, 0)
+    receiver.until_ended(set(routes))
+    first, second = (receiver.ends[route].counted for route in routes)
+    assert first == {"device_overflow": 3, "own_1": 1, "own_2": 1} and second == {"device_overflow": 2, "own_2": 1}
+
+
 def test_a_block_that_has_no_credit_waits_for_nothing_and_is_counted(receiver: Receiver) -> None:
     sender = SoundSender(FORM)
     sender.prepare("tight/a", 0, 2, 10**6)

@@ -89,6 +89,11 @@ class Stamper:
         """The fixed part of the delay, by the first blocks: the clock measures what comes on top."""
         self._delays_ns: deque[int] = deque(maxlen=MICROPHONE_DELAYS)
 
+    @property
+    def is_new(self) -> bool:
+        """Whether too few blocks have come to know their delay."""
+        return len(self._delays_ns) < MICROPHONE_DELAYS
+
     def skip(self, count: int) -> None:
         """``count`` samples are missing before the next block."""
         self._count += count

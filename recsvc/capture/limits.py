@@ -34,9 +34,10 @@ MICROPHONE_SETTLE_NS = 100 * MS
 """The delay between sound and its block is the middle one of as many reports, for which the opening waits so long at
 most after the first: some sound servers report half a second now and then, which is not so."""
 
-MICROPHONE_BLOCKS_MAX = 256
-"""Blocks between PortAudio's thread and ours: at 2 ms a block half a second, in which ours must run once. What comes
-when it is full is lost and counted."""
+MICROPHONE_QUEUE_NS = 5 * S
+"""Sound between PortAudio's thread and ours. A process that stood still gets all at once what the sound server kept
+meanwhile, in blocks of a millisecond, faster than our thread takes them. What comes when it is full is lost and
+counted."""
 
 SOURCE_CLOSE_NS = S
 """A thread that is blocked in a driver, a sound server, a read or a sink is left alone after this; it frees its input

@@ -25,12 +25,12 @@ from ..common.media import OPUS_RATE
 from ..errors import NotFoundError, NotReadableError, OverconstrainedError
 from .clock import Stamper
 from .limits import (
-    MICROPHONE_BLOCKS_MAX,
     MICROPHONE_DELAYS,
     MICROPHONE_FLUSH_EXTRA_NS,
     MICROPHONE_LATENCY_MAX_NS,
     MICROPHONE_LATENCY_NS,
     MICROPHONE_OPEN_NS,
+    MICROPHONE_QUEUE_NS,
     MICROPHONE_SETTLE_NS,
     MICROPHONE_STALL_NS,
 )
@@ -109,16 +109,20 @@ class _Block(NamedTuple):
 class _Blocks:
     """What the thread of PortAudio calls, of one stream."""
 
-    def __init__(self, blocks: queue.SimpleQueue[_Block | None]) -> None:
-        self._queue = blocks
+    def __init__(self, blocks: queue.SimpleQueue[_Block | None], sample_rate: int) -> None:
+        self._queue, self._rate = blocks, sample_rate
+        self._put = 0
+        self.taken = 0
+        """Samples that have left the queue; who takes them counts."""
         self.lost = 0
         """Samples that found the queue full since the last block in it."""
 
     def take(self, samples: Any, frames: int, when: Any, status: Any) -> None:
         """Copies and returns."""
-        if self._queue.qsize() >= MICROPHONE_BLOCKS_MAX:
+        if (self._put - self.taken) * S >= MICROPHONE_QUEUE_NS * self._rate:
             self.lost += frames
             return
+        self._put += frames
         delay_ns = 0
         if when.inputBufferAdcTime > 0:
             delay_ns = int((when.currentTime - when.inputBufferAdcTime) * S)
@@ -173,9 +177,9 @@ class MicrophoneSource(Device):
     def _open(self) -> None:
         """Makes a stream, with a queue of its own: what another one still calls comes to nobody."""
         self._queue: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
-        blocks = _Blocks(self._queue)
+        blocks = _Blocks(self._queue, self._format.sample_rate)
         try:
-            self._stream = self._sounddevice.RawInputStream(
+            self._stream: Any = self._sounddevice.RawInputStream(
                 samplerate=self._format.sample_rate,
                 blocksize=0,
                 device=self._device["index"],
@@ -196,7 +200,7 @@ class MicrophoneSource(Device):
         try:
             self._stream.start()
         except self._sounddevice.PortAudioError as error:
-            self._stream.close()
+            self._free_stream()
             raise NotReadableError(f"{self._what} does not start: {error}") from error
 
     def _flush_limit_ns(self) -> int:
@@ -216,12 +220,12 @@ class MicrophoneSource(Device):
 
     def _give(self, block: _Block) -> None:
         count = len(block.samples) // self._format.frame_bytes
+        self._blocks.taken += count
         self._brought += 1
         self._overflowed |= block.overflow or block.lost > 0
         self._stamper.skip(block.lost)
-        captured_ns = self._stamper.stamp(
-            count, block.called_ns, block.delay_ns, block.overflow, settling=not self._is_started
-        )
+        settling = not self._is_started or (self._stamper.is_new and not self._is_recorded)
+        captured_ns = self._stamper.stamp(count, block.called_ns, block.delay_ns, block.overflow, settling=settling)
         self._delivery.give_count("audio", "device_overflow", block.overflow)
         self._delivery.give_count("audio", "capture_queue_full", block.lost)
         self._delivery.audio(captured_ns, block.samples)
@@ -231,8 +235,7 @@ class MicrophoneSource(Device):
 
     def _widen(self) -> None:
         """The driver may keep twice as much, once no recording is torn by that."""
-        sink = self._delivery.sinks.get("audio")
-        if self._latency_ns >= MICROPHONE_LATENCY_MAX_NS or (sink is not None and sink.is_recorded):
+        if self._latency_ns >= MICROPHONE_LATENCY_MAX_NS or self._is_recorded:
             return
         self._latency_ns = min(2 * self._latency_ns, MICROPHONE_LATENCY_MAX_NS)
         log.info("%s lost sound; from now on its driver keeps %d ms", self._what, self._latency_ns // MS)
@@ -244,10 +247,19 @@ class MicrophoneSource(Device):
         if self._delivery.closing.is_set():
             self._interrupt()  # the one that came meanwhile is in the other queue
 
+    @property
+    def _is_recorded(self) -> bool:
+        sink = self._delivery.sinks.get("audio")
+        return sink is not None and sink.is_recorded
+
     def _free_stream(self) -> None:
+        """Once: PortAudio looks into the memory of a stream that it has freed when it is closed again."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
         try:
-            self._stream.abort()
-            self._stream.close()
+            stream.abort()
+            stream.close()
         except Exception:
             log.debug("%s did not close", self._what, exc_info=True)
 

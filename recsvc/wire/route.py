@@ -41,7 +41,6 @@ class Shared:
 
     def __init__(self) -> None:
         self.muted = False
-        self.counted: defaultdict[str, int] = defaultdict(int)  # running totals that every header carries
 
 
 class Route(Generic[F]):
@@ -67,9 +66,10 @@ class Route(Generic[F]):
         self.enabled = True
         self._shared = shared
         self._dropped: defaultdict[str, int] = defaultdict(int)
+        self.counted: defaultdict[str, int] = defaultdict(int)  # running totals that every header carries
         # Each route fills in one header again and again: making one takes as long as sending it.
         self._common: dict[str, Any] = dict(
-            route=name, sequence=0, captured_ns=0, dropped=self._dropped, counted=shared.counted
+            route=name, sequence=0, captured_ns=0, dropped=self._dropped, counted=self.counted
         )
         self._send: Callable[..., Any] | None = None
         self._sending: tuple[bytes, Any, int, int, int] | None = None  # a message, and the totals once it has gone
@@ -194,7 +194,7 @@ class Route(Generic[F]):
             until_ns=until_ns,
             paused_ns=paused_ns,
             dropped=self._dropped,
-            counted=self._shared.counted,
+            counted=self.counted,
             at_ns=at_ns,
             sent_ns=time.monotonic_ns(),
             exact=self.exact,

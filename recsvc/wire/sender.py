@@ -147,9 +147,10 @@ class FrameSender(Generic[F]):
     # --- frames -----------------------------------------------------------------------------------
 
     def count(self, cause: str, amount: int = 1) -> None:
-        """Adds to a running total that every later header carries."""
+        """Adds to a running total of each recording that there is now, which its later headers carry."""
         with self._writes.lock:
-            self._shared.counted[cause] += amount
+            for route in self._routes.values():
+                route.counted[cause] += amount
 
     def send(self, frame: F) -> bool:
         """Gives one frame to every recording of the track; whether each that wanted it took it, and one did.

@@ -15,6 +15,8 @@ from fixtures_media import wait_until
 from media import DEADLINE_S
 from traces import DIRECTORY, parent_of, role_processes
 
+from recsvc import AudioSource, MediaRecorder, MediaStream
+
 
 def roles(role: str) -> list[int]:
     return [pid for pid, line in role_processes().items() if f" -m recsvc {role} " in line]
@@ -22,6 +24,19 @@ def roles(role: str) -> list[int]:
 
 def children(role: str, parent: int) -> list[int]:
     return [pid for pid in roles(role) if parent_of(pid) == parent]
+
+
+def all_workers() -> list[int]:
+    """Those of this program's own service, once there is one per core: the others start with a second recording."""
+    recorders = [MediaRecorder(MediaStream([AudioSource(8000, 1).track])) for _ in range(2)]
+    for recorder in recorders:
+        recorder.start()
+    count = len(os.sched_getaffinity(0))
+    found = wait_until(lambda: len(roles("encode")) == count and roles("encode"), "all workers", DEADLINE_S)
+    for recorder in recorders:
+        recorder.stop()
+        recorder.wait("stop", DEADLINE_S)
+    return sorted(found)
 
 
 def place_of(endpoint: Path) -> Path:

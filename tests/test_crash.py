@@ -34,7 +34,7 @@ from media import (
     decode,
     record_for,
 )
-from services import roles, worker_of
+from services import all_workers, roles, worker_of
 from traces import role_processes, runtime_directories
 
 import recsvc
@@ -103,8 +103,7 @@ def test_a_killed_encoder(phase: str, spool: Path, tmp_path: Path) -> None:
     with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as stream:
         recorder = recsvc.MediaRecorder(stream, video_key_frame_interval_count=9)
         events = record_events(recorder)
-        others = len(os.sched_getaffinity(0))
-        wait_until(lambda: len(roles("encode")) == others, "all workers", DEADLINE_S)
+        others = len(all_workers())
         before = set(spool.iterdir())
         recorded_s = kill_at(phase, recorder, lambda: [worker_of(next(iter(set(spool.iterdir()) - before)))])
         assert types_of(events) == ["start", "error", "dataavailable", "stop"]
@@ -124,8 +123,7 @@ def test_encoders_that_are_killed_all_together(spool: Path, tmp_path: Path) -> N
     with recsvc.get_user_media(audio=SMALL_TEST, video=SMALL_TEST) as stream:
         recorder = recsvc.MediaRecorder(stream)
         events = record_events(recorder)
-        count = len(os.sched_getaffinity(0))
-        wait_until(lambda: len(roles("encode")) == count, "all workers", DEADLINE_S)
+        all_workers()
         [runtime] = runtime_directories()
         before = set(spool.iterdir())
         recorder.start()
@@ -334,8 +332,7 @@ def test_a_file_that_cannot_be_recovered_is_handed_out_as_it_is(spool: Path) -> 
 
 def started_while_workers_stand(recorder: recsvc.MediaRecorder, victim: Callable[[], int]) -> None:
     """``start()`` meets workers that do not answer; ``victim`` is killed, then the others go on."""
-    wait_until(lambda: len(roles("encode")) == len(os.sched_getaffinity(0)), "all workers", DEADLINE_S)
-    workers = sorted(roles("encode"))
+    workers = all_workers()
     for worker in workers:
         os.kill(worker, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as pool:
@@ -368,7 +365,6 @@ def test_a_source_that_ends_before_its_frames_were_taken(film: str, killed: bool
         with recsvc.get_user_media(audio=film, video=film) as stream:
             recorder = recsvc.MediaRecorder(stream)
             events = record_events(recorder)
-            wait_until(lambda: len(roles("encode")) == len(os.sched_getaffinity(0)), "all workers", DEADLINE_S)
             workers = roles("encode")
             recorder.start()
             for worker in workers:

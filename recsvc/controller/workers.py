@@ -26,8 +26,9 @@ STARTING_COST = 0.25
 class Workers:
     """One worker per core; not thread-safe: the controller's loop calls it.
 
-    The first one starts at once, since somebody may be waiting for it. The others start together when it is ready, or
-    when there is a second recording to place. ``load``: what the recordings of a worker cost, in cores, ready or not.
+    The first one starts at once, since somebody may be waiting for it. The others start together when it is ready, in a
+    service that is there for many; a program's own has them when there is a second recording to place, for most
+    programs make one at a time. ``load``: what the recordings of a worker cost, in cores, ready or not.
     """
 
     def __init__(
@@ -65,7 +66,8 @@ class Workers:
 
     def ready(self) -> None:
         """One of them is."""
-        self._start(self._count)
+        if self._options.keeps or self._options.workers:
+            self._start(self._count)
 
     def ended(self, child: Child) -> None:
         """It is replaced at once, but not over and over. Idempotent."""

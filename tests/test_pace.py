@@ -10,7 +10,7 @@ import pytest
 
 from recsvc.common.limits import LINE_WAITING_MAX, MS, S
 from recsvc.common.service import ServiceOptions
-from recsvc.common.service_limits import CATALOG_ANSWER_NS, LATE_NS, LOOK_NS
+from recsvc.common.service_limits import CATALOG_ANSWER_NS, PACE_LATE_NS, PACE_LOOK_NS
 from recsvc.controller import callers as callers_module
 from recsvc.controller import ending, keeping, supervisor
 from recsvc.controller.callers import Callers
@@ -58,7 +58,7 @@ def test_a_turn_that_takes_long_is_nobodys_silence() -> None:
         before = one.due[0]
         began_ns = clock.ns
         pace.poll(clock, [None, due_ns])
-        limit_ns = 60 * S if due_ns is None else LOOK_NS
+        limit_ns = 60 * S if due_ns is None else PACE_LOOK_NS
         assert clock.ns - began_ns <= limit_ns + late_ns
         clock.ns += took_ns
         pace.look()
@@ -66,7 +66,7 @@ def test_a_turn_that_takes_long_is_nobodys_silence() -> None:
         return sum(postponed)
 
     assert turn(0, 0, None) == turn(0, 0, clock.ns + 100 * S) == 0
-    assert turn(LATE_NS // 3, LATE_NS // 3, clock.ns + S) == 0
+    assert turn(PACE_LATE_NS // 3, PACE_LATE_NS // 3, clock.ns + S) == 0
     assert turn(30 * S, 0, clock.ns + S) == 30 * S, "it was halted"
     assert turn(0, 3 * S, clock.ns + S) == 3 * S, "it had much to do"
     assert turn(2 * S, 3 * S, clock.ns + S) == 5 * S
@@ -119,7 +119,7 @@ def test_everybody_who_is_waited_for_gets_the_time_that_was_lost(clock: Time, tm
     assert not end.is_over()
     assert not killed and not silent
     assert active.active["r"].due[0] > clock.ns
-    for _ in range(2 * CATALOG_ANSWER_NS // LOOK_NS):
+    for _ in range(2 * CATALOG_ANSWER_NS // PACE_LOOK_NS):
         pace.poll(clock, [clock.ns + S])
     for part in (pace, roles, callers, catalog):
         part.look()

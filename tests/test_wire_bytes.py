@@ -14,13 +14,14 @@ import pytest
 from keyed import Daemon, Talk, daemon
 from media import DEADLINE_S
 from test_permissions import Person
+from zmq.utils import z85
 
 import recsvc
 from recsvc.caller import connections
 from recsvc.common.descriptions import Started
 from recsvc.common.permissions import ADMIN, READ, RECORD
 from recsvc.common.service import ServiceAddress
-from recsvc.wire import curve, messages
+from recsvc.wire import messages
 
 HERE, THERE = "127.0.0.1", "127.0.0.2"
 """The service, and the same ports of another address, where somebody listens on the wire."""
@@ -138,5 +139,5 @@ def test_the_wire_shows_nothing_of_a_recording(tmp_path: Path, insecure: bool) -
             assert all(piece in seen for piece in (*content, *words))
             return
         keys = [service.server.public, service.server.secret, address.public_key, address.secret_key]
-        words += [key.encode() for key in keys] + [curve.as_bytes(key) for key in keys] + [b"alice"]
+        words += [key.encode() for key in keys] + [z85.decode(key) for key in keys] + [b"alice"]
         assert not [piece for piece in (*content, *words) if piece in seen]

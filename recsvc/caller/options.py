@@ -8,10 +8,10 @@ from typing import NamedTuple, SupportsIndex
 
 from .. import errors
 from ..common.media import AUDIO_BITS_MAX, AUDIO_BITS_MIN, VIDEO_BITS_MAX, VIDEO_BITS_MIN
+from ..common.recorded import UINT32_MAX
 from .origin import Track
 
 AUDIO_BITS_DEFAULT, VIDEO_BITS_DEFAULT = 128_000, 2_500_000
-_UINT32_MAX = 2**32 - 1
 
 
 class Bitrates(NamedTuple):
@@ -61,7 +61,7 @@ def integer(name: str, value: object, low: int, high: int) -> int:
 
 
 def uint32(name: str, value: object) -> int | None:
-    return None if value is None else integer(name, value, 0, _UINT32_MAX)
+    return None if value is None else integer(name, value, 0, UINT32_MAX)
 
 
 def milliseconds(name: str, value: object) -> float | None:
@@ -69,8 +69,8 @@ def milliseconds(name: str, value: object) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of milliseconds or None, got {value!r}")
-    if not (math.isfinite(value) and 0 <= value <= _UINT32_MAX):
-        raise ValueError(f"{name} must be 0 to {_UINT32_MAX} ms, got {value}")
+    if not (math.isfinite(value) and 0 <= value <= UINT32_MAX):
+        raise ValueError(f"{name} must be 0 to {UINT32_MAX} ms, got {value}")
     return float(value)
 
 

@@ -51,7 +51,7 @@ class Recordings(EventTarget, OfProcess):
         self._dispatcher: threading.Thread | None = None
         self._statistics = RecordingStatistics(state="inactive")
         self._recording: Blob | None = None
-        self._replaced: Blob | None = None
+        self._replaced: Blob | None = None  # the recording before, until the event of its successor was fired
 
     @property
     def _phase(self) -> Phase:
@@ -305,7 +305,7 @@ class Recordings(EventTarget, OfProcess):
                 stages["blob_ready"] = time.monotonic_ns() - session.stop_ns
             self._statistics = msgspec.structs.replace(message.statistics, stop_stages_ns=stages)
         if message.whole is not None:
-            self._replaced = self._recording  # its file goes when nobody waits for an event
+            self._replaced = self._recording  # to remove its file would delay the event
             self._recording = None  # the one before must not pass for one that cannot be opened
         data = session.blob(message.blob)
         if message.whole is not None:

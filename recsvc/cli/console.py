@@ -18,9 +18,8 @@ from ..caller.user_media import enumerate_devices, get_user_media
 from ..common.descriptions import RecordingStatistics
 from ..common.limits import LIVE_LINE_NS, OUTPUT_PIECE_MS, SECOND_CTRL_C_NS, STATISTICS_WAIT_NS, STOP_WAIT_NS, S
 from . import report, rows, target, terminal
+from .exit_codes import EXIT_INTERRUPTED
 from .target import Failed, UsageError
-
-_EXIT_INTERRUPTED = 130
 
 
 def record(
@@ -162,7 +161,7 @@ class _Run:
         paths = self._target.kept or self._recorder.service_given_up()
         where = f"; {self._target.hint(paths)}" if paths else ""
         print(f"\nrecsvc: interrupted{where}", file=sys.stderr, flush=True)
-        os._exit(_EXIT_INTERRUPTED)
+        os._exit(EXIT_INTERRUPTED)
 
     def _take(self, event: BlobEvent) -> None:
         if self._recorder.state == "inactive":

@@ -25,7 +25,7 @@ from .packet_limits import DESCRIPTION_BYTES_MAX
 
 BITRATE_MODES = ("variable", "constant")
 OVERLOADS = ("drop", "finish-late")
-_UINT32_MAX = 2**32 - 1
+UINT32_MAX = 2**32 - 1
 _WHOLE: dict[str, dict[str, tuple[int, int]]] = {
     "audio": {"sample_rate": (SAMPLE_RATE_MIN, SAMPLE_RATE_MAX), "channel_count": (1, CHANNEL_COUNT_MAX)},
     "video": {"width": (1, FRAME_SIDE_MAX), "height": (1, FRAME_SIDE_MAX)},
@@ -79,7 +79,7 @@ def _check_options(options: RecordingOptions, tracks: Sequence[RecordedTrack]) -
     numbers = {
         "audio_bits_per_second": (AUDIO_BITS_MIN, AUDIO_BITS_MAX) if "audio" in encoded else None,
         "video_bits_per_second": (VIDEO_BITS_MIN, VIDEO_BITS_MAX) if "video" in encoded else None,
-        **dict.fromkeys(("key_frame_interval_ms", "key_frame_interval_count", "timeslice_ms"), (0, _UINT32_MAX)),
+        **dict.fromkeys(("key_frame_interval_ms", "key_frame_interval_count", "timeslice_ms"), (0, UINT32_MAX)),
     }
     for name, bounds in numbers.items():
         value = getattr(options, name)

@@ -95,8 +95,8 @@ INSTANT_AGE_NS = SERVICE_SILENCE_NS
 """A command of a client with another clock may have been under way for so long. One that claims to be older counts as
 of now."""
 
-LOOK_NS = S // 4
-LATE_NS = S // 2
+PACE_LOOK_NS = S // 4
+PACE_LATE_NS = S // 2
 """A controller that waits for somebody's answer looks this often whether it keeps up. One that is late by the second of
 these gives everybody so much more time."""
 
@@ -171,7 +171,7 @@ CONNECTIONS_MAX = 8192
 hundred clients with ten recordings each have about 20 at a socket. Further ones are closed at once, counted and logged.
 One address has at most half of these, so that nobody alone keeps the others out."""
 
-KEYS_LOOK_NS = 1_000_000_000
+KEYS_LOOK_NS = S
 """The file of a key is looked at again after this long, when somebody shows the key, and the folder when that is not
 known: a key that was added or removed counts from then on."""
 
@@ -185,11 +185,11 @@ CLAIMS_KEPT = 10_000
 go first. What goes on is known anyway."""
 
 # --- placement and admission ----------------------------------------------------------------------
-LOAD_REPORT_NS = 1_000_000_000
+LOAD_REPORT_NS = S
 """A worker reports this often, at most, what its recordings cost and how large they are; none while it has no
 recording. Limits of bytes may be passed by what is recorded meanwhile."""
 
-WARM_AFTER_NS = 100_000_000
+WARM_AFTER_NS = 100 * MS
 """A new worker that has no recording by then uses each codec once, which sets up their tables: some 10 ms, of which a
 recording that comes just then has to wait for the rest."""
 
@@ -220,7 +220,7 @@ COST_DECAY = 0.99
 FRAME_RATE_SUPPOSED = 30.0
 """Of a track that declares none."""
 
-STATUS_WAIT_NS = 300_000_000
+STATUS_WAIT_NS = 300 * MS
 """The answer to ``AskStatus`` waits this long for figures of workers. Those of one that is halted are left out."""
 
 STATUS_BYTES_MAX = 48 * 1024

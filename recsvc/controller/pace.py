@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..common.complaints import Complaints
 from ..common.limits import MS
-from ..common.service_limits import LATE_NS, LOOK_NS
+from ..common.service_limits import PACE_LATE_NS, PACE_LOOK_NS
 from .recordings import Recordings
 
 complaints = Complaints(logging.getLogger("recsvc.controller"))
@@ -36,7 +36,7 @@ class Pace:
         """What is readable, as soon as something is, or what is due at the first of these times."""
         now = self._clock()
         dues = [at for at in due_ns if at is not None]
-        wait_ns = min(LOOK_NS, max(0, min(dues) - now) + MS) if dues else 60_000 * MS
+        wait_ns = min(PACE_LOOK_NS, max(0, min(dues) - now) + MS) if dues else 60_000 * MS
         readable = dict(poller.poll(wait_ns // MS))
         self._since_ns += min(self._clock() - now, wait_ns)
         self.look()  # what has come meanwhile is no answer in time
@@ -46,7 +46,7 @@ class Pace:
         """After what was readable has been handled, and before anybody is judged."""
         now = self._clock()
         lost_ns, self._since_ns = now - self._since_ns, now
-        if lost_ns < LATE_NS:
+        if lost_ns < PACE_LATE_NS:
             return
         complaints.about("", f"the controller was late by {lost_ns // MS} ms: it was halted, or has too much to do")
         for recording in self._recordings.active.values():

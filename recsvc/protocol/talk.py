@@ -1,6 +1,6 @@
 """A client that knows the protocol from its document alone: maps, texts and numbers, no messages of recsvc.
 
-The conformance cases speak by it, so that a service is tried as a client in another language would try it.
+The conformance cases use it, so that a service is tried as a client in another language would try it.
 """
 
 from __future__ import annotations

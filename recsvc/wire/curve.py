@@ -50,11 +50,6 @@ def as_text(key: bytes) -> str:
     return zmq.utils.z85.encode(key).decode() if len(key) == 32 else ""
 
 
-def as_bytes(key: str) -> bytes:
-    """A key's 32 bytes."""
-    return bytes(zmq.utils.z85.decode(key))
-
-
 def checked_key(text: Any, what: str) -> str:
     """``ValueError`` unless it is a key."""
     with suppress(ValueError, KeyError, TypeError, AttributeError):

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from ... import __version__
+from ..exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_USAGE
 
 Option, Argument = typer.Option, typer.Argument
 
@@ -42,8 +43,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 done; 1 failed, and one line says why; 2 wrong usage; 3 there is no such recording at the "
     "service; 130 left by Ctrl-C, when recording by a second one.",
 )
-
-EXIT_FAILED, EXIT_USAGE, EXIT_UNKNOWN, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 Service = Annotated[
     str | None,

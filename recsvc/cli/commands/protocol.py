@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-from .app import EXIT_USAGE, Json, Option, app, fail, one_line
+from ..exit_codes import EXIT_USAGE
+from .app import Json, Option, app, fail, one_line
 
 
 @app.command()

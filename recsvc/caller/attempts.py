@@ -41,7 +41,7 @@ class Attempts:
         that do not fit, ``ServiceError`` where nobody is."""
         is_final = False
         while self._monitor is not None and sockets.readable(self._monitor):
-            event, value = sockets.receive_news(self._monitor)
+            event, value, _ = sockets.receive_news(self._monitor)
             if event == sockets.REACHED:
                 self.end()
             elif event == sockets.KEY_REFUSED and value == _NOT_AUTHORIZED:

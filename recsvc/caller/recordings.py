@@ -14,7 +14,7 @@ import msgspec
 
 from .. import errors
 from ..common.descriptions import RecordingAction
-from ..common.limits import CLOSE_DEADLINE_NS, EVENT_ASK_NS, STOP_ASK_NS, S
+from ..common.limits import CLOSE_DEADLINE_NS, EVENT_ASK_NS, MS, STOP_ASK_NS, S
 from ..common.state import Input, Phase
 from ..wire import messages
 from ..wire.messages import RecordingStatistics
@@ -29,7 +29,7 @@ from .subscription import Inbox
 
 log = logging.getLogger("recsvc")
 
-_CHANGE_NS = 50_000_000  # so long after a change of the stream its recordings end
+_CHANGE_NS = 50 * MS  # so long after a change of the stream its recordings end
 
 
 class Recordings(EventTarget, OfProcess):

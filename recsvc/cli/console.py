@@ -82,9 +82,8 @@ class _Run:
         self._recorder.onerror = lambda event: self._problems.append(event.error)
         out = sys.stderr if self._target.streams else sys.stdout
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if (
-                number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
-            ):  # it was started to outlive its terminal
+            is_ignored = signal.getsignal(number) == signal.SIG_IGN
+            if number != signal.SIGHUP or not is_ignored:  # else it was started to outlive its terminal
                 signal.signal(number, self._ask_to_stop)
         with contextlib.closing(self._keys), terminal.live_line(out, self._quiet) as show:
             self._record(show)

@@ -260,7 +260,7 @@ class Peer(Desk):
                 raise messages.MessageError(f"the route {message.route!r} was given to nobody")
             self._note(message, header)
             if isinstance(message, messages.FrameHeader):
-                self._take_content(identity, one, track, message, rest)
+                self._take_content(identity, track, message, rest)
             elif isinstance(message, messages.End):
                 track.end(message)
                 if self.is_over_network:
@@ -272,7 +272,7 @@ class Peer(Desk):
             self.complain(f"on the data socket: {error}")
             self._refuse(identity, "", str(error))
 
-    def _take_content(self, identity: bytes, one: Judged, track: Track, frame: Any, rest: list[bytes]) -> None:
+    def _take_content(self, identity: bytes, track: Track, frame: Any, rest: list[bytes]) -> None:
         if len(rest) != 1:
             raise messages.MessageError(f"a frame of {len(rest) + 1} parts: expected its header and its payload")
         if (track.kind == "video") != isinstance(frame, messages.VideoFrame):

@@ -62,8 +62,8 @@ def meaning_of(name: str, field: str) -> str:
 
 
 def described(text: str) -> str:
-    """A docstring as people read it who have not this code: classes of messages by their kinds,
-    values as MessagePack names them."""
+    """A docstring as people read it who have not this code: classes of messages by their kinds, values as MessagePack
+    names them."""
     text = " ".join(inspect.cleandoc(text).split())
     return re.sub(r"``([^`]*)``", lambda found: f"`{_NAMES.get(found[1], found[1])}`", text)
 

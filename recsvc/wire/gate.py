@@ -11,7 +11,6 @@ import logging
 import os
 import resource
 import socket as network
-import struct
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -115,7 +114,7 @@ class Gate:
             for _ in range(_TURNS_MAX):
                 if not sockets.readable(monitor):
                     break
-                self._note(monitor.recv_multipart(sockets.NOBLOCK))
+                self._note(*sockets.receive_news(monitor))
 
     def _judge(self, request: list[bytes]) -> None:
         """A request of ZAP: identity, an empty part, version, id, domain, address, routing id, mechanism, key."""
@@ -131,9 +130,8 @@ class Gate:
         with suppress(sockets.ZMQError):
             self._zap.send_multipart([*request[:2], version, number, *answer, b""], sockets.NOBLOCK)
 
-    def _note(self, news: list[bytes]) -> None:
-        event, value = struct.unpack("=HI", news[0])
-        if not news[1].startswith(b"tcp:"):
+    def _note(self, event: int, value: int, endpoint: str) -> None:
+        if not endpoint.startswith("tcp:"):
             return
         if event == sockets.ACCEPTED:
             self._accepted(value)
@@ -156,10 +154,8 @@ class Gate:
             address = str(connection.getpeername()[0])
             self._addresses[descriptor] = address
             self._by_address[address] += 1
-            if (
-                len(self._addresses) <= self._connections_max
-                and self._by_address[address] <= self._connections_max // 2
-            ):
+            too_many = len(self._addresses) > self._connections_max
+            if not too_many and self._by_address[address] <= self._connections_max // 2:
                 return
             self.refused["connections"] += 1
             connection.shutdown(network.SHUT_RDWR)

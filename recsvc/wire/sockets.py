@@ -1,7 +1,7 @@
-"""All of ZeroMQ: how each socket of recsvc is made. Frames use plain sockets and a poller.
+"""How each socket of recsvc is made and read.
 
-Every socket has an explicit high-water mark and linger (``recsvc.limits``). A socket belongs to one thread,
-or to one lock.
+Every one that carries messages has a high-water mark and a linger of its own (``common/limits.py``). A socket belongs
+to one thread, or to one lock.
 """
 
 from __future__ import annotations
@@ -181,8 +181,8 @@ def key_server() -> zmq.Socket[bytes]:
 
 
 def connections(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
-    """Gets the connections that come to a server's socket, and their ends: all of them, for an end that is missed would
-    count for ever. Descriptors bound how many wait."""
+    """Gets the connections that come to a server's socket, and their ends (``receive_news``): all of them, for an end
+    that is missed would count for ever. Descriptors bound how many wait."""
     there = f"inproc://connections-{uuid.uuid4().hex}"
     socket.monitor(there, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _FAILED)
     monitor = _make(zmq.PAIR, 0, 0)
@@ -210,10 +210,11 @@ def watched_client(address: ServiceAddress) -> tuple[zmq.Socket[bytes], zmq.Sock
     return _connect(socket, address), monitor
 
 
-def receive_news(monitor: zmq.Socket[bytes]) -> tuple[int, int]:
-    """An event of a monitored socket that is there, and its value."""
-    event, value = struct.unpack("=HI", monitor.recv_multipart(zmq.NOBLOCK)[0])
-    return event, value
+def receive_news(monitor: zmq.Socket[bytes]) -> tuple[int, int, str]:
+    """An event of a monitored socket that is there, its value, and the endpoint."""
+    what, endpoint = monitor.recv_multipart(zmq.NOBLOCK)
+    event, value = struct.unpack("=HI", what)
+    return event, value, endpoint.decode(errors="replace")
 
 
 def send_command(socket: zmq.Socket[bytes], encoded: bytes) -> None:
@@ -239,9 +240,8 @@ def event_server(endpoint: str, tcp: str = "", secret: str = "") -> tuple[zmq.So
     endpoints really bound."""
     socket = _make(zmq.XPUB, EVENT_HIGH_WATER_MARK, CONTROL_LINGER_MS, SUBSCRIPTION_BYTES_MAX)
     socket.setsockopt(zmq.XPUB_MANUAL, 1)
-    socket.setsockopt(
-        zmq.RCVHWM, 2
-    )  # the name of its key, and one: XPUB keeps all that has come before it gives us any
+    # The name of its key, and one: XPUB keeps all that has come before it gives us any.
+    socket.setsockopt(zmq.RCVHWM, 2)
     return socket, _bind(socket, endpoint, tcp, secret)
 
 

@@ -41,8 +41,7 @@ class DeleteRecording(Request, tag="delete", kw_only=True):
 
 class Fetch(Request, tag="fetch", kw_only=True):
     """Bytes of a recording's file from ``start`` on, as a second part after the reply; fewer than ``size`` only where
-    the file ends. How many of these a client may have unanswered is one of
-    the bounds."""
+    the file ends. How many of these a client may have unanswered is one of the bounds."""
 
     recording: Name
     start: Count

@@ -29,7 +29,7 @@ class Recording:
 def after_silence(*own: Recording) -> bool:
     """Whether its client was given up."""
     given_up: list[str] = []
-    heard = [0]
+    signs = [0]
 
     def ask(worker: Recording, request: messages.AskSilence, on_reply: Any) -> None:
         on_reply(messages.Reply(id=0, result=worker.silence_ns))
@@ -39,16 +39,16 @@ def after_silence(*own: Recording) -> bool:
         leases.gone(client)
 
     callers: Any = SimpleNamespace(
-        heard_ns=lambda client: heard[0],
-        alive=lambda client, at_ns: heard.append(at_ns),
+        alive_ns=lambda client: signs[0],
+        alive=lambda client, at_ns: signs.append(at_ns),
         give_up=give_up,
     )
     recordings: Any = SimpleNamespace(of=lambda client: own, orphan=lambda one: setattr(one, "orphaned", True))
     sources: Any = SimpleNamespace(close_client=lambda client: None, tracks_of=lambda client: ())
     leases = Leases(callers, SimpleNamespace(ask=ask), sources, recordings)  # type: ignore[arg-type]
     leases.silent("c")
-    assert bool(given_up) is (len(heard) == 1)
-    assert all(at_ns <= time.monotonic_ns() for at_ns in heard)
+    assert bool(given_up) is (len(signs) == 1)
+    assert all(at_ns <= time.monotonic_ns() for at_ns in signs)
     return bool(given_up)
 
 

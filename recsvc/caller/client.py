@@ -198,7 +198,7 @@ class Client:
             try:
                 listener.service_lost(self.lost)
             except Exception:
-                log.exception("telling %s that the service is gone failed", listener)
+                log.exception("%s could not take the loss of its service", listener)
         if self._process is not None:
             self._process.wait()
         if self._place is not None:

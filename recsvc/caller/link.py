@@ -66,10 +66,10 @@ class Link:
         self._echo = 0, 0
         self._trips: deque[tuple[int, int]] = deque(maxlen=_PINGS_KEPT)  # how long each took, and the service's lead
         now = time.monotonic_ns()
-        self._heard_ns = self._looked_ns = now
+        self._came_ns = self._looked_ns = now
 
     def begin(self, hello: messages.Hello, clock: str) -> None:
-        """Compares the clocks for the first time. ``hello``: what is said anew after an interruption; ``clock``: the
+        """Compares the clocks for the first time. ``hello``: what is sent anew after an interruption; ``clock``: the
         service's, as in ``Welcome``."""
         self._hello = hello
         self._is_same_clock = clock != "" and clock == hello.clock
@@ -107,7 +107,7 @@ class Link:
             os.eventfd_read(self.wake)
         now = time.monotonic_ns()
         if now - self._looked_ns > STOOD_STILL_NS:
-            self._heard_ns += now - self._looked_ns  # it was this process that was silent
+            self._came_ns += now - self._looked_ns  # it was this process that was silent
         self._looked_ns = now
         if now >= self._ping_ns:
             self._ping(now)
@@ -121,7 +121,7 @@ class Link:
     @property
     def is_lost(self) -> bool:
         """Whether nothing came for too long."""
-        return time.monotonic_ns() - self._heard_ns >= SERVICE_SILENCE_NS
+        return time.monotonic_ns() - self._came_ns >= SERVICE_SILENCE_NS
 
     def ask_who(self) -> None:
         """The connection was interrupted: says hello again."""
@@ -141,7 +141,7 @@ class Link:
                 log.warning("an answer of the service was refused: %s", error)
 
     def _take(self, reply: messages.Reply, now: int) -> None:
-        self._heard_ns = now
+        self._came_ns = now
         if self._on_way is not None and reply.id == self._on_way[0]:
             if reply.error:
                 log.debug("a command was refused: %s", reply.text)  # its recording has ended meanwhile

@@ -133,7 +133,7 @@ class CaptureProcess:
                 sink.sender.drop(route.route)
                 raise
             self._routes[route.route] = sink
-        self._tell_demand()  # now that all its routes are here
+        self._set_demand()  # now that all its routes are here
 
     def _control_routes(self, request: messages.ControlRoutes) -> None:
         named = [(route, self._routes[route]) for route in request.routes if route in self._routes]
@@ -151,11 +151,11 @@ class CaptureProcess:
                 del self._routes[route]
             else:
                 sink.sender.enable(route, request.action == "enable")
-        self._tell_demand()
+        self._set_demand()
         if request.action == "end":
             self._end_routes(dict(named), request.at_ns)
 
-    def _tell_demand(self) -> None:
+    def _set_demand(self) -> None:
         """Whether the source may go on, where it is one that stands still while nobody wants its frames."""
         self._demand.set(any(sink.sender.wants for sink in self._sinks.values()))
 
@@ -185,7 +185,7 @@ class CaptureProcess:
         if sink is not None:
             self._end_sink(sink, time.monotonic_ns())
             sink.sender.close()
-            self._tell_demand()
+            self._set_demand()
         self._done = self._done or not self._sinks
 
 

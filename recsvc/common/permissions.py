@@ -60,7 +60,7 @@ class Peer(NamedTuple):
 LOCAL = Peer("", frozenset(PERMISSIONS), True)
 """Whoever comes by a Unix socket: its folder is closed to other users."""
 ANONYMOUS = Peer("anonymous", frozenset((RECORD, READ)))
-"""Whoever comes over the network to a service that was told to take everybody."""
+"""Whoever comes over the network to a service that takes everybody."""
 
 
 def needed(kind: str) -> str:

@@ -14,7 +14,7 @@ def after(timecode_ms: float) -> float:
 
 
 class HandedOut:
-    """The pieces of one recording so far, in their order: those that its worker makes, or that others hear of."""
+    """The pieces of one recording so far, in their order: of the worker that makes them, or as the events show them."""
 
     def __init__(self) -> None:
         self.count = 0

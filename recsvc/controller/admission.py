@@ -24,7 +24,7 @@ _SMALL = 0.001  # cores: what costs nothing by itself still counts where it is p
 
 
 class _Seen:
-    """What a worker's newest reports said; the last one may still be incomplete."""
+    """What a worker's newest reports have; the last one may still be incomplete."""
 
     def __init__(self) -> None:
         self.at_ns = self.cpu_ns = 0

@@ -28,7 +28,7 @@ class _Caller:
     def __init__(self, descriptor: int | None, now_ns: int, key: str) -> None:
         self.descriptor = descriptor
         self.key = key
-        self.heard_ns = now_ns  # when the last sign of life came
+        self.alive_ns = now_ns  # when the last sign of life came
         self.until_ns = now_ns + LEASE_NS  # when it is asked whether that was the last
         self.clock: ClientClock | None = None
         self.identities: deque[bytes] = deque()
@@ -45,7 +45,7 @@ class Callers:
 
     def __init__(self, poller: Any, on_gone: Callable[[str], None], on_silent: Callable[[str], None]) -> None:
         """``on_gone(client)``: its process has ended, or it has been given up. ``on_silent(client)``: its lease has run
-        out, but for its frames: one calls ``alive``, or ``give_up`` where ``heard_ns`` is still the same."""
+        out, but for its frames: one calls ``alive``, or ``give_up`` where ``alive_ns`` is still the same."""
         self._poller = poller
         self._on_gone = on_gone
         self._on_silent = on_silent
@@ -137,13 +137,13 @@ class Callers:
         """A sign of life, now or at ``at_ns``."""
         caller = self._callers.get(client)
         if caller is not None:
-            caller.heard_ns = max(caller.heard_ns, time.monotonic_ns() if at_ns is None else at_ns)
-            caller.until_ns = caller.heard_ns + LEASE_NS
+            caller.alive_ns = max(caller.alive_ns, time.monotonic_ns() if at_ns is None else at_ns)
+            caller.until_ns = caller.alive_ns + LEASE_NS
 
-    def heard_ns(self, client: str) -> int | None:
+    def alive_ns(self, client: str) -> int | None:
         """When its last sign of life came; ``None``: it is not there."""
         caller = self._callers.get(client)
-        return None if caller is None else caller.heard_ns
+        return None if caller is None else caller.alive_ns
 
     def ended(self, readable: int) -> bool:
         """Whether a readable descriptor is a caller's end, which is then reported."""

@@ -43,7 +43,7 @@ class Leases:
         """Nothing came for as long as its lease. It may have had nothing to send but frames, of which the workers
         know."""
         now = time.monotonic_ns()
-        heard_ns = self._callers.heard_ns(client)
+        alive_ns = self._callers.alive_ns(client)
         fed = [one for one in self._recordings.of(client) if one.pushed]
         silent: list[messages.Reply] = []
 
@@ -52,7 +52,7 @@ class Leases:
                 self._callers.alive(client, now - reply.result)
                 return
             silent.append(reply)
-            if len(silent) == len(fed) and self._callers.heard_ns(client) == heard_ns:
+            if len(silent) == len(fed) and self._callers.alive_ns(client) == alive_ns:
                 self._give_up(client)
 
         for recording in fed:

@@ -38,7 +38,7 @@ class _Asked:
 
 
 class _Refused:
-    """What all processes have refused; of those that have ended what they said last, so that no count goes back."""
+    """What all processes have refused; of those that have ended their last figures, so that no count goes back."""
 
     def __init__(self, own: Counter[str]) -> None:
         self._own = own

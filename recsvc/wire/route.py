@@ -125,7 +125,7 @@ class Route(Generic[F]):
             frames, size = self.balance.frames_used, self.balance.bytes_used
             attach = messages.Attach(route=self.name, waits=self._waits, sent=frames, sent_bytes=size)
             if self._send is not None and self._sending is None:
-                self._tell(messages.encode(attach))
+                self._send_alone(messages.encode(attach))
         return Answer.FULL
 
     # --- frames -----------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ class Route(Generic[F]):
         until_ns = at_ns if interval.until_ns is None else min(at_ns, interval.until_ns)
         recorded_ns = until_ns - interval.paused_ns
         mark = messages.Mark(route=self.name, number=number, recorded_ns=recorded_ns, exact=self.exact)
-        self._tell(messages.encode(mark))
+        self._send_alone(messages.encode(mark))
 
     def end(self, at_ns: int) -> None:
         """Sends what is left, and the end of stream: nothing follows it."""
@@ -200,7 +200,7 @@ class Route(Generic[F]):
             exact=self.exact,
         )
         self._end = messages.encode(end)
-        self._tell(self._end)
+        self._send_alone(self._end)
         self.over = True
 
     # --- messages ---------------------------------------------------------------------------------
@@ -236,11 +236,11 @@ class Route(Generic[F]):
         _, _, self.sequence, self.balance.frames_used, self.balance.bytes_used = sending
         self._sending = None
 
-    def _tell(self, word: bytes) -> None:
+    def _send_alone(self, message: bytes) -> None:
         """A message without a frame, after those that were sent."""
         send = self._send
         if send is None:
             if not self.over:
-                self._backlog.append((word,))
+                self._backlog.append((message,))
         elif not self.over:
-            send(word)
+            send(message)

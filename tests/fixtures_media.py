@@ -277,6 +277,10 @@ class KeepingSink:
             self.after_end += len(self.ends)
             self.packets.append(packet)
 
+    def moved(self, by_ns: int) -> None:
+        with self.lock:
+            self.packets = [packet._replace(captured_ns=packet.captured_ns + by_ns) for packet in self.packets]
+
     def count(self, cause: str, amount: int = 1) -> None:
         with self.lock:
             self.counts[cause] = self.counts.get(cause, 0) + amount

@@ -633,3 +633,17 @@ def test_a_stream_that_is_caught_up_with_goes_on_packet_by_packet_and_a_jump_is_
     stream.clock.move(BEGIN_NS + 4 * S)
     stream.live.packet("video", packet(3))
     assert len(stream.sinks["video"].packets) == 3 and stream.sinks["video"].ends
+
+
+def test_packets_that_are_kept_move_with_a_clock_that_was_late():
+    """Else the pictures with which a recording begins would stand closer together than they were."""
+    stream = Stream(COPIED, COPIED_SOUND, recorded=False)
+    for number in range(2):
+        stream.live.packet("video", packet(number))
+        stream.live.packet("audio", packet(number))
+        stream.clock.ns += INTERVAL_NS
+    stream.clock.ns -= 13 * MS  # what came before was late
+    stream.live.packet("video", packet(2))
+    stream.live.packet("audio", packet(2))
+    expected = [number * INTERVAL_NS - INTERVAL_NS - 13 * MS for number in range(3)]  # sound comes at its end
+    assert captured(stream.sinks["video"]) == captured(stream.sinks["audio"]) == expected

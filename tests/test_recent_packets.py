@@ -176,3 +176,14 @@ def test_adts_says_the_rate_of_what_is_in_the_packet() -> None:
     assert form_of("aac", 48_000, 2).samples(bytes(frame)) == (1024, 48_000)
     frame[2] = frame[2] & 0b11000011 | 6 << 2
     assert form_of("aac", 48_000, 2).samples(bytes(frame)) == (1024, 24_000)
+
+
+def test_packets_that_were_captured_earlier_than_was_said_are_found_by_the_right_times() -> None:
+    recent = Recent(10)
+    add_pictures(recent, 76, group=25)
+    recent.moved(-13 * MS)
+    assert recent.begin_ns(75 * FRAME_NS) == 75 * FRAME_NS - 13 * MS
+    assert recent.begin_ns(75 * FRAME_NS - 14 * MS) == 50 * FRAME_NS - 13 * MS
+    add_pictures(recent, 100, group=25, first=76)
+    kept = [one.captured_ns for one in recent.packets]
+    assert kept == [number * FRAME_NS for number in range(150, 176)]

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import av
 import encoded
 import pytest
-from fixtures_media import KeepingSink, free_port, wait_until
+from fixtures_media import KeepingSink, wait_until
 
 import recsvc
 from recsvc.capture.opening import open_source
@@ -51,7 +52,10 @@ class Server:
         for name in FILMS:
             cameras[name] = {"video": str(directory / f"{name}.h264"), "audio": str(directory / "opus")}
         self._cameras = json.dumps(cameras)
-        self._port = free_port()
+        self._place = socket.socket()  # keeps the port from others while no server listens
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._place.bind(("127.0.0.1", 0))
+        self._port: int = self._place.getsockname()[1]
         self.process = self._started()
 
     def _started(self) -> subprocess.Popen[str]:
@@ -70,6 +74,10 @@ class Server:
         assert self.process.stdout is not None
         self.process.stdout.close()
 
+    def close(self) -> None:
+        self.kill()
+        self._place.close()
+
     def start_again(self) -> None:
         self.process = self._started()
 
@@ -78,7 +86,7 @@ class Server:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made = Server(tmp_path_factory.mktemp("cameras"))
     yield made
-    made.kill()
+    made.close()
 
 
 class Found(NamedTuple):

@@ -163,6 +163,12 @@ class Live(Direct):
         self._catches_up = False
         return False
 
+    def _moved(self, by_ns: int) -> None:
+        """Packets that are kept for a recording to begin with move with the clock: their distances stay."""
+        for kind, sink in self.sinks.items():
+            if isinstance(self.formats[kind], PacketFormat):
+                sink.moved(by_ns)
+
     def _captured_ns(self, kind: str, media_ns: int, length_ns: int) -> int:
         """The capture time of media that arrived now (sound: when its last sample had); holds back what is
         early.
@@ -180,7 +186,10 @@ class Live(Direct):
         self._read_ns = now_ns
         early_ns = -self._arrivals.lateness_ns(media_ns, arrived_ns)
         if self.begin_ns is None or self._has_piled_up(early_ns):
+            before_ns = self._arrivals.captured_ns(media_ns)
             self._arrivals.settle(media_ns, arrived_ns, now_ns)
+            if moved_ns := self._arrivals.captured_ns(media_ns) - before_ns:
+                self._moved(moved_ns)
         elif early_ns > JUMP_NS:
             self._arrivals.set(media_ns, arrived_ns, now_ns)
         else:

@@ -111,6 +111,10 @@ class TrackSink:
     def packet(self, packet: Packet) -> None:
         self._give(packet)
 
+    def moved(self, by_ns: int) -> None:
+        if isinstance(self.sender, CapturedPacketSender):
+            self.sender.moved(by_ns)
+
     def count(self, cause: str, amount: int = 1) -> None:
         self.sender.count(cause, amount)
 

@@ -92,6 +92,9 @@ class Sink(Protocol):
         """A packet of a track that comes encoded; ``captured_ns`` is when it was captured, of pictures by the times at
         which they are decoded."""
 
+    def moved(self, by_ns: int) -> None:
+        """All packets so far were captured so much later than was said (below 0: earlier); no recording has any."""
+
     def count(self, cause: str, amount: int = 1) -> None:
         """Something to account for happened, e.g. ``device_overflow``."""
 

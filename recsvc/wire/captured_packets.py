@@ -45,6 +45,11 @@ class Recent:
             while self.packets and self.packets[0].captured_ns < oldest_ns:
                 self._let_go()
 
+    def moved(self, by_ns: int) -> None:
+        """All of them were captured so much later than was said."""
+        self.packets = deque(one._replace(captured_ns=one.captured_ns + by_ns) for one in self.packets)
+        self._keys = deque(key_ns + by_ns for key_ns in self._keys)
+
     def begin_ns(self, from_ns: int) -> int:
         """Where a recording from ``from_ns`` on begins: at the newest key frame before; ``from_ns`` where there is none
         that is young enough."""
@@ -121,6 +126,12 @@ class CapturedPacketSender(PacketSender):
         """As ``Recent.begin_ns``."""
         with self._writes.lock:
             return self.recent.begin_ns(from_ns)
+
+    def moved(self, by_ns: int) -> None:
+        """As ``Recent.moved``; not where a recording has begun with them meanwhile."""
+        with self._writes.lock:
+            if not self.recorded:
+                self.recent.moved(by_ns)
 
     def send(self, packet: Packet) -> bool:
         with self._writes.lock:

@@ -217,7 +217,7 @@ def test_asyncio_has_the_same_sources() -> None:
             for packet in made.packets:
                 assert await pictures.write(packet.data, packet.at_ns, key_frame=packet.is_key)
             for packet in tone.packets:
-                assert await sound.write(packet.data, packet.at_ns)
+                assert await sound.write(packet.data, packet.at_ns, key_frame=packet.is_key)
             await recorder.stop()
             return (await recorder.wait("dataavailable", DEADLINE_S)).data.bytes()
 
@@ -485,13 +485,17 @@ def test_arguments_that_make_no_source() -> None:
         recsvc.EncodedVideoSource("avc1.42E01E", 16, 16, description=b"junk")
     with pytest.raises(ValueError, match="OpusHead"):
         recsvc.EncodedAudioSource("opus", 48_000, 6)
-    source = recsvc.EncodedVideoSource("vp8", 16, 16)
-    assert source.track.get_settings()["codec"] == "vp8"
+    assert recsvc.EncodedVideoSource("vp8", 16, 16).track.get_settings()["codec"] == "vp8"
+
+
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_arguments_that_are_no_packet(kind: str) -> None:
+    source: Any = recsvc.EncodedAudioSource("opus") if kind == "audio" else recsvc.EncodedVideoSource("vp8", 16, 16)
     for junk, error in ((b"", ValueError), ("text", TypeError), (bytes(8 * 1024 * 1024 + 1), ValueError)):
         with pytest.raises(error):
             source.write(junk)
     with pytest.raises(TypeError, match="key_frame"):
-        source.write(b"abc", key_frame=1)  # type: ignore[arg-type]
+        source.write(b"abc", key_frame=1)
     source.end()
     with pytest.raises(recsvc.errors.InvalidStateError):
         source.write(b"abc")

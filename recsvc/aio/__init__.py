@@ -117,11 +117,11 @@ class VideoSource(PushedPictures):
 class EncodedAudioSource(PushedEncodedSound):
     """As ``recsvc.EncodedAudioSource``, with ``write`` awaited."""
 
-    async def write(self, packet: Buffer, timestamp_ns: int | None = None) -> bool:
+    async def write(self, packet: Buffer, timestamp_ns: int | None = None, *, key_frame: bool | None = None) -> bool:
         """As the synchronous ``write``. Only a source with ``when_full="wait"`` waits."""
         if self._waits:
-            return await asyncio.to_thread(self._write, packet, timestamp_ns)
-        return self._write(packet, timestamp_ns)
+            return await asyncio.to_thread(self._write, packet, timestamp_ns, key_frame)
+        return self._write(packet, timestamp_ns, key_frame)
 
 
 class EncodedVideoSource(PushedEncodedPictures):

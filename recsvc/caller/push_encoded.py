@@ -40,8 +40,10 @@ class PushedPackets(PushSource[Packet]):
             settings["description"] = private
         super().__init__(PacketSender(when_full), kind, settings, when_full, clock)
 
-    def _checked(self, packet: Buffer) -> bytes:
+    def _checked(self, packet: Buffer, key_frame: bool | None) -> bytes:
         self._check_open()
+        if not (key_frame is None or isinstance(key_frame, bool)):
+            raise TypeError(f"key_frame must be True, False or None, got {key_frame!r}")
         try:
             data = packet if type(packet) is bytes else bytes(memoryview(packet))
         except TypeError:
@@ -72,9 +74,7 @@ class PushedEncodedPictures(PushedPackets):
         self._times = DecodeTimes() if self._form.codec in _REORDERS else None
 
     def _write(self, buffer: Buffer, timestamp_ns: int | None = None, key_frame: bool | None = None) -> bool:
-        if not (key_frame is None or isinstance(key_frame, bool)):
-            raise TypeError(f"key_frame must be True, False or None, got {key_frame!r}")
-        data = self._checked(buffer)
+        data = self._checked(buffer, key_frame)
         if key_frame is None:
             try:
                 key_frame = self._form.is_key(data)
@@ -130,8 +130,8 @@ class PushedEncodedSound(PushedPackets):
         super().__init__("audio", codec, settings, description, when_full, clock)
         self._rate = sample_rate  # in which stamps count
 
-    def _write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:
-        data = self._checked(buffer)
+    def _write(self, buffer: Buffer, timestamp_ns: int | None = None, key_frame: bool | None = None) -> bool:
+        data = self._checked(buffer, key_frame)
         try:
             samples, rate = self._form.samples(data)
         except (ValueError, IndexError):
@@ -152,7 +152,8 @@ class EncodedAudioSource(PushedEncodedSound):
     while the source is ``muted`` or the track disabled: then there is a gap.
     """
 
-    def write(self, packet: Buffer, timestamp_ns: int | None = None) -> bool:
+    def write(self, packet: Buffer, timestamp_ns: int | None = None, *, key_frame: bool | None = None) -> bool:
         """Gives a packet to every recording of the track; whether it was taken. As ``EncodedVideoSource.write``;
-        ``timestamp_ns`` is that of its first sample."""
-        return self._write(packet, timestamp_ns)
+        ``timestamp_ns`` is that of its first sample, and ``key_frame`` changes nothing: decoding can begin with each
+        packet of these codecs."""
+        return self._write(packet, timestamp_ns, key_frame)

@@ -122,6 +122,17 @@ def test_a_clock_that_starts_again_is_no_picture_out_of_order() -> None:
     assert [times.time_of(at * MS) for at in (0, 40, 80)] == [0, 40 * MS, 80 * MS]
 
 
+@pytest.mark.parametrize("off_ns", [30_000 * MS, 7200_000 * MS])
+def test_a_time_far_ahead_holds_back_no_other_and_is_decoded_when_it_is_shown(off_ns: int) -> None:
+    """One that is wrong, and all from the same picture on, as after a rest."""
+    shown = [number * 40 * MS for number in (0, 3, 1, 2, 6, 4, 5, 9, 7, 8)]
+    for wrong in (range(7, 8), range(7, 10)):
+        times = DecodeTimes()
+        made = [times.time_of(at_ns + off_ns * (number in wrong)) for number, at_ns in enumerate(shown)]
+        offsets = [at_ns + off_ns * (number in wrong) - made[number] for number, at_ns in enumerate(shown)]
+        assert max(map(abs, offsets)) <= 120 * MS
+
+
 def test_parameter_sets_without_end_take_no_memory() -> None:
     """A sequence's alone, always another one: the picture's never come."""
     form: Any = form_of("h264")

@@ -9,8 +9,8 @@ a crash may tear (``mux.recover_matroska.TORN_MAX``)."""
 
 REORDERED_MAX = 16
 REORDERED_NS_MAX = 3 * S
-"""By how much pictures may come out of order: decoders of H.264 and H.265 keep 16. One that is further back is taken to
-be on another clock."""
+"""By how much pictures may come out of order: decoders of H.264 and H.265 keep 16. One that is further off is taken
+to be on another clock."""
 
 DESCRIPTION_BYTES_MAX = 16 * 1024
 """A longer description of a codec is refused: parameter sets have some hundred bytes, but x265 adds its settings as

@@ -23,7 +23,8 @@ class DecodeTimes:
     back, and end up the decoder's delay before. Pure.
 
     As many of the newest pictures as were ever overtaken by one wait in the decoder; the earliest of them is what
-    is shown next. A time that is too far back is another clock.
+    is shown next. A time that is too far off is another clock, or wrong, or follows a rest: what waited would be shown
+    that much later than it is decoded.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,7 @@ class DecodeTimes:
     def time_of(self, shown_ns: int) -> int:
         """That of the next packet, whose picture is to be shown at ``shown_ns``."""
         newest = self._newest
-        if newest and shown_ns < newest[-1] - REORDERED_NS_MAX:
+        if newest and abs(shown_ns - newest[-1]) > REORDERED_NS_MAX:
             newest.clear()
             self._last_ns = None
         at = bisect_right(newest, shown_ns)

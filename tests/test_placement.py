@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import recsvc
 from recsvc.common import mime
 from recsvc.common.descriptions import RecordedTrack
 from recsvc.common.limits import S
@@ -53,6 +55,26 @@ def cores(of: Demand) -> float:
 
 
 # --- what is declared -----------------------------------------------------------------------------
+
+
+def test_pushed_pictures_are_reckoned_with_the_rate_that_is_declared() -> None:
+    def declared(**given: Any) -> Demand:
+        return demand([track("video", **recsvc.VideoSource(1920, 1080, **given).track.get_settings())], VP8, "drop")
+
+    for rate, factor in ((60, 2.0), (Fraction(30_000, 1001), 30 / 30.03), (12.5, 12.5 / 30)):
+        assert cores(declared(frame_rate=rate)) == pytest.approx(cores(declared()) * factor)
+    packets = recsvc.EncodedVideoSource("h264", 1920, 1080, frame_rate=60).track.get_settings()
+    assert packets["frame_rate"] == 60.0
+    assert "frame_rate" not in recsvc.EncodedVideoSource("h264", 1920, 1080).track.get_settings()
+
+
+@pytest.mark.parametrize("make", [lambda **more: recsvc.VideoSource(64, 48, **more),
+                                  lambda **more: recsvc.EncodedVideoSource("vp8", 64, 48, **more)])  # fmt: skip
+def test_a_rate_that_is_none_is_refused(make: Any) -> None:
+    for rate, error in ((0, ValueError), (-25, ValueError), (math.nan, ValueError), (math.inf, ValueError),
+                        (1000.5, ValueError), ("30", TypeError), (True, TypeError)):  # fmt: skip
+        with pytest.raises(error, match=r"frame_rate must be .* 1000, got"):
+            make(frame_rate=rate)
 
 
 def test_the_default_figures_are_near_what_was_measured() -> None:

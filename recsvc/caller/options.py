@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
+from decimal import Decimal
+from numbers import Real
 from typing import NamedTuple, SupportsIndex
 
 from .. import errors
-from ..common.media import AUDIO_BITS_MAX, AUDIO_BITS_MIN, VIDEO_BITS_MAX, VIDEO_BITS_MIN
+from ..common.media import AUDIO_BITS_MAX, AUDIO_BITS_MIN, FRAME_RATE_MAX, VIDEO_BITS_MAX, VIDEO_BITS_MIN
 from ..common.recorded import UINT32_MAX
 from .origin import Track
 
@@ -80,3 +82,16 @@ def choice(name: str, value: object, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     return value
+
+
+def rate_settings(frame_rate: object) -> dict[str, float]:
+    """What a track's settings say of the rate that its pictures are declared to have; nothing for ``None``."""
+    if frame_rate is None:
+        return {}
+    expected = f"frame_rate must be a number above 0 and at most {FRAME_RATE_MAX:g}"
+    if isinstance(frame_rate, bool) or not isinstance(frame_rate, (Real, Decimal)):
+        raise TypeError(f"{expected}, got {frame_rate!r}")
+    rate = float(frame_rate)
+    if not 0 < rate <= FRAME_RATE_MAX:  # nor is NaN
+        raise ValueError(f"{expected}, got {frame_rate}")
+    return {"frame_rate": rate}

@@ -13,7 +13,7 @@ from ..wire.pictures import PictureSender
 from ..wire.sender import FrameSender
 from ..wire.sound import SoundSender
 from .calls import OfProcess, public
-from .options import integer
+from .options import integer, rate_settings
 from .origin import PushedOrigin, Track
 from .stamps import Stamps
 from .stream import MediaStreamTrack
@@ -162,10 +162,11 @@ class PushedPictures(PushSource[Picture]):
         when_full: str = "drop",
         clock: str = "monotonic",
         color_space: str = "bt601",
+        frame_rate: float | None = None,
     ) -> None:
         width = integer("width", width, 1, media.FRAME_SIDE_MAX)
         height = integer("height", height, 1, media.FRAME_SIDE_MAX)
-        settings = media.picture_settings(width, height, pixel_format, color_space)
+        settings = media.picture_settings(width, height, pixel_format, color_space) | rate_settings(frame_rate)
         self._bytes = media.picture_bytes(pixel_format, width, height)
         super().__init__(PictureSender(when_full), "video", settings, when_full, clock)
         self._form = (pixel_format, width, height)
@@ -184,7 +185,9 @@ class VideoSource(PushedPictures):
 
     ``pixel_format``: ``i420 nv12 rgb24 bgr24 rgba bgra``. ``when_full``, ``clock`` as for ``AudioSource``.
     ``color_space``: what the values of ``i420`` and ``nv12`` mean, ``"bt601"`` or ``"bt709"`` (limited range); the
-    others are sRGB.
+    others are sRGB. ``frame_rate``: how many there will be per second, above 0 and at most 1000; by it a service knows
+    before they come whether it has room for them (without it, 30 are supposed), and with ``clock="media"`` how long the
+    last one lasts. It binds nobody: pictures are recorded as they come.
     """
 
     def write(self, buffer: Buffer, timestamp_ns: int | None = None) -> bool:

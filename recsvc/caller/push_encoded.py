@@ -12,7 +12,7 @@ from ..common.packet_limits import DESCRIPTION_BYTES_MAX, PACKET_BYTES_MAX
 from ..mux.codec_private import form_of
 from ..wire.frames import Packet
 from ..wire.packets import DecodeTimes, PacketSender
-from .options import integer
+from .options import integer, rate_settings
 from .push import Buffer, PushSource
 
 _REORDERS = ("h264", "h265")
@@ -67,10 +67,12 @@ class PushedEncodedPictures(PushedPackets):
         description: Buffer | None = None,
         when_full: str = "drop",
         clock: str = "monotonic",
+        frame_rate: float | None = None,
     ) -> None:
         width = integer("width", width, 1, media.FRAME_SIDE_MAX)
         height = integer("height", height, 1, media.FRAME_SIDE_MAX)
-        super().__init__("video", codec, {"width": width, "height": height}, description, when_full, clock)
+        settings = {"width": width, "height": height, **rate_settings(frame_rate)}
+        super().__init__("video", codec, settings, description, when_full, clock)
         self._times = DecodeTimes() if self._form.codec in _REORDERS else None
 
     def _write(self, buffer: Buffer, timestamp_ns: int | None = None, key_frame: bool | None = None) -> bool:
@@ -92,7 +94,7 @@ class EncodedVideoSource(PushedEncodedPictures):
     the first three, ``video/x-matroska`` all. ``width``, ``height``: of the pictures, in pixels. ``description``: their
     parameter sets where packets do not have them, as WebCodecs and MP4 have it (avcC, hvcC, av1C); packets of H.264 and
     H.265 then have lengths before each unit. Without it they have start codes, and key frames their parameter sets.
-    ``when_full``, ``clock`` as for ``AudioSource``.
+    ``when_full``, ``clock`` as for ``AudioSource``, ``frame_rate`` as for ``VideoSource``.
 
     A recording begins with a key frame, and goes on with one after a pause, or when packets were lost; what comes
     before is left out, and counted as ``awaiting_key_frame``. Packets that are no packets of the codec are left out as

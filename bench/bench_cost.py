@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import film
 import load
 import processes
 import pytest
@@ -69,7 +70,7 @@ def test_cpu_captured(benchmark: Any, work: Workload) -> None:
 @pytest.mark.parametrize("work", [A1, W1], ids=lambda work: work.name)
 def test_cpu_pushed(benchmark: Any, work: Workload) -> None:
     benchmark.group = "cpu: pushed"
-    pusher = sources.Pusher(work, recorded.pictures(work))
+    pusher = sources.Pusher(work, film.pictures(work))
     try:
         cost(benchmark, work, sources.new_recorder(work, recsvc.MediaStream(pusher.tracks)))
     finally:
@@ -84,7 +85,7 @@ def test_frames_flat_out(benchmark: Any, work: Workload) -> None:
     recorder = recsvc.MediaRecorder(
         recsvc.MediaStream([source.track]), video_bits_per_second=work.video_bits_per_second
     )
-    pictures = recorded.pictures(work)
+    pictures = film.pictures(work)
     taken_s: list[float] = []
 
     def record() -> None:

@@ -11,6 +11,7 @@ import os
 import time
 from typing import Any
 
+import film
 import processes
 import pytest
 import recorded
@@ -40,7 +41,7 @@ def test_memory_per_recording(benchmark: Any, work: Workload) -> None:
         recorder.wait("stop", workloads.WAIT_S)
     readings: list[dict[str, int]] = []
     recorder = None
-    pusher = sources.Pusher(work, recorded.pictures(work))
+    pusher = sources.Pusher(work, film.pictures(work))
     recorders = [sources.new_recorder(work, recsvc.MediaStream(pusher.tracks)) for _ in range(COUNT[work.name])]
 
     def record() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ebml
+import film
 import pytest
 import recorded
 import sources
@@ -47,7 +48,7 @@ def test_capture_to_disk(benchmark: Any, work: Workload) -> None:
     benchmark.group = "capture to disk"
     oldest_ms: list[float] = []
     youngest_ms: list[float] = []
-    pusher = sources.Pusher(work, recorded.pictures(work), begin=False)
+    pusher = sources.Pusher(work, film.pictures(work), begin=False)
     recorder = sources.new_recorder(work, recsvc.MediaStream(pusher.tracks))
 
     def record() -> None:

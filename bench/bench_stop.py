@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import film
 import load
 import pytest
 import recorded
@@ -96,7 +97,7 @@ def test_stop_captured(benchmark: Any, work: Workload) -> None:
 def test_stop_pushed(benchmark: Any, work: Workload) -> None:
     """Frames come from a thread of this program."""
     benchmark.group = "stop: pushed"
-    pusher = sources.Pusher(work, recorded.pictures(work))
+    pusher = sources.Pusher(work, film.pictures(work))
     try:
         measure(benchmark, sources.new_recorder(work, recsvc.MediaStream(pusher.tracks)))
     finally:

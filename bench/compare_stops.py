@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import film
 import processes
 from program import HERE, Program
 from workloads import WORKLOADS, percentile
@@ -110,7 +111,6 @@ def ratios(over: Sequence[float], under: Sequence[float]) -> tuple[float, float]
 
 
 def main() -> None:
-    import recorded
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", type=Path, help="another checkout, in which `make setup` was run")
@@ -126,7 +126,7 @@ def main() -> None:
     with ExitStack() as stack:
         pictures = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rsb-")))
         for work in works:
-            (pictures / f"{work}.i420").write_bytes(b"".join(recorded.pictures(WORKLOADS[work])))
+            (pictures / f"{work}.i420").write_bytes(b"".join(film.pictures(WORKLOADS[work])))
         checkouts = []
         for name, root in roots.items():
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rsb-")))

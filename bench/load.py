@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import film
 import processes
-import recorded
 import sources
 from program import running, serve
 from workloads import WAIT_S, WORKLOADS
@@ -42,7 +42,7 @@ def private_service() -> str:
 
 def main() -> None:
     work, count = WORKLOADS[sys.argv[1]], int(sys.argv[2])
-    pusher = sources.Pusher(work, recorded.pictures(work))
+    pusher = sources.Pusher(work, film.pictures(work))
     recorders = [sources.new_recorder(work, recsvc.MediaStream(pusher.tracks)) for _ in range(count)]
     for recorder in recorders:
         recorder.start()

@@ -12,24 +12,14 @@ from functools import cache
 from pathlib import Path
 
 import av
+import film
 from sources import tone
 from workloads import AUDIO_BITS_PER_SECOND, FRAME_RATE, SAMPLE_RATE, S, Workload
 
 import recsvc
-from recsvc.capture.pattern import Pattern
 from recsvc.encode import core, native
 
-PICTURES_KEPT = 32
-"""The pattern repeats itself after so many pictures, but for its frame number."""
 OPUS_PACKET_SAMPLES = 960
-
-
-def pictures(work: Workload) -> list[bytes]:
-    """What the synthetic source would show, to be pushed over and over; none without video."""
-    if not work.has_video:
-        return []
-    pattern = Pattern("counter", work.width, work.height, seed=1)
-    return [pattern.picture(number) for number in range(PICTURES_KEPT)]
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -92,7 +82,7 @@ def codec_cost(work: Workload, seconds: float) -> CodecCost:
     frame_ms: list[float] = []
     frame_cpu_ns = sound_cpu_ns = 0
     video = _video_encoder(work) if work.has_video else None
-    film = pictures(work)
+    shown = film.pictures(work)
     audio = native.AudioEncoder(SAMPLE_RATE, 2, "s16", bits_per_second=AUDIO_BITS_PER_SECOND)
     rate = FRAME_RATE
     begin_s = time.perf_counter()
@@ -106,7 +96,7 @@ def codec_cost(work: Workload, seconds: float) -> CodecCost:
                 frame_ms.append((time.perf_counter() - sound_s) * 1e3)
         sound_cpu_ns += time.thread_time_ns() - begin_ns
         if video is not None:
-            frame_ms.append(_encode(video, work, film, number))
+            frame_ms.append(_encode(video, work, shown, number))
             frame_cpu_ns += time.thread_time_ns() - begin_ns
     taken = (frame_cpu_ns or sound_cpu_ns) / S
     audio.close()
@@ -125,11 +115,11 @@ def _video_encoder(work: Workload) -> native.VideoEncoder:
     )
 
 
-def _encode(encoder: native.VideoEncoder, work: Workload, film: Sequence[bytes], number: int) -> float:
+def _encode(encoder: native.VideoEncoder, work: Workload, shown: Sequence[bytes], number: int) -> float:
     """Milliseconds for one frame; key frames come as often as in a recording."""
     begin_s = time.perf_counter()
     encoder.encode(
-        film[number % len(film)],
+        shown[number % len(shown)],
         "i420",
         work.width,
         work.height,

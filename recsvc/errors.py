@@ -133,8 +133,9 @@ def from_name(name: str, text: str, details: object = None) -> Exception:
         return ValueError(text)
     if name == BUSY:
         busy = BusyError(text)
-        if isinstance(details, dict):
-            busy.needed, busy.free = (float(details.get(key, 0.0)) for key in ("needed", "free"))
+        given = details if isinstance(details, dict) else {}
+        cores = [given.get(key, 0.0) for key in ("needed", "free")]
+        busy.needed, busy.free = (float(one) if isinstance(one, int | float) else 0.0 for one in cores)
         return busy
     if name == REDIRECT:
         where = details if isinstance(details, dict) else {}

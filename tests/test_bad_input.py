@@ -25,7 +25,7 @@ from recsvc.caller import attempts, connections
 from recsvc.common.descriptions import RecordingOptions, Started
 from recsvc.common.limits import AUDIO_CREDIT_FRAMES, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, S
 from recsvc.common.permissions import READ, RECORD
-from recsvc.common.service import ServiceAddress
+from recsvc.common.service import ServiceAddress, reachable
 from recsvc.common.service_limits import (
     CAUSES_MAX,
     RECONNECT_REMOTE_MS,
@@ -379,7 +379,7 @@ def test_constraints_without_a_use_in_a_recording_and_tracks_without_a_name(serv
 def test_subscriptions_of_no_use(service: Daemon) -> None:
     with undisturbed(service) as local:
         alice = Person(service, "alice")
-        events = sockets.reachable(alice.hello().events, alice.address)
+        events = reachable(alice.hello().events, alice.address)
         odd = [sockets.event_client(events, topic) for topic in (b"\xff\xfe", b"a" * 60_000, b"/", b"\0/\0")]
         good = sockets.event_client(events, f"{alice.client}/".encode())
         assert good.poll(DEADLINE_S * 1000)
@@ -393,7 +393,7 @@ def test_subscriptions_of_no_use(service: Daemon) -> None:
 def test_a_connection_that_subscribes_to_more_than_it_can_need_is_ended(service: Daemon, name: str) -> None:
     with undisturbed(service) as local:
         person = Person(service, name)
-        events = sockets.reachable(person.hello().events, person.address)
+        events = reachable(person.hello().events, person.address)
         good = sockets.event_client(events, f"{person.client}/".encode())
         for topics in ([b"%d/" % number for number in range(SUBSCRIPTIONS_MAX)], [b"x" * TOPIC_CHARACTERS_MAX]):
             much, answered = sockets.event_client(events, b"first"), 0

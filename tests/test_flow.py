@@ -47,9 +47,19 @@ def test_credit_in_bytes_is_used_to_the_last_one() -> None:
 
 def test_an_old_credit_message_takes_nothing_away() -> None:
     balance = CreditBalance(5, 100)
-    balance.grant(9, 900)
-    balance.grant(7, 700)
-    assert (balance.frames_granted, balance.bytes_granted) == (9, 900)
+    balance.grant(9, 190)
+    balance.grant(7, 170)
+    assert (balance.frames_granted, balance.bytes_granted) == (9, 190)
+
+
+def test_credit_for_more_than_was_sent_fills_no_memory() -> None:
+    balance = CreditBalance(30, 1_000)
+    balance.grant(2**62, 2**62)
+    sent = 0
+    while balance.allows(10):
+        use(balance, 10)
+        sent += 1
+    assert sent <= 2 * 30
 
 
 @pytest.mark.parametrize("size", [200, 3_000, 460_800, 3_110_400, 12_441_600, 60_000_000])

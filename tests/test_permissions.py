@@ -16,7 +16,7 @@ from media import DEADLINE_S
 
 from recsvc.common.descriptions import RecordedTrack, RecordingOptions, Started, Welcome
 from recsvc.common.permissions import ADMIN, ANONYMOUS, LOCAL, READ, RECORD, Peer, check, needed
-from recsvc.common.service import ServiceAddress
+from recsvc.common.service import ServiceAddress, reachable
 from recsvc.errors import NotAllowedError
 from recsvc.wire import curve, messages, sockets
 from recsvc.wire.ring import FrameRing
@@ -71,7 +71,7 @@ class Person(Talk):
 
     def feed(self, route: messages.RouteDescription) -> Any:
         """A connection for the frames of a route."""
-        return sockets.data_client(sockets.reachable(route.endpoints, self.address))
+        return sockets.data_client(reachable(route.endpoints, self.address))
 
     def finish(self, recording: str) -> None:
         """Somebody else's, which feeds it no more."""
@@ -311,13 +311,11 @@ def test_events_are_had_by_permission(people: dict[str, Person]) -> None:
         ("nil", f"{alice.client}/"),
         ("", ""),
     ):
-        address = sockets.reachable(there.events, people[name].address)
+        address = reachable(there.events, people[name].address)
         if not name:
-            address = sockets.reachable(people[name].hello().events, people[name].address)
+            address = reachable(people[name].hello().events, people[name].address)
         subscribed[name, topic] = sockets.event_client(address, topic.encode())
-    own = sockets.event_client(
-        sockets.reachable(there.events, people["bob"].address), f"{people['bob'].client}/".encode()
-    )
+    own = sockets.event_client(reachable(there.events, people["bob"].address), f"{people['bob'].client}/".encode())
     assert own.poll(DEADLINE_S * 1000), "its own, also before its first request"
     own.close()
     for (name, _), socket in subscribed.items():
@@ -413,7 +411,7 @@ def test_the_catalog_asks_for_permissions_too(people: dict[str, Person]) -> None
     data.send_multipart([sound(started.routes[0].route, 0), SILENCE])
     data.close()
     boss.finish(started.recording)
-    asking = {name: Talk(sockets.reachable(alice.hello().catalog, people[name].address)) for name in people if name}
+    asking = {name: Talk(reachable(alice.hello().catalog, people[name].address)) for name in people if name}
     name = started.recording
     requests = {
         "list": messages.ListRecordings(),

@@ -14,7 +14,7 @@ import keyed
 import msgspec
 import pytest
 
-from recsvc.common.service import ServiceAddress
+from recsvc.common.service import ServiceAddress, reachable
 from recsvc.process.services import address_of
 from recsvc.protocol.check import Outcome, cases, check
 from recsvc.protocol.examples import EXAMPLES
@@ -43,7 +43,7 @@ def play(service: str, recording: str) -> bytes:
 
         def connected(endpoints: tuple[str, ...] = ()) -> Dealer:
             address = address_of(service)
-            socket = sockets.control_client(sockets.reachable(endpoints, address) if endpoints else address)
+            socket = sockets.control_client(reachable(endpoints, address) if endpoints else address)
             stack.callback(socket.close, 0)
             return Dealer(socket)
 

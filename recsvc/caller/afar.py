@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 
-import msgspec
-
 from .. import errors
 from ..common.descriptions import CompletedFile, RecordingInfo
 from ..common.limits import LOOK_NS, S
 from ..wire import messages, sockets
+from ..wire.replies import understood
 from . import calls, connections
 from .client import Client
 from .remote import ask
@@ -26,7 +25,7 @@ def wait_completed(client: Client, recording: str, limit_ns: int) -> CompletedFi
     while True:
         try:
             found = ask(connections.renewed(client), messages.GetRecording(recording=recording))
-            info = msgspec.convert(found, RecordingInfo)
+            info = understood(found, RecordingInfo)
             if info.state not in _GOES_ON:
                 return CompletedFile(size=info.size_bytes, duration=info.duration)
         except errors.RecorderError:

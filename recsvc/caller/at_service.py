@@ -9,16 +9,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from .. import errors
 from ..common import mime
 from ..common.descriptions import Finished, RecordingAction, RecordingInfo, ServiceStatus, Started, Welcome
 from ..common.limits import LATE_DRAIN_DEADLINE_NS, MS, OPEN_SOURCE_DEADLINE_NS, RPC_DEADLINE_NS
-from ..common.service import ServiceAddress
+from ..common.service import ServiceAddress, reachable
 from ..common.status import joined
 from ..process import services
 from ..wire import messages, sockets
+from ..wire.replies import read, result_of, understood
 from . import connections, remote
 from .client import Client
 from .options import AUDIO_BITS_DEFAULT, VIDEO_BITS_DEFAULT, possible, uint32
@@ -36,10 +35,10 @@ def connect(service: str | os.PathLike[str] | None) -> Client:
 
 def status(client: Client) -> ServiceStatus:
     """How a service is, with all recordings that go on."""
-    found = msgspec.convert(client.request(messages.AskStatus()), ServiceStatus)
+    found = understood(client.request(messages.AskStatus()), ServiceStatus)
     while found.more and found.recordings:
         asked = messages.AskStatus(after=found.recordings[-1].recording)
-        found = joined(found, msgspec.convert(client.request(asked), ServiceStatus))
+        found = joined(found, understood(client.request(asked), ServiceStatus))
     return found
 
 
@@ -70,7 +69,7 @@ def begin(
         video=checked.get("video"),
     )
     try:
-        return msgspec.convert(client.request(request, OPEN_SOURCE_DEADLINE_NS), Started)
+        return understood(client.request(request, OPEN_SOURCE_DEADLINE_NS), Started)
     except BaseException:  # Ctrl-C, too: nobody would know of it
         client.command(messages.Control(recording=request.recording, action="stop", at_ns=0))
         raise
@@ -84,7 +83,7 @@ def command(client: Client, recording: str, action: RecordingAction) -> None:
 def stopped(client: Client, recording: str) -> Finished:
     """Stops a recording, and waits until it is finished. ``InvalidStateError`` where it ended long ago."""
     control = messages.Control(recording=recording, action="stop", wait=True)
-    return msgspec.convert(remote.command(client, control, _STOP_NS), Finished)
+    return understood(remote.command(client, control, _STOP_NS), Finished)
 
 
 def glance(service: str | None, limit_ms: int) -> list[RecordingInfo]:
@@ -94,10 +93,10 @@ def glance(service: str | None, limit_ms: int) -> list[RecordingInfo]:
     try:
         address = services.address_of(service or services.default_service())
         hello = messages.Hello(client=f"client-{uuid.uuid4().hex[:12]}", pid=os.getpid())
-        welcome = msgspec.convert(_asked(address, hello, deadline_ns), Welcome)
+        welcome = understood(_asked(address, hello, deadline_ns), Welcome)
         if welcome.catalog:
-            there = sockets.reachable(welcome.catalog, address)
-            return msgspec.convert(_asked(there, messages.ListRecordings(), deadline_ns), list[RecordingInfo])
+            there = reachable(welcome.catalog, address)
+            return understood(_asked(there, messages.ListRecordings(), deadline_ns), list[RecordingInfo])
     except (errors.RecorderError, sockets.ZMQError, OSError, TypeError, ValueError):
         pass  # whoever types sees no suggestions
     return []
@@ -110,9 +109,6 @@ def _asked(address: ServiceAddress, request: messages.Request, deadline_ns: int)
         socket.send(messages.encode(request), sockets.NOBLOCK)
         if not socket.poll(max(0, deadline_ns - time.monotonic_ns()) // MS):
             raise errors.ServiceError("no answer")
-        reply: messages.Reply = messages.REPLIES.decode(socket.recv())
+        return result_of(read(socket.recv_multipart()[0]))
     finally:
         socket.close(linger=0)
-    if reply.error:
-        raise errors.from_name(reply.error, reply.text)
-    return reply.result

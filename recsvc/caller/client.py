@@ -16,15 +16,14 @@ import uuid
 import weakref
 from typing import Any
 
-import msgspec
-
 from .. import errors
 from ..common.descriptions import Welcome
 from ..common.limits import CLOSE_DEADLINE_NS, LAST_EVENTS_MS, READY_DEADLINE_NS, RPC_DEADLINE_NS, S
-from ..common.service import ServiceAddress
+from ..common.service import ServiceAddress, reachable
 from ..common.service_limits import SERVICE_SILENCE_NS
 from ..process import role, runtime
 from ..wire import messages, sockets
+from ..wire.replies import understood
 from .ending import Ending, watched, why_ended
 from .link import Link
 from .requests import Requests
@@ -101,7 +100,7 @@ class Client:
 
     def reachable(self, endpoints: tuple[str, ...]) -> ServiceAddress:
         """Of the endpoints of one socket, the one that is reached as this connection's is."""
-        return sockets.reachable(endpoints, self.address)
+        return reachable(endpoints, self.address)
 
     def _greeting(self) -> messages.Hello:
         """Over a network a process that lives may be out of reach, so it has a lease wherever it is."""
@@ -113,8 +112,8 @@ class Client:
         hello = self._greeting()
         self._requests.begin()
         try:
-            return msgspec.convert(self.request(hello, READY_DEADLINE_NS), Welcome)
-        except (msgspec.ValidationError, TypeError):
+            return understood(self.request(hello, READY_DEADLINE_NS), Welcome)
+        except TypeError:
             text = f"the service at {self.address} runs another version of recsvc: restart it"
             raise errors.ServiceError(text) from None
 
@@ -160,22 +159,23 @@ class Client:
             if source is not None:
                 poller.register(source, sockets.POLLIN)
         wait_ms = None if link is None else 0
-        while True:
-            readable = dict(poller.poll(wait_ms))
-            if self._events in readable and self._sources.take() and link is not None:
-                link.ask_who()
-            if link is not None:
-                link.take()
-                wait_ms = link.look(link.wake in readable)
-                if self.is_remote and link.is_lost:
-                    text = f"nothing came from the service at {self.address} for {SERVICE_SILENCE_NS // S} s"
-                    self._lose(errors.ServiceError(f"{text}; what was recorded is in the spool there"))
-            if watch in readable:
-                while self._events.poll(LAST_EVENTS_MS):
-                    self._sources.take()
-                self._lose(why_ended(self.address, self._process))
-            if self._wake_read in readable or self.lost is not None:
-                break
+        try:
+            while self.lost is None and self._wake_read not in (readable := dict(poller.poll(wait_ms))):
+                if self._events in readable and self._sources.take() and link is not None:
+                    link.ask_who()
+                if link is not None:
+                    link.take()
+                    wait_ms = link.look(link.wake in readable)
+                    if self.is_remote and link.is_lost:
+                        text = f"nothing came from the service at {self.address} for {SERVICE_SILENCE_NS // S} s"
+                        self._lose(errors.ServiceError(f"{text}; what was recorded is in the spool there"))
+                if watch in readable:
+                    while self._events.poll(LAST_EVENTS_MS):
+                        self._sources.take()
+                    self._lose(why_ended(self.address, self._process))
+        except Exception as error:  # nobody else would see that the service ends
+            log.exception("reading what comes from the service at %s failed", self.address)
+            self._lose(errors.ServiceError(f"the connection to {self.address} is given up: {error!r}"))
         self._events.close()
         if watch is not None and not isinstance(watch, int):
             watch.close()

@@ -7,12 +7,11 @@ import datetime
 import os
 import time
 
-import msgspec
-
 from .. import errors
 from ..common.descriptions import RecordingAction, RecordingInfo, RecordingStatistics
 from ..common.limits import LOOK_NS, RPC_DEADLINE_NS, S
 from ..wire import messages
+from ..wire.replies import understood
 from . import at_service, connections
 from .blob import Blob, blob_of_file
 from .client import Client
@@ -33,9 +32,11 @@ def find(service: str | os.PathLike[str] | None, limit: int | None) -> tuple[Cli
     while limit is None or len(found) < limit:
         size = _PAGE if limit is None else min(_PAGE, limit - len(found))
         asked = messages.ListRecordings(limit=size, before=found[-1].began if found else 0.0)
-        page = msgspec.convert(ask(client, asked), builtins.list[RecordingInfo])
+        page = understood(ask(client, asked), builtins.list[RecordingInfo])
         if not page:
             break
+        if len(page) > size or (found and page[0].began >= asked.before):  # it would go on for ever
+            raise errors.ServiceError(f"the service at {client.address} lists other recordings than it was asked for")
         found += page
     return client, found
 
@@ -51,7 +52,7 @@ def look_up(service: str | os.PathLike[str] | None, id: str) -> tuple[Client, Re
 def _get(client: Client, id: str) -> RecordingInfo:
     if len(id) > _NAME_MAX:
         raise errors.NotFoundError(f"there is no recording {id[:40]!r}…: an id has at most {_NAME_MAX} characters")
-    return msgspec.convert(ask(client, messages.GetRecording(recording=id)), RecordingInfo)
+    return understood(ask(client, messages.GetRecording(recording=id)), RecordingInfo)
 
 
 _NAME_MAX = 200
@@ -141,7 +142,7 @@ class KeptRecording:
             raise ValueError(f"name must have at most {_NAME_MAX} characters, got {len(name)}")
         self._client = connections.renewed(self._client)
         reply = ask(self._client, messages.RenameRecording(recording=self.id, name=name))
-        self._info = msgspec.convert(reply, RecordingInfo)
+        self._info = understood(reply, RecordingInfo)
 
     def _delete(self) -> None:
         self._client = connections.renewed(self._client)

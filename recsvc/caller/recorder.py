@@ -19,6 +19,7 @@ from ..common.recorded import BITRATE_MODES, OVERLOADS
 from ..common.state import PUBLIC, Input, check_call
 from ..wire import messages
 from ..wire.messages import RecordingStatistics
+from ..wire.replies import understood
 from .blob import Blob, content_of
 from .calls import check_process, look, whole
 from .client import Client
@@ -276,7 +277,7 @@ class Recorder(Recordings):
         if session is not None:
             try:
                 result = session.client.request(messages.AskStatistics(recording=session.name), deadline_ns)
-                found = msgspec.convert(result, RecordingStatistics)
+                found = understood(result, RecordingStatistics)
                 return msgspec.structs.replace(found, state=self.state)
             except (errors.InvalidStateError, errors.ServiceError):
                 pass  # it ended while we asked

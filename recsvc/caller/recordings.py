@@ -156,11 +156,16 @@ class Recordings(EventTarget, OfProcess):
         inbox = self._inbox
         assert inbox is not None
         while True:
-            event = inbox.next(min(self._due_ns(), time.monotonic_ns() + STOP_ASK_NS))  # it may be stopped meanwhile
-            if event is not None:
-                self._take(event)
-            else:
-                self._look(inbox)
+            try:
+                event = inbox.next(min(self._due_ns(), time.monotonic_ns() + STOP_ASK_NS))  # it may stop meanwhile
+                if event is not None:
+                    self._take(event)
+                else:
+                    self._look(inbox)
+            except Exception as error:  # nobody else would bring these recordings to their end
+                log.exception("the events of %s cannot be had any more", self._id)
+                for session in list(self._sessions.values()):
+                    self._conclude(session, error)
             with self._lock:
                 if not self._sessions:
                     self._forget()

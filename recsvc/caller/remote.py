@@ -15,6 +15,7 @@ from ..common.limits import RPC_DEADLINE_NS
 from ..common.service import ServiceAddress
 from ..common.service_limits import FETCH_BYTES_MAX, FETCH_CREDIT, FETCH_SILENCE_NS
 from ..wire import messages, sockets
+from ..wire.replies import read, result_of
 from . import calls, connections
 from .client import Client
 from .storage import SpoolFile
@@ -93,30 +94,30 @@ class Asking:
         deadline_ns += time.monotonic_ns()
         silent_ns = time.monotonic_ns() + FETCH_SILENCE_NS
         while number not in self._came:
-            if self._receive():
-                silent_ns = time.monotonic_ns() + FETCH_SILENCE_NS
-            elif time.monotonic_ns() >= deadline_ns:
+            came = self._receive()
+            if time.monotonic_ns() >= deadline_ns:
                 raise errors.ServiceError(f"no answer from the service at {self._address}")
+            if came:
+                silent_ns = time.monotonic_ns() + FETCH_SILENCE_NS
             elif time.monotonic_ns() >= silent_ns:
                 silent_ns = time.monotonic_ns() + FETCH_SILENCE_NS
                 self._repeat()
         reply, data = self._came.pop(number)
-        if reply.error:
-            raise errors.from_name(reply.error, reply.text)
-        return reply.result if data is None else data
+        result = result_of(reply)
+        return result if data is None else data
 
     def _receive(self) -> bool:
-        """Waits a moment; whether something came. ``ServiceError``: the service is gone."""
+        """Waits a moment; whether an answer came. ``ServiceError``: the service is gone, or answers nonsense."""
         calls.look()
         if not self._socket.poll(_LOOK_MS):
             if self._client.lost is not None:
                 raise errors.ServiceError(f"the service at {self._address} ended before it answered")
             return False
         header, *data = self._socket.recv_multipart(sockets.NOBLOCK, copy=False)
-        reply: messages.Reply = messages.REPLIES.decode(header.buffer)
+        reply = read(header.buffer)
         request = self._unanswered.pop(reply.id, None)
         if request is None:
-            return True
+            return False
         if reply.id in self._repeated:
             self._repeated.discard(reply.id)
             if isinstance(request, messages.DeleteRecording) and reply.error == "NotFoundError":
@@ -145,11 +146,21 @@ class RemoteFile:
         return RemoteReader(self._client, self.recording)
 
 
+def check_is_of(recording: str, path: str) -> None:
+    """A service may name any file, and we will hand its content out, perhaps complete it, and remove it: so it must
+    have the name of the recording, as no other file has. ``NotReadableError``."""
+    if os.path.splitext(os.path.basename(path))[0] != recording or "\0" in path:
+        raise errors.NotReadableError(
+            f"the service has put recording {recording} into {path!r}, which has another name"
+        )
+
+
 def kept_file(client: Client, recording: str, path: str) -> SpoolFile | RemoteFile:
     """The file of a recording that its service keeps: read by its path where the service is reached by a socket of this
     machine and the path leads there (in a container it may not), else from the service."""
     if client.reachable(client.welcome.catalog).endpoint.startswith("ipc://"):
         with suppress(errors.NotReadableError):
+            check_is_of(recording, path)
             file = SpoolFile(path, owned=False, kept=True)
             file.open()
             return file
@@ -163,18 +174,12 @@ class RemoteReader:
         self._client = client
         self._recording = recording
         self._asking: Asking | None = None
-        self._ranges: deque[tuple[int, int]] = deque()  # under way: start and number
+        self._ranges: deque[tuple[int, int, int]] = deque()  # under way: start, size, number
         self._asked_end = 0  # of the last of these
         self._data: Any = b""
         self._data_start = 0
         self._size = 0  # of a range
         self._window = 1  # so many of them are asked for ahead
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file, so far."""
-        size: int = ask(self._client, messages.GetRecording(recording=self._recording))["size_bytes"]
-        return size
 
     def read(self, start: int, size: int, end: int = 0) -> bytes:
         """At least one of these bytes; those up to ``end`` are wanted soon. ``NotReadableError`` when the file has
@@ -206,11 +211,15 @@ class RemoteReader:
         self._size = min(max(size, 2 * self._size if follows else 0), FETCH_BYTES_MAX)
         wanted_end = max(start + size, min(end, start + self._window * self._size) if follows else 0)
         self._ask_for(wanted_end)
-        _, number = self._ranges.popleft()
+        _, size, number = self._ranges.popleft()
         try:
             data = self._asking.answer(number)
         except errors.NotFoundError as error:
             raise errors.NotReadableError(str(error)) from None
+        if not isinstance(data, memoryview) or len(data) > size:
+            raise errors.ServiceError(
+                f"the service answered something else than the {size} bytes of recording {self._recording} from {start}"
+            )
         if not len(data):
             raise errors.NotReadableError(f"the file of recording {self._recording} has no byte {start} at its service")
         return data
@@ -220,5 +229,5 @@ class RemoteReader:
         while self._asked_end < end and self._asking.under_way < FETCH_CREDIT:
             size = min(self._size, end - self._asked_end)
             fetch = messages.Fetch(recording=self._recording, start=self._asked_end, size=size)
-            self._ranges.append((self._asked_end, self._asking.send(fetch)))
+            self._ranges.append((self._asked_end, size, self._asking.send(fetch)))
             self._asked_end += size

@@ -15,6 +15,7 @@ from ..common.service import ServiceAddress
 from ..common.service_limits import RESEND_NS
 from ..process.role import Process
 from ..wire import messages, sockets
+from ..wire.replies import read, result_of
 from . import calls
 from .attempts import Attempts, send
 from .ending import why_ended
@@ -66,9 +67,7 @@ class Requests:
                     self._idle.append(socket)
             else:
                 socket.close(linger=0)
-        if reply.error:
-            raise errors.from_name(reply.error, reply.text, reply.result)
-        return reply.result
+        return result_of(reply)
 
     def _await(self, socket: sockets.Socket[bytes], number: int, encoded: bytes, deadline_ns: int) -> messages.Reply:
         poller = sockets.Poller()
@@ -87,12 +86,12 @@ class Requests:
             left_ms = (deadline_ns - time.monotonic_ns()) // 1_000_000
             readable = dict(poller.poll(min(max(left_ms, 0), _LOOK_MS)))
             if socket in readable:
-                reply: messages.Reply = messages.REPLIES.decode(socket.recv())
+                reply = read(socket.recv_multipart()[0])
                 if reply.id == number:
                     return reply
             elif self.watch in readable:
                 raise why_ended(self._address, self._process)
-            elif left_ms <= 0:
+            if left_ms <= 0:
                 raise errors.ServiceError(f"no answer from {self._address}: does a recsvc service run there?")
 
     def close(self) -> None:

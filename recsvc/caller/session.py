@@ -18,13 +18,14 @@ from ..common.state import Input, Life
 from ..mux.left_behind import left_behind
 from ..mux.recover import Completed
 from ..wire import messages
+from ..wire.replies import understood
 from . import afar, recovery
 from .blob import Blob, blob_of_file
 from .client import Client
 from .connections import connect, connect_to
 from .origin import Origin, Track
 from .redirect import target
-from .remote import RemoteFile, kept_file
+from .remote import RemoteFile, check_is_of, kept_file
 from .storage import SpoolFile
 
 
@@ -85,6 +86,8 @@ class Session(Life):
             client="", recorder=recorder, recording=self.name, tracks=recorded, options=options, at_ns=at_ns
         )
         started = self._begin(start, follow)
+        if [one.route for one in started.routes] != [self.route(track) for track in self.tracks]:
+            raise errors.ServiceError(f"the service at {self.client.address} has opened other tracks than it was to")
         self.path = started.path
         for track, route, one in zip(self.tracks, started.routes, recorded, strict=True):
             track.origin.opened(track, self.client, route, one.enabled)
@@ -95,7 +98,7 @@ class Session(Life):
         while True:
             try:
                 reply = self.client.request(msgspec.structs.replace(start, client=self.client.name))
-                return msgspec.convert(reply, Started)
+                return understood(reply, Started)
             except errors.RedirectError as elsewhere:
                 address = target(elsewhere, been)
                 if any(track.origin.captured for track in self.tracks):
@@ -152,7 +155,7 @@ class Session(Life):
 
     def blob(self, description: messages.BlobDescription) -> Blob:
         if self.file is None:
-            self._check_is_ours(description.path)
+            check_is_of(self.name, description.path)
             if self.client.welcome.catalog:
                 self.file = kept_file(self.client, self.name, description.path)
             else:
@@ -162,19 +165,11 @@ class Session(Life):
         d = description
         return blob_of_file(self.file, d.head, d.start, d.end, d.mime_type, d.duration)
 
-    def _check_is_ours(self, path: str) -> None:
-        """A service may name any file, and we will hand its content out, perhaps complete it, and remove it: so it must
-        have the name that we made up for this recording, which no other file has."""
-        if os.path.splitext(os.path.basename(path))[0] != self.name:
-            raise errors.NotReadableError(
-                f"the service has put recording {self.name} into {path}, which has another name"
-            )
-
     def left_behind(self, message: messages.RecorderEvent) -> messages.RecorderEvent:
         """The last ``dataavailable`` where no controller can publish it: waits for the file to be finished, at most
         ``RECOVERY_DEADLINE_NS``."""
         if self.path:  # else it was lost before it was opened
-            self._check_is_ours(self.path)
+            check_is_of(self.name, self.path)
         if self.client.is_remote:
             done: Completed | CompletedFile | None = afar.wait_completed(self.client, self.name, RECOVERY_DEADLINE_NS)
             if done is None:

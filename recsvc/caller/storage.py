@@ -46,7 +46,7 @@ class Descriptor:
     def read(self, start: int, size: int, end: int = 0) -> bytes:
         """At least one of these bytes; ``NotReadableError`` when the file has fewer. Those up to ``end`` are wanted
         soon."""
-        data = os.pread(self.number, size, start)
+        data = os.pread(self.number, min(size, max(self.size - start, 0)), start)  # memory for no more than there is
         if not data:
             raise NotReadableError(f"the recording's file {self.path} was cut short by someone else")
         return data
@@ -97,7 +97,7 @@ class SpoolFile:
         self.owed: list[tuple[int, int]] = []  # ranges of bytes
         self._given: list[tuple[int, int]] = []
         try:
-            status = os.stat(path, follow_symlinks=not owned)
+            status = os.stat(path, follow_symlinks=not owned and not kept)
         except OSError as error:
             raise NotReadableError(f"the recording's file {path} cannot be read: {error.strerror}") from error
         if not stat.S_ISREG(status.st_mode):

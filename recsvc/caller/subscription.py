@@ -9,7 +9,6 @@ import logging
 import os
 import time
 from collections import deque
-from typing import Any
 
 import msgspec
 
@@ -17,6 +16,7 @@ from .. import errors
 from ..common.limits import LAST_EVENTS_MS, MS, STOP_ASK_NS
 from ..wire import messages, sockets
 from ..wire.published import published
+from ..wire.replies import understood
 from .client import Client
 
 log = logging.getLogger("recsvc")
@@ -109,8 +109,8 @@ class Subscription:
         request = messages.AskEvents(
             recorder=self._recorder, recording=recording, sequence=self._expected.get(recording, 0)
         )
-        found: Any = self.client.request(request, STOP_ASK_NS)
-        return msgspec.convert(found, list[messages.RecorderEvent])
+        found = understood(self.client.request(request, STOP_ASK_NS), list[messages.RecorderEvent])
+        return [event for event in found if event.recording == recording and event.sequence >= request.sequence]
 
     def is_silent(self) -> bool:
         """Whether nothing more comes from a controller that has ended. Waits for it a moment."""

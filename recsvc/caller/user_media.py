@@ -11,10 +11,12 @@ from typing import Any, TypeAlias
 
 from .. import errors
 from ..common.constraints import checked_audio, checked_video, plain
+from ..common.descriptions import TrackDescription
 from ..common.limits import OPEN_SOURCE_DEADLINE_NS
 from ..common.redact import redacted
 from ..common.sources import absolute
 from ..wire import messages
+from ..wire.replies import understood
 from .calls import whole
 from .connections import connect
 from .devices import enumerate_in_helper
@@ -115,17 +117,17 @@ def _open_media(wishes: Mapping[str, dict[str, Any] | None], service: str | os.P
         kind: {**wish, "track": f"{kind}-{uuid.uuid4().hex[:12]}"} for kind, wish in wishes.items() if wish is not None
     }
     try:
-        opened = client.request(
+        reply = client.request(
             messages.OpenSource(client=client.name, audio=named.get("audio"), video=named.get("video")),
             OPEN_SOURCE_DEADLINE_NS,
         )
+        opened = understood(reply, list[TrackDescription])
+        if {one.kind: one.id for one in opened} != {kind: wish["track"] for kind, wish in named.items()}:
+            raise errors.ServiceError(f"the service at {client.address} has opened other tracks than it was asked for")
     except BaseException:  # perhaps it is being opened, and nobody would ever close it
         for wish in named.values():
             with contextlib.suppress(errors.ServiceError):
                 client.command(messages.CloseTrack(track=wish["track"]))
         raise
-    tracks = [
-        Track(CapturedOrigin(client, one["id"]), one["kind"], one["label"], one["settings"], one["id"])
-        for one in opened
-    ]
+    tracks = [Track(CapturedOrigin(client, one.id), one.kind, one.label, one.settings, one.id) for one in opened]
     return MediaStream([MediaStreamTrack(track) for track in tracks])

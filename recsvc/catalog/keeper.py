@@ -201,7 +201,7 @@ def _described(found: Found, known: RecordingInfo | None) -> RecordingInfo:
     """A recording whose end its controller has not seen, or whose row was lost; ``known``: what there was of it, or is
     noted at its file. Where nothing is known there is its file alone."""
     if known is None:
-        began = _date(found.changed_s - found.duration)
+        began = _date(found.changed_s - _span(found.duration))
         state = "recovered" if found.completed else "finished"
         info = RecordingInfo(recording=found.recording, name="", owner="", state=state, mime_type="", began=began)
     else:
@@ -215,9 +215,14 @@ def _described(found: Found, known: RecordingInfo | None) -> RecordingInfo:
         mime_type=found.mime_type or info.mime_type,
         ended=max(_date(found.changed_s), info.began + 1e-3),
         size_bytes=found.size,
-        duration=found.duration,
+        duration=_span(found.duration),
         error=found.error,
     )
+
+
+def _span(seconds: float) -> float:
+    """A file may claim any length, also one that is no number."""
+    return min(_LATEST_S, max(0.0, seconds))
 
 
 def _date(seconds: float) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from .. import errors, recording
 from ..caller import at_service
 from ..common.descriptions import RecordingAction
-from . import fetching
+from . import fetching, rows
 from .at_service import AtService
 from .target import Failed, Problems, UsageError, check_wanted
 
@@ -29,7 +29,7 @@ def start(
     if as_json:
         print(json.dumps({"recording": begun.recording, "topic": begun.topic, "path": begun.path}))
     else:
-        print(begun.recording)
+        print(rows.printable(begun.recording))
 
 
 def control(service: str | None, words: Iterable[str], action: RecordingAction, as_json: bool) -> None:
@@ -42,7 +42,7 @@ def control(service: str | None, words: Iterable[str], action: RecordingAction, 
         at_service.command(there.client, name, action)
         done.append({"recording": name, "state": _PAST[action]})
         if not as_json:
-            print(f"{name} {_PAST[action]}")
+            print(f"{rows.printable(name)} {_PAST[action]}")
 
     _for_each(words, do, lambda: print(json.dumps(done)) if as_json else None)
 
@@ -72,7 +72,7 @@ def stop(service: str | None, words: list[str], output: Path | None, *, wait: bo
         done.append(row)
         if not as_json:
             saved = f", saved to {row['file']}" if row.get("file") else ""
-            print(f"{name} {row['state']}{': ' + row['error'] if row.get('error') else ''}{saved}")
+            print(rows.printable(f"{name} {row['state']}{': ' + row['error'] if row.get('error') else ''}") + saved)
 
     # All of them stop before the first is waited for.
     problems = _each(words, ask) + _each(names, finish)
@@ -114,7 +114,7 @@ def remove(service: str | None, words: Iterable[str], as_json: bool) -> None:
         found.delete()
         done.append({"recording": found.id, "name": found.name, "size_bytes": found.size})
         if not as_json:
-            print(f"{found.id} deleted")
+            print(f"{rows.printable(found.id)} deleted")
 
     _for_each(words, do, lambda: print(json.dumps(done)) if as_json else None)
 

@@ -49,7 +49,10 @@ def print_saved(found: recording.Recording, saved: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(described(found, saved)), file=out)
     elif saved != target.STANDARD_OUTPUT:
-        print(f"{saved} ({rows.size(found.size)}, {rows.clock(found.duration)}, {found.mime_type})", file=out)
+        print(
+            f"{saved} ({rows.size(found.size)}, {rows.clock(found.duration)}, {rows.printable(found.mime_type)})",
+            file=out,
+        )
 
 
 def described(found: recording.Recording, saved: Path | None) -> dict[str, object]:

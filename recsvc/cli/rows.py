@@ -85,7 +85,7 @@ def _total(columns: Sequence[Column], widths: dict[int, int], shown: list[int], 
 
 
 def _cell(text: str, width: int, right: bool) -> str:
-    text = clipped(text, width)
+    text = clipped(printable(text), width)
     padding = " " * (width - display_width(text))
     return padding + text if right else text + padding
 
@@ -115,7 +115,7 @@ def clipped(text: str, width: int) -> str:
 
 
 def printable(text: str) -> str:
-    """What others named, without what would move the cursor or colour the terminal."""
+    """What others have written, without what would move the cursor or colour the terminal."""
     return "".join(one if one.isprintable() else "�" for one in text)
 
 
@@ -134,7 +134,7 @@ def size(count: int) -> str:
 
 def clock(seconds: float) -> str:
     """As ``1:02:03.4``."""
-    tenths = max(0, round(seconds * 10))
+    tenths = round(min(seconds, 1e12) * 10) if seconds > 0 else 0  # a service may say what is no number
     minutes, tenths = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
     whole = f"{tenths // 10:02d}.{tenths % 10}"
@@ -154,7 +154,7 @@ def _pictures(statistics: RecordingStatistics) -> int:
 def status_row(recording: RecordingStatus, before: Moment | None, at_s: float) -> list[str]:
     """``before``: the rates are those since then; ``None``: of the whole recording so far."""
     found = recording.statistics
-    row = [recording.recording, printable(recording.name), recording.state]
+    row = [recording.recording, recording.name, recording.state]
     if found is None:
         return [*row, "", "", "", "", "", ""]
     past_s = found.duration if before is None else at_s - before.at_s
@@ -185,13 +185,13 @@ def list_row(found: Recording) -> list[str]:
     goes_on = found.ended is None
     return [
         found.id,
-        printable(found.name),
+        found.name,
         found.state,
         found.began.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
         "" if goes_on else clock(found.duration),
         size(found.size),
         found.mime_type,
-        printable(found.owner),
+        found.owner,
     ]
 
 
@@ -200,10 +200,10 @@ def machine_lines(status: ServiceStatus) -> Iterable[str]:
     for worker in status.workers:
         recordings = f"{worker.recordings} recording{'' if worker.recordings == 1 else 's'}"
         queue = f", {worker.queue_frames} frames waiting" if worker.queue_frames else ""
-        state = "" if worker.state == "ready" else f" ({worker.state})"
+        state = "" if worker.state == "ready" else f" ({printable(worker.state)})"
         yield f"worker {worker.number}{state}: {recordings}, load {100 * worker.load:.0f} % of a core{queue}"
     if status.cost_max:
         cost = sum(worker.cost for worker in status.workers)
         yield f"load {cost:.2f} of {status.cost_max:.2f} cores"
     free = "" if status.free_bytes is None else f"{size(status.free_bytes)} free in {status.spool}, "
-    yield f"{free}{status.clients} client{'' if status.clients == 1 else 's'}, recsvc {status.version}"
+    yield printable(f"{free}{status.clients} client{'' if status.clients == 1 else 's'}, recsvc {status.version}")

@@ -13,6 +13,9 @@ Count = Annotated[int, Meta(ge=0, le=2**62)]
 Name = Annotated[str, Meta(max_length=200)]
 Id = Annotated[str, Meta(max_length=100, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")]
 """What a caller names: file names and topics are made of it, so it is never a path."""
+Pid = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Seconds = Annotated[float, Meta(ge=0, le=2**34)]
+"""Of media, or since 1970: a number, and one that calendars know."""
 Client = Annotated[str, Meta(max_length=100, pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]*)?\Z")]
 """The ``Id`` of a caller, or ``""`` where a request is of none: a topic is made of it."""
 Side = Annotated[int, Meta(ge=1, le=FRAME_SIDE_MAX)]
@@ -160,7 +163,7 @@ class Welcome(Struct, kw_only=True, frozen=True):
     catalog: tuple[str, ...] = ()
     permissions: tuple[Name, ...] = ()
     lease_ms: Count = 0
-    pid: Count = 0
+    pid: Pid = 0
     pid_namespace: str = ""
     clock: str = ""
     tracks: tuple[Name, ...] = ()
@@ -207,10 +210,10 @@ class RecordingInfo(Struct, kw_only=True, frozen=True):
     owner: str
     state: Name
     mime_type: str
-    began: float
-    ended: float = 0.0
+    began: Seconds
+    ended: Seconds = 0.0
     size_bytes: Count = 0
-    duration: float = 0.0
+    duration: Seconds = 0.0
     topic: str = ""
     error: str = ""
     statistics: RecordingStatistics | None = None
@@ -228,7 +231,7 @@ class RecordingStatus(Struct, kw_only=True, frozen=True):
     owner: str
     state: Name
     mime_type: str
-    began: float
+    began: Seconds
     topic: str = ""
     worker: Count = 0
     cost: float = 0.0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field, replace
 
+from ..errors import ServiceError
+
 CONTROL_PORT, EVENTS_PORT, CATALOG_PORT, WORKERS_PORT = range(4)
 """A service's sockets have ports that follow each other, from the base on; a worker has ``WORKERS_PORT`` and its number
 more."""
@@ -86,6 +88,18 @@ class ServiceAddress:
 
     def __str__(self) -> str:
         return self.endpoint
+
+
+def reachable(endpoints: tuple[str, ...], by: ServiceAddress) -> ServiceAddress:
+    """Of the endpoints of one socket of a service, the one with the transport of ``by``, by which the service was
+    reached; a host ``*`` is its host. ``ServiceError``: there is none. Pure."""
+    transport, _, address = by.endpoint.partition("://")
+    for endpoint in endpoints:
+        if endpoint.startswith(f"{transport}://"):
+            return by.at(endpoint.replace("://*:", f"://{address.rpartition(':')[0]}:"))
+    raise ServiceError(
+        f"the service at {by} names no endpoint that is reached so, but {', '.join(endpoints) or 'none'}"
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -1,12 +1,16 @@
 """The bounds of a service with many clients, each with its reason and with what happens when it is reached."""
 
-from .limits import MS, S
+from .limits import HEADER_BYTES_MAX, MS, S
 
 FETCH_BYTES_MAX = 1024 * 1024
 FETCH_CREDIT = 8
 """A client fetches a recording's file in ranges of at most this many bytes, and may have so many of them unanswered: on
 a network with 50 ms of delay that is 160 MB/s, and the catalog holds no more than 8 MiB for one client. Further ones
 are refused."""
+
+ANSWER_BYTES_MAX = FETCH_BYTES_MAX + HEADER_BYTES_MAX
+"""A client ends a connection that brings a larger message, so that what it takes for a service cannot fill its memory
+with one: a range, and what encryption adds."""
 
 INSIST_NS = S
 """A second SIGTERM that comes this long after the first one means that nobody wants to wait; one that comes sooner is

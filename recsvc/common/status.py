@@ -10,10 +10,11 @@ from .descriptions import ServiceStatus
 def joined(first: ServiceStatus, following: ServiceStatus) -> ServiceStatus:
     """The first with the recordings of the one that was asked for those after its last one."""
     known = {recording.recording for recording in first.recordings}
+    new = tuple(one for one in following.recordings if one.recording not in known)
     queues = {worker.number: (worker.queue_frames, worker.queue_bytes) for worker in following.workers}
     return msgspec.structs.replace(
         first,
-        recordings=first.recordings + tuple(one for one in following.recordings if one.recording not in known),
+        recordings=first.recordings + new,
         workers=tuple(
             msgspec.structs.replace(
                 worker,
@@ -22,5 +23,5 @@ def joined(first: ServiceStatus, following: ServiceStatus) -> ServiceStatus:
             )
             for worker in first.workers
         ),
-        more=following.more and bool(following.recordings),
+        more=following.more and bool(new),
     )

@@ -9,17 +9,16 @@ import uuid
 from collections.abc import Callable
 from typing import TypeVar
 
-import msgspec
-
 from .. import errors
 from ..common.descriptions import RecordingInfo, ServiceStatus, Welcome
 from ..common.limits import S
-from ..common.service import ServiceAddress
+from ..common.service import ServiceAddress, reachable
 from ..common.service_limits import FETCH_CREDIT, HTTP_ANSWER_NS, HTTP_STATUS_AGE_NS
 from ..common.status import joined
 from ..process import role
 from ..wire import messages, sockets
 from ..wire.published import published
+from ..wire.replies import read, result_of, understood
 
 Result = TypeVar("Result")
 
@@ -68,8 +67,8 @@ class Link:
 
     def __init__(self, control: _Door, welcome: Welcome, address: ServiceAddress) -> None:
         self._control = control
-        self._catalog = _Door(sockets.reachable(welcome.catalog, address)) if welcome.catalog else None
-        self._events = sockets.event_client(sockets.reachable(welcome.events, address), b"")
+        self._catalog = _Door(reachable(welcome.catalog, address)) if welcome.catalog else None
+        self._events = sockets.event_client(reachable(welcome.events, address), b"")
         self._events_descriptor = sockets.file_descriptor(self._events)
         self._fetching = asyncio.Semaphore(FETCH_CREDIT)
         self._status: asyncio.Task[ServiceStatus] | None = None
@@ -126,7 +125,7 @@ class Link:
 
     async def delete(self, name: str) -> None:
         """``InvalidStateError``: it goes on."""
-        _reply(await self._the_catalog().ask(messages.DeleteRecording(recording=name)))
+        result_of(read((await self._the_catalog().ask(messages.DeleteRecording(recording=name)))[0]))
 
     async def fetch(self, name: str, start: int, size: int) -> bytes:
         """Bytes of a recording's file; fewer than ``size`` where it ends. All who fetch take turns."""
@@ -134,7 +133,7 @@ class Link:
         fetching = self._loop.create_task(self._fetch(messages.Fetch(recording=name, start=start, size=size)))
         fetching.add_done_callback(lambda task: task.cancelled() or task.exception())
         parts = await asyncio.shield(fetching)
-        _reply(parts)
+        result_of(read(parts[0]))
         return parts[1] if len(parts) > 1 else b""
 
     async def _fetch(self, request: messages.Fetch) -> list[bytes]:
@@ -159,15 +158,5 @@ class Link:
                 door.close()
 
 
-def _reply(parts: list[bytes]) -> messages.Reply:
-    reply: messages.Reply = messages.REPLIES.decode(parts[0])
-    if reply.error:
-        raise errors.from_name(reply.error, reply.text)
-    return reply
-
-
 def _result(parts: list[bytes], kind: type[Result]) -> Result:
-    try:
-        return msgspec.convert(_reply(parts).result, kind)
-    except msgspec.ValidationError as error:
-        raise errors.ServiceError(f"the service answered something else than {kind.__name__}: {error}") from None
+    return understood(result_of(read(parts[0])), kind)

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from ..common.service import ServiceAddress
+from ..common.service import ServiceAddress, reachable
 from ..wire import sockets
 
 VERSION = 2
@@ -220,7 +220,7 @@ class Client:
         self.welcome: Map = self.control.result("hello", client=self.name, clock=clock())
 
     def at(self, endpoints: list[str]) -> ServiceAddress:
-        return sockets.reachable(tuple(endpoints), self.address)
+        return reachable(tuple(endpoints), self.address)
 
     @property
     def catalog(self) -> Dealer | None:

@@ -10,7 +10,7 @@ from ..common.limits import INTERVALS_KEPT, S
 class CreditBalance:
     """Totals granted against totals used, in frames and payload bytes (both since the route began)."""
 
-    __slots__ = ("_window", "bytes_granted", "bytes_used", "frames_granted", "frames_used")
+    __slots__ = ("_window", "_window_bytes", "bytes_granted", "bytes_used", "frames_granted", "frames_used")
 
     def __init__(self, frames: int, size: int) -> None:
         self.frames_granted = frames
@@ -18,11 +18,13 @@ class CreditBalance:
         self.frames_used = 0
         self.bytes_used = 0
         self._window = frames
+        self._window_bytes = size
 
     def grant(self, frames: int, size: int) -> None:
-        """Totals of a credit message; a total never shrinks, so that repeated and late messages are harmless."""
-        self.frames_granted = max(self.frames_granted, frames)
-        self.bytes_granted = max(self.bytes_granted, size)
+        """Totals of a credit message; a total never shrinks, so that repeated and late messages are harmless. Nobody
+        can have consumed more than was sent: what is granted far beyond that would fill the sender's memory."""
+        self.frames_granted = max(self.frames_granted, min(frames, self.frames_used + 2 * self._window))
+        self.bytes_granted = max(self.bytes_granted, min(size, self.bytes_used + 2 * self._window_bytes))
 
     def allows(self, size: int, frames: int = 0, held: int = 0) -> bool:
         """Whether a frame of ``size`` bytes may go, after so many ``frames`` with ``held`` bytes that are still to: one

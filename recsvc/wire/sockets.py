@@ -29,6 +29,7 @@ from ..common.limits import (
 )
 from ..common.service import ServiceAddress
 from ..common.service_limits import (
+    ANSWER_BYTES_MAX,
     CATALOG_REQUESTS_MAX,
     CONNECT_TIMEOUT_MS,
     FETCH_QUEUE,
@@ -116,17 +117,22 @@ def _make(kind: int, high_water_mark: int, linger_ms: int, message_bytes_max: in
 def _connect(socket: zmq.Socket[bytes], address: ServiceAddress) -> zmq.Socket[bytes]:
     """Over a network a connection that broke is seen soon, and made again; a socket that is answered is the same to its
     peer then."""
-    if address.is_remote:
-        _survive(socket)
-        socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
-        socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_REMOTE_MS)
-        if socket.type == zmq.DEALER:
-            socket.setsockopt(zmq.ROUTING_ID, b"r" + os.urandom(16))
-        if address.server_key:
-            socket.setsockopt(zmq.CURVE_SERVERKEY, address.server_key.encode())
-            socket.setsockopt(zmq.CURVE_PUBLICKEY, address.public_key.encode())
-            socket.setsockopt(zmq.CURVE_SECRETKEY, address.secret_key.encode())
-    socket.connect(address.endpoint)
+    try:
+        socket.setsockopt(zmq.MAXMSGSIZE, ANSWER_BYTES_MAX)
+        if address.is_remote:
+            _survive(socket)
+            socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
+            socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_REMOTE_MS)
+            if socket.type == zmq.DEALER:
+                socket.setsockopt(zmq.ROUTING_ID, b"r" + os.urandom(16))
+            if address.server_key:
+                socket.setsockopt(zmq.CURVE_SERVERKEY, address.server_key.encode())
+                socket.setsockopt(zmq.CURVE_PUBLICKEY, address.public_key.encode())
+                socket.setsockopt(zmq.CURVE_SECRETKEY, address.secret_key.encode())
+        socket.connect(address.endpoint)
+    except (zmq.ZMQError, ValueError) as error:
+        socket.close(0)
+        raise ServiceError(f"{address.endpoint[:200]!r} with its keys is no place to connect to: {error}") from None
     return socket
 
 
@@ -159,18 +165,6 @@ def _survive(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
-
-
-def reachable(endpoints: tuple[str, ...], by: ServiceAddress) -> ServiceAddress:
-    """Of the endpoints of one socket of a service, the one with the transport of ``by``, by which the service was
-    reached; a host ``*`` is its host. ``ServiceError``: there is none. Pure."""
-    transport, _, address = by.endpoint.partition("://")
-    for endpoint in endpoints:
-        if endpoint.startswith(f"{transport}://"):
-            return by.at(endpoint.replace("://*:", f"://{address.rpartition(':')[0]}:"))
-    raise ServiceError(
-        f"the service at {by} names no endpoint that is reached so, but {', '.join(endpoints) or 'none'}"
-    )
 
 
 def key_server() -> zmq.Socket[bytes]:

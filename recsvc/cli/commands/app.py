@@ -64,7 +64,9 @@ def fail(reason: str, code: int = EXIT_FAILED) -> NoReturn:
 
 
 def _say(reason: str) -> None:
-    print(f"recsvc: {' '.join(reason.splitlines())}", file=sys.stderr)
+    from ..rows import printable
+
+    print(f"recsvc: {printable(' '.join(reason.splitlines()))}", file=sys.stderr)
 
 
 @contextlib.contextmanager

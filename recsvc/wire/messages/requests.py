@@ -12,6 +12,7 @@ from ...common.descriptions import (
     Id,
     Name,
     Ns,
+    Pid,
     RecordedTrack,
     RecordingAction,
     RecordingOptions,
@@ -27,7 +28,7 @@ class Hello(Request, tag="hello", kw_only=True):
     own, nothing is translated; ``""``: another one, which is measured."""
 
     client: Id
-    pid: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    pid: Pid = 0
     pid_namespace: Annotated[str, Meta(max_length=200)] = ""
     clock: Annotated[str, Meta(max_length=200)] = ""
 

@@ -15,6 +15,8 @@ _ERRORS: Final[dict[int, type[Exception]]] = {
     lib.RECSVC_ERROR_MEMORY: MemoryError,
 }
 
+_BYTES: Final = ffi.typeof("uint8_t[]")
+
 
 def versions() -> dict[str, str]:
     """Versions by name: ``recsvc`` (the core), ``libopus``, ``libvpx``, ``libsoxr``, ``libyuv``."""
@@ -53,7 +55,7 @@ def contiguous(view: memoryview) -> Any:
     """The bytes of a buffer for C, in place; a context manager that lets go of the buffer."""
     if not view.c_contiguous:
         raise ValueError("the buffer is not contiguous")
-    return ffi.from_buffer("uint8_t[]", view)
+    return ffi.from_buffer(_BYTES, view)
 
 
 def check(status: int) -> None:

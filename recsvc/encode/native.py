@@ -32,6 +32,9 @@ _MODE_VALUES: Final = values_of("BITRATE", ("variable", "constant"))
 _SAMPLE_ITEMS: Final = {"s16": frozenset("Bbch"), "f32": frozenset("Bbcf")}
 """Item types of a buffer that may hold such samples, as in ``memoryview.format``; bytes may hold anything."""
 
+_OK: Final[int] = lib.RECSVC_OK
+_KEY: Final[int] = lib.RECSVC_PACKET_KEY
+_FORCE_KEY: Final[int] = lib.RECSVC_PICTURE_FORCE_KEY
 _TAKE_CAPACITY: Final[int] = 32  # packets fetched by one C call: more than a block of sound usually gives
 
 
@@ -73,7 +76,8 @@ class _Encoder:
         except OverflowError as error:
             numbers = ", ".join(str(one) for one in arguments if isinstance(one, int))
             raise ValueError(f"{numbers}: {error}") from None
-        check(status)
+        if status != _OK:
+            check(status)
 
     def _change(self, function: Any, *arguments: Any) -> None:
         """Calls C with the handle before these arguments; packets that this finishes come with the next ones."""
@@ -82,16 +86,22 @@ class _Encoder:
 
     def _encode(self, function: Any, *arguments: Any) -> list[Packet]:
         """As ``_change``, and fetches the packets that are finished then."""
-        found: list[Packet] = []
         with self._lock:
-            handle, packets, count = self._open_handle(), self._packets, self._count
+            handle = self._open_handle()
             self._call(handle, function, *arguments)
-            while self._take(handle, packets, _TAKE_CAPACITY, count) == lib.RECSVC_OK:
-                for one in packets[0 : count[0]]:
-                    data, is_key = ffi.buffer(one.data, one.size)[:], one.flags & lib.RECSVC_PACKET_KEY != 0
-                    found.append(Packet(data, one.pts, one.duration, is_key, one.padding_samples))
-                if count[0] < _TAKE_CAPACITY:
-                    break
+            return self._finished(handle)
+
+    def _finished(self, handle: Any) -> list[Packet]:
+        """The packets that are finished; under the lock."""
+        found: list[Packet] = []
+        packets, count = self._packets, self._count
+        while self._take(handle, packets, _TAKE_CAPACITY, count) == _OK:
+            for index in range(count[0]):
+                one = packets[index]
+                data, is_key = ffi.buffer(one.data, one.size)[:], one.flags & _KEY != 0
+                found.append(Packet(data, one.pts, one.duration, is_key, one.padding_samples))
+            if count[0] < _TAKE_CAPACITY:
+                break
         return found
 
     def close(self) -> None:
@@ -234,6 +244,9 @@ class VideoEncoder(_Encoder):
         set_fields(settings, key_frame_interval_max=key_frame_interval_max)
         super().__init__("recsvc_video_encoder **", lib.recsvc_video_close, lib.recsvc_video_take)
         check(lib.recsvc_video_open(self._holder, settings))
+        self._request = ffi.new("recsvc_picture *")
+        self._form: tuple[str, int, int] | None = None
+        """What it says of the last picture; ``None``: nothing that counts."""
 
     def encode(
         self,
@@ -253,18 +266,31 @@ class VideoEncoder(_Encoder):
         ``duration_us`` is 0 or more. Another size than the last frame's is legal and gives a key frame.
         After an ``EncodingError`` this frame is missing, and the next one will be a key frame.
         """
-        request = ffi.new("recsvc_picture *")
-        request.pixel_format = choose("pixel_format", pixel_format, _PIXEL_VALUES)
-        request.flags = lib.RECSVC_PICTURE_FORCE_KEY if force_key_frame else 0
-        set_fields(request, width=width, height=height, pts_us=pts_us, duration_us=duration_us)
+        shown = (pixel_format, width, height), pts_us, duration_us, force_key_frame
         if picture is None:
-            return self._encode(lib.recsvc_video_push, request)
+            return self._push(ffi.NULL, 0, *shown)
         with memoryview(picture) as view:
             if view.itemsize != 1:
                 raise TypeError(f"items of the picture are {view.format!r}, not bytes")
-            with contiguous(view) as request.data:
-                request.byte_count = view.nbytes
-                return self._encode(lib.recsvc_video_push, request)
+            with contiguous(view) as data:
+                return self._push(data, view.nbytes, *shown)
+
+    def _push(
+        self, data: Any, byte_count: int, form: tuple[str, int, int], pts_us: int, duration_us: int, is_key: bool
+    ) -> list[Packet]:
+        with self._lock:
+            handle, request = self._open_handle(), self._request
+            if form != self._form:
+                pixel_format, width, height = form
+                self._form = None
+                request.pixel_format = choose("pixel_format", pixel_format, _PIXEL_VALUES)
+                set_fields(request, width=width, height=height)
+                self._form = form
+            set_fields(request, pts_us=pts_us, duration_us=duration_us)
+            request.flags = _FORCE_KEY if is_key else 0
+            request.data, request.byte_count = data, byte_count
+            self._call(handle, lib.recsvc_video_push, request)
+            return self._finished(handle)
 
     def set_speed(self, speed: int) -> None:
         """Changes libvpx's cpu-used from the next frame on; the range is the codec's."""

@@ -90,8 +90,9 @@ class VideoTrack(Track):
             if self._speed.step:
                 self._encoder.set_speed(_SPEEDS[self._codec][self._speed.step])
         key = self._keys.wanted(recorded_ns, header.paused_ns)
-        before_ns, cpu_before_ns = time.monotonic_ns(), time.process_time_ns()
-        packets = self._encoder.encode(
+        is_judged = self._threads.count > 1  # after a picture a look at the clock costs a hundredth of it
+        before_ns, cpu_before_ns = (time.monotonic_ns(), time.process_time_ns()) if is_judged else (0, 0)
+        [packet] = self._encoder.encode(
             None if header.muted else picture,
             header.pixel_format,
             header.width,
@@ -100,14 +101,14 @@ class VideoTrack(Track):
             max(expected_ns // 1000, 1),
             force_key_frame=key,
         )
-        if self._threads.took(time.monotonic_ns() - before_ns, time.process_time_ns() - cpu_before_ns):
+        if is_judged and self._threads.took(time.monotonic_ns() - before_ns, time.process_time_ns() - cpu_before_ns):
             self.close()  # the next picture opens another, and is a key frame
             self._encoder = None
         self.account.encoded += 1
         self.pixels += header.width * header.height
-        if any(packet.is_key_frame for packet in packets):
+        if packet.is_key_frame:
             self._keys.made(recorded_ns)
-        return [VideoPacket(packet.data, recorded_ns, expected_ns, packet.is_key_frame) for packet in packets]
+        return [VideoPacket(packet.data, recorded_ns, expected_ns, packet.is_key_frame)]
 
     def keep_up(self, waiting: int) -> None:
         """Works faster while ``waiting`` pictures pile up, and takes its time again when they don't."""

@@ -223,6 +223,10 @@ def test_the_report_of_a_full_disk_counts_what_the_file_holds(kinds: str, bench:
             if "audio" in kinds:
                 bench.sound("a", at_ns, RATE // 30, rng.integers(-9000, 9000, RATE // 30, np.int16).tobytes())
         bench.work()
+        bench.ask_for_data("a", 1)  # so that packets do not wait for others
+        for kind in kinds.split():
+            bench.mark(f"a/{kind}", 1)
+        bench.work()
     report = bench.finished("a")
     assert report.error == "QuotaExceededError" and "File too large" in report.text
     decoded = media.decode(spool_of(report))

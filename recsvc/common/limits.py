@@ -21,7 +21,7 @@ QUEUE_BYTES_MAX = 128 * 1024 * 1024
 """Payload bytes of one route that may be under way; one frame always is. A third of a second of 3840x2160: longer than
 its encoder needs to open. So a worker's memory stays below (routes x 128 MiB). Full: as ``VIDEO_CREDIT_FRAMES``."""
 
-CREDIT_STEP_BYTES = 1024 * 1024
+CREDIT_STEP_BYTES = 2 * 1024 * 1024
 """A worker returns credit in steps: after a quarter of the frames or of the bytes, or, where no more of the route
 waits, after this many bytes. A message for each block of sound would cost as much as encoding the block."""
 

@@ -12,7 +12,7 @@ from ..common.limits import FIRST_FRAME_WAIT_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S
 from ..common.pieces import HandedOut
 from ..common.problems import noted
 from ..errors import name_of
-from ..mux.muxer import Muxer
+from ..mux.muxer import TOGETHER_NS, Muxer
 from ..mux.spool import create
 from ..wire import messages
 from ..wire.messages import End, FrameHeader, Mark, OpenRecording, RecordingStatistics
@@ -57,14 +57,14 @@ class Recording:
         self.tracks = open_tracks(request, self.format.video_codec)
         tracks = list(self.tracks.values())
         self._pictures = next((track for track in tracks if isinstance(track, Pictures)), None)
-        clocks = [track.clock for track in tracks]
-        for clock in clocks:
+        for clock in (clocks := [track.clock for track in tracks]):
             clock.share(clocks)
         hold_ns = VIDEO_HOLD_NS if any(track.captured for track in request.tracks) else 0
         is_ours = create(self.path)
         try:
             entries: Any = {"video" if track.is_video else "audio": track.entry for track in tracks}
-            self._muxer = Muxer(self.path, self.format.container, **entries, hold_ns=hold_ns, origin_ns=None)
+            entries |= {"hold_ns": hold_ns, "together_ns": TOGETHER_NS * (request.options.timeslice_ms is None)}
+            self._muxer = Muxer(self.path, self.format.container, **entries, origin_ns=None)
         except BaseException:
             if is_ours:
                 self.path.unlink()
@@ -166,7 +166,7 @@ class Recording:
     def _begin(self, *, now: bool = False) -> None:
         """Time 0 is the first frame of any track, once no track can have an earlier one; ``now``: or where the first
         one that has come is."""
-        if self._muxer.waiting.origin_ns is not None:
+        if self._muxer.origin_ns is not None:
             return
         firsts = [track.first_ns for track in self.tracks.values() if track.first_ns is not None]
         if not firsts:
@@ -287,7 +287,7 @@ class Recording:
 
     def _length_ns(self) -> int:
         """How long the recording is, up to the last end of a track."""
-        origin_ns = self._muxer.waiting.origin_ns
+        origin_ns = self._muxer.origin_ns
         if origin_ns is None:
             return 0
         ends = [track.end_ns - origin_ns for track in self.tracks.values() if track.end_ns is not None]

@@ -20,17 +20,26 @@ recording's length from its packets only.
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from .. import errors
+from ..common.limits import MS
 from .matroska import MatroskaWriter
 from .ogg import OggWriter
 from .packets import Interleaver, Packet, VideoPacket
 from .spool import FULL, AudioEntry, CopiedEntry, SpoolFile, VideoEntry, Written
 
 log = logging.getLogger("recsvc.encode")
+
+TOGETHER_NS = 150 * MS
+"""Packets of a recording that come within this time had best go to its file together: each alone finds nothing of what
+it needs in the processor's cache, since an encoder was at work meanwhile. A crash loses as much more."""
+
+_TOGETHER_MAX = 8
+"""So many packets are looked at in any case: more of them together cost no less."""
 
 
 class Muxer:
@@ -48,8 +57,6 @@ class Muxer:
 
     media_at: int
     """Where media begins in the file."""
-    waiting: Interleaver
-    """The packets that are not in the file yet; the last ones may be added here, for ``finish()``."""
 
     def __init__(
         self,
@@ -60,11 +67,13 @@ class Muxer:
         audio: AudioEntry | CopiedEntry | None = None,
         hold_ns: int = 0,
         origin_ns: int | None = 0,
+        together_ns: int = 0,
     ) -> None:
         """Creates (or empties) the file and writes its header.
 
         ``hold_ns``: pictures wait this long, in media time, and may be left out. ``origin_ns``: recorded time at which
-        the file's begins; ``None``: packets wait for ``waiting.begin()``.
+        the file's begins; ``None``: packets wait for ``waiting.begin()``. ``together_ns``: ``write()`` may keep some
+        packets that come within this time and look at them at once, which costs less.
 
         Raises ``NotSupportedError`` for tracks that the container cannot hold, ``ValueError`` for none.
         """
@@ -78,7 +87,9 @@ class Muxer:
         self._failure: errors.RecorderError | None = None
         self._closed = False
         self._has_video, self._audio = video is not None, audio
-        self.waiting = Interleaver(
+        self._given: list[Packet] = []  # nobody has looked at yet
+        self._together_ns, self._looked_ns = together_ns, 0
+        self._waiting = Interleaver(
             video=video is not None, audio=audio is not None, hold_ns=hold_ns, origin_ns=origin_ns
         )
         try:
@@ -112,15 +123,16 @@ class Muxer:
 
     def write(self, *packets: Packet) -> None:
         """Takes packets, at least one, all of one track, which go to the file in their turn. ``ValueError``: there can
-        be no such packet."""
+        be no such packet, or was none in an earlier call."""
         kind = "video" if isinstance(packets[0], VideoPacket) else "audio"
         if not (self._has_video if kind == "video" else self._audio):
             raise errors.InvalidStateError(f"{self._path}: this recording has no {kind} track")
         self._check()
-        waiting = self.waiting
-        for packet in packets:
-            waiting.add(packet)
-        self._put(waiting.ready())
+        self._given += packets
+        now_ns = time.monotonic_ns() if self._together_ns else 0
+        if len(self._given) >= _TOGETHER_MAX or now_ns - self._looked_ns >= self._together_ns:
+            self._looked_ns = now_ns
+            self._put(self.waiting.ready())
 
     def flush(self, pictures_until_ns: int | None = None) -> None:
         """Puts what has come so far into the file, but for pictures that begin after ``pictures_until_ns`` (recorded
@@ -185,6 +197,19 @@ class Muxer:
         self._closed = True
         with contextlib.suppress(OSError, AttributeError):  # the latter: it could not even be opened
             self._spool.close()
+
+    @property
+    def waiting(self) -> Interleaver:
+        """The packets that are not in the file yet; the last ones may be added here, for ``finish()``."""
+        given, self._given = self._given, []
+        for packet in given:
+            self._waiting.add(packet)
+        return self._waiting
+
+    @property
+    def origin_ns(self) -> int | None:
+        """Recorded time at which the file's begins; ``None``: packets wait for ``waiting.begin()``."""
+        return self._waiting.origin_ns
 
     @property
     def failed(self) -> bool:

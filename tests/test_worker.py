@@ -31,8 +31,8 @@ from recsvc.common.limits import (
     IDLE_FLUSH_NS,
     UNFED_SILENCE_NS,
 )
-from recsvc.common.service_limits import AUDIO_LINE_NS, AUDIO_MESSAGE_MANY_NS, AUDIO_ROUTES_FEW
-from recsvc.wire import line, messages
+from recsvc.common.service_limits import AUDIO_LINE_NS, AUDIO_MESSAGE_MANY_NS, ROUTES_FEW
+from recsvc.wire import line, messages, sockets
 from recsvc.wire.answers import take_requests
 from recsvc.wire.line import Line, pair
 
@@ -557,33 +557,37 @@ def test_a_stuck_source_delays_a_request_for_data_no_longer_than_a_drain(
 
 
 class _Answers:
-    """Stands for the data socket: the newest credit of each route."""
+    """Stands for what sends through the data socket: the newest credit of each route."""
 
     def __init__(self) -> None:
         self.credits: dict[str, messages.Credit] = {}
 
-    def send_multipart(self, parts: list[bytes], flags: int) -> None:
-        credit = messages.SENDER.decode(parts[1])
-        self.credits[credit.route] = credit
+    def __call__(self, part: bytes, flags: int) -> None:
+        if not flags & sockets.SNDMORE:
+            credit = messages.SENDER.decode(part)
+            self.credits[credit.route] = credit
 
 
-def test_a_worker_with_many_tracks_of_sound_asks_for_long_messages(
+def test_a_worker_with_many_tracks_asks_for_long_messages_of_sound(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = _Answers()
-    names = [str(number) for number in range(AUDIO_ROUTES_FEW + 1)]
+    names = [str(number) for number in range(ROUTES_FEW + 1)]
     with monkeypatch.context() as patched:
-        patched.setattr(bench.worker.intake, "socket", answers)
+        patched.setattr(bench.worker.intake, "_send", answers)
         for name in names:
-            bench.open(name, "audio", "video")
+            bench.open(name, "audio")
             bench.give(messages.Attach(route=f"{name}/audio"))
         asked = [answers.credits[f"{name}/audio"].message_ns for name in names]
-        assert asked == [0] * AUDIO_ROUTES_FEW + [AUDIO_MESSAGE_MANY_NS]
+        assert asked == [0] * ROUTES_FEW + [AUDIO_MESSAGE_MANY_NS]
         lines = {answers.credits[f"{name}/audio"].line_ns for name in names}
         assert lines == set(range(0, AUDIO_MESSAGE_MANY_NS, AUDIO_LINE_NS))
         bench.worker._fail(bench.worker._recordings["0"], errors.UnknownError("it is over"))
         bench.give(messages.Attach(route="1/audio"))
         assert answers.credits["1/audio"].message_ns == 0
+        bench.open("film", "video")
+        bench.give(messages.Attach(route="1/audio"))
+        assert answers.credits["1/audio"].message_ns == AUDIO_MESSAGE_MANY_NS
 
 
 def test_an_idle_worker_gives_credit_to_who_has_stopped_sending_and_may_wait_for_it(
@@ -594,7 +598,7 @@ def test_an_idle_worker_gives_credit_to_who_has_stopped_sending_and_may_wait_for
     bench.open("a", "audio")
     answers = _Answers()
     with monkeypatch.context() as patched:
-        patched.setattr(bench.worker.intake, "socket", answers)
+        patched.setattr(bench.worker.intake, "_send", answers)
         bench.give(messages.Attach(route="a/audio"))
         first = answers.credits.pop("a/audio")
         for number in range(3):

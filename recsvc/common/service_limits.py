@@ -16,9 +16,9 @@ INSIST_NS = S
 """A second SIGTERM that comes this long after the first one means that nobody wants to wait; one that comes sooner is
 the same wish, passed on twice."""
 
-AUDIO_ROUTES_FEW = 4
+ROUTES_FEW = 3
 AUDIO_MESSAGE_MANY_NS = 100 * MS
-"""A worker with more tracks of sound than the first of these asks for messages of this length, in place of
+"""A worker with more tracks than the first of these asks for messages of sound of this length, in place of
 ``limits.AUDIO_MESSAGE_NS``: what each of them costs is most of what can be saved then. At a stop there is up to 0.2 ms
 more to encode, less than a neighbour's turn takes."""
 

@@ -18,7 +18,7 @@ from ..common.codecs import frames_of
 from ..common.complaints import Complaints
 from ..common.limits import UNFED_SILENCE_NS
 from ..common.permissions import RECORD
-from ..common.service_limits import AUDIO_LINE_NS, AUDIO_MESSAGE_MANY_NS, AUDIO_ROUTES_FEW
+from ..common.service_limits import AUDIO_LINE_NS, AUDIO_MESSAGE_MANY_NS, ROUTES_FEW
 from ..wire import messages, sockets
 from ..wire.gate import Gate
 from ..wire.ring import RingView
@@ -51,6 +51,7 @@ class Intake:
         """``endpoints``: for senders of this machine, and for others (``""``: none). ``on_failure(recording, error)``
         ends a recording whose frame could not be taken. ``line_ns``: see ``messages.Credit``."""
         self.socket, self.endpoints = sockets.data_server(*endpoints, gate.secret)
+        self._send = sockets.sending(self.socket)
         self._gate = gate
         self.routes: dict[str, Route] = {}
         self._clocks: dict[str, Translation] = {}  # of senders whose clock is not ours, by recording
@@ -59,7 +60,7 @@ class Intake:
         self._gone: deque[str] = deque(maxlen=_GONE_MAX)
         self.refused = gate.refused
         self.frames_done = 0  # of all routes there have been
-        self._sound_routes, self._line_ns, self._opened = 0, line_ns, 0
+        self._line_ns, self._opened = line_ns, 0
         self._complaints = Complaints(log)
         self._unfed: dict[str, tuple[messages.CloseRoutes, int, int]] = {}
         """Routes that are to end, how many frames of each had come, and when that was."""
@@ -78,9 +79,7 @@ class Intake:
         for name, track in zip(request.routes, request.tracks, strict=True):
             route = self.routes[name] = Route(recording, name, frames_of(track))
             route.line_ns = self._opened * AUDIO_LINE_NS % AUDIO_MESSAGE_MANY_NS
-            is_sound = route.expected is messages.AudioFrame
-            self._sound_routes += is_sound
-            self._opened += is_sound
+            self._opened += route.expected is messages.AudioFrame
             self._scheduler.add(name, recording.name, partial(recording.reached_by, name), spare=is_spare)
             if request.clock and not track.captured:
                 self._clocks[recording.name] = clock
@@ -96,7 +95,7 @@ class Intake:
         self._clocks.pop(recording.name, None)
         for name in recording.tracks:
             self._scheduler.remove(name)
-            self._sound_routes -= self.routes.pop(name).expected is messages.AudioFrame
+            del self.routes[name]
             self._gone.append(name)
 
     def close_socket(self) -> None:
@@ -311,10 +310,11 @@ class Intake:
             frames=route.window + route.frames_done,
             bytes=route.window_bytes + route.bytes_done,
             released=route.released,
-            message_ns=AUDIO_MESSAGE_MANY_NS if self._sound_routes > AUDIO_ROUTES_FEW else 0,
+            message_ns=AUDIO_MESSAGE_MANY_NS if len(self.routes) > ROUTES_FEW else 0,
             line_ns=self._line_ns + route.line_ns,
         )
         try:
-            self.socket.send_multipart([route.identity, messages.encode(credit)], sockets.NOBLOCK)
+            self._send(route.identity, sockets.NOBLOCK | sockets.SNDMORE)
+            self._send(messages.encode(credit), sockets.NOBLOCK)
         except sockets.ZMQError as error:
             log.debug("credit for %s could not be sent: %s", name, error)

@@ -47,9 +47,8 @@ Again = zmq.Again
 """There is no room for a message now."""
 Frame = zmq.Frame
 Socket = zmq.Socket
-NOBLOCK = zmq.NOBLOCK
-SNDMORE = zmq.SNDMORE
-POLLIN = int(zmq.POLLIN)  # as an enumeration it costs more than the call it is for
+NOBLOCK, SNDMORE, POLLIN = int(zmq.NOBLOCK), int(zmq.SNDMORE), int(zmq.POLLIN)
+"""As enumerations they cost more than the calls they are for."""
 Poller = zmq.Poller
 ACCEPTED = int(zmq.EVENT_ACCEPTED)
 DISCONNECTED = int(zmq.EVENT_DISCONNECTED)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from recsvc.capture.opening import open_source
 from recsvc.capture.source import PacketFormat, TrackInfo
 from recsvc.capture.stamps import Stamps
 from recsvc.common.constraints import VideoWish
+from recsvc.encode.copied import CopiedPictures
 from recsvc.mux.bitstream import split_annex_b, split_lengths
 from recsvc.wire import messages
 from recsvc.wire.captured_packets import HeldPacketSender
@@ -224,6 +226,53 @@ def test_the_codecs_of_a_file_decide_the_type(
     for kind in ("audio", "video"):
         assert_copied(data, str(path), kind)
     assert_found_well(data, tmp_path)
+
+
+SLIDES_MS = (3000, 1000, 500, 4000, 3000)
+
+
+@pytest.mark.parametrize(("codec", "ending"), [("libx264", "mp4"), ("libx264", "mkv"), ("libvpx", "webm")])
+def test_the_last_of_slow_pictures_lasts_as_long_as_in_its_file(
+    codec: str, ending: str, bench: Bench, tmp_path: Path
+) -> None:
+    path, at_ms = tmp_path / f"source.{ending}", 0
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(codec, Fraction(1, 3))
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.max_b_frames = 0
+        for lasts_ms in SLIDES_MS:
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts, frame.time_base, frame.duration = at_ms, Fraction(1, 1000), lasts_ms
+            output.mux(stream.encode(frame))
+            at_ms += lasts_ms
+        output.mux(stream.encode(None))
+    data, report = copy(f"file:{path}?pace=max", bench, tmp_path, "video")
+    assert_copied(data, str(path), "video")
+    assert report.statistics.duration == 11.5
+    with av.open(io.BytesIO(data)) as container:
+        assert container.duration == 11_500_000
+        *_, last = [packet for packet in container.demux(video=0) if packet.size]
+        assert last.duration * last.time_base == 3
+    assert not report.statistics.tracks[0].timestamps_corrected
+
+
+@pytest.mark.parametrize(
+    ("rate", "last_s", "expected_s"), [(None, 0, 3.0), (25, 0, 0.04), (None, 5, 5.0), (25, 5, 5.0)]
+)
+def test_a_last_picture_of_which_nobody_says_how_long_it_lasts(
+    rate: float | None, last_s: int, expected_s: float
+) -> None:
+    """As for raw ones: by the declared rate, else as long as the one before it, however long that was."""
+    settings = {"codec": "vp8", "width": 160, "height": 120, "clock": "media", "frame_rate": rate}
+    pictures = CopiedPictures(messages.RecordedTrack(track="video", kind="video", captured=False, settings=settings))
+    for number, packet in enumerate(encoded.pictures("vp8").packets[:4]):
+        header = messages.PacketFrame(
+            route="a", sequence=number, captured_ns=number * 3 * S, key_frame=packet.is_key,
+            duration_ns=last_s * S if number == 3 else 0,
+        )  # fmt: skip
+        assert pictures.encode(header, packet.data)
+    assert pictures.media_end_ns == (9 + expected_s) * S
 
 
 # --- streams that are not as they should be -------------------------------------------------------

@@ -103,7 +103,7 @@ def placed(stamps: Stamps, kind: str, numbers: range, offset_ns: int, lasts_ns: 
     return [at_ns for at_ns, _ in found], sum(jumped for _, jumped in found)
 
 
-@pytest.mark.parametrize("offset_ns", [0, -5000 * S, 5000 * S, -STAMP_BACK_NS - FRAME_NS, STAMP_FORWARD_NS + 2 * S])
+@pytest.mark.parametrize("offset_ns", [0, -5000 * S, 5000 * S, -STAMP_BACK_NS - 2 * FRAME_NS, STAMP_FORWARD_NS + 2 * S])
 def test_what_follows_a_jump_goes_on_for_all_tracks_alike(offset_ns: int) -> None:
     stamps = Stamps()
     before, _ = placed(stamps, "video", range(50), 0, FRAME_NS)
@@ -123,6 +123,14 @@ def test_a_long_gap_of_a_file_is_kept_unless_its_counter_may_skip() -> None:
         gap = (FRAME_NS, True) if may_skip else (60 * S, False)
         assert stamps.place("video", 60 * S, FRAME_NS) == gap
         assert stamps.place("video", 0, FRAME_NS) == (gap[0] + FRAME_NS, True)
+
+
+def test_pictures_that_come_sooner_than_supposed_are_no_jump() -> None:
+    """Of a film with few pictures the rate says little of when the next one comes."""
+    stamps = Stamps(may_skip=False)
+    for at_ns in (0, 3 * S, 4 * S, 4 * S + FRAME_NS, 60 * S):
+        assert stamps.place("video", at_ns, 3 * S) == (at_ns, False)
+    assert stamps.place("video", 59 * S, 3 * S) == (63 * S, True)
 
 
 def test_a_counter_of_33_bits_wraps_again_and_again_to_the_nanosecond() -> None:

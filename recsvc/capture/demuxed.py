@@ -137,6 +137,7 @@ class PacketReader:
                 samples, rate = self._form.samples(data)
                 lasts_ns = min(samples * S // rate, BLOCK_NS_MAX)
             else:
+                lasts_ns = min(self._ns(packet.duration or 0), BLOCK_NS_MAX)
                 is_key = packet.is_keyframe and self._form.is_key(data)
         except (ValueError, IndexError):
             pass  # it is damaged, which the worker finds too, and counts
@@ -158,7 +159,7 @@ class PacketReader:
         shown_ns = self._ns(pts) if pts is not None else self._ns(dts) if dts is not None else self._expected_ns
         at_ns = shown_ns
         if self.kind == "video":
-            lasts_ns = self._ns(packet.duration) if packet.duration else self._interval_ns
+            lasts_ns = lasts_ns or self._interval_ns
             if self._is_reordered:
                 ordered_ns = self._orders.time_of(shown_ns)
                 if dts is not None:

@@ -17,17 +17,17 @@ class Stamps:
         self._forward_ns = STAMP_FORWARD_NS if may_skip else 1 << 62
         self._newest = 0
         self._offsets: dict[str, int] = {}  # of the counter that each track is on: one may be behind the other
-        self._next_ns: dict[str, int] = {}
+        self._last_ns: dict[str, tuple[int, int]] = {}  # where the last packet stands, and where the next one may
 
     def place(self, kind: str, stamp_ns: int, lasts_ns: int) -> tuple[int, bool]:
         """Where a packet of this track stands, and whether its counter has jumped since the one before. ``lasts_ns``:
         how long it lasts, or is supposed to."""
         offset = self._offsets.setdefault(kind, self._newest)
-        expected_ns = self._next_ns.get(kind, stamp_ns + offset)
+        last_ns, expected_ns = self._last_ns.get(kind, (stamp_ns + offset,) * 2)
         known = set(self._offsets.values())
         jumped = False
-        if len(known) > 1 or not self._fits(stamp_ns + offset, expected_ns):
-            fitting = [one for one in known if self._fits(stamp_ns + one, expected_ns)]
+        if len(known) > 1 or not self._fits(stamp_ns + offset, last_ns, expected_ns):
+            fitting = [one for one in known if self._fits(stamp_ns + one, last_ns, expected_ns)]
             if not fitting:
                 jumped = True
                 wrapped = (self._newest + WRAP_NS, self._newest - WRAP_NS)
@@ -35,8 +35,9 @@ class Stamps:
                 self._newest = fitting[0] if fitting else expected_ns - stamp_ns
                 fitting = [self._newest]
             offset = self._offsets[kind] = min(fitting, key=lambda one: abs(stamp_ns + one - expected_ns))
-        self._next_ns[kind] = stamp_ns + offset + lasts_ns
+        self._last_ns[kind] = stamp_ns + offset, stamp_ns + offset + lasts_ns
         return stamp_ns + offset, jumped
 
-    def _fits(self, at_ns: int, expected_ns: int) -> bool:
-        return -STAMP_BACK_NS <= at_ns - expected_ns <= self._forward_ns
+    def _fits(self, at_ns: int, last_ns: int, expected_ns: int) -> bool:
+        """How long a picture lasts is a supposition where a file's rate varies: the next one may come sooner."""
+        return last_ns - STAMP_BACK_NS <= at_ns <= expected_ns + self._forward_ns

@@ -114,7 +114,9 @@ class CopiedPictures(Copied):
     def __init__(self, track: RecordedTrack, started_ns: int = 0) -> None:
         super().__init__(track, started_ns)
         rate = track.settings.get("frame_rate")
-        self._interval_ns = round(S / rate) if rate else VIDEO_DURATION_DEFAULT_NS
+        self._rated_ns = round(S / rate) if rate else 0
+        self._interval_ns = self._step_ns = self._rated_ns or VIDEO_DURATION_DEFAULT_NS
+        self._last_ns = 0  # how long the last of those that are shown lasts, by its own word; 0: not said
         self._waits = True  # for a key frame
         self._key_ns: int | None = None  # of the key frame by which decoding began; pictures before it follow it
         self._is_reordered = False
@@ -147,11 +149,13 @@ class CopiedPictures(Copied):
             self._corrected["backward" if order_ns < self._order_ns else "repeated"] += 1
             order_ns = shown_ns = self._order_ns + MS
         if self._order_ns is not None and order_ns > self._order_ns:
-            self._interval_ns = min(max(order_ns - self._order_ns, MS), S)
+            self._step_ns = order_ns - self._order_ns  # however far apart
+            self._interval_ns = min(max(self._step_ns, MS), S)
         order_ns = order_ns if self._order_ns is None else max(order_ns, self._order_ns)
         if self.first_ns is None or self.end_ns is None:
             self.first_ns = self.end_ns = shown_ns
-        self.end_ns = max(self.end_ns, shown_ns)
+        if shown_ns >= self.end_ns:
+            self.end_ns, self._last_ns = shown_ns, header.duration_ns
         self._order_ns = order_ns
         lasts_ns = header.duration_ns or self._interval_ns
         return VideoPacket(data, shown_ns, lasts_ns, header.key_frame, False, order_ns if self._is_reordered else None)
@@ -165,7 +169,7 @@ class CopiedPictures(Copied):
         if count:
             self.account.received -= count
             self.account.encoded -= count
-            self._order_ns = self.end_ns = last_ns
+            self._order_ns, self.end_ns, self._last_ns = last_ns, last_ns, 0
 
     def settle(self, written: Written, cause: str) -> None:
         """As ``VideoTrack.settle``."""
@@ -173,7 +177,8 @@ class CopiedPictures(Copied):
 
     @property
     def media_end_ns(self) -> int | None:
-        return None if self.end_ns is None else self.end_ns + self._interval_ns
+        """As ``VideoTimeline.end_ns``, unless the last packet says how long it lasts."""
+        return None if self.end_ns is None else self.end_ns + (self._last_ns or self._rated_ns or self._step_ns)
 
 
 class CopiedSound(Copied):

@@ -6,14 +6,12 @@ import time
 
 from .. import errors
 from ..common.descriptions import CompletedFile, RecordingInfo
-from ..common.limits import LOOK_NS, S
+from ..common.limits import LOOK_NS, MS, S
 from ..wire import messages, sockets
 from ..wire.replies import understood
 from . import calls, connections
 from .client import Client
 from .remote import ask
-
-_GOES_ON = ("recording", "paused")
 
 
 def wait_completed(client: Client, recording: str, limit_ns: int) -> CompletedFile | None:
@@ -26,7 +24,7 @@ def wait_completed(client: Client, recording: str, limit_ns: int) -> CompletedFi
         try:
             found = ask(connections.renewed(client), messages.GetRecording(recording=recording))
             info = understood(found, RecordingInfo)
-            if info.state not in _GOES_ON:
+            if not info.goes_on:
                 return CompletedFile(size=info.size_bytes, duration=info.duration)
         except errors.RecorderError:
             pass  # it has only begun, and looks through its spool
@@ -42,7 +40,7 @@ def _answers(client: Client, deadline_ns: int) -> bool:
         socket.send(messages.encode(messages.Ping(id=1, client=client.name)))
         while time.monotonic_ns() < deadline_ns:
             calls.look()
-            if socket.poll(LOOK_NS * 1000 // S):
+            if socket.poll(LOOK_NS // MS):
                 return True
         return False
     finally:

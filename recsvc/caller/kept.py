@@ -18,7 +18,6 @@ from .client import Client
 from .remote import ask, kept_file
 
 _PAGE = 100  # recordings in one answer
-_GOES_ON = ("recording", "paused")
 
 
 def find(service: str | os.PathLike[str] | None, limit: int | None) -> tuple[Client, builtins.list[RecordingInfo]]:
@@ -151,7 +150,7 @@ class KeptRecording:
     def _control(self, action: RecordingAction) -> None:
         """``InvalidStateError`` where it has ended."""
         self._update()
-        if self.state not in _GOES_ON:
+        if not self._info.goes_on:
             raise errors.InvalidStateError(f"{action}: the recording {self.id} has ended: it is {self.state}")
         if action == "stop":
             at_service.stopped(self._client, self.id)
@@ -160,7 +159,7 @@ class KeptRecording:
         self._update()
         deadline_ns = time.monotonic_ns() + RPC_DEADLINE_NS
         # The catalog learns of it first, unless it has much to read just now.
-        while action == "stop" and self.state in _GOES_ON and time.monotonic_ns() < deadline_ns:
+        while action == "stop" and self._info.goes_on and time.monotonic_ns() < deadline_ns:
             time.sleep(LOOK_NS / S)
             self._update()
 

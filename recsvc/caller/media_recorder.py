@@ -33,8 +33,10 @@ class MediaRecorder(Recorder):
         """Begins to record; ``state`` is ``"recording"`` at once, ``start`` follows.
 
         ``timeslice``: least media per ``dataavailable``, in ms; ``None``: one Blob at the end. Raises
-        ``InvalidStateError`` when not inactive, ``NotSupportedError`` naming the track that cannot be recorded,
-        ``ServiceError``. Blocks until the service has opened the recording (some ms).
+        ``InvalidStateError`` when not inactive, and after ``close()``, ``NotSupportedError`` naming the track that
+        cannot be recorded; of the service ``BusyError`` and other ``QuotaExceededError``, ``NotAllowedError``,
+        ``SecurityError``, ``ServiceError``. Blocks until it has opened the recording: some ms, and as long as it
+        takes to reach the service, or to begin a private one, where that is the first call that needs it.
         """
         self._begin(timeslice)
 
@@ -60,8 +62,8 @@ class MediaRecorder(Recorder):
         self._now(self._request_data)
 
     def close(self) -> None:
-        """Stops an active recording and waits for its ``stop`` event, at most for the drain's deadline; idempotent.
-        A closed recorder cannot start again."""
+        """Stops an active recording and waits until its ``stop`` event has been fired, at most for twice the drain's
+        deadline; idempotent. A closed recorder cannot start again."""
         self._close()
 
     def __enter__(self) -> MediaRecorder:
@@ -73,7 +75,8 @@ class MediaRecorder(Recorder):
             self._owe_for(error)
 
     def statistics(self) -> RecordingStatistics:
-        """The accounting of the active recording, as of now, else of the last one. Blocks for a moment."""
+        """The accounting of the active recording, as of now, else of the last one. Blocks until the service has
+        answered: some ms; the last one is returned where it does not within 30 s."""
         return self._latest_statistics()
 
     @overload
@@ -84,7 +87,7 @@ class MediaRecorder(Recorder):
     def wait(self, type: str, timeout: float | None = None) -> Event: ...
     def wait(self, type: str, timeout: float | None = None) -> Event:
         """The next event of this type since the last ``start()`` that was not yet waited for; its listeners have
-        been called. Blocks; ``TimeoutError`` after ``timeout`` seconds."""
+        been called. Blocks; ``TimeoutError`` after ``timeout`` seconds, ``InvalidStateError`` inside a listener."""
         self._check_process()
         return self._listeners.wait(type, timeout)
 

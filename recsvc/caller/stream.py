@@ -13,7 +13,7 @@ from .weak import Living
 
 
 class MediaStreamTrack(OfProcess):
-    """One kind of media from one source. Made by ``get_user_media``, ``AudioSource``, ``VideoSource``, ``clone``."""
+    """One kind of media from one source. Made by ``get_user_media``, sources that are written to, ``clone``."""
 
     def __init__(self, track: Track) -> None:
         super().__init__()

@@ -219,6 +219,11 @@ class RecordingInfo(Struct, kw_only=True, frozen=True):
     statistics: RecordingStatistics | None = None
     path: str = ""
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in ("recording", "paused")
+
 
 class RecordingStatus(Struct, kw_only=True, frozen=True):
     """A recording that goes on. ``state``: ``opening``, ``recording``, ``paused``, ``stopping``. ``began`` and

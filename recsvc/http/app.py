@@ -22,7 +22,7 @@ from starlette.routing import Route
 from .. import errors
 from ..common.descriptions import RecordingInfo
 from . import metrics
-from .download import Download, Receive, Scope, Send
+from .download import Download, Receive, Scope, Send, headers_of
 from .guard import Guard, Refusal
 from .link import Link
 
@@ -77,8 +77,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        given = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        refused = self._guard.refusal(scope["method"], scope["path"], given)
+        refused = self._guard.refusal(scope["method"], scope["path"], headers_of(scope))
 
         async def send_safely(message: Any) -> None:
             if message["type"] == "http.response.start":

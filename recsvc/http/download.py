@@ -21,6 +21,11 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
+def headers_of(scope: Scope) -> dict[str, str]:
+    """A request's headers, their names in lower case."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
 class Download:
     """The answer to a GET or HEAD of a recording's file (an ASGI application).
 
@@ -32,7 +37,7 @@ class Download:
         self._link = link
         self._recording = info.recording
         self._size = info.size_bytes
-        self._grows = info.state in ("recording", "paused", "stopping")
+        self._grows = info.goes_on
         tag = "" if self._grows else f'"{info.recording}-{info.size_bytes}-{round(info.ended * 1000)}"'
         self._validators = ranges.Validators(tag, int(info.ended))
         self._headers = {
@@ -43,7 +48,7 @@ class Download:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        given = headers_of(scope)
         status = ranges.precondition(given, self._validators)
         if status:
             await self._answer(send, status, {})

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +98,18 @@ class Daemon:
 
 @contextlib.contextmanager
 def daemon(
-    path: Path, *arguments: str, insecure: bool = False, files: int = 0, **clients: tuple[str, ...]
+    path: Path,
+    *arguments: str,
+    insecure: bool = False,
+    files: int = 0,
+    tcp: str = "",
+    prefix: Sequence[str] = (),
+    **clients: tuple[str, ...],
 ) -> Iterator[Daemon]:
-    """With keys of these clients, each with its permissions."""
+    """With keys of these clients, each with its permissions; ``tcp``: where it is to be reached; ``prefix``: of its
+    command."""
     made = Daemon(path)
+    made.tcp, made.prefix = tcp or made.tcp, list(prefix)
     try:
         for name, permissions in clients.items():
             made.add(name, *permissions)

@@ -57,28 +57,16 @@ def network_of(kind: str, path: Path) -> Iterator[Network]:
     path.mkdir(parents=True, exist_ok=True)
     if kind == "cable" and why_no_cable():
         pytest.skip(why_no_cable())
-    thing: Any = Cable() if kind == "cable" else None
+    port = free_ports()
+    thing: Any = Cable() if kind == "cable" else Proxy(port)
+    prefix = thing.daemon_prefix if kind == "cable" else []
+    tcp = f"tcp://{Cable.daemon_host if kind == 'cable' else '127.0.0.1'}:{port}"
     try:
-        made = Daemon(path)
-        made.add("far", "record", "read")
-        base = free_ports()
-        if kind == "cable":
-            made.prefix = thing.daemon_prefix
-        else:
-            thing = Proxy(base)
-        made.tcp = f"tcp://{Cable.daemon_host if kind == 'cable' else '127.0.0.1'}:{base}"
-        made.start("--workers", "2")
-        try:
+        with daemon(path, "--workers", "2", tcp=tcp, prefix=prefix, far=("record", "read")) as made:
             yield Network(kind, made, thing)
             getattr(thing, "plug" if kind == "cable" else "mend")()
-            made.stop()
-        finally:
-            if made.process is not None and made.process.poll() is None:
-                made.process.kill()
-                made.process.wait()
     finally:
-        if thing is not None:
-            thing.close()
+        thing.close()
 
 
 KINDS = ["stall", "reset", "cable"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cuts import far, free_ports
 from fixtures_media import wait_until
-from keyed import Daemon
+from keyed import Daemon, daemon
 from media import DEADLINE_S, decode
 from traces import role_processes
 
@@ -20,17 +20,9 @@ from recsvc.common.limits import RECOVERY_DEADLINE_NS, S
 
 @pytest.fixture
 def restarting(place: Path) -> Iterator[Daemon]:
-    made = Daemon(place)
-    made.add("far", "record", "read")
-    made.tcp = f"tcp://127.0.0.1:{free_ports()}"
-    made.start("--workers", "1")
-    try:
+    tcp = f"tcp://127.0.0.1:{free_ports()}"
+    with daemon(place, "--workers", "1", tcp=tcp, far=("record", "read")) as made:
         yield made
-        made.stop()
-    finally:
-        if made.process is not None and made.process.poll() is None:
-            made.process.kill()
-            made.process.wait()
 
 
 def kill(made: Daemon) -> None:

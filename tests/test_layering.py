@@ -62,6 +62,7 @@ PURE = (
     "catalog.asked",
     "catalog.retention",
     "encode.account",
+    "encode.marks",
     "encode.scheduler",
     "http.guard",
     "http.ranges",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..wire import messages
 from ..wire.messages import End, FrameHeader, Mark, OpenRecording, RecordingStatistics
 from .account import length_ns
 from .copied import Copied, Pictures, open_tracks
+from .marks import Marks
 from .tracks import AudioTrack, VideoTrack
 
 _Ready = tuple[str, tuple[FrameHeader, Any]]
@@ -38,12 +38,10 @@ class Recording:
         """When it ended; ``None``: the controller's stop has not come."""
         self.incomplete = ""
         """Why not everything came that was captured."""
-        # For each route, the newest request for data up to which all of it has come.
-        self._marks = dict.fromkeys(request.routes, 0)
+        self._requests = Marks(request.routes)  # for data
         self._is_asked = False  # whether some media came before a request for data
         # Pictures up to this recorded time may be handed out; ``None``: all that have come.
         self._pictures_until_ns: int | None = None
-        self._asked: deque[tuple[int, int]] = deque()  # number and deadline of each unanswered request for data
         self._reached_ns: dict[str, int] = {}  # stages of the stop
         self._problems: list[Exception] = []  # of the end, which goes on in spite of them
         self._is_complete = False  # the file
@@ -199,11 +197,11 @@ class Recording:
 
     def ask_for_data(self, number: int) -> None:
         """A request for data: it is answered when each track has sent its mark of this number, or has ended."""
-        self._asked.append((number, time.monotonic_ns() + drain_deadline_ns(self.options.overload)))
+        self._requests.ask(number, time.monotonic_ns() + drain_deadline_ns(self.options.overload))
 
     def mark(self, route: str, message: Mark) -> None:
         """All of a track that a request for data is to give has come."""
-        self._marks[route] = message.number
+        self._requests.mark(route, message.number)
         self._is_asked |= self.tracks[route].first_ns is not None
         if self.tracks[route] is self._pictures:
             self._pictures_until_ns = message.recorded_ns if message.exact else None
@@ -212,15 +210,10 @@ class Recording:
         """Answers the requests for data that all tracks have marked, or whose deadline is over."""
         pieces = []
         tracks = self.tracks.values()
-        while self._asked:
-            number, until_ns = self._asked[0]
-            marked = all(track.ended or self._marks[route] >= number for route, track in self.tracks.items())
-            if not marked and until_ns > now_ns:
-                break
-            self._asked.popleft()
+        while (is_marked := self._requests.take(now_ns, lambda route: self.tracks[route].ended)) is not None:
             if not self._is_complete:
                 # Where no media came before the request, it is too early to decide where the recording begins.
-                self._begin(now=self._is_asked or not marked or any(track.ended for track in tracks))
+                self._begin(now=self._is_asked or not is_marked or any(track.ended for track in tracks))
                 is_whole = self._pictures is None or self._pictures.ended
                 self._muxer.flush(None if is_whole else self._pictures_until_ns)
             pieces.append(self._cut(asked=True))
@@ -308,13 +301,16 @@ class Recording:
         for track in self.tracks.values():
             track.account.settle(cause)
 
+    def _stages_ns(self) -> dict[str, int]:
+        """How long after the stop. What another clock commanded may seem to come after what followed from it."""
+        stop_ns = self.stop_ns
+        return {} if stop_ns is None else {stage: max(0, at - stop_ns) for stage, at in self._reached_ns.items()}
+
     def statistics(self, state: str = "recording") -> RecordingStatistics:
         return RecordingStatistics(
             state=state,
             duration=(self._duration_ns or self._length_ns()) / S,
             size_bytes=self._muxer.bytes_written,
             tracks=tuple(track.statistics() for track in self.tracks.values()),
-            stop_stages_ns={
-                stage: at_ns - self.stop_ns for stage, at_ns in self._reached_ns.items() if self.stop_ns is not None
-            },
+            stop_stages_ns=self._stages_ns(),
         )

@@ -45,7 +45,7 @@ class Metrics(Collector):
         elif event.type == "dataavailable" and event.statistics is not None:
             self._totals.ended(event.recording, event.statistics)
             for stage, after_ns in event.statistics.stop_stages_ns.items():
-                self._stops.labels(stage).observe(max(0, after_ns) / S)
+                self._stops.labels(stage).observe(after_ns / S)
         elif event.type == "stop":
             self._totals.stopped(event.recording)
 

@@ -3,6 +3,7 @@ another finds in the file."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import signal
@@ -15,9 +16,10 @@ from typing import Any, NamedTuple
 
 import av
 import encoded
+import numpy as np
 import pytest
 from command_line import run, run_inside
-from fixtures_media import mpegts_server, program, wait_until
+from fixtures_media import make_file, mpegts_server, program, wait_until
 from worker_bench import Bench, accounted
 
 import recsvc
@@ -101,7 +103,8 @@ class Feeding:
                 continue
             header = messages.PacketFrame(
                 route=self._route, sequence=number, captured_ns=one.captured_ns, key_frame=one.key_frame,
-                duration_ns=one.duration_ns, offset_ns=one.offset_ns, dropped={"damaged": damaged} if damaged else {},
+                duration_ns=one.duration_ns, offset_ns=one.offset_ns, padding_ns=one.padding_ns,
+                dropped={"damaged": damaged} if damaged else {},
             )  # fmt: skip
             self._bench.give(header, one.payload)
             number += 1
@@ -226,6 +229,60 @@ def test_the_codecs_of_a_file_decide_the_type(
     for kind in ("audio", "video"):
         assert_copied(data, str(path), kind)
     assert_found_well(data, tmp_path)
+
+
+def played(file: Any, kind: str) -> tuple[float, Any]:
+    """When a track begins to be played, in seconds, and its samples (of pictures nothing), by FFmpeg's decoder."""
+    with av.open(file) as container:
+        frames = list(container.decode(next(one for one in container.streams if one.type == kind)))
+        assert frames[0].time is not None
+        samples = [frame.to_ndarray() for frame in frames if isinstance(frame, av.AudioFrame)]
+        return frames[0].time, np.concatenate(samples, axis=1) if samples else None
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "webm", "ogg"])
+def test_what_an_encoder_adds_to_opus_is_not_heard(ending: str, bench: Bench, tmp_path: Path) -> None:
+    """Its beginning by the pre-skip (in MP4 an edit list, in WebM a delay), its end by DiscardPadding, a granule
+    position or a short last packet. Pictures and sound stay as far apart as they are played."""
+    path, kinds = tmp_path / f"source.{ending}", ["audio"] if ending == "ogg" else ["audio", "video"]
+    pictures = ["testsrc=size=64x48:rate=25:duration=2"][: len(kinds) - 1]
+    options = ("-c:a", "libopus", *(("-c:v", "libvpx" if ending == "webm" else "libx264") if pictures else ()))
+    make_file(path, *pictures, "sine=frequency=440:sample_rate=48000:duration=2.013", options=options)
+    data, report = copy(f"file:{path}?pace=max", bench, tmp_path, *kinds)
+    begin_s, samples = played(io.BytesIO(data), "audio")
+    source_s, expected = played(str(path), "audio")
+    assert samples.shape[1] == 96_624
+    assert np.array_equal(samples, expected[:, :96_624])  # FFmpeg plays all of the last one of MP4
+    assert begin_s == pytest.approx(0, abs=0.001)
+    if pictures:
+        apart_s = played(str(path), "video")[0] - source_s
+        assert played(io.BytesIO(data), "video")[0] - begin_s == pytest.approx(apart_s, abs=0.0015)
+    assert report.statistics.duration == pytest.approx(2.013, abs=0.0011)
+    assert_found_well(data, tmp_path)
+
+
+@pytest.mark.parametrize("delayed", ["audio", "video"])
+def test_a_track_that_begins_later_by_an_edit_list_does(delayed: str, bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "source.mp4"
+    tracks = {"video": encoded.film("h264"), "audio": encoded.tone("aac")}
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(av.open(str(path), "w"))
+        inputs = {kind: stack.enter_context(av.open(io.BytesIO(track))) for kind, track in tracks.items()}
+        streams = {kind: output.add_stream_from_template(one.streams[0], opaque=True) for kind, one in inputs.items()}
+        for kind, one in inputs.items():
+            for packet in one.demux(one.streams[0]):
+                if packet.size:
+                    packet.stream = streams[kind]
+                    late = round(0.5 / packet.time_base) if kind == delayed else 0
+                    packet.pts, packet.dts = packet.pts + late, packet.dts + late
+                    output.mux(packet)
+    data, _ = copy(f"file:{path}?pace=max", bench, tmp_path, "audio", "video")
+    for kind in tracks:
+        assert_copied(data, str(path), kind)
+    found = {kind: demuxed(io.BytesIO(data), kind)[0].at_ns / S for kind in tracks}
+    source = {kind: demuxed(str(path), kind)[0].at_ns / S for kind in tracks}
+    assert abs(source["video"] - source["audio"]) > 0.45
+    assert found["video"] - found["audio"] == pytest.approx(source["video"] - source["audio"], abs=0.001)
 
 
 SLIDES_MS = (3000, 1000, 500, 4000, 3000)

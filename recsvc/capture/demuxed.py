@@ -9,7 +9,7 @@ from av.format import Flags
 from ..common.codecs import CODECS, codec_named
 from ..common.constraints import AudioWish, VideoWish
 from ..common.limits import BLOCK_NS_MAX, S
-from ..common.media import CHANNEL_COUNT_MAX, FRAME_SIDE_MAX, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
+from ..common.media import CHANNEL_COUNT_MAX, FRAME_SIDE_MAX, OPUS_RATE, SAMPLE_RATE_MAX, SAMPLE_RATE_MIN
 from ..common.packet_limits import DESCRIPTION_BYTES_MAX, PACKET_BYTES_MAX, PREROLL_S_MAX, REORDERED_MAX
 from ..errors import NotReadableError, NotSupportedError
 from ..mux.codec_private import form_of
@@ -58,6 +58,7 @@ class PacketReader:
         if len(private) > DESCRIPTION_BYTES_MAX:
             raise NotSupportedError(f"{what}: the description of its {name} has {len(private)} bytes")
         self._codec = name
+        self._is_mp4 = "mp4" in stream.container.format.name.split(",")
         self._scale = stream.time_base.numerator * S, stream.time_base.denominator
         self._stamps = stamps
         settings: dict[str, Any] = {"codec": name}
@@ -131,11 +132,12 @@ class PacketReader:
         if packet.has_sidedata("new_extradata"):
             data = self._redescribed(bytes(packet.get_sidedata("new_extradata"))) + data
         is_damaged = packet.is_corrupt or len(data) > PACKET_BYTES_MAX
-        is_key, lasts_ns = self.kind == "audio", 0
+        is_key, lasts_ns, padding_ns = self.kind == "audio", 0, 0
         try:
             if self.kind == "audio":
                 samples, rate = self._form.samples(data)
                 lasts_ns = min(samples * S // rate, BLOCK_NS_MAX)
+                padding_ns = min(self._padding_samples(packet, samples) * S // rate, lasts_ns)
             else:
                 lasts_ns = min(self._ns(packet.duration or 0), BLOCK_NS_MAX)
                 is_key = packet.is_keyframe and self._form.is_key(data)
@@ -151,7 +153,15 @@ class PacketReader:
             at_ns, shown_ns = max(at_ns - start_ns, 0), shown_ns - start_ns
         if self.kind == "video":
             offset_ns = max(-BLOCK_NS_MAX, min(shown_ns - at_ns, BLOCK_NS_MAX))
-        delivery.packet(self.kind, Packet(at_ns, data, is_key, lasts_ns, offset_ns, is_damaged))
+        delivery.packet(self.kind, Packet(at_ns, data, is_key, lasts_ns, offset_ns, is_damaged, padding_ns))
+
+    def _padding_samples(self, packet: Any, samples: int) -> int:
+        """How many samples at the end of a packet of sound its container says not to play."""
+        if packet.has_sidedata("skip_samples"):
+            return int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[4:8], "little")
+        if self._codec == "opus" and self._is_mp4 and packet.duration:  # it says so by the last one's duration
+            return max(samples - int(packet.duration * self.stream.time_base * OPUS_RATE), 0)
+        return 0
 
     def _times(self, packet: Any, lasts_ns: int) -> tuple[int, int]:
         """When it is to be decoded and shown, by the stream's counter, in ns."""

@@ -188,17 +188,19 @@ class CopiedSound(Copied):
         data = self._form.repack(packet)
         samples, rate = self._form.samples(packet)
         lasts_ns = samples * S // rate
+        delay_ns = self._form.delay_samples * S // OPUS_RATE
+        padding_ns = min(header.padding_ns, lasts_ns)
         at_ns = header.captured_ns - header.paused_ns
         if self.first_ns is None or self.end_ns is None:
-            self.first_ns = at_ns
+            self.first_ns = at_ns + delay_ns  # what is decoded before is not heard
         else:
             late_ns = at_ns - self.end_ns
             if late_ns > AUDIO_GAP_NS:
                 self._corrected["gap"] += 1
             else:
                 at_ns = self.end_ns + max(late_ns // _SMOOTH, -lasts_ns // 4)
-        self.end_ns = at_ns + lasts_ns
-        return SoundPacket(data, at_ns, lasts_ns, self._form.delay_samples * S // OPUS_RATE)
+        self.end_ns = at_ns + lasts_ns - padding_ns
+        return SoundPacket(data, at_ns, lasts_ns, delay_ns, padding_ns)
 
     def settle(self, written: Written, cause: str) -> None:
         """After a failure: what is not in the file does not count as encoded."""

@@ -99,8 +99,9 @@ class MatroskaWriter:
             self._last_video_block_ms = ms
             self._pictures += 1
         elif isinstance(packet, SoundPacket):
-            end_ns = packet.at_ns + packet.duration_ns
-            self._put(ms, AUDIO, packet.data, True, 0)
+            end_ns = packet.at_ns + packet.duration_ns - packet.padding_ns
+            duration_ms = max((packet.duration_ns - packet.padding_ns + MS // 2) // MS, 1) if packet.padding_ns else 0
+            self._put(ms, AUDIO, packet.data, True, duration_ms, packet.padding_ns)
             self._samples += 1
         else:
             padding = packet.padding_samples

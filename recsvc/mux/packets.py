@@ -80,19 +80,24 @@ class AudioPacket(NamedTuple):
 
 
 class SoundPacket(NamedTuple):
-    """A packet of any codec that was encoded elsewhere: what is heard of it begins at ``at_ns``; its block stands by
-    the codec's delay later."""
+    """A packet of any codec that was encoded elsewhere: what is decoded of it begins at ``at_ns``, which for those of
+    which nothing is heard may be up to the codec's delay before the file's time 0; its block stands by that delay
+    later. At its end ``padding_ns`` are no part of the recording."""
 
     data: bytes
     at_ns: int
     duration_ns: int
     delay_ns: int = 0
+    padding_ns: int = 0
 
     def in_file(self, origin_ns: int) -> SoundPacket:
         """With the file's time, whose 0 is ``origin_ns``. ``ValueError``: there can be no such packet."""
-        if not self.data or self.duration_ns < 0:
-            raise ValueError(f"no audio packet: {len(self.data)} bytes at {self.at_ns} ns for {self.duration_ns} ns")
-        return self._replace(at_ns=max(self.at_ns - origin_ns, 0))
+        if not self.data or not 0 <= self.padding_ns <= self.duration_ns:
+            raise ValueError(
+                f"no audio packet: {len(self.data)} bytes at {self.at_ns} ns for {self.duration_ns} - "
+                f"{self.padding_ns} ns"
+            )
+        return self._replace(at_ns=max(self.at_ns - origin_ns, -self.delay_ns))
 
     @property
     def ms(self) -> int:

@@ -44,6 +44,7 @@ class Packet(NamedTuple):
     duration_ns: int = 0
     offset_ns: int = 0
     damaged: bool = False
+    padding_ns: int = 0
 
     @property
     def units(self) -> int:

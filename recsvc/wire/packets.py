@@ -77,7 +77,7 @@ class PacketRoute(Route[Packet]):
                 return self._full()
         header = self._header
         header.key_frame, header.duration_ns = packet.key_frame, packet.duration_ns
-        header.offset_ns = packet.offset_ns
+        header.offset_ns, header.padding_ns = packet.offset_ns, packet.padding_ns
         header.follows = self._follows(packet)
         self._fill(header, packet.captured_ns, interval, muted)
         header.sequence = self.sequence + len(ready)

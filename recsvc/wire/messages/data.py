@@ -104,13 +104,15 @@ class PacketFrame(FrameHeader, tag="packet", kw_only=True):
     """A packet of a track whose settings have a ``codec`` follows as payload, as that codec's encoder made it; packets
     come in the order in which they are decoded. ``captured_ns`` never goes back in that order, and ``offset_ns`` later
     (earlier: negative) is the picture to be shown, where pictures come out of order. ``key_frame``: decoding can begin
-    here; sound is always such. ``duration_ns``: how long it lasts; 0: not said. One that is ``muted`` comes without
-    payload, and is left out. ``follows``: no packet of the stream is missing between the one before on this route and
+    here; sound is always such. ``duration_ns``: how long it lasts; 0: not said. ``padding_ns``: how much at the end of
+    what is decoded of sound an encoder has added, and is not heard. One that is ``muted`` comes without payload, and is
+    left out. ``follows``: no packet of the stream is missing between the one before on this route and
     this one, even where the recording was paused between; so no key frame is awaited. Each counts as one frame, sound
     too."""
 
     key_frame: bool = True
     duration_ns: Annotated[int, Meta(ge=0, le=BLOCK_NS_MAX)] = 0
+    padding_ns: Annotated[int, Meta(ge=0, le=BLOCK_NS_MAX)] = 0
     offset_ns: Annotated[int, Meta(ge=-BLOCK_NS_MAX, le=BLOCK_NS_MAX)] = 0
     follows: bool = False
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from .. import errors
 from ..common.descriptions import Welcome
-from ..common.limits import CLOSE_DEADLINE_NS, LAST_EVENTS_MS, READY_DEADLINE_NS, RPC_DEADLINE_NS, S
+from ..common.limits import CLOSE_DEADLINE_NS, LAST_EVENTS_MS, MS, READY_DEADLINE_NS, RPC_DEADLINE_NS, S
 from ..common.service import ServiceAddress, reachable
 from ..common.service_limits import SERVICE_SILENCE_NS
 from ..process import role, runtime
@@ -78,7 +78,7 @@ class Client:
             if process is None:
                 self._watch = watched(welcome, address, self._events, undo)
                 self._requests.watch = self._watch if isinstance(self._watch, int) else None
-            if not self._events.poll(READY_DEADLINE_NS // 1_000_000):
+            if not self._events.poll(READY_DEADLINE_NS // MS):
                 raise errors.ServiceError(f"the service at {address} publishes no events")
             self._events.recv_multipart()  # the answer to the subscription: from now on nothing is missed
             if welcome.lease_ms or welcome.clock != role.clock_name():

@@ -19,6 +19,7 @@ import msgspec
 
 from .. import errors
 from ..common.complaints import Complaints
+from ..common.limits import MS
 from ..common.permissions import Peer, check
 from ..common.service_limits import (
     CATALOG_LOOK_NS,
@@ -46,7 +47,7 @@ log = logging.getLogger("recsvc.catalog")
 
 DATABASE = "catalog.sqlite"
 """The database's name in the spool."""
-_TURN_NS = 5_000_000  # so long at most clients are answered before the line is looked at
+_TURN_NS = 5 * MS  # so long at most clients are answered before the line is looked at
 _FOREVER_NS = 2**62
 
 
@@ -104,9 +105,9 @@ class Catalog:
         if self._asked.next() is not None or self._found is not None:
             return 0
         if self._line.waits or self._asked.blocked:
-            return FETCH_LOOK_NS // 1_000_000
+            return FETCH_LOOK_NS // MS
         due_ns = min(self._look_ns, _FOREVER_NS if self._surveyor.is_busy else self._survey_ns)
-        return max(0, (due_ns - time.monotonic_ns()) // 1_000_000 + 1)
+        return max(0, (due_ns - time.monotonic_ns()) // MS + 1)
 
     def _on_lifeline(self, descriptor: int) -> None:
         """SIGTERM came, perhaps."""

@@ -21,11 +21,7 @@ from typing import Any
 from .. import errors
 from ..common.complaints import Complaints
 from ..common.descriptions import CompletedFile
-from ..common.limits import (
-    DRAIN_DEADLINE_NS,
-    IDLE_FLUSH_NS,
-    RECORDINGS_PER_WORKER_MAX,
-)
+from ..common.limits import DRAIN_DEADLINE_NS, IDLE_FLUSH_NS, MS, RECORDINGS_PER_WORKER_MAX
 from ..mux.recover import complete
 from ..process.role import Lifeline, arguments, check_descriptors, started
 from ..process.runtime import joined
@@ -117,7 +113,7 @@ class Worker:
             return 0
         if self._finished or self._line.waits:
             return _FREE_AFTER_MS
-        return IDLE_FLUSH_NS // 2_000_000 if self._recordings else self._loads.wait_ms
+        return IDLE_FLUSH_NS // (2 * MS) if self._recordings else self._loads.wait_ms
 
     def _on_lifeline(self, descriptor: int) -> None:
         """SIGTERM came, perhaps."""

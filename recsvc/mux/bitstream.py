@@ -35,6 +35,11 @@ class Bits:
 
 # --- NAL units ------------------------------------------------------------------------------------
 
+H264_SPS, H264_PPS = 7, 8
+H265_VPS, H265_SPS, H265_PPS = 32, 33, 34
+PARAMETER_SETS = {"h264": (H264_SPS, H264_PPS), "h265": (H265_VPS, H265_SPS, H265_PPS)}
+"""The kinds of units without which no picture of a codec can be decoded."""
+
 
 def split_annex_b(data: bytes) -> list[bytes]:
     """The NAL units of a byte stream with start codes. ``ValueError``: it does not begin with one."""
@@ -139,7 +144,7 @@ def begins_picture(codec: str, data: bytes) -> bool | None:
 def joined_units(codec: str, parts: list[list[bytes]]) -> list[bytes]:
     """The NAL units of a picture that came in parts. What a sender repeats before its later slices is left out: a
     delimiter, or parameter sets, would say that another picture begins."""
-    repeated = (7, 8) if codec == "h264" else (32, 33, 34)
+    repeated = PARAMETER_SETS[codec]
     delimiter = 9 if codec == "h264" else 35
     units = list(parts[0])
     for unit in (unit for part in parts[1:] for unit in part):

@@ -88,7 +88,8 @@ class _NalForm(Form):
         return bits.is_h264_key(units) if self._is_h264 else bits.is_h265_key(units)
 
     def _collect(self, units: list[bytes]) -> None:
-        kind_of, needed = (bits.h264_type, {7, 8}) if self._is_h264 else (bits.h265_type, {32, 33, 34})
+        kind_of = bits.h264_type if self._is_h264 else bits.h265_type
+        needed = set(bits.PARAMETER_SETS[self.codec])
         sets = [unit for unit in dict.fromkeys(units) if kind_of(unit) in needed]
         if {kind_of(unit) for unit in sets} < needed:  # what came before may have the rest
             sets = [*self._sets, *(unit for unit in sets if unit not in self._sets)]

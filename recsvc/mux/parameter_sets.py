@@ -13,8 +13,8 @@ from . import bitstream as bits
 
 def avcc(units: list[bytes]) -> bytes:
     """AVCDecoderConfigurationRecord of these parameter sets, for lengths of four bytes."""
-    sets = [unit for unit in units if bits.h264_type(unit) == 7]
-    pictures = [unit for unit in units if bits.h264_type(unit) == 8]
+    sets = [unit for unit in units if bits.h264_type(unit) == bits.H264_SPS]
+    pictures = [unit for unit in units if bits.h264_type(unit) == bits.H264_PPS]
     sps = bits.without_emulation(sets[0])
     if len(sps) < 4 or len(sets) > 31 or len(pictures) > 255:
         raise ValueError("a parameter set is too short, or there are more than a record holds")
@@ -22,43 +22,48 @@ def avcc(units: list[bytes]) -> bytes:
     record += bytes((len(pictures),)) + _listed(pictures)
     if sps[1] in (100, 110, 122, 144):
         reader = bits.Bits(sps[4:40])
-        reader.exp_golomb()
-        chroma = reader.exp_golomb()
-        if chroma == 3:
-            reader.take(1)
-        luma_depth, chroma_depth = reader.exp_golomb(), reader.exp_golomb()
+        reader.exp_golomb()  # seq_parameter_set_id
+        chroma, luma_depth, chroma_depth = _chroma(reader), reader.exp_golomb(), reader.exp_golomb()
         record += bytes((0xFC | chroma, 0xF8 | luma_depth, 0xF8 | chroma_depth, 0))
     return record
 
 
 def hvcc(units: list[bytes]) -> bytes:
     """HEVCDecoderConfigurationRecord of these parameter sets, for lengths of four bytes."""
-    by_kind = {kind: [unit for unit in units if bits.h265_type(unit) == kind] for kind in (32, 33, 34)}
-    sps = bits.without_emulation(by_kind[33][0])
+    kinds = bits.PARAMETER_SETS["h265"]
+    by_kind = {kind: [unit for unit in units if bits.h265_type(unit) == kind] for kind in kinds}
+    sps = bits.without_emulation(by_kind[bits.H265_SPS][0])
     reader = bits.Bits(sps[2:])
-    reader.take(4)
+    reader.take(4)  # sps_video_parameter_set_id
     layers, nested = reader.take(3), reader.take(1)
     profile = reader.take(96).to_bytes(12, "big")  # general_profile_space up to general_level_idc
     present = [(reader.take(1), reader.take(1)) for _ in range(layers)]
     if layers:
-        reader.take(2 * (8 - layers))
+        reader.take(2 * (8 - layers))  # reserved_zero_2bits
     for has_profile, has_level in present:
         reader.take(88 * has_profile + 8 * has_level)
-    reader.exp_golomb()
-    chroma = reader.exp_golomb()
-    if chroma == 3:
-        reader.take(1)
-    reader.exp_golomb(), reader.exp_golomb()
-    if reader.take(1):
+    reader.exp_golomb()  # sps_seq_parameter_set_id
+    chroma = _chroma(reader)
+    for _ in ("width", "height"):
+        reader.exp_golomb()
+    if reader.take(1):  # conformance_window_flag: how much is cut off at each side
         for _ in range(4):
             reader.exp_golomb()
     luma_depth, chroma_depth = reader.exp_golomb(), reader.exp_golomb()
-    # min_spatial_segmentation and parallelism are not said; the frame rate neither.
+    # Spatial segmentation, parallelism and the frame rate are left open.
     record = b"\1" + profile + b"\xf0\0\xfc" + bytes((0xFC | chroma, 0xF8 | luma_depth, 0xF8 | chroma_depth, 0, 0))
     record += bytes((layers + 1 << 3 | nested << 2 | 3, len(by_kind)))
     for kind, found in by_kind.items():
         record += struct.pack(">BH", kind, len(found)) + _listed(found)
     return record
+
+
+def _chroma(reader: bits.Bits) -> int:
+    """chroma_format_idc, and what belongs to it, in both codecs."""
+    chroma = reader.exp_golomb()
+    if chroma == 3:
+        reader.take(1)  # separate_colour_plane_flag
+    return chroma
 
 
 def sets_of(codec: str, record: bytes) -> tuple[int, list[bytes]]:
@@ -93,19 +98,17 @@ def av1c(sequence: bits.Obu) -> bytes:
     profile, _, is_reduced = reader.take(3), reader.take(1), reader.take(1)
     level, tier = _av1_level(reader, is_reduced)
     for length in (reader.take(4) + 1, reader.take(4) + 1):
-        reader.take(length)
+        reader.take(length)  # max_frame_width_minus_1, then the height
     if not is_reduced and reader.take(1):
-        reader.take(7)
-    reader.take(3)
+        reader.take(7)  # the lengths of frame ids
+    reader.take(3)  # use_128x128_superblock, enable_filter_intra, enable_intra_edge_filter
     if not is_reduced:
         _av1_tools(reader)
-    reader.take(3)
+    reader.take(3)  # enable_superres, enable_cdef, enable_restoration
     flags = _av1_colours(reader, profile)
     # The OBU has its size here in any case.
-    size, header = (
-        len(sequence.content),
-        bytes((sequence.data[0] | 2,)) + sequence.data[1 : 2 if sequence.data[0] & 4 else 1],
-    )
+    header = bytes((sequence.data[0] | 2,)) + sequence.data[1 : 2 if sequence.data[0] & 4 else 1]
+    size = len(sequence.content)
     leb = bytearray()
     while True:
         leb.append(size & 127 | (128 if size > 127 else 0))
@@ -121,37 +124,38 @@ def _av1_level(reader: bits.Bits, is_reduced: int) -> tuple[int, int]:
     if is_reduced:
         return reader.take(5), 0
     has_model = delay_bits = 0
-    if reader.take(1):
+    if reader.take(1):  # timing_info_present_flag
         reader.take(64)
         if reader.take(1):
-            reader.exp_golomb()
+            reader.exp_golomb()  # num_ticks_per_picture_minus_1
         has_model = reader.take(1)
         if has_model:
             delay_bits = reader.take(5) + 1
-            reader.take(42)
+            reader.take(42)  # the rest of decoder_model_info
     has_delay = reader.take(1)
     found = []
     for _ in range(reader.take(5) + 1):
-        reader.take(12)
+        reader.take(12)  # operating_point_idc
         level = reader.take(5)
         found.append((level, reader.take(1) if level > 7 else 0))
         if has_model and reader.take(1):
-            reader.take(2 * delay_bits + 1)
+            reader.take(2 * delay_bits + 1)  # operating_parameters_info
         if has_delay and reader.take(1):
-            reader.take(4)
+            reader.take(4)  # initial_display_delay_minus_1
     return found[0]
 
 
 def _av1_tools(reader: bits.Bits) -> None:
-    reader.take(4)
+    """Passes over the tools that a sequence header may switch on."""
+    reader.take(4)  # enable_interintra_compound, _masked_compound, _warped_motion, _dual_filter
     has_order = reader.take(1)
     if has_order:
-        reader.take(2)
-    screen = 2 if reader.take(1) else reader.take(1)
-    if screen and not reader.take(1):
-        reader.take(1)
+        reader.take(2)  # enable_jnt_comp, enable_ref_frame_mvs
+    has_screen_tools = bool(reader.take(1)) or bool(reader.take(1))  # by seq_choose_, else by seq_force_
+    if has_screen_tools and not reader.take(1):
+        reader.take(1)  # seq_force_integer_mv
     if has_order:
-        reader.take(3)
+        reader.take(3)  # order_hint_bits_minus_1
 
 
 def _av1_colours(reader: bits.Bits, profile: int) -> int:
@@ -162,10 +166,10 @@ def _av1_colours(reader: bits.Bits, profile: int) -> int:
     primaries, transfer, matrix = (reader.take(8), reader.take(8), reader.take(8)) if reader.take(1) else (2, 2, 2)
     across = down = position = 0
     if is_mono:
-        reader.take(1)
+        reader.take(1)  # color_range
         across = down = 1
-    elif (primaries, transfer, matrix) != (1, 13, 0):
-        reader.take(1)
+    elif (primaries, transfer, matrix) != (1, 13, 0):  # else it is sRGB
+        reader.take(1)  # color_range
         if profile == 0:
             across = down = 1
         elif profile == 2:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import __version__
 from ..common.descriptions import Welcome
-from ..common.limits import LOOK_NS, S
+from ..common.limits import LOOK_NS, MS, S
 from ..common.service_limits import LEASE_NS
 from ..errors import ServiceError
 from ..wire import messages
@@ -56,7 +56,7 @@ class Desk:
             events=(self.places[1],),
             catalog=(self.places[2],),
             permissions=("admin", "read", "record"),
-            lease_ms=LEASE_NS // 1_000_000,
+            lease_ms=LEASE_NS // MS,
             clock="the peer's own",
         )
 

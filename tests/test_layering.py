@@ -53,14 +53,25 @@ PURE = (
     "caller.events",
     "errors",
     "wire.flow",
+    "wire.messages",
     "wire.messages.base",
     "wire.messages.catalog",
     "wire.messages.data",
     "wire.messages.events",
     "wire.messages.lines",
     "wire.messages.requests",
+    "caller.redirect",
+    "capture.pattern",
+    "capture.stamps",
     "catalog.asked",
+    "catalog.lent",
     "catalog.retention",
+    "cli.naming",
+    "cli.rows",
+    "controller.once",
+    "controller.outbox",
+    "controller.placement",
+    "controller.restarts",
     "encode.account",
     "encode.marks",
     "encode.scheduler",
@@ -160,6 +171,12 @@ def test_each_third_party_library_has_its_owner() -> None:
 def test_pyav_is_used_by_capture_alone() -> None:
     users = {name for name, imported in modules().items() if any(one.split(".")[0] == "av" for one in imported)}
     assert all(name.startswith("capture.") for name in users), users
+
+
+def test_a_module_that_says_it_is_pure_is_held_to_that() -> None:
+    for path, tree in TREES.items():
+        says = re.search(r"\b(Pure|No I/O|[Nn]o sockets)\b", ast.get_docstring(tree) or "")
+        assert not says or module_name(path) in PURE, (path, says)
 
 
 def test_pure_modules_stay_pure() -> None:

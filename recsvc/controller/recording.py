@@ -1,4 +1,4 @@
-"""One recording as the controller knows it: its phase, who feeds it, what is due, and what was handed out. No I/O."""
+"""One recording as the controller knows it: its phase, who feeds it, what is due, and what was handed out."""
 
 from __future__ import annotations
 

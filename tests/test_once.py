@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from recsvc.common.limits import AUDIO_CREDIT_FRAMES
 from recsvc.common.service_limits import PEERS_KEPT
 from recsvc.controller.once import Once
@@ -50,6 +52,21 @@ def test_frames_that_were_lost_are_counted_and_use_no_credit() -> None:
     assert gap.track.account.dropped["lost"] == 3 * 960
     gap.skip(10**12, 1920)  # nobody can have sent so many
     assert gap.received == AUDIO_CREDIT_FRAMES
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_sound_that_was_lost_is_counted_to_the_sample_where_its_sender_says_how_much_it_was(said: bool) -> None:
+    came = 3 * 960
+    one = route()
+    one.received, one.track.account.received = 3, came
+    one.skip(2, 1920, said * (came + 1000))
+    assert one.track.account.dropped["lost"] == (1000 if said else 2 * 960)
+    one.sent(messages.Attach(route="r", sent=6, sent_samples=said * (came + 1007)), is_idle=True)
+    assert one.track.account.dropped["lost"] == (1007 if said else 3 * 960)
+    one.lost(4, said * (came + 5000))
+    assert one.track.account.dropped["lost"] == (5000 if said else 7 * 960)
+    one.lost(1, said)  # less than came: it cannot be true
+    assert one.track.account.dropped["lost"] == (5960 if said else 8 * 960)
 
 
 def test_a_sender_that_attaches_again_shows_what_was_lost() -> None:

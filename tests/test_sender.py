@@ -70,6 +70,7 @@ class Receiver:
                 )
             elif isinstance(message, messages.End):
                 assert message.route not in self.ends
+                assert message.sent_samples == self._samples(message.route)
                 self.ends[message.route] = message
             elif isinstance(message, messages.Mark):
                 before = len(self.frames.get(message.route, []))
@@ -88,6 +89,8 @@ class Receiver:
             payload = bytes(self.rings[message.ring].picture(message.offset, message.payload_bytes()))
         messages.check_payload(message, len(payload))
         assert message.sequence == len(frames)
+        if isinstance(message, messages.AudioFrame):
+            assert message.sent_samples == self._samples(message.route)
         frames.append(message)
         self.payloads.setdefault(message.route, []).append(payload)
         credit = messages.Credit(
@@ -99,6 +102,9 @@ class Receiver:
             line_ns=self.line_ns,
         )
         self.socket.send_multipart([identity, messages.encode(credit)])
+
+    def _samples(self, route: str) -> int:
+        return sum(frame.sample_count for frame in self.frames.get(route, ()) if isinstance(frame, messages.AudioFrame))
 
     def until_ended(self, routes: set[str]) -> None:
         while not routes <= set(self.ends):

@@ -15,6 +15,11 @@ def unit_count(header: FrameHeader) -> int:
     return header.sample_count if isinstance(header, AudioFrame) else 1
 
 
+def sent_samples(header: FrameHeader) -> int:
+    """Of raw sound, what its sender says it sent before; 0: it says nothing."""
+    return header.sent_samples if isinstance(header, AudioFrame) else 0
+
+
 def length_ns(header: FrameHeader) -> int:
     """How long the sound of a frame lasts, where that is known; of a picture it does not matter."""
     if isinstance(header, AudioFrame):

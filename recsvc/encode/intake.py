@@ -22,7 +22,7 @@ from ..common.service_limits import AUDIO_LINE_NS, AUDIO_MESSAGE_MANY_NS, ROUTES
 from ..wire import messages, sockets
 from ..wire.gate import Gate
 from ..wire.ring import RingView
-from .account import unit_count
+from .account import sent_samples, unit_count
 from .foreign import ForeignTimes
 from .recording import Recording
 from .route import Route
@@ -156,7 +156,7 @@ class Intake:
             return  # its sender was interrupted after it, and sent it again
         route.units = unit_count(message)
         if message.sequence > route.received:
-            route.skip(message.sequence - route.received, len(payload))
+            route.skip(message.sequence - route.received, len(payload), sent_samples(message))
         if route.received >= route.frames_granted + route.window or (
             route.received > route.frames_done
             and route.bytes_received + len(payload) > route.bytes_granted + route.window_bytes

@@ -240,7 +240,7 @@ class Worker:
     def _route_ended(self, name: str, route: Route, message: messages.End) -> None:
         recording = route.recording
         if message.count > route.received:
-            recording.tracks[name].account.drop("lost", (message.count - route.received) * max(route.units, 1))
+            route.lost(message.count - route.received, message.sent_samples)
         recording.end_route(name, message)
         if recording.ended:
             recording.reached("capture_ended", message.sent_ns or None)

@@ -45,7 +45,7 @@ class Route:
     def sent(self, message: messages.Attach, *, is_idle: bool) -> None:
         """What its sender has sent so far, all of which has come or is lost. ``is_idle``: none of it is to be encoded
         any more."""
-        self.skip(message.sent - self.received, 0)
+        self.skip(message.sent - self.received, 0, message.sent_samples)
         if is_idle:
             self.bytes_done = max(self.bytes_done, min(message.sent_bytes, self.bytes_granted + self.window_bytes))
 
@@ -56,13 +56,20 @@ class Route:
             return True
         return self.frames_done - self.frames_granted >= max(1, self.window // 4)
 
-    def skip(self, gap: int, size: int) -> None:
-        """The numbers of the frames show that so many were lost under way. They count as those that came (``units``,
-        ``size`` bytes); more than there was credit for cannot have been sent."""
+    def skip(self, gap: int, size: int, sent_samples: int = 0) -> None:
+        """The numbers of the frames show that so many were lost under way, of ``size`` bytes each; more than there was
+        credit for cannot have been sent."""
         gap = min(gap, self.window + self.frames_granted - self.received)
         if gap > 0:
             self.received += gap
             self.frames_done += gap
             self.bytes_done += gap * size
             self.bytes_received += gap * size
-            self.track.account.drop("lost", gap * self.units)
+            self.lost(gap, sent_samples)
+
+    def lost(self, gap: int, sent_samples: int) -> None:
+        """Counts so many frames that did not come. Up to now ``sent_samples`` were sent; where that is not said, each
+        had as many as the one that came last."""
+        account = self.track.account
+        units = sent_samples - account.received - account.dropped["lost"]
+        account.drop("lost", units if sent_samples and units > 0 else gap * max(self.units, 1))

@@ -55,7 +55,7 @@ class Route(Generic[F]):
         self.window = CaptureWindow(from_ns)
         self.balance = CreditBalance(frames, size)
         self.socket: Any = None
-        self.sequence = 0
+        self.sequence = self.sent_samples = 0
         self.last = False  # what is sent now is followed by the end of stream
         self.over = False  # the end of stream has been sent, or waits for the route to be opened
         self.dead = False  # its encoder is gone
@@ -122,8 +122,13 @@ class Route(Generic[F]):
         self._full_ns = self._full_ns or now_ns
         if now_ns - self._full_ns >= RESEND_NS:
             self._full_ns = now_ns
-            frames, size = self.balance.frames_used, self.balance.bytes_used
-            attach = messages.Attach(route=self.name, waits=self._waits, sent=frames, sent_bytes=size)
+            attach = messages.Attach(
+                route=self.name,
+                waits=self._waits,
+                sent=self.balance.frames_used,
+                sent_bytes=self.balance.bytes_used,
+                sent_samples=self.sent_samples,
+            )
             if self._send is not None and self._sending is None:
                 self._send_alone(messages.encode(attach))
         return Answer.FULL
@@ -191,6 +196,7 @@ class Route(Generic[F]):
         end = messages.End(
             route=self.name,
             count=self.sequence,
+            sent_samples=self.sent_samples,
             until_ns=until_ns,
             paused_ns=paused_ns,
             dropped=self._dropped,

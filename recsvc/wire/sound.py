@@ -96,12 +96,14 @@ class SoundRoute(Route[Block]):
         payload = joined.payloads[0] if len(joined.payloads) == 1 else b"".join(joined.payloads)
         header, muted = self._header, joined.muted
         header.sample_count = len(payload) // self._frame_bytes
+        header.sent_samples = self.sent_samples
         header.last = self.last
         size = 0 if muted else len(payload)
         self._send_frame(header, joined.captured_ns, joined.interval, muted, payload if size else b"", size)
 
     def _sent(self, sending: tuple[bytes, Any, int, int, int]) -> None:
         self._joined = None
+        self.sent_samples = self._header.sent_samples + self._header.sample_count
         super()._sent(sending)
 
 

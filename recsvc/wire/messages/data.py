@@ -26,13 +26,14 @@ class Attach(Message, tag="attach", kw_only=True):
     """A route's sender, of which there is one at a time, is the peer that sent the newest of its frames, or this: it
     gets the route's credits, the first at once. A sender may leave it out; one whose connection broke sends it again,
     since credits may be lost. ``waits``: it waits where it has no credit, so that a full queue is no overload.
-    ``sent``, ``sent_bytes``: how many frames and payload bytes it has sent before this; what has not come of them was
-    lost with a connection, and uses no credit any more."""
+    ``sent``, ``sent_bytes``: how many frames and payload bytes it has sent before this, and ``sent_samples`` (per
+    channel) of sound; what has not come of them was lost with a connection, and uses no credit any more."""
 
     route: Name
     waits: bool = False
     sent: Count = 0
     sent_bytes: Count = 0
+    sent_samples: Count = 0
 
 
 class Ring(Message, tag="ring", kw_only=True):
@@ -84,13 +85,16 @@ class VideoFrame(FrameHeader, tag="video", kw_only=True):
 
 
 class AudioFrame(FrameHeader, tag="audio", kw_only=True):
-    """Interleaved samples follow as payload; ``captured_ns`` is that of the first one. ``last``: the end of stream
-    follows at once, and somebody may be waiting for it."""
+    """Interleaved samples follow as payload; ``captured_ns`` is that of the first one. ``sent_samples``: per channel,
+    those of all frames before, so that it shows how many were lost with frames that do not come; 0: not said, and each
+    such frame counts as the next one. ``last``: the end of stream follows at once, and somebody may be waiting for
+    it."""
 
     sample_format: Name
     sample_rate: Rate
     channel_count: Channels
     sample_count: Count
+    sent_samples: Count = 0
     last: bool = False
 
     def payload_bytes(self) -> int:
@@ -118,14 +122,15 @@ class PacketFrame(FrameHeader, tag="packet", kw_only=True):
 
 
 class End(Message, tag="end", kw_only=True):
-    """End of stream, after the last frame: ``count`` frames were sent. The recorded time of this route ends at
-    ``until_ns``, of which ``paused_ns`` were paused. ``exact``: pictures captured later are left out, which were sent
-    before the stop was known. ``at_ns`` is when the end was asked for, ``sent_ns`` when this was sent, for the
-    statistics alone; 0: not said."""
+    """End of stream, after the last frame: ``count`` frames were sent, of sound with ``sent_samples`` per channel (0:
+    not said). The recorded time of this route ends at ``until_ns``, of which ``paused_ns`` were paused. ``exact``:
+    pictures captured later are left out, which were sent before the stop was known. ``at_ns`` is when the end was asked
+    for, ``sent_ns`` when this was sent, for the statistics alone; 0: not said."""
 
     route: Name
     count: Count
     until_ns: Ns
+    sent_samples: Count = 0
     paused_ns: Count = 0
     dropped: Totals = {}
     counted: Totals = {}

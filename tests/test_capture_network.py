@@ -15,6 +15,7 @@ from recsvc.capture.opening import open_source
 from recsvc.errors import NotFoundError, NotReadableError
 
 S = 1_000_000_000
+MS = 1_000_000
 
 
 def start(source):
@@ -134,3 +135,24 @@ def test_closing_a_blocked_reader_is_bounded(monkeypatch):
         assert time.monotonic() - before_s < 1.5
         wait_until(lambda: not source._thread.is_alive(), "the reader's end", 15.0)
         assert not sinks["video"].ends
+
+
+@pytest.mark.parametrize(("left", "is_over"), [(1, True), (2, True), (3, False)])
+def test_a_read_that_took_too_long_is_a_stall_unless_more_comes_than_parsers_have(monkeypatch, left, is_over):
+    """More has come where it was this process that stood still."""
+    monkeypatch.setattr(ffmpeg, "SOURCE_READ_NS", 20 * MS)
+    monkeypatch.setattr(ffmpeg, "STALL_REST_NS", 50 * MS)
+    stalls, ended = [], threading.Event()
+
+    def packets():
+        yield "early"
+        time.sleep(0.021)
+        yield from range(left)
+        ended.wait(5 if is_over else 0.1)
+
+    def stalled():
+        stalls.append(None)
+        ended.set()
+
+    assert list(ffmpeg.watched(packets(), 2, stalled)) == ["early", *range(left)]
+    assert bool(stalls) is is_over

@@ -19,7 +19,9 @@ import pytest
 from fixtures_media import KeepingSink, wait_until
 
 import recsvc
+from recsvc.capture import ffmpeg
 from recsvc.capture.opening import open_source
+from recsvc.errors import NotReadableError
 from recsvc.mux.bitstream import h264_type, split_annex_b, split_lengths
 
 S = 1_000_000_000
@@ -199,3 +201,24 @@ def test_a_key_frame_that_is_sent_in_slices_is_one_picture(server: Server) -> No
     with av.open(io.BytesIO(encoded.film(FILMS["sliced"]))) as container:
         shown = [frame.to_ndarray().tobytes() for frame in container.decode(video=0)]
     assert_sent([bytes(one.picture) for one in sinks[1].pictures], shown)
+
+
+@pytest.mark.parametrize("wish", [{"encoded": True}, {}])
+def test_a_camera_that_stalls_for_long_is_over_when_its_error_says(
+    wish: dict[str, Any], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ffmpeg, "SOURCE_READ_NS", S)
+    source, sink = open_source(server.url("whole"), None, wish), KeepingSink()
+    source.start({"video": sink})
+    wait_until(lambda: sink.packets or sink.pictures, "the first picture")
+    server.process.send_signal(signal.SIGSTOP)
+    begun_ns = time.monotonic_ns()
+    try:
+        wait_until(lambda: sink.ends, "the end of the stalled stream")
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    [(ended_ns, error)] = sink.ends
+    assert isinstance(error, NotReadableError) and "nothing came for 1 s" in str(error)
+    assert 0.9 * S < ended_ns - begun_ns < 1.7 * S
+    source.close()
+    assert not sink.after_end

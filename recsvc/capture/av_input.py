@@ -24,7 +24,7 @@ from ..common.sources import NETWORK_SCHEMES, ParsedSource
 from ..errors import NotFoundError, NotReadableError
 from .delivery import Delivery, Playout, Unpaced
 from .demuxed import PacketReader
-from .ffmpeg import OPEN_ERRORS, closed_on_error, open_error, opened, reading, stream_rate
+from .ffmpeg import OPEN_ERRORS, closed_on_error, open_error, opened, reading, stalled, stream_rate, watched
 from .limits import ENCODED_PROBE_BYTES, ENCODED_PROBE_NS, PROBE_NS
 from .live import Live
 from .packer import PicturePacker
@@ -132,7 +132,8 @@ class InputSource(Source):
 
     def _read(self) -> None:
         with reading(self._what):
-            packets = whole(self._container.demux(self._streams), self._parts)
+            packets = watched(self._container.demux(self._streams), len(self._streams), self._stalled)
+            packets = whole(packets, self._parts)
             if not self._is_live and any(isinstance(reader, PacketReader) for reader in self._readers.values()):
                 packets = self._from_the_first(packets)
             for packet in packets:
@@ -153,6 +154,9 @@ class InputSource(Source):
                         return
                 if packet.size == 0:
                     reader.take(None, self._start_ns, self._delivery)
+
+    def _stalled(self) -> None:
+        self._delivery.end(stalled(self._what))
 
     def _from_the_first(self, packets: Iterator[Any]) -> Iterator[Any]:
         """The same, once it is known with which packet the input's time begins: sound has some before time 0, which

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -14,7 +16,7 @@ from ..common.limits import S
 from ..common.media import FRAME_RATE_MAX
 from ..common.redact import redacted
 from ..errors import NotFoundError, NotReadableError, RecorderError
-from .limits import SOURCE_OPEN_NS, SOURCE_READ_NS
+from .limits import SOURCE_OPEN_NS, SOURCE_READ_NS, STALL_REST_NS
 
 OPEN_ERRORS = (av.error.FFmpegError, OSError, ValueError)
 """What PyAV raises when it cannot open something."""
@@ -70,9 +72,36 @@ def reading(what: str) -> Iterator[None]:
     except av.error.EOFError:
         pass
     except (av.error.ExitError, av.error.TimeoutError):
-        raise NotReadableError(f"{what}: nothing came for {SOURCE_READ_NS / S:g} s") from None
+        raise stalled(what) from None
     except av.error.FFmpegError as error:
         raise NotReadableError(f"{what}: reading failed: {_reason(error)}") from None
+
+
+def stalled(what: str) -> NotReadableError:
+    return NotReadableError(f"{what}: nothing came for {SOURCE_READ_NS / S:g} s")
+
+
+def watched(packets: Iterator[Any], stream_count: int, on_stall: Callable[[], None]) -> Iterator[Any]:
+    """The same, and a call from another thread where nothing comes for ``SOURCE_READ_NS``. A read that is given up then
+    fails only if the streams' parsers have nothing left; else it brings that, and the next one takes as long again.
+    """
+    timer: threading.Timer | None = None
+    left = 0  # so many packets at most were left, one of each stream
+    try:
+        begin_ns = time.monotonic_ns()
+        for packet in packets:
+            if time.monotonic_ns() - begin_ns >= SOURCE_READ_NS and timer is None:
+                timer, left = threading.Timer(STALL_REST_NS / S, on_stall), stream_count
+                timer.daemon = True
+                timer.start()
+            elif timer is not None and (left := left - 1) <= 0:  # it was this process that stood still
+                timer.cancel()
+                timer = None
+            yield packet
+            begin_ns = time.monotonic_ns()
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 def _reason(error: Exception) -> str:

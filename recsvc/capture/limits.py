@@ -14,6 +14,9 @@ STALL_INTERVALS = 5
 """A live stream, camera or screen that brings nothing for this long, and for as many pictures, is over: cameras pause
 for key frames 1–4 s, not longer."""
 
+STALL_REST_NS = 100 * MS
+"""What parsers had left of a stream that stalls goes on within this; then its tracks end."""
+
 STALL_LOOKS = 8
 """A device is over when nothing has come between so many looks in that time; it may take an eighth longer."""
 

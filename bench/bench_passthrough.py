@@ -1,7 +1,8 @@
 """CPU time of streams that come encoded and are recorded as they are: 1080p30 of H.264 with 4 Mbit/s, in real time.
 
 One, pushed by a program, beside what reading the same packets out of a file takes alone; one out of a file; 200 at
-once, pushed by one program, beside as many processes of ``ffmpeg -c copy`` that read files.
+once, pushed by one program, beside as many processes of ``ffmpeg -c copy`` that read files, and beside one process of
+GStreamer that does.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import functools
 import io
 import random
 import resource
+import shlex
+import shutil
 import subprocess
 import threading
 import time
@@ -132,7 +135,8 @@ def test_one_file_copied(benchmark: Any, tmp_path: Path) -> None:
 
 
 def test_streams_copied_at_once(benchmark: Any, tmp_path: Path) -> None:
-    """CPU time of all processes over the time that goes by, and what was lost; FFmpeg's, and how late it was done."""
+    """CPU time of all processes over the time that goes by, and what was lost; that of FFmpeg and GStreamer, and how
+    late they were done."""
     benchmark.group = f"passthrough: {AT_ONCE} 1080p30 streams of H.264 at once"
     _, packets = stream()
     seconds = max(workloads.SECONDS, 1.0)
@@ -171,26 +175,32 @@ def test_streams_copied_at_once(benchmark: Any, tmp_path: Path) -> None:
     for recorder in recorders:
         recorder.close()
     ours = sum(spent.values()) / seconds
-    theirs, over_s = ffmpeg_at_once(tmp_path, seconds)
+    film(tmp_path / "source.mkv", seconds)
+    copy = shlex.split("-y -loglevel error -re -i source.mkv -c copy")
+    peers = {"ffmpeg": [[program("ffmpeg"), *copy, f"ffmpeg{number}.mkv"] for number in range(AT_ONCE)]}
+    if gst := shutil.which("gst-launch-1.0"):
+        line = (
+            "filesrc location=source.mkv ! matroskademux ! h264parse ! clocksync ! matroskamux ! filesink location=gst"
+        )
+        lines = " ".join(f"{line}{number}.mkv" for number in range(AT_ONCE))
+        peers["gstreamer"] = [[gst, "-q", *shlex.split(lines)]]
+    theirs = {name: copied_at_once(commands, tmp_path, seconds) for name, commands in peers.items()}
     benchmark.extra_info.update(
         {f"{role}_cores": round(cpu_s / seconds, 3) for role, cpu_s in spent.items()}
         | {"cores": round(ours, 3), "lost": lost, "latest_write_ms": round(late_ns / 1e6, 1)}
-        | {"ffmpeg_cores": round(theirs, 3), "ffmpeg_over_s": round(over_s, 2), "of_ffmpeg": round(ours / theirs, 3)}
+        | {f"{name}_cores": round(cores, 3) for name, (cores, _) in theirs.items()}
+        | {f"{name}_over_s": round(over_s, 2) for name, (_, over_s) in theirs.items()}
+        | {f"of_{name}": round(ours / cores, 3) for name, (cores, _) in theirs.items()}
     )
     assert not lost and not refused
 
 
-def ffmpeg_at_once(directory: Path, seconds: float) -> tuple[float, float]:
-    """CPU time over the media's length of as many copying processes, and how much longer they took than that."""
-    source = film(directory / "source.mkv", seconds)
-    command = [program("ffmpeg"), "-y", "-loglevel", "error", "-re", "-i", str(source), "-c", "copy"]
+def copied_at_once(commands: list[list[str]], directory: Path, seconds: float) -> tuple[float, float]:
+    """CPU time over the media's length of these processes together, and how much longer they took than that."""
     before, begun_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     with contextlib.ExitStack() as stack:
-        copies = [
-            stack.enter_context(subprocess.Popen([*command, str(directory / f"copy{number}.mkv")]))
-            for number in range(AT_ONCE)
-        ]
-        assert [copy.wait(workloads.WAIT_S + seconds) for copy in copies] == [0] * AT_ONCE
+        copies = [stack.enter_context(subprocess.Popen(command, cwd=directory)) for command in commands]
+        assert {copy.wait(workloads.WAIT_S + seconds) for copy in copies} == {0}
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return spent_s / seconds, time.monotonic() - begun_s - seconds

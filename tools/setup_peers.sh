@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/.."
 packages='chromium firefox-esr ffmpeg pulseaudio gcc pkg-config libvpx-dev libopus-dev python3-gi
     gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base
-    gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+    gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-tools
     pulseaudio-utils libasound2-plugins libportaudio2 xvfb x11-xserver-utils'
 
 say() { echo "recsvc: $*"; }

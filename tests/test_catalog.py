@@ -21,7 +21,7 @@ from services import children
 import recsvc
 from recsvc import errors
 from recsvc.caller import at_service, connections
-from recsvc.caller.remote import ask, catalog_of
+from recsvc.caller.asking import ask, catalog_of
 from recsvc.wire import messages, sockets
 
 

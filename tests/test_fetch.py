@@ -31,7 +31,8 @@ from media import DEADLINE_S, decode
 import recsvc
 from recsvc import errors
 from recsvc.caller import connections
-from recsvc.caller.remote import RemoteFile, catalog_of
+from recsvc.caller.asking import catalog_of
+from recsvc.caller.remote import RemoteFile
 from recsvc.common.service_limits import CATALOG_REQUESTS_MAX, FETCH_BYTES_MAX, FETCH_BYTES_PER_KEY_MAX, FETCH_CREDIT
 from recsvc.wire import messages, sockets
 

@@ -87,8 +87,8 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recsvc.caller.client.READY_DEADLINE_NS", 300 * MS)
     monkeypatch.setattr("recsvc.caller.client.RPC_DEADLINE_NS", 300 * MS)
     monkeypatch.setattr("recsvc.caller.client.Client.request.__defaults__", (300 * MS,))
-    monkeypatch.setattr("recsvc.caller.remote.RPC_DEADLINE_NS", 300 * MS)
-    monkeypatch.setattr("recsvc.caller.remote.Asking.answer.__defaults__", (300 * MS,))
+    monkeypatch.setattr("recsvc.caller.asking.RPC_DEADLINE_NS", 300 * MS)
+    monkeypatch.setattr("recsvc.caller.asking.Asking.answer.__defaults__", (300 * MS,))
     monkeypatch.setattr("recsvc.caller.user_media.OPEN_SOURCE_DEADLINE_NS", 300 * MS)
     monkeypatch.setattr("recsvc.caller.at_service.OPEN_SOURCE_DEADLINE_NS", 300 * MS)
     for module in ("recordings", "subscription"):

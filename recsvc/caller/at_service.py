@@ -13,12 +13,13 @@ from .. import errors
 from ..common import mime
 from ..common.descriptions import Finished, RecordingAction, RecordingInfo, ServiceStatus, Started, Welcome
 from ..common.limits import LATE_DRAIN_DEADLINE_NS, MS, OPEN_SOURCE_DEADLINE_NS, RPC_DEADLINE_NS
-from ..common.service import ServiceAddress, reachable
+from ..common.service import reachable
 from ..common.status import joined
 from ..process import services
 from ..wire import messages, sockets
-from ..wire.replies import read, result_of, understood
-from . import connections, remote
+from ..wire.replies import understood
+from . import connections
+from .asking import ask_controller, once
 from .client import Client
 from .options import AUDIO_BITS_DEFAULT, VIDEO_BITS_DEFAULT, possible, uint32
 from .user_media import wished
@@ -77,13 +78,13 @@ def begin(
 
 def command(client: Client, recording: str, action: RecordingAction) -> None:
     """Commands a recording now. ``InvalidStateError``: it has ended, or there is none."""
-    remote.command(client, messages.Control(recording=recording, action=action), RPC_DEADLINE_NS)
+    ask_controller(client, messages.Control(recording=recording, action=action), RPC_DEADLINE_NS)
 
 
 def stopped(client: Client, recording: str) -> Finished:
     """Stops a recording, and waits until it is finished. ``InvalidStateError`` where it ended long ago."""
     control = messages.Control(recording=recording, action="stop", wait=True)
-    return understood(remote.command(client, control, _STOP_NS), Finished)
+    return understood(ask_controller(client, control, _STOP_NS), Finished)
 
 
 def glance(service: str | None, limit_ms: int) -> list[RecordingInfo]:
@@ -93,22 +94,10 @@ def glance(service: str | None, limit_ms: int) -> list[RecordingInfo]:
     try:
         address = services.address_of(service or services.default_service())
         hello = messages.Hello(client=f"client-{uuid.uuid4().hex[:12]}", pid=os.getpid())
-        welcome = understood(_asked(address, hello, deadline_ns), Welcome)
+        welcome = understood(once(address, hello, deadline_ns), Welcome)
         if welcome.catalog:
             there = reachable(welcome.catalog, address)
-            return understood(_asked(there, messages.ListRecordings(), deadline_ns), list[RecordingInfo])
+            return understood(once(there, messages.ListRecordings(), deadline_ns), list[RecordingInfo])
     except (errors.RecorderError, sockets.ZMQError, OSError, TypeError, ValueError):
         pass  # whoever types sees no suggestions
     return []
-
-
-def _asked(address: ServiceAddress, request: messages.Request, deadline_ns: int) -> Any:
-    socket = sockets.control_client(address)
-    try:
-        request.id = 1
-        socket.send(messages.encode(request), sockets.NOBLOCK)
-        if not socket.poll(max(0, deadline_ns - time.monotonic_ns()) // MS):
-            raise errors.ServiceError("no answer")
-        return result_of(read(socket.recv_multipart()[0]))
-    finally:
-        socket.close(linger=0)

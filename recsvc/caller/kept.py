@@ -13,9 +13,10 @@ from ..common.limits import LOOK_NS, RPC_DEADLINE_NS, S
 from ..wire import messages
 from ..wire.replies import understood
 from . import at_service, connections
+from .asking import ask
 from .blob import Blob, blob_of_file
 from .client import Client
-from .remote import ask, kept_file
+from .remote import kept_file
 
 _PAGE = 100  # recordings in one answer
 

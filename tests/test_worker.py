@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import media
 import pytest
@@ -32,6 +33,7 @@ from recsvc.common.limits import (
     UNFED_SILENCE_NS,
 )
 from recsvc.common.service_limits import AUDIO_LINE_NS, AUDIO_MESSAGE_MANY_NS, ROUTES_FEW
+from recsvc.encode.unwritten import Unwritten
 from recsvc.wire import line, messages, sockets
 from recsvc.wire.answers import take_requests
 from recsvc.wire.line import Line, pair
@@ -735,3 +737,44 @@ def test_a_neighbours_stop_does_not_wait_for_a_block_of_ten_minutes(own_controll
     assert left_s > 0
     [track] = recorders[0].statistics().tracks
     assert accounted(track) == (600 * 8000, 600 * 8000, 0)
+
+
+def test_what_is_encoded_is_written_with_others_and_one_that_fails_is_alone() -> None:
+    written: list[str] = []
+
+    class Fake:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def write(self) -> None:
+            written.append(self.name)
+            if self.name == "3":
+                raise errors.QuotaExceededError("the disk is full")
+
+    failed: list[Any] = []
+    unwritten = Unwritten(lambda recording, error: failed.append((recording.name, type(error))))
+    some: list[Any] = [Fake(str(number)) for number in range(20)]
+    for recording in [*some[:7], some[0]]:
+        unwritten.add(recording)
+    assert not written
+    unwritten.add(some[7])
+    assert written == [str(number) for number in range(8)] and failed == [("3", errors.QuotaExceededError)]
+    for recording in some[8:11]:
+        unwritten.add(recording)
+    unwritten.forget(some[9])
+    unwritten.write()
+    unwritten.write()
+    assert written[8:] == ["8", "10"]
+
+
+def test_packets_of_a_recording_go_to_its_file_though_it_is_busy(bench: Bench) -> None:
+    """They wait to be written with others; a crash loses no more for it than the worker looks after."""
+    bench.open("a", "audio")
+    recording = bench.worker._recordings["a"]
+    now_ns = time.monotonic_ns()
+    for number in range(12):
+        bench.sound("a", now_ns + number * S // 10, RATE // 10, bytes(2 * RATE // 10))
+    bench.work(lambda: bench.encoded("a/audio") >= RATE)
+    before_ns = recording._muxer.written_until_ns
+    bench.worker._flush_idle()  # frames wait to be encoded
+    assert recording._muxer.written_until_ns >= max(before_ns, 500_000_000)

@@ -50,6 +50,8 @@ class Stamps:
 
 
 def _checked(timestamp_ns: SupportsIndex) -> int:
+    if type(timestamp_ns) is int and -_TIME_MAX_NS <= timestamp_ns <= _TIME_MAX_NS:
+        return timestamp_ns  # nearly all
     if isinstance(timestamp_ns, bool):
         raise TypeError(f"timestamp_ns must be an integer or None, got {timestamp_ns!r}")
     try:

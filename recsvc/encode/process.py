@@ -35,6 +35,7 @@ from .recording import Recording
 from .reports import send_last
 from .route import Route
 from .scheduler import Scheduler
+from .unwritten import Unwritten
 
 log = logging.getLogger("recsvc.encode")
 
@@ -61,6 +62,7 @@ class Worker:
         self._scheduler: Scheduler[tuple[Any, Any]] = Scheduler()
         self.intake = Intake((data_endpoint, tcp), gate, self._scheduler, self._fail, sound_at_ns)
         self._recordings: dict[str, Recording] = {}
+        self._unwritten = Unwritten(self._fail)
         self._finished: deque[Recording] = deque()  # whose encoders are still to be freed
         self._ending_ns: int | None = None  # until when its files are finished, once this process is to end
         self._recovering = 0
@@ -224,10 +226,9 @@ class Worker:
                 self._hand_out(recording)
                 return
             done = recording.encode(name, message, payload, 0 if route.waits else self._scheduler.waiting(name))
-            if recording.options.timeslice_ms is not None and not self._line.is_full:
-                piece = recording.due_piece()
-                if piece is not None:
-                    self._line.send(piece)
+            is_sliced = recording.options.timeslice_ms is not None and not self._line.is_full
+            if is_sliced and (piece := recording.due_piece()) is not None:
+                self._line.send(piece)
         except Exception as error:
             self._fail(recording, error)
             return
@@ -236,6 +237,7 @@ class Worker:
             return
         route.released = message.sequence + 1
         self.intake.consumed(name, route, 0 if payload is None else len(payload))
+        self._unwritten.add(recording)
 
     def _route_ended(self, name: str, route: Route, message: messages.End) -> None:
         recording = route.recording
@@ -270,6 +272,7 @@ class Worker:
     def _finish(self, recording: Recording, error: str = "", text: str = "", cause: str = "failed") -> None:
         """``cause``: why frames that have come are not encoded any more, if there are any."""
         self.intake.close(recording)
+        self._unwritten.forget(recording)
         del self._recordings[recording.name]
         recording.abandon(cause)
         send_last(self._line, recording.finish(error, text))
@@ -282,6 +285,7 @@ class Worker:
         """Now and then: what is late, and, when everything that came is done, what is held. Else this process was
         starved, not its recordings."""
         now = time.monotonic_ns()
+        self._unwritten.write()
         for recording in list(self._recordings.values()):
             self._hand_out(recording, now)
         busy = len(self._scheduler) or sockets.readable(self.intake.socket)

@@ -11,7 +11,7 @@ from ..common.limits import FIRST_FRAME_WAIT_NS, IDLE_FLUSH_NS, VIDEO_HOLD_NS, S
 from ..common.pieces import HandedOut
 from ..common.problems import noted
 from ..errors import name_of
-from ..mux.muxer import TOGETHER_NS, Muxer
+from ..mux.muxer import Muxer
 from ..mux.spool import create
 from ..wire import messages
 from ..wire.messages import End, FrameHeader, Mark, OpenRecording, RecordingStatistics
@@ -61,7 +61,7 @@ class Recording:
         is_ours = create(self.path)
         try:
             entries: Any = {"video" if track.is_video else "audio": track.entry for track in tracks}
-            entries |= {"hold_ns": hold_ns, "together_ns": TOGETHER_NS * (request.options.timeslice_ms is None)}
+            entries |= {"hold_ns": hold_ns, "together": request.options.timeslice_ms is None}
             self._muxer = Muxer(self.path, self.format.container, **entries, origin_ns=None)
         except BaseException:
             if is_ours:
@@ -99,12 +99,8 @@ class Recording:
         return ready
 
     def encode(self, route: str, header: FrameHeader, payload: Any, waiting: int = 0) -> bool:
-        """Encodes one frame, of long sound a part, and writes the packets that are ready. Whether the frame is done:
-        else the same frame must be passed again. A picture's payload is read only during the call; that of sound may be
-        looked at until the next comes (see ``AudioTrack.statistics``).
-
-        ``waiting``: how many more of this route pile up.
-        """
+        """Encodes one frame, of long sound a part. Whether it is done: else it must be passed again. Pictures are read
+        during the call alone, sound until the next comes (its level). ``waiting``: how many more of this route wait."""
         track = self.tracks[route]
         if isinstance(track, VideoTrack):
             track.keep_up(waiting)
@@ -120,6 +116,10 @@ class Recording:
             self._muxer.write(*packets)
         self.active_ns, self._flushed = time.monotonic_ns(), False
         return not track.unfinished
+
+    def write(self) -> None:
+        """Puts into the file what may go there by now."""
+        self._muxer.look()
 
     def reached_by(self, route: str) -> int | None:
         """Recorded time up to which a route's track is encoded."""

@@ -23,6 +23,8 @@ interval. After a crash the last picture's length may be wrong by less than this
 _RELATIVE_MAX_MS = 30_000
 """Blocks stand at most 32.7 s from their cluster's time."""
 _BLOCK_HEAD = struct.Struct(">BhB").pack
+_SIMPLE_BLOCK = struct.Struct(">BHBhB").pack
+"""All before the data, whose size takes two bytes."""
 _CLUSTERS_GIVEN = 4
 """At most this many of the newest clusters are given up for the Cues, where a full disk has no room for both."""
 
@@ -146,9 +148,13 @@ class MatroskaWriter:
         # RFC 9559 section 10: track, time in the cluster, flags. A SimpleBlock has a flag for a key
         # frame; a Block is one if it refers to none.
         if not duration_ms:
-            head = _BLOCK_HEAD(0x80 | track, ms - self._cluster_ms, 0x80 if is_key_frame else 0)
-            self._blocks += (b"\xa3", size := size_of(len(data) + 4), head, data)
-            self._blocks_size += 5 + len(size) + len(data)
+            size, time_ms, flags = len(data) + 4, ms - self._cluster_ms, 0x80 if is_key_frame else 0
+            if 0x7F <= size < 0x3FFF:  # nearly all
+                head = _SIMPLE_BLOCK(0xA3, 0x4000 | size, 0x80 | track, time_ms, flags)
+            else:
+                head = b"".join((b"\xa3", size_of(size), _BLOCK_HEAD(0x80 | track, time_ms, flags)))
+            self._blocks += (head, data)
+            self._blocks_size += len(head) + len(data)
         else:
             more = uint(0x9B, duration_ms)
             if discard_ns:

@@ -20,13 +20,11 @@ recording's length from its packets only.
 import contextlib
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from .. import errors
-from ..common.limits import MS
 from .matroska import MatroskaWriter
 from .ogg import OggWriter
 from .packets import Interleaver, Packet, VideoPacket
@@ -34,12 +32,8 @@ from .spool import FULL, AudioEntry, CopiedEntry, SpoolFile, VideoEntry, Written
 
 log = logging.getLogger("recsvc.encode")
 
-TOGETHER_NS = 150 * MS
-"""Packets of a recording that come within this time had best go to its file together: each alone finds nothing of what
-it needs in the processor's cache, since an encoder was at work meanwhile. A crash loses as much more."""
-
-_TOGETHER_MAX = 8
-"""So many packets are looked at in any case: more of them together cost no less."""
+_TOGETHER_MAX = 16
+"""So many packets are looked at in any case."""
 
 
 class Muxer:
@@ -67,13 +61,13 @@ class Muxer:
         audio: AudioEntry | CopiedEntry | None = None,
         hold_ns: int = 0,
         origin_ns: int | None = 0,
-        together_ns: int = 0,
+        together: bool = False,
     ) -> None:
         """Creates (or empties) the file and writes its header.
 
         ``hold_ns``: pictures wait this long, in media time, and may be left out. ``origin_ns``: recorded time at which
-        the file's begins; ``None``: packets wait for ``waiting.begin()``. ``together_ns``: ``write()`` may keep some
-        packets that come within this time and look at them at once, which costs less.
+        the file's begins; ``None``: packets wait for ``waiting.begin()``. ``together``: ``write()`` keeps packets
+        until ``look()`` is called, or something of them is asked for.
 
         Raises ``NotSupportedError`` for tracks that the container cannot hold, ``ValueError`` for none.
         """
@@ -88,7 +82,7 @@ class Muxer:
         self._closed = False
         self._has_video, self._audio = video is not None, audio
         self._given: list[Packet] = []  # nobody has looked at yet
-        self._together_ns, self._looked_ns = together_ns, 0
+        self._together = together
         self._waiting = Interleaver(
             video=video is not None, audio=audio is not None, hold_ns=hold_ns, origin_ns=origin_ns
         )
@@ -129,9 +123,13 @@ class Muxer:
             raise errors.InvalidStateError(f"{self._path}: this recording has no {kind} track")
         self._check()
         self._given += packets
-        now_ns = time.monotonic_ns() if self._together_ns else 0
-        if len(self._given) >= _TOGETHER_MAX or now_ns - self._looked_ns >= self._together_ns:
-            self._looked_ns = now_ns
+        if not self._together or len(self._given) >= _TOGETHER_MAX:
+            self._put(self.waiting.ready())
+
+    def look(self) -> None:
+        """Puts what may go there into the file, of packets that ``write()`` has kept."""
+        if self._given:
+            self._check()
             self._put(self.waiting.ready())
 
     def flush(self, pictures_until_ns: int | None = None) -> None:

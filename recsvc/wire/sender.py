@@ -166,8 +166,10 @@ class FrameSender(Generic[F]):
         for route in routes:
             for part, interval in route.wanted(frame):
                 answer = self._offer(route, part, interval)
-                taken |= answer is Answer.TAKEN
-                refused |= answer is not Answer.TAKEN and answer is not Answer.UNWANTED
+                if answer is Answer.TAKEN:
+                    taken = True
+                elif answer is not Answer.UNWANTED:
+                    refused = True
         self._given()
         return taken and not refused
 

@@ -26,21 +26,22 @@ class _Joined:
     """Sound that has been taken and waits for more, to go in one message. ``payloads`` is what counts: the totals are
     for decisions only, and may lag where a write was interrupted."""
 
-    __slots__ = ("captured_ns", "end_ns", "interval", "muted", "payloads", "sample_count", "size")
+    __slots__ = ("captured_ns", "end_ns", "interval", "muted", "payloads", "sample_count", "size", "until_ns")
 
-    def __init__(self, block: Block, interval: Interval, muted: bool, size: int) -> None:
+    def __init__(self, block: Block, interval: Interval, muted: bool, size: int, message_ns: int, line_ns: int) -> None:
+        """Lines are ``message_ns`` apart, and one stands at ``line_ns``."""
         self.captured_ns = self.end_ns = block.captured_ns
         self.interval = interval
         self.muted = muted
         self.payloads: list[Any] = [block.payload]
         self.sample_count = block.sample_count
         self.size = size
+        self.until_ns = block.captured_ns + message_ns - (block.captured_ns - line_ns) % message_ns  # the next line
 
-    def reaches(self, sample_rate: int, message_ns: int, line_ns: int) -> bool:
-        """Whether it reaches the next line, now that something was added; they are ``message_ns`` apart, and one stands
-        at ``line_ns``."""
+    def reaches(self, sample_rate: int) -> bool:
+        """Whether it reaches the next line, now that something was added."""
         self.end_ns = self.captured_ns + self.sample_count * S // sample_rate
-        return (self.end_ns - line_ns) // message_ns > (self.captured_ns - line_ns) // message_ns
+        return self.end_ns >= self.until_ns
 
 
 class SoundRoute(Route[Block]):
@@ -49,7 +50,7 @@ class SoundRoute(Route[Block]):
     def __init__(self, form: AudioFormat, *given: Any) -> None:
         super().__init__(*given)
         self._form = form
-        self._frame_bytes = form.frame_bytes
+        self._frame_bytes, self._sample_rate = form.frame_bytes, form.sample_rate
         self._message_ns, self._line_ns = AUDIO_MESSAGE_NS, 0
         self._header = messages.AudioFrame(**self._common, **asdict(form), sample_count=0)
         self._joined: _Joined | None = None
@@ -65,7 +66,7 @@ class SoundRoute(Route[Block]):
                 joined.payloads.append(block.payload)  # added once it is as good as sent
                 joined.sample_count += block.sample_count
                 joined.size += size
-                if joined.reaches(self._form.sample_rate, self._message_ns, self._line_ns):
+                if joined.reaches(self._sample_rate):
                     self._flush()
                 return Answer.TAKEN
             self._flush()
@@ -75,11 +76,11 @@ class SoundRoute(Route[Block]):
             self.take_credits()
             if not self.balance.allows(size):
                 return self._full()
-        joined = _Joined(block, interval, muted, size)
+        joined = _Joined(block, interval, muted, size, self._message_ns, self._line_ns)
         if self.over:
             return Answer.UNWANTED
         self._joined = joined
-        if joined.reaches(self._form.sample_rate, self._message_ns, self._line_ns):
+        if joined.reaches(self._sample_rate):
             self._flush()
         return Answer.TAKEN
 

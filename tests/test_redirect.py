@@ -18,9 +18,10 @@ from media import DEADLINE_S
 import recsvc
 from recsvc import aio, errors
 from recsvc.caller import connections
-from recsvc.caller.redirect import HOPS_MAX, target
+from recsvc.caller.redirect import target
 from recsvc.caller.session import Session
 from recsvc.common.service import ServiceAddress
+from recsvc.common.service_limits import HOPS_MAX
 from recsvc.protocol.files import FILE
 from recsvc.protocol.peer import Peer
 from recsvc.wire import messages

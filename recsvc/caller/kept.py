@@ -8,8 +8,9 @@ import os
 import time
 
 from .. import errors
-from ..common.descriptions import RecordingAction, RecordingInfo, RecordingStatistics
+from ..common.descriptions import NAME_CHARACTERS_MAX, RecordingAction, RecordingInfo, RecordingStatistics
 from ..common.limits import LOOK_NS, RPC_DEADLINE_NS, S
+from ..common.service_limits import LIST_MAX
 from ..wire import messages
 from ..wire.replies import understood
 from . import at_service, connections
@@ -17,8 +18,6 @@ from .asking import ask
 from .blob import Blob, blob_of_file
 from .client import Client
 from .remote import kept_file
-
-_PAGE = 100  # recordings in one answer
 
 
 def find(service: str | os.PathLike[str] | None, limit: int | None) -> tuple[Client, builtins.list[RecordingInfo]]:
@@ -30,7 +29,7 @@ def find(service: str | os.PathLike[str] | None, limit: int | None) -> tuple[Cli
     client = at_service.connect(service)
     found: builtins.list[RecordingInfo] = []
     while limit is None or len(found) < limit:
-        size = _PAGE if limit is None else min(_PAGE, limit - len(found))
+        size = LIST_MAX if limit is None else min(LIST_MAX, limit - len(found))
         asked = messages.ListRecordings(limit=size, before=found[-1].began if found else 0.0)
         page = understood(ask(client, asked), builtins.list[RecordingInfo])
         if not page:
@@ -50,12 +49,11 @@ def look_up(service: str | os.PathLike[str] | None, id: str) -> tuple[Client, Re
 
 
 def _get(client: Client, id: str) -> RecordingInfo:
-    if len(id) > _NAME_MAX:
-        raise errors.NotFoundError(f"there is no recording {id[:40]!r}…: an id has at most {_NAME_MAX} characters")
+    if len(id) > NAME_CHARACTERS_MAX:
+        raise errors.NotFoundError(
+            f"there is no recording {id[:40]!r}…: an id has at most {NAME_CHARACTERS_MAX} characters"
+        )
     return understood(ask(client, messages.GetRecording(recording=id)), RecordingInfo)
-
-
-_NAME_MAX = 200
 
 
 class KeptRecording:
@@ -138,8 +136,8 @@ class KeptRecording:
     def _rename(self, name: str) -> None:
         if not isinstance(name, str):
             raise TypeError(f"name must be a string, got {name!r}")
-        if len(name) > _NAME_MAX:
-            raise ValueError(f"name must have at most {_NAME_MAX} characters, got {len(name)}")
+        if len(name) > NAME_CHARACTERS_MAX:
+            raise ValueError(f"name must have at most {NAME_CHARACTERS_MAX} characters, got {len(name)}")
         self._client = connections.renewed(self._client)
         reply = ask(self._client, messages.RenameRecording(recording=self.id, name=name))
         self._info = understood(reply, RecordingInfo)

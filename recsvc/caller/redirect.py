@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from .. import errors
 from ..common.service import ServiceAddress
+from ..common.service_limits import HOPS_MAX
 from ..process.services import address_of
-
-HOPS_MAX = 4
-"""Services that may hand one recording on, before the client gives up: with more they are taken to go round in a
-circle."""
 
 
 def target(redirect: errors.RedirectError, been: list[ServiceAddress]) -> ServiceAddress:

@@ -10,7 +10,8 @@ from .media import CHANNEL_COUNT_MAX, FRAME_SIDE_MAX, SAMPLE_RATE_MAX, SAMPLE_RA
 
 Ns = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 Count = Annotated[int, Meta(ge=0, le=2**62)]
-Name = Annotated[str, Meta(max_length=200)]
+NAME_CHARACTERS_MAX = 200
+Name = Annotated[str, Meta(max_length=NAME_CHARACTERS_MAX)]
 Id = Annotated[str, Meta(max_length=100, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")]
 """What a caller names: file names and topics are made of it, so it is never a path."""
 Pid = Annotated[int, Meta(ge=0, le=2**31 - 1)]

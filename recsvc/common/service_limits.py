@@ -136,6 +136,10 @@ HANDSHAKES_MIN = 5
 """A service that ended so many connections within this time, before a key was taken, has other keys than this client
 expects. One that is slow ends none of them, one that has just been started a few."""
 
+HOPS_MAX = 4
+"""Services that may hand one recording on, before its client gives up: with more they are taken to go round in a
+circle."""
+
 # --- HTTP ------------------------------------------------------------------------------------------
 HTTP_PIECE_BYTES = 256 * 1024
 """What of a download is in memory at a time, and asked of the catalog at once: a thousand slow ones hold 256 MiB at
@@ -242,6 +246,10 @@ connection that would have more waits until these are read, or end."""
 
 CATALOG_REQUESTS_MAX = 16
 """A client may have so many requests to the catalog unanswered, ranges included; further ones are refused."""
+
+LIST_MAX = 100
+"""Recordings in one answer of the catalog; fewer where they take more than the bound of a header. Who wants more asks
+for those that began before the last."""
 
 FETCH_LOOK_NS = 2 * MS
 """A client that reads too slowly is looked at again after this."""

@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from .. import errors
 from ..common.descriptions import RecordingInfo
+from ..common.service_limits import LIST_MAX
 from . import metrics
 from .download import Download, Receive, Scope, Send, headers_of
 from .guard import Guard, Refusal
@@ -28,7 +29,6 @@ from .link import Link
 
 log = logging.getLogger("recsvc.http")
 
-_PAGE_MAX = 100
 _STATUS_OF_ERROR = {
     "NotFoundError": 404,
     "InvalidStateError": 409,
@@ -110,10 +110,10 @@ class Application:
         return Response(text, headers={"content-type": metrics.CONTENT_TYPE, **_NOT_KEPT})
 
     async def _list(self, request: Request) -> Response:
-        limit = _number(request, "limit", _PAGE_MAX, int)
+        limit = _number(request, "limit", LIST_MAX, int)
         before = _number(request, "before", 0.0, float)
-        if not 1 <= limit <= _PAGE_MAX:
-            raise ValueError(f"limit must be 1 to {_PAGE_MAX}, got {limit}")
+        if not 1 <= limit <= LIST_MAX:
+            raise ValueError(f"limit must be 1 to {LIST_MAX}, got {limit}")
         found = await self._link.recordings(limit, before)
         following = None
         if len(found) == limit:

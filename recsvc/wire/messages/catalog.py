@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from ...common.descriptions import Count, Name
-from ...common.service_limits import FETCH_BYTES_MAX
+from ...common.service_limits import FETCH_BYTES_MAX, LIST_MAX
 from .base import Codec, Request
 
 
@@ -16,7 +16,7 @@ class ListRecordings(Request, tag="list", kw_only=True):
     ``before`` (seconds since 1970; 0: now). No two of a service have the same ``began``: who asks for those before the
     last one of an answer misses none."""
 
-    limit: Annotated[int, Meta(ge=1, le=100)] = 100
+    limit: Annotated[int, Meta(ge=1, le=LIST_MAX)] = LIST_MAX
     before: float = 0.0
 
 
@@ -30,7 +30,7 @@ class RenameRecording(Request, tag="rename", kw_only=True):
     """Gives it another name for people; its id and its file stay. The reply's result is its ``RecordingInfo``."""
 
     recording: Name
-    name: Annotated[str, Meta(max_length=200)]
+    name: Name
 
 
 class DeleteRecording(Request, tag="delete", kw_only=True):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from msgspec import Meta
+from typing import Any
 
 from ...common.descriptions import (
     Client,
@@ -29,8 +27,8 @@ class Hello(Request, tag="hello", kw_only=True):
 
     client: Id
     pid: Pid = 0
-    pid_namespace: Annotated[str, Meta(max_length=200)] = ""
-    clock: Annotated[str, Meta(max_length=200)] = ""
+    pid_namespace: Name = ""
+    clock: Name = ""
 
 
 class Ping(Request, tag="ping", kw_only=True):
@@ -78,7 +76,7 @@ class Start(Request, tag="start", kw_only=True):
     tracks: tuple[RecordedTrack, ...]
     options: RecordingOptions
     at_ns: Ns
-    name: Annotated[str, Meta(max_length=200)] = ""
+    name: Name = ""
 
 
 class Record(Request, tag="record", kw_only=True):
@@ -88,7 +86,7 @@ class Record(Request, tag="record", kw_only=True):
 
     recording: Id
     options: RecordingOptions
-    name: Annotated[str, Meta(max_length=200)] = ""
+    name: Name = ""
     audio: dict[str, Any] | None = None
     video: dict[str, Any] | None = None
 

@@ -201,8 +201,23 @@ static vpx_codec_err_t make_room(video_codec *codec, const recsvc_video_settings
     return vpx_codec_enc_config_set(&codec->context, &codec->config);
 }
 
-int video_codec_open(video_codec *codec, const recsvc_video_settings *settings)
+/* With several threads VP9 reckons the memory for the packet of each tile by the pixels too, and what
+ * is no whole block of the picture is a large part of a flat one: it writes beyond its end. From this
+ * side on there are two bytes for each sample, which no tile fills; threads share rows of as many. */
+enum { THREADED_SIDE_MIN = 64 };
+
+static recsvc_video_settings with_useful_threads(const recsvc_video_settings *settings)
 {
+    recsvc_video_settings useful = *settings;
+    if (useful.width < THREADED_SIDE_MIN || useful.height < THREADED_SIDE_MIN)
+        useful.threads = 1;
+    return useful;
+}
+
+int video_codec_open(video_codec *codec, const recsvc_video_settings *given)
+{
+    recsvc_video_settings useful = with_useful_threads(given);
+    const recsvc_video_settings *settings = &useful;
     memset(codec, 0, sizeof *codec);
     bool is_vp9 = settings->codec == RECSVC_VIDEO_VP9;
     vpx_codec_iface_t *interface = is_vp9 ? vpx_codec_vp9_cx() : vpx_codec_vp8_cx();

@@ -21,10 +21,12 @@ static recsvc_picture noise(check_random *random, int32_t width, int32_t height)
                             .duration_us = 33333};
 }
 
-static void noise_comes_back(check_random *random, int32_t codec, int32_t width, int32_t height)
+static void noise_comes_back(check_random *random, int32_t codec, int32_t width, int32_t height,
+                             int32_t threads)
 {
     recsvc_video_settings settings = video_settings(codec, width, height);
     settings.bits_per_second = RATE;
+    settings.threads = threads;
     recsvc_video_encoder *encoder = video_open(&settings);
     video_decoder decoder;
     video_decoder_open(&decoder, codec);
@@ -46,11 +48,12 @@ static void noise_comes_back(check_random *random, int32_t codec, int32_t width,
 }
 
 /* The size changes to a thin one and back, in one stream. */
-static void sizes_change(check_random *random, int32_t codec)
+static void sizes_change(check_random *random, int32_t codec, int32_t threads)
 {
-    static const int32_t SIZES[][2] = {{64, 48}, {700, 1}, {64, 48}, {2, 300}, {3, 3}, {64, 48}};
+    static const int32_t SIZES[][2] = {{64, 48}, {700, 1}, {64, 48}, {2, 300}, {3, 3}, {640, 65}, {64, 48}};
     recsvc_video_settings settings = video_settings(codec, 64, 48);
     settings.bits_per_second = RATE;
+    settings.threads = threads;
     recsvc_video_encoder *encoder = video_open(&settings);
     video_decoder decoder;
     video_decoder_open(&decoder, codec);
@@ -76,16 +79,21 @@ int main(int argument_count, char **arguments)
         {4096, 1}, {1281, 2}, {2, 1281}, {2000, 3}, {4096, 3}, {16383, 1}, {1, 16383},
         {1, 1},    {3, 3},    {4, 4},    {7, 7},    {5, 999},  {999, 7},   {9, 999},
         {999, 15}, {15, 15},  {17, 33},  {161, 91}};
+    /* Several threads have memory of their own for each tile. */
+    static const int32_t TILED[][2] = {{640, 3}, {576, 11}, {513, 65}, {1281, 2}};
     check_random random = check_random_start();
+    for (size_t i = 0; i < sizeof TILED / sizeof TILED[0]; i++)
+        noise_comes_back(&random, RECSVC_VIDEO_VP9, TILED[i][0], TILED[i][1], 4);
     if (argument_count > 1) {
         for (size_t i = 0; i < 4; i++)
-            noise_comes_back(&random, RECSVC_VIDEO_VP9, SIZES[i][0], SIZES[i][1]);
+            noise_comes_back(&random, RECSVC_VIDEO_VP9, SIZES[i][0], SIZES[i][1], 1);
         return 0;
     }
     for (int32_t codec = RECSVC_VIDEO_VP8; codec <= RECSVC_VIDEO_VP9; codec++) {
         for (size_t i = 0; i < sizeof SIZES / sizeof SIZES[0]; i++)
-            noise_comes_back(&random, codec, SIZES[i][0], SIZES[i][1]);
-        sizes_change(&random, codec);
+            noise_comes_back(&random, codec, SIZES[i][0], SIZES[i][1], 1);
+        sizes_change(&random, codec, 1);
+        sizes_change(&random, codec, 4);
     }
     return 0;
 }

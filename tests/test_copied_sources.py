@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import signal
 import subprocess
@@ -332,6 +333,23 @@ def test_a_last_picture_of_which_nobody_says_how_long_it_lasts(
     assert pictures.media_end_ns == (9 + expected_s) * S
 
 
+SHOWN_MS = (80, 80, 100, 80, 160)
+
+
+def test_no_two_of_pictures_that_are_reordered_stand_at_one_time() -> None:
+    settings = {"codec": "vp8", "width": 160, "height": 120, "clock": "media"}
+    pictures = CopiedPictures(messages.RecordedTrack(track="video", kind="video", captured=False, settings=settings))
+    found = []
+    for number, (packet, shown_ms) in enumerate(zip(encoded.pictures("vp8").packets, SHOWN_MS, strict=False)):
+        header = messages.PacketFrame(
+            route="a", sequence=number, captured_ns=number * 20 * MS, key_frame=packet.is_key,
+            offset_ns=(shown_ms - number * 20) * MS,
+        )  # fmt: skip
+        found += pictures.encode(header, packet.data)
+    assert [one.ms for one in found] == [80, 81, 100, 82, 160]
+    assert pictures.statistics().timestamps_corrected == {"repeated": 2}
+
+
 # --- streams that are not as they should be -------------------------------------------------------
 
 
@@ -377,6 +395,27 @@ def test_a_counter_that_begins_anew_goes_on_with_other_parameter_sets(
     assert_plays(data, kept)
     with av.open(io.BytesIO(data)) as container:
         assert {frame.width for frame in container.decode(video=0)} == {160, 320}
+
+
+@pytest.mark.parametrize("offsets", [("0", "5000"), ("5000", "0"), ("10", "12"), ("10", "11.7")])
+@pytest.mark.parametrize(
+    "films", [("h264", "h264 plain"), ("h264 plain", "h264"), ("h264 open", "h264"), ("h265", "h265 sliced")]
+)
+def test_after_a_jump_no_two_pictures_are_shown_at_one_time(
+    films: tuple[str, str], offsets: tuple[str, str], bench: Bench, tmp_path: Path
+) -> None:
+    """Though they come out of order in one of the films and not in the other."""
+    both = tmp_path / "both.ts"
+    for film, offset in zip(films, offsets, strict=True):
+        path = tmp_path / "one.ts"
+        encoded.put_into(str(path), encoded.film(film), output_ts_offset=offset)
+        with both.open("ab") as file:
+            file.write(path.read_bytes())
+    data, report = copy(f"file:{both}?pace=max", bench, tmp_path, "video")
+    assert accounted(report.statistics.tracks[0])[1] >= 98
+    steps = [b - a for a, b in itertools.pairwise(times_of(data))]
+    assert set(steps[:45] + steps[50:]) <= {*range(38, 43), 80} and min(steps) >= 38 and max(steps) <= 240
+    assert_plays(data, accounted(report.statistics.tracks[0])[1])
 
 
 def test_a_description_that_changes_out_of_band_goes_into_the_packets(bench: Bench, tmp_path: Path) -> None:

@@ -125,6 +125,17 @@ def test_a_long_gap_of_a_file_is_kept_unless_its_counter_may_skip() -> None:
         assert stamps.place("video", 0, FRAME_NS) == (gap[0] + FRAME_NS, True)
 
 
+def test_what_follows_a_jump_is_shown_after_all_before_it() -> None:
+    """Though pictures before it are shown long after they are decoded, and those after it at once."""
+    stamps = Stamps()
+    for number, offset_ns in enumerate((2, 4, 0, 2)):
+        stamps.place("video", number * FRAME_NS, FRAME_NS, offset_ns * FRAME_NS)
+    at_ns, jumped = stamps.place("video", 5000 * S, FRAME_NS)
+    assert jumped and at_ns == 6 * FRAME_NS
+    assert stamps.place("video", 5000 * S + FRAME_NS, FRAME_NS) == (7 * FRAME_NS, False)
+    assert stamps.place("audio", 5000 * S, FRAME_NS) == (at_ns, False)
+
+
 def test_pictures_that_come_sooner_than_supposed_are_no_jump() -> None:
     """Of a film with few pictures the rate says little of when the next one comes."""
     stamps = Stamps(may_skip=False)

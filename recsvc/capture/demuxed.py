@@ -81,7 +81,8 @@ class PacketReader:
         self.format = PacketFormat(settings, preroll)
         self._what, self._private = what, private
         self._interval_ns = round(S / (settings.get("frame_rate") or 25)) if self.kind == "video" else 0
-        self._is_reordered = name in ("h264", "h265") and bool(codec.has_b_frames)
+        self._may_reorder = name in ("h264", "h265")
+        self._is_reordered = self._may_reorder and bool(codec.has_b_frames)  # or it shows later
         self._orders = DecodeTimes()
         self._without = 0  # packets that came without a time of decoding
         self._last_ns: int | None = None
@@ -144,7 +145,7 @@ class PacketReader:
         except (ValueError, IndexError):
             pass  # it is damaged, which the worker finds too, and counts
         at_ns, shown_ns = self._times(packet, lasts_ns)
-        placed_ns, jumped = self._stamps.place(self.kind, at_ns, lasts_ns or self._interval_ns)
+        placed_ns, jumped = self._stamps.place(self.kind, at_ns, lasts_ns or self._interval_ns, shown_ns - at_ns)
         if jumped:
             delivery.jumped(self.kind)
         at_ns, shown_ns = placed_ns, shown_ns + placed_ns - at_ns
@@ -170,8 +171,10 @@ class PacketReader:
         at_ns = shown_ns
         if self.kind == "video":
             lasts_ns = lasts_ns or self._interval_ns
-            if self._is_reordered:
+            if self._may_reorder:
                 ordered_ns = self._orders.time_of(shown_ns)
+                self._is_reordered |= ordered_ns > shown_ns or (dts is not None and dts != pts)
+            if self._is_reordered:
                 if dts is not None:
                     at_ns = min(self._ns(dts), shown_ns)
                 elif self._without < REORDERED_MAX:  # a demultiplexer knows the decoder's delay after some pictures

@@ -6,14 +6,14 @@ waits for a key frame at its beginning, after a pause, and after whatever was lo
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 from ..common.codecs import codec_of
 from ..common.limits import AUDIO_GAP_NS, MS, VIDEO_DURATION_DEFAULT_NS, S
 from ..common.media import FRAME_SIDE_MAX, OPUS_RATE
 from ..common.mime import VideoCodec
-from ..common.packet_limits import PREROLL_S_MAX
+from ..common.packet_limits import PREROLL_S_MAX, REORDERED_MAX
 from ..errors import NotSupportedError
 from ..mux.codec_private import Form, form_of
 from ..mux.packets import Packet, SoundPacket, VideoPacket
@@ -122,6 +122,7 @@ class CopiedPictures(Copied):
         self._is_reordered = False
         self._paused_ns = 0
         self._order_ns: int | None = None  # where the last packet stands in the file
+        self._shown_ms: deque[int] = deque(maxlen=REORDERED_MAX)  # of the newest pictures, where they are reordered
 
     def _place(self, header: PacketFrame, packet: bytes, is_torn: bool) -> Packet | None:
         if is_torn or (header.paused_ns != self._paused_ns and not header.follows):
@@ -152,6 +153,8 @@ class CopiedPictures(Copied):
             self._step_ns = order_ns - self._order_ns  # however far apart
             self._interval_ns = min(max(self._step_ns, MS), S)
         order_ns = order_ns if self._order_ns is None else max(order_ns, self._order_ns)
+        if self._is_reordered:
+            shown_ns = self._alone_ns(shown_ns)
         if self.first_ns is None or self.end_ns is None:
             self.first_ns = self.end_ns = shown_ns
         if shown_ns >= self.end_ns:
@@ -159,6 +162,15 @@ class CopiedPictures(Copied):
         self._order_ns = order_ns
         lasts_ns = header.duration_ns or self._interval_ns
         return VideoPacket(data, shown_ns, lasts_ns, header.key_frame, False, order_ns if self._is_reordered else None)
+
+    def _alone_ns(self, shown_ns: int) -> int:
+        """When a picture is shown that may be shown before others that have come: not at the same time as one."""
+        alone_ns = shown_ns
+        while (alone_ns + MS // 2) // MS in self._shown_ms:
+            alone_ns += MS
+        self._corrected["repeated"] += alone_ns != shown_ns
+        self._shown_ms.append((alone_ns + MS // 2) // MS)
+        return alone_ns
 
     def _left_out(self, cause: str) -> list[Packet]:
         self._waits = True

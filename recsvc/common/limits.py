@@ -279,11 +279,11 @@ CLOSED_TRACKS_KEPT = 1000
 it."""
 
 COMPLAINT_INTERVAL_NS = 5 * S
-"""One line per route and this time is logged about messages that are refused; they may come hundreds of times a second,
-and the others are counted."""
+"""One line per subject (a route, a peer) and this time is logged about what others do wrong, perhaps hundreds of times
+a second; the next line counts those between."""
 
 COMPLAINTS_MAX = 64
-"""Routes that have log lines of their own; all others share one, since a sender can invent any number of names."""
+"""Subjects that have log lines of their own; all others share one, since a sender can invent any number of names."""
 
 DISCARDED_KEPT = 1000
 """Recordings that their callers gave up and that a controller remembers, as it does ``CLOSED_TRACKS_KEPT``."""

@@ -15,10 +15,11 @@ from media import DEADLINE_S
 from test_permissions import SILENCE, Person, sound
 
 from recsvc.common.permissions import ADMIN, READ, RECORD, Peer
+from recsvc.common.service import ServiceAddress
 from recsvc.common.service_limits import KEY_FILE_BYTES_MAX, KEYS_LOOK_NS
 from recsvc.errors import NotAllowedError, NotFoundError, SecurityError
 from recsvc.process import services
-from recsvc.wire import curve, messages
+from recsvc.wire import curve, messages, sockets
 from recsvc.wire.gate import Gate
 
 
@@ -86,6 +87,7 @@ def test_the_folder_is_read_again_and_what_is_no_key_is_left_out(
     monkeypatch.setattr(curve.time, "monotonic_ns", lambda: now[0])
     alice = put(tmp_path, "alice", RECORD)
     (tmp_path / "broken.toml").write_text("public = [")
+    (tmp_path / "deep.toml").write_text("public = " + "[" * 4_000)
     (tmp_path / "odd.toml").write_text(f'public = "{alice[:-1]}"\npermissions = ["read"]')
     (tmp_path / "greedy.toml").write_text(curve.authorized_text(curve.make_keys().public, ("everything",)))
     (tmp_path / "long.toml").write_text("#" * (KEY_FILE_BYTES_MAX + 1))
@@ -94,7 +96,7 @@ def test_the_folder_is_read_again_and_what_is_no_key_is_left_out(
     (tmp_path / "README").write_text("not a key")
     keys = curve.Authorized(tmp_path)
     assert keys.names() == ["alice"]
-    assert len([line for line in caplog.messages if "is not let in" in line]) == 6
+    assert len([line for line in caplog.messages if "is not let in" in line]) == 7
     bob = put(tmp_path, "bob", READ, ADMIN)
     os.utime(tmp_path, ns=(1, 1))  # two changes within a clock's tick cannot be told apart
     assert keys.peer(bob) is not None, "it would not try again"
@@ -104,7 +106,7 @@ def test_the_folder_is_read_again_and_what_is_no_key_is_left_out(
     now[0] += KEYS_LOOK_NS
     assert keys.peer(bob) == Peer("bob", frozenset((READ, ADMIN)))
     assert keys.peer(alice) == Peer("alice", frozenset((RECORD,)))
-    assert len([line for line in caplog.messages if "is not let in" in line]) == 6, "each is named once"
+    assert len([line for line in caplog.messages if "is not let in" in line]) == 7, "each is named once"
     (tmp_path / "alice.toml").unlink()
     (tmp_path / "bob.toml").write_text(curve.authorized_text(bob, (READ,)))
     now[0] += KEYS_LOOK_NS
@@ -113,6 +115,43 @@ def test_the_folder_is_read_again_and_what_is_no_key_is_left_out(
     monkeypatch.setattr(curve.os, "scandir", lambda folder: pytest.fail("who is known costs a look at one file"))
     now[0] += KEYS_LOOK_NS
     assert keys.peer(bob) is not None
+
+
+def test_a_key_that_cannot_be_judged_ends_nothing_and_is_let_in_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who looks at keys is the process that records, too."""
+    monkeypatch.setattr(sockets, "HANDSHAKE_TIMEOUT_MS", 100)
+    keys = tmp_path / "keys"
+    keys.mkdir(mode=0o700)
+    own, pair = curve.make_service_keys(tmp_path / "service.key"), curve.make_keys()
+    (keys / "a.toml").write_text(curve.authorized_text(pair.public, (READ,)))
+    gate = Gate(keys, tmp_path / "service.key")
+    server, (there,) = sockets.control_server("", "tcp://127.0.0.1:*", gate.secret)
+    gate.guard(server)
+    judge, seen = gate._authorized.peer, []  # type: ignore[union-attr]
+
+    def fails(public: str) -> Peer | None:
+        seen.append(public)
+        if len(seen) < 3:
+            raise ZeroDivisionError("nobody has thought of this")
+        return judge(public)
+
+    monkeypatch.setattr(gate._authorized, "peer", fails)
+    client = sockets.control_client(
+        ServiceAddress(there.replace("*", "127.0.0.1"), own.public, pair.public, pair.secret)
+    )
+    client.send(b"x")
+
+    def came() -> bool:
+        gate.take()
+        return sockets.readable(server)
+
+    wait_until(came, "the client's message", DEADLINE_S)
+    assert gate.peer(sockets.receive_frame(server)[1]).name == "a"
+    assert gate.refused["key"] == 2 and "nobody has thought of this" in caplog.text
+    for socket in (client, server, gate):
+        socket.close()
 
 
 # --- recsvc keygen --------------------------------------------------------------------------------

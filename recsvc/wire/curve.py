@@ -119,7 +119,10 @@ def authorized_text(public: str, permissions: tuple[str, ...]) -> str:
 def _parse(content: bytes) -> dict[str, Any]:
     import tomllib  # few processes read keys, and each role is to be ready soon
 
-    return tomllib.loads(content.decode())
+    try:
+        return tomllib.loads(content.decode())
+    except RecursionError:
+        raise ValueError("brackets in brackets") from None
 
 
 def _read_authorized(path: Path) -> tuple[str, Peer]:

@@ -120,13 +120,19 @@ class Gate:
         """A request of ZAP: identity, an empty part, version, id, domain, address, routing id, mechanism, key."""
         _, _, version, number, _, address, _, mechanism, *shown = request
         public = as_text(shown[0]) if mechanism == b"CURVE" and shown else ""
-        peer = self._authorized.peer(public) if self._authorized is not None and public else None
-        if peer is None:
+        name = address.decode(errors="replace")
+        try:
+            peer = self._authorized.peer(public) if self._authorized is not None and public else None
+        except Exception:  # of ours: it must not end what those do who are in already
+            log.exception("the key %s of a client at %s cannot be judged", public, name)
+            answer = [b"300", b"keys cannot be judged now", b""]  # and its client tries again
+        else:
+            is_let_in = peer is not None
+            answer = [b"200", b"OK", public.encode()] if is_let_in else [b"400", b"this key is not authorized", b""]
+        if answer[0] != b"200":
             self.refused["key"] += 1
-            name = address.decode(errors="replace")
             text = f"a client at {name} was refused: its key {public} is not authorized here"
             self._complaints.about(f"{name} {public}", text)
-        answer = [b"200", b"OK", public.encode()] if peer is not None else [b"400", b"this key is not authorized", b""]
         with suppress(sockets.ZMQError):
             self._zap.send_multipart([*request[:2], version, number, *answer, b""], sockets.NOBLOCK)
 

@@ -1,5 +1,7 @@
 """Recordings over HTTP: what is answered, exactly; who is refused; and what slow and silent clients cost."""
 
+import asyncio
+import collections
 import contextlib
 import os
 import random
@@ -9,15 +11,18 @@ import subprocess
 import time
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fixtures_media import wait_until
-from http_side import HttpSide, served, service
+from http_side import HttpSide, info, served, service
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from media import DEADLINE_S
 
-from recsvc.common.service_limits import FETCH_CREDIT, HTTP_CONNECTIONS_MAX, HTTP_PIECE_BYTES
+from recsvc.common.service import ServiceAddress
+from recsvc.common.service_limits import CATALOG_REQUESTS_MAX, FETCH_CREDIT, HTTP_CONNECTIONS_MAX, HTTP_PIECE_BYTES
+from recsvc.http.link import Link
 from recsvc.wire import messages
 
 CONTENT = random.Random(1).randbytes(3 * HTTP_PIECE_BYTES + 77)
@@ -322,6 +327,7 @@ def test_pages_of_other_sites_reach_nothing(both):
     for headers in (
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Sec_Fetch_Site": "cross-site"},
         {"Sec_Fetch_Site": "same-site"},
         {"Origin": f"http://localhost:{side.port + 1}"},
@@ -403,6 +409,34 @@ def test_many_downloads_at_once_stay_within_their_credit(both):
             most.append(body == CONTENT)
     assert all(most) and fake.count(messages.Fetch) >= before + 30 * 4
     assert FETCH_CREDIT < 30 < HTTP_CONNECTIONS_MAX
+
+
+def test_requests_of_many_clients_stay_within_what_the_catalog_answers_one():
+    """It refuses more, and clients would be answered 503."""
+    under_way, most = collections.Counter(), collections.Counter()
+
+    async def ask(request):
+        kind = type(request) is messages.Fetch
+        under_way[kind] += 1
+        most[kind] = max(most[kind], under_way[kind])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        under_way[kind] -= 1
+        return [messages.encode(messages.Reply(id=1, result=info("one"))), b"x"]
+
+    async def run():
+        sent = SimpleNamespace(ask=ask)
+        address = ServiceAddress("ipc:///nowhere")
+        link = Link(sent, SimpleNamespace(catalog=(), events=("ipc:///nowhere",)), address)
+        link._catalog = sent
+        asks = [link.recording("one") for _ in range(50)] + [link.fetch("one", 0, 1) for _ in range(50)]
+        await asyncio.gather(*asks)
+        link._catalog = None
+        sent.close = lambda: None
+        link.close()
+
+    asyncio.run(run())
+    assert most[True] == FETCH_CREDIT and most[False] == CATALOG_REQUESTS_MAX - FETCH_CREDIT
 
 
 def receive_all(reader, size):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import resource
 import socket
 
 import pytest
@@ -144,6 +146,62 @@ def test_beyond_the_limit_silent_ones_make_room(short, monkeypatch):
                 assert await read(busy, 1000), "who downloads goes on"
 
     asyncio.run(run())
+
+
+def test_where_no_descriptor_is_left_clients_wait_and_one_line_says_so(caplog):
+    """Asyncio writes one for each attempt: megabytes in a second, perhaps to the disk of the recordings."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def run():
+        async with serving_at() as port:
+            with await connected(port) as first, socket.socket() as one, socket.socket() as two:
+                await send(first, REQUEST)
+                assert await read(first, 1000), "it serves"
+                free = os.dup(0)
+                os.close(free)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+                try:
+                    for client in (one, two):
+                        client.connect(("127.0.0.1", port))  # which the system accepts
+                        client.setblocking(False)
+                    async with asyncio.timeout(DEADLINE_S):
+                        while not caplog.records:
+                            await asyncio.sleep(0)
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+                for client in (one, two):
+                    await send(client, REQUEST)
+                    assert (await read(client, 1000)).startswith(b"HTTP/1.1 200")
+
+    asyncio.run(run())
+    assert [record.name for record in caplog.records] == ["recsvc.http"]
+    assert "further HTTP clients wait: Too many open files" in caplog.text
+
+
+def test_what_is_cut_at_the_end_is_no_fault(monkeypatch, caplog):
+    monkeypatch.setattr(serving, "HTTP_END_NS", 1_000 * MS)
+
+    async def waits(scope, receive, send):
+        waiting.set()
+        await asyncio.Event().wait()
+
+    async def run():
+        monkeypatch.setitem(globals(), "application", waits)
+        async with serving_at() as port:
+            with await connected(port) as one:
+                await send(one, REQUEST)
+                await waiting.wait()
+        await asyncio.sleep(0)
+
+    waiting = asyncio.Event()
+    asyncio.run(run())
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+@pytest.mark.parametrize(("files", "most"), [(1024, 768), (1_000_000, 2048), (-1, 2048)])
+def test_connections_leave_descriptors_for_all_else(files, most, monkeypatch):
+    monkeypatch.setattr(serving.resource, "getrlimit", lambda _: (files, files))
+    assert serving._connections_max() == most
 
 
 def test_each_address_of_a_host_gets_the_same_port():

@@ -146,8 +146,8 @@ HTTP_PIECE_BYTES = 256 * 1024
 most."""
 
 HTTP_CONNECTIONS_MAX = 2_048
-"""Connections of HTTP clients; at one more, the oldest that has asked for nothing is cut, else the new one. Each is a
-descriptor, of which a process has some thousands."""
+"""Connections of HTTP clients, or three quarters of the files that the process may have open, where these are fewer; at
+one more, the oldest that has asked for nothing is cut, else the new one."""
 
 HTTP_BACKLOG = 512
 """Connections that the system keeps until they are accepted; further ones wait at their clients."""

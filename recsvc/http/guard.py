@@ -46,7 +46,10 @@ class Guard:
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return True
         origin = headers.get("origin")
-        return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+        try:
+            return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+        except ValueError:  # it is no address
+            return True
 
     def _is_shown(self, authorization: str) -> bool:
         scheme, _, shown = authorization.partition(" ")

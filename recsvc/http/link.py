@@ -13,7 +13,7 @@ from .. import errors
 from ..common.descriptions import RecordingInfo, ServiceStatus, Welcome
 from ..common.limits import S
 from ..common.service import ServiceAddress, reachable
-from ..common.service_limits import FETCH_CREDIT, HTTP_ANSWER_NS, HTTP_STATUS_AGE_NS
+from ..common.service_limits import CATALOG_REQUESTS_MAX, FETCH_CREDIT, HTTP_ANSWER_NS, HTTP_STATUS_AGE_NS
 from ..common.status import joined
 from ..process import role
 from ..wire import messages, sockets
@@ -21,6 +21,7 @@ from ..wire.published import published
 from ..wire.replies import read, result_of, understood
 
 Result = TypeVar("Result")
+_OTHERS_CREDIT = CATALOG_REQUESTS_MAX - FETCH_CREDIT  # of requests that are no fetches
 
 
 class _Door:
@@ -70,7 +71,7 @@ class Link:
         self._catalog = _Door(reachable(welcome.catalog, address)) if welcome.catalog else None
         self._events = sockets.event_client(reachable(welcome.events, address), b"")
         self._events_descriptor = sockets.file_descriptor(self._events)
-        self._fetching = asyncio.Semaphore(FETCH_CREDIT)
+        self._credits = {True: asyncio.Semaphore(FETCH_CREDIT), False: asyncio.Semaphore(_OTHERS_CREDIT)}
         self._status: asyncio.Task[ServiceStatus] | None = None
         self._status_ns = 0
         self.on_event: Callable[[messages.RecorderEvent], None] = lambda event: None
@@ -113,7 +114,7 @@ class Link:
         found: list[RecordingInfo] = []
         while len(found) < limit:
             request = messages.ListRecordings(limit=limit - len(found), before=found[-1].began if found else before)
-            page = _result(await self._the_catalog().ask(request), list[RecordingInfo])
+            page = _result(await self._ask_catalog(request), list[RecordingInfo])
             if not page:
                 break
             found += page
@@ -121,23 +122,27 @@ class Link:
 
     async def recording(self, name: str) -> RecordingInfo:
         """``NotFoundError``: there is none of this name."""
-        return _result(await self._the_catalog().ask(messages.GetRecording(recording=name)), RecordingInfo)
+        return _result(await self._ask_catalog(messages.GetRecording(recording=name)), RecordingInfo)
 
     async def delete(self, name: str) -> None:
         """``InvalidStateError``: it goes on."""
-        result_of(read((await self._the_catalog().ask(messages.DeleteRecording(recording=name)))[0]))
+        result_of(read((await self._ask_catalog(messages.DeleteRecording(recording=name)))[0]))
 
     async def fetch(self, name: str, start: int, size: int) -> bytes:
-        """Bytes of a recording's file; fewer than ``size`` where it ends. All who fetch take turns."""
-        # One that is given up keeps its credit until it is answered: the catalog still has it.
-        fetching = self._loop.create_task(self._fetch(messages.Fetch(recording=name, start=start, size=size)))
-        fetching.add_done_callback(lambda task: task.cancelled() or task.exception())
-        parts = await asyncio.shield(fetching)
+        """Bytes of a recording's file; fewer than ``size`` where it ends."""
+        parts = await self._ask_catalog(messages.Fetch(recording=name, start=start, size=size))
         result_of(read(parts[0]))
         return parts[1] if len(parts) > 1 else b""
 
-    async def _fetch(self, request: messages.Fetch) -> list[bytes]:
-        async with self._fetching:
+    async def _ask_catalog(self, request: messages.Request) -> list[bytes]:
+        """All take turns, as the catalog refuses more than a client may have unanswered."""
+        # One that is given up keeps its credit until it is answered: the catalog still has it.
+        asking = self._loop.create_task(self._ask_in_turn(request))
+        asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(asking)
+
+    async def _ask_in_turn(self, request: messages.Request) -> list[bytes]:
+        async with self._credits[isinstance(request, messages.Fetch)]:
             return await self._the_catalog().ask(request)
 
     def _the_catalog(self) -> _Door:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import logging
+import resource
 import socket
 import struct
 import termios
@@ -15,6 +17,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ..common.complaints import Complaints
 from ..common.limits import S
 from ..common.service_limits import (
     HTTP_BACKLOG,
@@ -26,6 +29,9 @@ from ..common.service_limits import (
     HTTP_STALL_NS,
 )
 
+complaints = Complaints(logging.getLogger("recsvc.http"))
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
 
 class _Connection(H11Protocol):
     """Ends where its client does not: one that asks for nothing, or takes nothing of what it asked for, is cut."""
@@ -36,7 +42,7 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.began_s = self.loop.time()
-        if len(self.connections) > HTTP_CONNECTIONS_MAX:
+        if len(self.connections) > _connections_max():
             others = (one for one in self.connections if isinstance(one, _Connection) and one is not self)
             silent = [one for one in others if one.is_silent]
             min(silent, key=lambda one: one.began_s, default=self).cut()
@@ -109,6 +115,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 application,
                 http=_Connection,
+                backlog=HTTP_BACKLOG,
                 loop="asyncio",
                 ws="none",
                 lifespan="off",
@@ -121,6 +128,7 @@ class Server(uvicorn.Server):
             )
         )
         logging.getLogger("uvicorn.error").addFilter(_is_ours)
+        asyncio.get_running_loop().set_exception_handler(_failed)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -138,9 +146,24 @@ class Server(uvicorn.Server):
                 connection.cut()
 
 
+def _connections_max() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return HTTP_CONNECTIONS_MAX if files < 0 else min(HTTP_CONNECTIONS_MAX, files * 3 // 4)
+
+
+def _failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Of the event loop. One that can accept no connection says so for each that waits, again and again."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        complaints.about("accept", f"further HTTP clients wait: {error.strerror} (ulimit -n, memory)")
+    else:
+        loop.default_exception_handler(context)
+
+
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether a line of the server tells of a fault of ours, and not of its clients'."""
-    return record.exc_info is not None
+    """Whether a line of the server tells of a fault of ours, and not of its clients', or of its end."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is not None and not issubclass(kind, asyncio.CancelledError)
 
 
 def listening(host: str, port: int) -> list[socket.socket]:

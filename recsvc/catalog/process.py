@@ -178,19 +178,16 @@ class Catalog:
             try:
                 request = messages.CATALOG_REQUESTS.decode(header)
             except messages.MessageError as error:
-                self._complaints.about(str(peer), f"a request of {peer} was refused: {error}")
-                self._refuse(client, messages.request_id(header), "TypeError", str(error))
+                self._refuse(client, peer, messages.request_id(header), "TypeError", str(error))
                 continue
             try:
                 self._check(peer, request)
             except errors.NotAllowedError as error:
-                self._complaints.about(str(peer), f"a request was refused: {error}")
-                self._refuse(client, request.id, error.name, str(error))
+                self._refuse(client, peer, request.id, error.name, str(error))
                 continue
             if not self._asked.add(client, request, peer.name):
                 text = f"too many requests are unanswered: at most {FETCH_CREDIT} ranges, {CATALOG_REQUESTS_MAX} in all"
-                self._complaints.about(f"credit {peer}", f"a request of {peer} was refused: {text}")
-                self._refuse(client, request.id, "QuotaExceededError", text)
+                self._refuse(client, peer, request.id, "QuotaExceededError", text)
 
     def _check(self, peer: Peer, request: Any) -> None:
         """``NotAllowedError`` where ``peer`` may not have this done."""
@@ -198,9 +195,10 @@ class Catalog:
         owner = None if peer.is_local or not recording else self._keeper.owner_of(recording)
         check(peer, str(request.__struct_config__.tag), owner)
 
-    def _refuse(self, client: bytes, number: int, error: str, text: str) -> None:
+    def _refuse(self, client: bytes, peer: Peer, number: int, error: str, text: str) -> None:
         """After what it has asked before; who has too much unanswered is refused at once, if it has room for that."""
         self._gate.refused[error] += 1
+        self._complaints.about(str(peer), f"a request of {peer} was refused: {text}")
         refusal = messages.Reply(id=number, error=error, text=text), None
         if not self._asked.add(client, refusal):
             with suppress(sockets.ZMQError):

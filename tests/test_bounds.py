@@ -106,9 +106,9 @@ class Service:
         self.came: deque[list[Any]] = deque()
         self.errors: list[str] = []
         self._number = 0
-        self._sockets = self.controller._callers, self.controller._events
+        self._sockets = self.controller._control_socket, self.controller._event_socket
         self.controller._requests._socket = types.SimpleNamespace(send_multipart=self._answered)
-        self.controller._events = types.SimpleNamespace(send_multipart=lambda parts: None)
+        self.controller._event_socket = types.SimpleNamespace(send_multipart=lambda parts: None)
         self.look()
         assert [child.role for child in self.roles.children] == ["encode", "catalog"]
 
@@ -211,7 +211,7 @@ def life_of_a_client(service: Service, number: int) -> None:
     if number % 2:
         assert ask(one, messages.Bye(client=client)) == ""
     else:
-        service.controller._callers_there.give_up(client)
+        service.controller._callers.give_up(client)
         service.look()
     service.look()
 
@@ -246,7 +246,7 @@ def test_a_controller_holds_no_more_after_more_clients_and_recordings(service: S
     # What is measured once a second may have an entry more or less; what grows has one more for each client at least.
     assert sizes[2] - sizes[1] < CLIENTS, sizes
     controller = service.controller
-    assert not controller._recordings.active and len(controller._callers_there) == 1
+    assert not controller._recordings.active and len(controller._callers) == 1
     assert controller._recordings.deadlines() == []
 
 

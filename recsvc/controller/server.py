@@ -46,7 +46,7 @@ _BEGINS = messages.Start | messages.Record | messages.OpenSource
 
 
 class Controller:
-    """Owns the callers' socket, the events' socket and the supervisor. Run it with ``run``."""
+    """Owns the control socket, the event socket and the supervisor. Run it with ``run``."""
 
     def __init__(self, options: ServiceOptions, directory: Path, lifeline: Lifeline, host: Host | None = None) -> None:
         """``options`` name the endpoint and the spool; ``directory``: the runtime directory."""
@@ -55,41 +55,41 @@ class Controller:
         self._name = f"service-{uuid.uuid4().hex[:12]}"
         self._poller = sockets.Poller()
         self._gate = open_gate(options.tcp, "" if options.insecure else options.keys, options.key_file)
-        self._callers, self.endpoints = sockets.control_server(
+        self._control_socket, self.endpoints = sockets.control_server(
             options.endpoint, options.tcp_endpoint(CONTROL_PORT), self._gate.secret
         )
-        self._events, self._events_endpoints = sockets.event_server(
+        self._event_socket, self._event_endpoints = sockets.event_server(
             f"ipc://{directory}/events", options.tcp_endpoint(EVENTS_PORT), self._gate.secret
         )
         if options.tcp:
-            self._gate.guard(self._callers, self._events)
-        for source in (self._callers, self._events, *self._gate.sources, *lifeline.descriptors):
+            self._gate.guard(self._control_socket, self._event_socket)
+        for source in (self._control_socket, self._event_socket, *self._gate.sources, *lifeline.descriptors):
             self._poller.register(source, sockets.POLLIN)
         self._supervisor = Supervisor(self._poller, directory, self._on_report, self._on_child_end, self._fault)
         self._sources = Sources(self._supervisor)
-        self._callers_there = Callers(
+        self._callers = Callers(
             self._poller, lambda client: self._leases.gone(client), lambda client: self._leases.silent(client)
         )
         self._beside = Beside(self._supervisor, directory, options)
-        self._recorder_events = Events(self._publish, self._beside.keeping)
+        self._events = Events(self._publish, self._beside.keeping)
         self._recordings = Recordings(
-            self._supervisor, self._sources, directory, options, self._recorder_events, self._recording_ended
+            self._supervisor, self._sources, directory, options, self._events, self._recording_ended
         )
-        self._leases = Leases(self._callers_there, self._supervisor, self._sources, self._recordings)
+        self._leases = Leases(self._callers, self._supervisor, self._sources, self._recordings)
         self._unattended = Unattended(self._recordings, self._sources)
         self._status = Status(self._name, options.spool, self._supervisor, self._recordings, self._gate)
-        self._commands = Commands(self._supervisor, self._recordings, self._recorder_events, self._unattended)
+        self._commands = Commands(self._supervisor, self._recordings, self._events, self._unattended)
         self._permissions = Permissions(self._recordings, self._sources, self._unattended)
-        self._subscriptions = Subscriptions(self._events, self._gate, self._permissions, self._subscribed)
+        self._subscriptions = Subscriptions(self._event_socket, self._gate, self._permissions, self._subscribed)
         self._ending = Ending(self._recordings, self._supervisor, self._host, int(options.finish_limit_s * S))
-        patient = self._supervisor, self._callers_there, self._beside.keeping, self._ending
+        patient = self._supervisor, self._callers, self._beside.keeping, self._ending
         self._pace = Pace(self._recordings, *patient)
         self._handlers = self._all_handlers()
         self._requests = Requests(
-            self._callers,
+            self._control_socket,
             self._gate,
             self._permissions,
-            self._callers_there,
+            self._callers,
             self._do,
             self._failed,
             self._beside.keeping.with_catalog,
@@ -107,7 +107,7 @@ class Controller:
             self._recordings,
             self._beside,
             self._host,
-            self._callers_there,
+            self._callers,
             self._status,
         )
         while not self._ending.is_over():
@@ -115,17 +115,17 @@ class Controller:
             journal.guarded(self._take, readable)
             for part in parts:
                 journal.guarded(part.look)
-        for socket in (self._callers, self._events, self._gate):
+        for socket in (self._control_socket, self._event_socket, self._gate):
             socket.close()
 
     def _take(self, readable: dict[Any, int]) -> None:
-        if self._callers in readable:
+        if self._control_socket in readable:
             self._requests.take()
-        if self._events in readable:
+        if self._event_socket in readable:
             self._subscriptions.take()
         self._gate.take()
         for descriptor in [d for d in readable if isinstance(d, int)]:
-            if self._supervisor.take(descriptor) or self._callers_there.ended(descriptor):
+            if self._supervisor.take(descriptor) or self._callers.ended(descriptor):
                 continue
             if self._lifeline.ended_by(descriptor):
                 if self._lifeline.parent_gone:
@@ -137,7 +137,7 @@ class Controller:
     def _dues_ns(self) -> list[int | None]:
         """When somebody's ``look`` has something to do."""
         dues: list[int | None] = [*self._recordings.deadlines()]
-        dues += [self._supervisor.next_deadline_ns(), self._callers_there.due_ns()]
+        dues += [self._supervisor.next_deadline_ns(), self._callers.due_ns()]
         return [*dues, self._beside.next_ns(), self._ending.next_ns, self._host.next_ns(), self._status.next_ns]
 
     def _end(self, *, is_asked: bool = False) -> None:
@@ -218,7 +218,7 @@ class Controller:
             if self._ending.has_begun:
                 raise errors.ServiceError("the service is ending")
             check_descriptors()
-            if not isinstance(request, messages.Record) and self._callers_there.is_gone(request.client):
+            if not isinstance(request, messages.Record) and self._callers.is_gone(request.client):
                 raise errors.ServiceError(f"the caller {request.client} is gone")
         if isinstance(request, Timed):
             one = one._replace(request=self._leases.in_our_time(one.identity, request))
@@ -232,7 +232,7 @@ class Controller:
             messages.Control: lambda one: self._commands.control(*one[:4]),
             messages.Start: self._start,
             messages.Record: lambda one: self._unattended.record(one.request, one.answer, one.identity, one.peer.name),
-            messages.AskStatus: lambda one: self._status.ask(one.request, len(self._callers_there), one.answer),
+            messages.AskStatus: lambda one: self._status.ask(one.request, len(self._callers), one.answer),
             messages.AskStatistics: lambda one: self._status.ask_statistics(one.request.recording, one.answer),
             messages.AskEvents: self._ask_events,
             messages.OpenSource: lambda one: self._sources.open(one.request, one.answer, one.peer.name),
@@ -245,21 +245,21 @@ class Controller:
         }
 
     def _start(self, one: Asked) -> None:
-        clock = self._callers_there.clock_of(one.request.client)
+        clock = self._callers.clock_of(one.request.client)
         self._recordings.start(one.request, one.answer, one.identity, one.peer.name, clock)
 
     def _ask_events(self, one: Asked) -> None:
         is_active = one.request.recording in self._recordings.active
-        one.answer_with(self._recorder_events.since(one.request, is_active=is_active))
+        one.answer_with(self._events.since(one.request, is_active=is_active))
 
     def _hello(self, one: Asked) -> None:
         request, peer = one.request, one.peer
         if not peer.is_local:  # a process id from elsewhere would be that of another process here
             request = msgspec.structs.replace(request, pid=0)
-        is_watched = self._callers_there.hello(one.identity, request, peer.name)
+        is_watched = self._callers.hello(one.identity, request, peer.name)
         tracks, permissions = self._sources.tracks_of(request.client), tuple(sorted(peer.permissions))
         catalog = self._beside.keeping.endpoints
-        one.answer_with(self._status.welcome(self._events_endpoints, catalog, permissions, tracks, is_watched))
+        one.answer_with(self._status.welcome(self._event_endpoints, catalog, permissions, tracks, is_watched))
 
     def _stop_now(self, recording: Recording) -> None:
         self._recordings.stop(recording, time.monotonic_ns(), Input.STOP)
@@ -274,9 +274,9 @@ class Controller:
     # --- events -----------------------------------------------------------------------------------
 
     def _publish(self, topic: str, message: messages.Message) -> None:
-        self._events.send_multipart([topic.encode(), messages.encode(message)])
+        self._event_socket.send_multipart([topic.encode(), messages.encode(message)])
         journal.note(message)
 
     def _subscribed(self, topic: str) -> None:
         """Each new subscription is answered on its own topic: from then on the subscriber misses nothing."""
-        self._publish(topic, messages.Subscribed(next=self._recorder_events.snapshot(topic)))
+        self._publish(topic, messages.Subscribed(next=self._events.snapshot(topic)))

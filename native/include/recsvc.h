@@ -248,7 +248,7 @@ typedef struct recsvc_video_settings {
     int32_t speed;                /* libvpx "cpu-used"; VP8 -16 to 16, VP9 -9 to 9; the default
                                      depends on the codec, see video_codec.c */
     int32_t threads;              /* 1 to 64; default 1: many recordings share the machine;
-                                   * pictures with a side below 64 have one */
+                                     pictures with a side below 64 have one */
     int32_t key_frame_interval_max; /* frames from one key frame to the next at most, 1: every frame
                                      is one; default 100. There are no others than these, the
                                      first, the forced ones and the one after a change of size;

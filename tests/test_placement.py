@@ -200,6 +200,18 @@ def test_what_copied_packets_take_is_not_taken_for_the_cost_of_sound() -> None:
     assert [admission.cost(recording) for recording in done] == pytest.approx(declared, rel=0.05)
 
 
+def test_a_recording_that_went_on_with_one_thread_takes_all_of_its_workers_loop() -> None:
+    admission = Admission(ServiceOptions(admission=True), 4, lambda *_: None)
+    worker: Any = object()
+    large = pictures(3840, 2160, 30)
+    recording = Recording(_start("r", large), worker, {}, "", "video/webm;codecs=vp9")
+    admission.began(recording, Cost(demand([large], VP9, "drop"), threads=4))
+    shared = admission.load(worker)
+    one = messages.RecordingLoad(recording="r", size_bytes=1, encoder_threads=1)
+    admission.took(worker, messages.Load(at_ns=S, cpu_ns=S, recordings=(one,)))
+    assert admission.load(worker) == pytest.approx(4 * shared)
+
+
 # --- room -----------------------------------------------------------------------------------------
 
 

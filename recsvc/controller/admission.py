@@ -157,6 +157,7 @@ class Admission:
                 for key, ns in work.items():
                     seen.done[key] = seen.done.get(key, 0.0) + ns
                 recording, cost = self._recordings[load.recording]
+                cost.threads = load.encoder_threads or cost.threads
                 if seen.at_ns and period_ns > 0 and recording.phase is Phase.RECORDING:
                     cost.brought({key: ns * S / period_ns for key, ns in work.items()})
                 self._newest[load.recording] = load

@@ -51,12 +51,12 @@ class Loads:
 
 
 def _load(recording: Recording) -> messages.RecordingLoad:
-    size, pictures, pixels, sound_ns, channels, copied = 0, 0, 0, 0, 0, 0
+    size, pictures, pixels, threads, sound_ns, channels, copied = 0, 0, 0, 0, 0, 0, 0
     with suppress(OSError):
         size = os.stat(recording.path).st_size
     for track in recording.tracks.values():
         if isinstance(track, VideoTrack):
-            pictures, pixels = track.account.encoded, track.pixels
+            pictures, pixels, threads = track.account.encoded, track.pixels, track.encoder_threads
         elif isinstance(track, AudioTrack):
             sound_ns, channels = track.sound_ns, track.channel_count
         else:
@@ -69,6 +69,7 @@ def _load(recording: Recording) -> messages.RecordingLoad:
         sound_ns=max(sound_ns, 0),
         channel_count=channels,
         copied=copied,
+        encoder_threads=threads,
     )
 
 

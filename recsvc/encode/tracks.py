@@ -146,9 +146,13 @@ class VideoTrack(Track):
         """Recorded time at which the last picture ends by its clock of positions in the media."""
         return self._timeline.end_ns
 
+    @property
+    def encoder_threads(self) -> int:
+        return self._threads.count
+
     def statistics(self) -> TrackStatistics:
         corrected = self.clock.corrected + self._timeline.corrected
-        return self.account.statistics(corrected, speed_raised=self._speed.raised, encoder_threads=self._threads.count)
+        return self.account.statistics(corrected, speed_raised=self._speed.raised, encoder_threads=self.encoder_threads)
 
     def close(self) -> None:
         if self._encoder is not None:

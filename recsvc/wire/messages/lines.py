@@ -197,7 +197,8 @@ class RecordingFinished(Message, tag="recording_finished", kw_only=True):
 
 
 class RecordingLoad(Struct, kw_only=True, frozen=True):
-    """What was encoded of a recording so far, or ``copied`` (packets), and how large its file is."""
+    """What was encoded of a recording so far, or ``copied`` (packets), and how large its file is. ``encoder_threads``:
+    for its pictures now; 0: it has none that are encoded."""
 
     recording: Name
     size_bytes: Count
@@ -206,6 +207,7 @@ class RecordingLoad(Struct, kw_only=True, frozen=True):
     sound_ns: Count = 0
     channel_count: Count = 0
     copied: Count = 0
+    encoder_threads: Count = 0
 
 
 class Load(Message, tag="load", kw_only=True):

@@ -1,7 +1,8 @@
 """Cameras on the network, by GStreamer's RTSP server: ``/usr/bin/python3 rtsp_camera.py PORT CAMERAS``.
 
-``CAMERAS`` is JSON: by name, the files with the packets of its tracks, one after the other with its length before it.
-They are sent in real time, over and over, the same to all who ask. Writes the port on which it listens (0: any).
+``CAMERAS`` is JSON: by name, a list of tracks, each the name of what it is (``FORMS``) and a file with its packets, one
+after the other with its length before it. They are sent in real time, over and over, the same to all who ask. Writes
+the port on which it listens (0: any).
 
 It runs in the distribution's own Python, for which there are packages of GStreamer, and imports nothing of ours.
 """
@@ -20,13 +21,20 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
 S = 1_000_000_000
-CAPS = {
-    "video": "video/x-h264,stream-format=byte-stream,alignment=au,framerate=25/1",
-    "audio": "audio/x-opus,rate=48000,channels=2,channel-mapping-family=0",
+VIDEO, PHONE = "framerate=25/1", "rate=8000,channels=1"
+BYTES = "stream-format=byte-stream,alignment=au"
+AAC = "mpegversion=4,stream-format=raw,rate=48000,channels=2,codec_data=(buffer)1190"
+FORMS = {  # caps, the payloader, how long a packet lasts
+    # Parameter sets before each slice of a key frame, as senders have them that do not know slices of one picture.
+    "h264": (f"video/x-h264,{BYTES},{VIDEO}", "rtph264pay config-interval=-1", S // 25),
+    "h265": (f"video/x-h265,{BYTES},{VIDEO}", "rtph265pay config-interval=-1", S // 25),
+    "vp8": (f"video/x-vp8,{VIDEO}", "rtpvp8pay", S // 25),
+    "vp9": (f"video/x-vp9,{VIDEO}", "rtpvp9pay", S // 25),
+    "opus": ("audio/x-opus,rate=48000,channels=2,channel-mapping-family=0", "rtpopuspay", S // 50),
+    "aac": (f"audio/mpeg,{AAC}", "rtpmp4gpay", S * 1024 // 48_000),
+    "alaw": (f"audio/x-alaw,{PHONE}", "rtppcmapay", S // 50),
+    "ulaw": (f"audio/x-mulaw,{PHONE}", "rtppcmupay", S // 50),
 }
-LASTS_NS = {"video": S // 25, "audio": S // 50}
-# Parameter sets before each slice of a key frame, as senders have them that do not know slices of one picture.
-PAYLOADERS = {"video": "rtph264pay config-interval=-1", "audio": "rtpopuspay"}
 
 
 def packets_of(path):
@@ -40,32 +48,33 @@ def packets_of(path):
 
 class Camera:
     def __init__(self, tracks):
-        self._packets = {kind: packets_of(path) for kind, path in tracks.items()}
+        self._tracks = [(*FORMS[form], packets_of(path)) for form, path in tracks]
         self.factory = GstRtspServer.RTSPMediaFactory()
         self.factory.set_shared(True)
         parts = [
-            f"appsrc is-live=true format=time name={kind} caps={CAPS[kind]} ! queue ! {PAYLOADERS[kind]}"
-            f" name=pay{number} pt={96 + number}"
-            for number, kind in enumerate(self._packets)
+            f"appsrc is-live=true format=time name=track{number} caps={caps} ! queue ! {payloader} name=pay{number}"
+            f" pt={96 + number}"
+            for number, (caps, payloader, _, _) in enumerate(self._tracks)
         ]
         self.factory.set_launch(f"( {' '.join(parts)} )")
         self.factory.connect("media-configure", self._on_media)
 
     def _on_media(self, factory, media):
         begin_ns = time.monotonic_ns()
-        for kind in self._packets:
-            source = media.get_element().get_by_name_recurse_up(kind)
-            threading.Thread(target=self._play, args=(source, kind, begin_ns), daemon=True).start()
+        for number, (_, _, lasts_ns, packets) in enumerate(self._tracks):
+            source = media.get_element().get_by_name_recurse_up(f"track{number}")
+            threading.Thread(target=play, args=(source, packets, lasts_ns, begin_ns), daemon=True).start()
 
-    def _play(self, source, kind, begin_ns):
-        packets, lasts_ns, number, flow = self._packets[kind], LASTS_NS[kind], 0, Gst.FlowReturn.OK
-        while flow == Gst.FlowReturn.OK:
-            buffer = Gst.Buffer.new_wrapped(packets[number % len(packets)])
-            buffer.pts = buffer.dts = number * lasts_ns
-            buffer.duration = lasts_ns
-            flow = source.emit("push-buffer", buffer)
-            number += 1
-            time.sleep(max(0, begin_ns + number * lasts_ns - time.monotonic_ns()) / S)
+
+def play(source, packets, lasts_ns, begin_ns):
+    number, flow = 0, Gst.FlowReturn.OK
+    while flow == Gst.FlowReturn.OK:
+        buffer = Gst.Buffer.new_wrapped(packets[number % len(packets)])
+        buffer.pts = buffer.dts = number * lasts_ns
+        buffer.duration = lasts_ns
+        flow = source.emit("push-buffer", buffer)
+        number += 1
+        time.sleep(max(0, begin_ns + number * lasts_ns - time.monotonic_ns()) / S)
 
 
 def main():

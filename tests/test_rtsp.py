@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import json
@@ -9,7 +10,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,15 +24,33 @@ import recsvc
 from recsvc.capture import ffmpeg
 from recsvc.capture.opening import open_source
 from recsvc.errors import NotReadableError
-from recsvc.mux.bitstream import h264_type, split_annex_b, split_lengths
+from recsvc.mux.bitstream import h264_type, h265_type, split_annex_b, split_lengths
 
 S = 1_000_000_000
 MS = 1_000_000
 DEADLINE_S = 30.0
 PROGRAM = Path(__file__).with_name("rtsp_camera.py")
 FILMS = {"whole": "h264 whole", "sliced": "h264 sliced"}
-SOUND = encoded.sound("opus").packets[:100]
-"""As long as the film, after which both begin anew."""
+
+
+def packets_of(name: str) -> list[bytes]:
+    return [packet.data for packet in encoded.pictures(name, annex_b=True).packets]
+
+
+def sound_of(codec: str) -> list[bytes]:
+    return [packet.data for packet in encoded.sound(codec).packets]
+
+
+@functools.cache
+def cameras() -> dict[str, dict[str, list[bytes]]]:
+    """By name, what their tracks are, and the packets of each."""
+    opus = sound_of("opus")[:100]  # as long as the film, after which both begin anew
+    return {
+        **{name: {"h264": packets_of(film), "opus": opus} for name, film in FILMS.items()},
+        "h265": {"h265": packets_of("h265 sliced"), "aac": sound_of("aac")},
+        "vp8": {"vp8": packets_of("vp8"), "ulaw": sound_of("ulaw")},
+        "vp9": {"vp9": packets_of("vp9"), "alaw": sound_of("alaw")},
+    }
 
 
 def slices(units: list[bytes]) -> tuple[bytes, ...]:
@@ -38,22 +58,25 @@ def slices(units: list[bytes]) -> tuple[bytes, ...]:
     return tuple(unit for unit in units if h264_type(unit) in (1, 5))
 
 
+def slices_of_h265(packet: bytes) -> tuple[bytes, ...]:
+    return tuple(unit for unit in split_annex_b(packet) if h265_type(unit) < 32)
+
+
 def film(name: str) -> list[tuple[bytes, ...]]:
-    return [slices(split_annex_b(packet.data)) for packet in encoded.pictures(FILMS[name], annex_b=True).packets]
+    return [slices(split_annex_b(packet)) for packet in packets_of(FILMS[name])]
 
 
 class Server:
     """GStreamer's RTSP server in a process of its own."""
 
     def __init__(self, directory: Path) -> None:
-        cameras: dict[str, dict[str, str]] = {}
-        tracks = {f"{name}.h264": encoded.pictures(film, annex_b=True).packets for name, film in FILMS.items()}
-        for name, packets in (tracks | {"opus": SOUND}).items():
-            data = b"".join(len(one.data).to_bytes(4, "little") + one.data for one in packets)
-            (directory / name).write_bytes(data)
-        for name in FILMS:
-            cameras[name] = {"video": str(directory / f"{name}.h264"), "audio": str(directory / "opus")}
-        self._cameras = json.dumps(cameras)
+        files: dict[str, list[tuple[str, str]]] = {}
+        for name, tracks in cameras().items():
+            for form, packets in tracks.items():
+                path = directory / f"{name}.{form}"
+                path.write_bytes(b"".join(len(one).to_bytes(4, "little") + one for one in packets))
+                files.setdefault(name, []).append((form, str(path)))
+        self._cameras = json.dumps(files)
         self._place = socket.socket()  # keeps the port from others while no server listens
         self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._place.bind(("127.0.0.1", 0))
@@ -120,7 +143,7 @@ def assert_copied(data: bytes, camera: str, tracks: dict[str, Any]) -> None:
     pictures, sound = demuxed(data, "video"), demuxed(data, "audio")
     assert len(pictures) == tracks["video"].frames_encoded and len(sound) == tracks["audio"].frames_encoded
     first_picture = assert_sent([one.data for one in pictures], film(camera))
-    first_sound = assert_sent([one.data for one in sound], [one.data for one in SOUND])
+    first_sound = assert_sent([one.data for one in sound], cameras()[camera]["opus"])
     assert pictures[0].is_key
     assert {round((b.at_ns - a.at_ns) / MS) for a, b in itertools.pairwise(pictures)} == {40}
     # Pictures and sound that were sent together stand together.
@@ -140,6 +163,12 @@ def pictures_of(recorder: recsvc.MediaRecorder) -> int:
     return int(by_kind(recorder)["video"].frames_encoded)
 
 
+def all_opened(openings: list[Callable[[], Any]]) -> list[Any]:
+    """Each takes a second, in which FFmpeg waits to see what a stream has."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda opening: opening(), openings))
+
+
 def opened(url: str, **wish: Any) -> recsvc.MediaStream:
     wishes = {"source": url, **wish}
     return recsvc.get_user_media(audio=wishes, video=wishes)
@@ -147,7 +176,8 @@ def opened(url: str, **wish: Any) -> recsvc.MediaStream:
 
 def test_a_camera_that_stalls_goes_away_and_comes_back(server: Server) -> None:
     url = server.url("whole")
-    with opened(url, encoded=True) as copied, opened(url) as raw:
+    copied, raw = all_opened([lambda: opened(url, encoded=True), lambda: opened(url)])
+    with copied, raw:
         recorders = [recsvc.MediaRecorder(copied), recsvc.MediaRecorder(raw)]
         for recorder in recorders:
             recorder.start()
@@ -183,7 +213,8 @@ def test_a_camera_that_stalls_goes_away_and_comes_back(server: Server) -> None:
 
 
 def test_a_key_frame_that_is_sent_in_slices_is_one_picture(server: Server) -> None:
-    sources = [open_source(server.url("sliced"), None, wish) for wish in ({"encoded": True}, {})]
+    url = server.url("sliced")
+    sources = all_opened([lambda: open_source(url, None, {"encoded": True}), lambda: open_source(url, None, {})])
     sinks = [KeepingSink() for _ in sources]
     for source, sink in zip(sources, sinks, strict=True):
         source.start({"video": sink})
@@ -203,22 +234,49 @@ def test_a_key_frame_that_is_sent_in_slices_is_one_picture(server: Server) -> No
     assert_sent([bytes(one.picture) for one in sinks[1].pictures], shown)
 
 
-@pytest.mark.parametrize("wish", [{"encoded": True}, {}])
+def test_packets_of_every_codec_that_rtp_has_are_those_that_were_sent(server: Server) -> None:
+    names = ("h265", "vp8", "vp9")
+    both = {"encoded": True}
+    sources = all_opened([functools.partial(open_source, server.url(name), both, both) for name in names])
+    sinks = [{"audio": KeepingSink(), "video": KeepingSink()} for _ in names]
+    for source, of_source in zip(sources, sinks, strict=True):
+        source.start(of_source)
+    try:
+        wait_until(lambda: all(len(one["video"].packets) > 25 for one in sinks), "two key frames")
+    finally:
+        for source in sources:
+            source.close()
+    for camera, of_source in zip(names, sinks, strict=True):
+        (form, pictures), (_, sound) = cameras()[camera].items()
+        found = [packet.payload for packet in of_source["video"].packets]
+        if form == "h265":
+            assert_sent([slices_of_h265(one) for one in found], [slices_of_h265(one) for one in pictures])
+        else:
+            assert_sent(found, pictures)
+        assert_sent([packet.payload for packet in of_source["audio"].packets], sound)
+        keys = [at for at, packet in enumerate(of_source["video"].packets) if packet.key_frame]
+        assert keys[0] < 10 and {b - a for a, b in itertools.pairwise(keys)} == {10}
+        assert not any(packet.damaged for one in of_source.values() for packet in one.packets)
+
+
 def test_a_camera_that_stalls_for_long_is_over_when_its_error_says(
-    wish: dict[str, Any], server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ffmpeg, "SOURCE_READ_NS", S)
-    source, sink = open_source(server.url("whole"), None, wish), KeepingSink()
-    source.start({"video": sink})
-    wait_until(lambda: sink.packets or sink.pictures, "the first picture")
+    url, sinks = server.url("whole"), [KeepingSink(), KeepingSink()]
+    sources = all_opened([lambda: open_source(url, None, {"encoded": True}), lambda: open_source(url, None, {})])
+    for source, sink in zip(sources, sinks, strict=True):
+        source.start({"video": sink})
+    wait_until(lambda: all(sink.packets or sink.pictures for sink in sinks), "the first pictures")
     server.process.send_signal(signal.SIGSTOP)
     begun_ns = time.monotonic_ns()
     try:
-        wait_until(lambda: sink.ends, "the end of the stalled stream")
+        wait_until(lambda: all(sink.ends for sink in sinks), "the end of the stalled stream")
     finally:
         server.process.send_signal(signal.SIGCONT)
-    [(ended_ns, error)] = sink.ends
-    assert isinstance(error, NotReadableError) and "nothing came for 1 s" in str(error)
-    assert 0.9 * S < ended_ns - begun_ns < 1.7 * S
-    source.close()
-    assert not sink.after_end
+    for source, sink in zip(sources, sinks, strict=True):
+        [(ended_ns, error)] = sink.ends
+        assert isinstance(error, NotReadableError) and "nothing came for 1 s" in str(error)
+        assert 0.9 * S < ended_ns - begun_ns < 1.7 * S
+        source.close()
+        assert not sink.after_end

@@ -26,6 +26,9 @@ _DESCRIBED = ("h264", "h265", "av1", "opus", "aac")
 """Codecs whose private data in other files says what a description does."""
 
 
+_SELF_KEYED = ("vp8", "vp9")
+"""Codecs of which one bit says whether it is a key frame, and some demultiplexers (RTP) do not."""
+
 _UNSTAMPED_MAX = 3
 """The first packets of RTSP may come before it is known what their stamps mean: they stand before the next ones."""
 
@@ -141,7 +144,7 @@ class PacketReader:
                 padding_ns = min(self._padding_samples(packet, samples) * S // rate, lasts_ns)
             else:
                 lasts_ns = min(self._ns(packet.duration or 0), BLOCK_NS_MAX)
-                is_key = packet.is_keyframe and self._form.is_key(data)
+                is_key = self._form.is_key(data) and (packet.is_keyframe or self._codec in _SELF_KEYED)
         except (ValueError, IndexError):
             pass  # it is damaged, which the worker finds too, and counts
         at_ns, shown_ns = self._times(packet, lasts_ns)

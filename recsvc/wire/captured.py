@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..common.limits import AUDIO_HOLD_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
@@ -11,17 +11,23 @@ from . import messages
 from .flow import Interval
 from .frames import Block, F, Picture
 from .pictures import PictureRoute, PictureSender
-from .route import Answer
+from .route import Answer, Route
 from .sender import FrameSender
 from .sound import SoundRoute, SoundSender
 
 
-class _CapturedPictureRoute(PictureRoute):
+class CapturedRoute(Route[F]):
+    """Gets whole frames by when they were captured."""
+
     exact = True
 
-    def wanted(self, picture: Picture) -> Sequence[tuple[Picture, Interval]]:
-        interval = self.window.interval_of(picture.captured_ns)
-        return () if interval is None else ((picture, interval),)
+    def wanted(self, frame: F) -> Sequence[tuple[F, Interval]]:
+        interval = self.window.interval_of(frame.captured_ns)
+        return () if interval is None else ((frame, interval),)
+
+
+class _CapturedPictureRoute(CapturedRoute[Picture], PictureRoute):
+    """Pictures that came after a pause or stop, but before its command, are left out by the worker."""
 
 
 class _CapturedSoundRoute(SoundRoute):
@@ -72,20 +78,28 @@ class _CapturedSoundRoute(SoundRoute):
         return parts
 
 
-class _Captured(FrameSender[F]):
-    """Keeps what came lately, for recordings whose beginning is still on its way here."""
+class CapturedSender(FrameSender[F]):
+    """Has kept what came lately, for recordings whose beginning is still on its way here."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self._preroll: deque[F] = deque()
-        self._preroll_bytes = 0
+    def _lately(self) -> Iterable[F]:
+        raise NotImplementedError
 
     def begin(self, description: messages.RouteDescription, from_ns: int, enabled: bool = True) -> None:
         with self._writes.lock:
             super().begin(description, from_ns, enabled)
             begun = [route for route in self._routes.values() if route.name == description.route]
-            for frame in self._preroll:
+            for frame in self._lately():
                 self._give(begun, frame)
+
+
+class _Captured(CapturedSender[F]):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._preroll: deque[F] = deque()
+        self._preroll_bytes = 0
+
+    def _lately(self) -> Iterable[F]:
+        return self._preroll
 
     def send(self, frame: F) -> bool:
         with self._writes.lock:

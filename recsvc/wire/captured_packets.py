@@ -5,11 +5,11 @@ may begin with the newest group of pictures.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..common.limits import AUDIO_HOLD_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
 from ..common.packet_limits import PREROLL_PACKETS_MAX
-from . import messages
+from .captured import CapturedRoute, CapturedSender
 from .flow import Interval
 from .frames import Packet
 from .packets import PacketRoute, PacketSender
@@ -75,15 +75,11 @@ class Recent:
             self._keys.popleft()
 
 
-class _CapturedRoute(PacketRoute):
-    exact = True
-
-    def wanted(self, packet: Packet) -> Sequence[tuple[Packet, Interval]]:
-        interval = self.window.interval_of(packet.captured_ns)
-        return () if interval is None else ((packet, interval),)
+class _CapturedPictureRoute(CapturedRoute[Packet], PacketRoute):
+    """Pictures that came after a pause or stop, but before its command, are left out by the worker."""
 
 
-class _CapturedSoundRoute(_CapturedRoute):
+class _CapturedSoundRoute(CapturedRoute[Packet], PacketRoute):
     """Packets wait until no pause or stop that is still on its way can leave them out. (Those of pictures do that in
     the worker.)"""
 
@@ -107,20 +103,16 @@ class _CapturedSoundRoute(_CapturedRoute):
         super()._flush(until_ns)
 
 
-class CapturedPacketSender(PacketSender):
+class CapturedPacketSender(CapturedSender[Packet], PacketSender):
     """Sends the packets of a source in real time."""
 
     def __init__(self, recent: Recent, *, of_pictures: bool) -> None:
         super().__init__()
-        self._route_class = _CapturedRoute if of_pictures else _CapturedSoundRoute
+        self._route_class = _CapturedPictureRoute if of_pictures else _CapturedSoundRoute
         self.recent = recent
 
-    def begin(self, description: messages.RouteDescription, from_ns: int, enabled: bool = True) -> None:
-        with self._writes.lock:
-            super().begin(description, from_ns, enabled)
-            begun = [route for route in self._routes.values() if route.name == description.route]
-            for packet in self.recent.packets:
-                self._give(begun, packet)
+    def _lately(self) -> Iterable[Packet]:
+        return self.recent.packets
 
     def begin_ns(self, from_ns: int) -> int:
         """As ``Recent.begin_ns``."""

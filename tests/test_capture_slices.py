@@ -122,11 +122,20 @@ def test_parts_that_nobody_waited_for_are_damaged_and_the_next_are_whole(is_key:
     assert_whole("h264", ready[0], second)
 
 
-def test_a_picture_whose_beginning_is_lost_is_none_of_the_one_before() -> None:
+def test_a_picture_whose_beginning_is_lost_is_damaged_and_none_of_the_one_before() -> None:
+    """A stream may begin in the midst of one, too."""
     film, parts = pictures("h264"), Parts("h264")
-    rest = film[1].parts()[1:]
-    found = given(parts, [key := film[0].whole(), rest[0], after := film[2].whole()])
-    assert found == [[], [key, rest[0]], [after]]
+    rests = [film[number].parts()[1] for number in (19, 1)]
+    found = given(parts, [rests[0], key := film[0].whole(), rests[1], after := film[2].whole()])
+    assert found == [[rests[0]], [], [key, rests[1]], [after]]
+    assert all(packet.is_corrupt for packet in rests) and not key.is_corrupt
+
+
+def test_a_decoder_does_not_get_the_rest_of_a_key_frame() -> None:
+    film, parts = pictures("h264"), Parts("h264", is_decoded=True)
+    rests = [film[number].parts()[1] for number in (10, 1)]
+    found = given(parts, [rests[0], key := film[0].whole(), rests[1], after := film[2].whole()])
+    assert found == [[], [], [key], [after]]
 
 
 def test_the_last_picture_is_handed_on_when_the_input_ends_or_fails() -> None:

@@ -224,7 +224,7 @@ def test_a_key_frame_that_is_sent_in_slices_is_one_picture(server: Server) -> No
         for source in sources:
             source.close()
     sent = film("sliced")
-    packets = list(sinks[0].packets)
+    packets = sinks[0].packets[sinks[0].packets[0].damaged :]  # the first may have come from its midst on
     assert all(len(one) > 1 for one in sent)
     assert_sent([slices(split_annex_b(packet.payload)) for packet in packets], sent)
     assert {round((b.captured_ns - a.captured_ns) / MS) for a, b in itertools.pairwise(packets)} == {40}

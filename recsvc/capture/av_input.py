@@ -106,7 +106,8 @@ class InputSource(Source):
             readers.append(_PictureReader(stream, video, turn))
         self._readers = {reader.stream.index: reader for reader in readers}
         self._streams = [reader.stream for reader in readers]
-        parts = {stream.index: parts_of(stream) for stream in self._streams if stream.type == "video"}
+        is_raw = video is not None and not video.encoded
+        parts = {one.index: parts_of(one, is_decoded=is_raw) for one in self._streams if one.type == "video"}
         self._parts = {index: own for index, own in parts.items() if own is not None}
         self._start_ns = _first_time_ns(self._streams, container)
         label = os.path.basename(what) if is_file else what.partition("?")[0]

@@ -24,9 +24,10 @@ class Parts:
     key frame, and what is like a picture that came in parts (a key frame, or none).
     """
 
-    def __init__(self, codec: str) -> None:
-        """``codec``: ``"h264"`` or ``"h265"``."""
-        self._codec = codec
+    def __init__(self, codec: str, *, is_decoded: bool = False) -> None:
+        """``codec``: ``"h264"`` or ``"h265"``. What lacks its beginning is damaged; where it ``is_decoded`` it is left
+        out, for a decoder takes the rest of a key frame for one."""
+        self._codec, self._is_decoded = codec, is_decoded
         self._held: list[Any] = []
         self._comes_in_parts: dict[bool, bool | None] = {True: None, False: False}
         """Of key frames, and of others. ``None``: none has come yet."""
@@ -41,8 +42,11 @@ class Parts:
             if self._held:
                 self._held.append(packet)
                 return []
-            packet.is_corrupt = True  # the parts before it have gone on
         ready = self.rest()
+        if begins is False:  # what was before it is lost, or has gone on
+            packet.is_corrupt = True
+            if self._is_decoded:
+                return ready
         is_key = bool(packet.is_keyframe)
         if begins is not None:
             self._last = (_time_of(packet), is_key) if begins else None
@@ -88,12 +92,12 @@ def _is_same(time: int | None, other: int | None) -> bool:
     return time is None or other is None or time == other
 
 
-def parts_of(stream: Any) -> Parts | None:
+def parts_of(stream: Any, *, is_decoded: bool) -> Parts | None:
     """``None``: a stream of which no picture comes in parts: each has its length in the container."""
     codec = codec_named(stream.codec_context.codec.canonical_name)
     if codec not in ("h264", "h265") or bytes(stream.codec_context.extradata or b"")[:1] == b"\1":
         return None
-    return Parts(codec)
+    return Parts(codec, is_decoded=is_decoded)
 
 
 def whole(packets: Iterator[Any], parts: Mapping[int, Parts]) -> Iterator[Any]:

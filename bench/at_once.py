@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from content import Content
-from peers.gstreamer_peer import encoders, gst
+from peers.gstreamer_peer import gst, pipeline
 from peers.libav import audio_options, video_options
 from program import serve
 from workloads import (
@@ -79,12 +79,12 @@ class Recsvc(Crowd):
         for recorder in self._recorders:
             recorder.start()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.begun_s = time.monotonic()
+        begin_ns = time.monotonic_ns()
+        self._thread = threading.Thread(target=self._run, args=(begin_ns,))
+        self.begun_s = begin_ns / S
         self._thread.start()
 
-    def _run(self) -> None:
-        begin_ns = time.monotonic_ns()
+    def _run(self, begin_ns: int) -> None:
         for due_s, kind, number in deliveries(self._work):
             early_ns = begin_ns + round(due_s * S) - time.monotonic_ns()
             if self._closing.wait(max(0, early_ns) / S):
@@ -99,6 +99,12 @@ class Recsvc(Crowd):
                     film.write(picture, at_ns)
 
     def stop(self) -> dict[str, Any]:
+        rates = {"audio": SAMPLE_RATE, "video": FRAME_RATE}
+        waiting_s = 0.0  # how much media was due at its recording and is not encoded
+        for recorder in self._recorders:
+            tracks = recorder.statistics().tracks
+            encoded_s = min(track.frames_encoded / rates[track.kind] for track in tracks)
+            waiting_s = max(waiting_s, time.monotonic() - self.begun_s - encoded_s)
         for recorder in self._recorders:
             recorder.stop()
         for recorder in self._recorders:
@@ -115,6 +121,7 @@ class Recsvc(Crowd):
             "encoded": sum(track.frames_encoded for track in tracks),
             "dropped": sum(track.frames_dropped for track in tracks),
             "pictures": sum(track.frames_encoded for track in tracks if track.kind == "video"),
+            "waiting_s": waiting_s,
             "speed_raised": sum(track.speed_raised for track in tracks),
         }
 
@@ -123,36 +130,30 @@ class GStreamer(Crowd):
     def __init__(self, work: Workload, count: int, content: Path) -> None:
         self._gst = gst()
         self._paths = _paths(count)
-        self._pipelines = []
-        for path in self._paths:
-            lines = [f"webmmux name=mux ! filesink location={path} sync=false async=false"]
-            video, audio = encoders(work)
-            if work.has_video:
-                lines.append(
-                    f"filesrc location={content / work.name}.i420 ! rawvideoparse format=i420 width={work.width}"
-                    f" height={work.height} framerate={FRAME_RATE}/1 ! identity sync=true ! {video} ! queue ! mux."
-                )
-            lines.append(
-                f"filesrc location={content}/sound.s16 blocksize={BLOCK_BYTES} ! rawaudioparse format=pcm"
-                f" pcm-format=s16le sample-rate={SAMPLE_RATE} num-channels={CHANNEL_COUNT} ! identity sync=true"
-                f" ! {audio} ! queue ! mux."
-            )
-            self._pipelines.append(self._gst.parse_launch(" ".join(lines)))
-        for pipeline in self._pipelines:
-            pipeline.set_state(self._gst.State.PLAYING)
-        for pipeline in self._pipelines:
-            pipeline.get_state(self._gst.CLOCK_TIME_NONE)
+        film = (
+            f"filesrc location={content / work.name}.i420 ! rawvideoparse format=i420 width={work.width}"
+            f" height={work.height} framerate={FRAME_RATE}/1 ! identity sync=true"
+        )
+        sound = (
+            f"filesrc location={content}/sound.s16 blocksize={BLOCK_BYTES} ! rawaudioparse format=pcm"
+            f" pcm-format=s16le sample-rate={SAMPLE_RATE} num-channels={CHANNEL_COUNT} ! identity sync=true"
+        )
+        self._pipelines = [self._gst.parse_launch(pipeline(work, path, film, sound)) for path in self._paths]
+        for playing in self._pipelines:
+            playing.set_state(self._gst.State.PLAYING)
+        for playing in self._pipelines:
+            playing.get_state(self._gst.CLOCK_TIME_NONE)
         self.begun_s = time.monotonic()
 
     def stop(self) -> dict[str, Any]:
         kinds = self._gst.MessageType.EOS | self._gst.MessageType.ERROR
-        for pipeline in self._pipelines:
-            pipeline.send_event(self._gst.Event.new_eos())
-        for pipeline in self._pipelines:
-            message = pipeline.get_bus().timed_pop_filtered(WAIT_S * S, kinds)
+        for playing in self._pipelines:
+            playing.send_event(self._gst.Event.new_eos())
+        for playing in self._pipelines:
+            message = playing.get_bus().timed_pop_filtered(WAIT_S * S, kinds)
             assert message is not None, "no end of stream"
             assert message.type == self._gst.MessageType.EOS, message.parse_error()
-            pipeline.set_state(self._gst.State.NULL)
+            playing.set_state(self._gst.State.NULL)
         return {"paths": self._paths}
 
 

@@ -5,15 +5,16 @@ codecs take for the same media in a warm loop. ``make bench-at-once`` measures i
 tests two recordings for a moment. Asserted is the result: that all that was accepted of ours is in the files, by an
 independent reader.
 
-A recorder that is too slow falls behind the clock: how much media is missing in the shortest of the files when all are
-stopped, or is dropped, stands in the table, and who misses more than ``BEHIND_S_MAX`` is marked: its figures say
-nothing.
+A recorder that is too slow falls behind the clock: how much of the media that was due is not encoded, in the recording
+that is last, when all are stopped, or is dropped, stands in the table, and who misses more than ``BEHIND_S_MAX`` is
+marked: its figures say nothing. ``--most`` looks for the number of recordings up to which nobody does (``Search``).
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,10 @@ NAMES = ("recsvc", "gstreamer", "ffmpeg")
 COUNTS = {"A1": (1, 10, 60, 200), "W1": (1, 4, 8)}
 ROUNDS, SECONDS, SETTLE_S = 2, 4.0, 2.0
 BEHIND_S_MAX = 0.5
+FEW = {"A1": 30, "W1": 4}
+"""From what so many cost it is reckoned where a search begins."""
+MOST_SECONDS, MOST_STEPS = 8.0, 3
+"""So long each recorder has to go on, and so often its number is tried: an overload of a twentieth shows by then."""
 LONGEST_S = {"A1": 96, "W1": 32}
 """How much of the content the others can read: recordings that take long to begin go on longer."""
 
@@ -56,11 +61,43 @@ class Found:
     memory_bytes: int
     behind_s: float
     dropped: int
+    hurried: int
+    """How often an encoder went on with less quality, to keep up."""
     end_s: float
 
     @property
     def is_late(self) -> bool:
         return self.behind_s > BEHIND_S_MAX or self.dropped > 0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether so many can be recorded at once."""
+        return not self.is_late and not self.hurried
+
+
+class Search:
+    """For how many recordings go on at once: between ``most``, which did, and ``too_many``, which did not."""
+
+    def __init__(self, first: int) -> None:
+        self.most = 0
+        self.too_many: int | None = None
+        self._first = max(first, 1)
+
+    def next(self) -> int | None:
+        """The number to be tried; ``None``: it is found, to a fiftieth."""
+        if self.too_many is None:
+            return self.most + max(self.most // 12, 1) if self.most else self._first
+        if self.too_many - self.most <= max(self.most // 50, 1):
+            return None
+        if not self.most:
+            return max(self.too_many - max(self.too_many // 12, 1), 1)
+        return (self.most + self.too_many) // 2
+
+    def note(self, count: int, went_on: bool) -> None:
+        if went_on:
+            self.most = max(self.most, count)
+        else:
+            self.too_many = min(self.too_many or count, count)
 
 
 def codec_alone(work: Workload, directory: Path, seconds: float) -> float:
@@ -149,8 +186,9 @@ def run(
         worker=taken.get("encode", 0.0) / (end_s - begin_s),
         codec=codec * count,
         memory_bytes=memory,
-        behind_s=outcome["lasted_s"] - min(length_s for length_s, _, _ in found),
+        behind_s=max(outcome["lasted_s"] - min(length_s for length_s, _, _ in found), outcome.get("waiting_s", 0.0)),
         dropped=outcome.get("dropped", 0),
+        hurried=outcome.get("speed_raised", 0),
         end_s=outcome["end_s"],
     )
 
@@ -165,12 +203,26 @@ def test_recordings_at_once() -> None:
                 assert found.cpu > 0 and found.memory_bytes > 0 and not found.dropped
 
 
+def test_the_most_recordings_are_found() -> None:
+    for capacity in (0, 1, 2, 7, 23, 60, 181, 257):
+        for first in (1, 20, 60, 200, 300):
+            search, tried = Search(first), []
+            while (count := search.next()) is not None and count not in tried:
+                tried.append(count)
+                search.note(count, count <= capacity)
+            assert search.most <= capacity and search.too_many is not None
+            assert search.too_many > capacity and search.too_many - search.most <= max(search.most // 50, 1)
+
+
 # --- the table ------------------------------------------------------------------------------------
 
 HEAD = (
     "| | recordings | recorder | CPU, cores | over the codecs alone | its worker over them | MiB each | behind, s |\n"
     "|---|---|---|---|---|---|---|---|"
 )
+
+
+MOST_HEAD = "| | recorder | recordings that go on | too many |\n|---|---|---|---|"
 
 
 def row(rounds: Sequence[Found]) -> str:
@@ -187,10 +239,38 @@ def row(rounds: Sequence[Found]) -> str:
 def ratio(ours: Sequence[Found], others: Sequence[Found]) -> str:
     """Of each round: both had the same minute."""
     pairs = list(zip(ours, others, strict=True))
-    cpu = [(our.cpu / our.codec) / (other.cpu / other.codec) for our, other in pairs]
+    cpu = [our.cpu / other.cpu for our, other in pairs]
     memory = median(our.memory_bytes / other.memory_bytes for our, other in pairs)
     what = f"{ours[0].work}, {ours[0].count} recordings, recsvc over {others[0].name}"
     return f"{what}: CPU {median(cpu):.2f} ({min(cpu):.2f} to {max(cpu):.2f}), memory {memory:.2f}"
+
+
+def look_for_most(
+    work: Workload, names: Sequence[str], places: tuple[Path, Path], seconds: float, steps: int
+) -> dict[str, Search]:
+    """Of each recorder, one after the other with each step: so they have the same minutes."""
+    searches: dict[str, Search] = {}
+
+    def tried(name: str, count: int, seconds: float) -> Found | None:
+        with contextlib.suppress(Failed, subprocess.TimeoutExpired):
+            return run(name, work, count, places, 1.0, seconds, SETTLE_S)
+        return None
+
+    for name in names:
+        few = tried(name, FEW[work.name], 2.0)
+        cores = len(os.sched_getaffinity(0))
+        searches[name] = Search(FEW[work.name] if few is None else int(0.95 * cores * few.count / few.cpu))
+    for _ in range(steps):
+        for name, search in searches.items():
+            if (count := search.next()) is not None:
+                found = tried(name, count, seconds)
+                search.note(count, found is not None and found.goes_on)
+    return searches
+
+
+def print_most(work: Workload, searches: dict[str, Search]) -> None:
+    for name, search in searches.items():
+        print(f"| {work.name} | {name} | {search.most} | {search.too_many or ''} |", flush=True)
 
 
 def main() -> None:
@@ -200,12 +280,16 @@ def main() -> None:
     parser.add_argument("--names", default=",".join(NAMES))
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--most", action="store_true", help="how many go on at once, in place of what some cost")
     asked = parser.parse_args()
     names = [name for name in asked.names.split(",") if not (why := missing(name)) or print(f"{name}: {why}")]
-    print(f"{recorded.versions()}\n\n{HEAD}", flush=True)
+    print(f"{recorded.versions()}\n\n{MOST_HEAD if asked.most else HEAD}", flush=True)
     ratios = []
     for work in (work for work in (A1, W1) if work.name in asked.works.split(",")):
         with contents(work, LONGEST_S[work.name]) as places:
+            if asked.most:
+                print_most(work, look_for_most(work, names, places, MOST_SECONDS, MOST_STEPS))
+                continue
             counts = [int(count) for count in asked.counts.split(",")] if asked.counts else COUNTS[work.name]
             for count in counts:
                 rounds: dict[str, list[Found]] = {name: [] for name in names}

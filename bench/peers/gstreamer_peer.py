@@ -60,6 +60,16 @@ def encoders(work: Workload) -> tuple[str, str]:
     return video, f"{audio} audio-type=generic frame-size=20"
 
 
+def pipeline(work: Workload, path: str, film: str, sound: str) -> str:
+    """One that records these sources, each given in GStreamer's words, into a WebM file."""
+    video, audio = encoders(work)
+    lines = [f"webmmux name=mux ! filesink location={path} sync=false async=false"]
+    if work.has_video:
+        lines.append(f"{film} ! {video} ! queue ! mux.")
+    lines.append(f"{sound} ! {audio} ! queue ! mux.")
+    return " ".join(lines)
+
+
 class GStreamer(Recorder):
     name = "gstreamer"
     interpreter = PYTHON
@@ -79,9 +89,9 @@ class GStreamer(Recorder):
     def record(self, order: Order) -> Taken:
         Gst = gst()
         content = self.content
-        pipeline = Gst.parse_launch(self._description(order.path))
-        sound = pipeline.get_by_name("sound")
-        film = pipeline.get_by_name("film")
+        playing = Gst.parse_launch(self._description(order.path))
+        sound = playing.get_by_name("sound")
+        film = playing.get_by_name("film")
 
         def push(source: Any, view: memoryview, at_ns: int, end_ns: int) -> None:
             buffer = Gst.Buffer.new_wrapped(bytes(view))
@@ -96,34 +106,31 @@ class GStreamer(Recorder):
             push(sound, content.block(number), at * _S // SAMPLE_RATE, end * _S // SAMPLE_RATE)
 
         try:
-            pipeline.set_state(Gst.State.PLAYING)
+            playing.set_state(Gst.State.PLAYING)
             pace = Pace(self.work, order, self.meter)
             pace.run(picture, block)
             for source in filter(None, (film, sound)):
                 source.end_of_stream()
             kinds = Gst.MessageType.EOS | Gst.MessageType.ERROR
-            message = pipeline.get_bus().timed_pop_filtered(_DEADLINE_S * Gst.SECOND, kinds)
+            message = playing.get_bus().timed_pop_filtered(_DEADLINE_S * Gst.SECOND, kinds)
             assert message is not None, "no end of stream"
             assert message.type == Gst.MessageType.EOS, message.parse_error()
-            pipeline.set_state(Gst.State.NULL)  # the file is closed
+            playing.set_state(Gst.State.NULL)  # the file is closed
             Path(order.path).read_bytes()
             return pace.taken()
         finally:
-            pipeline.set_state(Gst.State.NULL)
+            playing.set_state(Gst.State.NULL)
 
     def _description(self, path: str) -> str:
         work = self.work
         # Room for as much as recsvc's credits allow; in real time it stays empty.
         source = "appsrc format=time block=true"
-        lines = [f"webmmux name=mux ! filesink location={path} sync=false async=false"]
-        video, audio = encoders(work)
-        if work.has_video:
-            lines.append(
-                f"{source} name=film max-bytes={30 * work.picture_bytes} caps=video/x-raw,format=I420,"
-                f"width={work.width},height={work.height},framerate={FRAME_RATE}/1 ! {video} ! queue ! mux."
-            )
-        lines.append(
-            f"{source} name=sound max-bytes=768000 caps=audio/x-raw,format=S16LE,layout=interleaved,"
-            f"rate={SAMPLE_RATE},channels={CHANNEL_COUNT} ! {audio} ! queue ! mux."
+        film = (
+            f"{source} name=film max-bytes={30 * work.picture_bytes} caps=video/x-raw,format=I420,"
+            f"width={work.width},height={work.height},framerate={FRAME_RATE}/1"
         )
-        return " ".join(lines)
+        sound = (
+            f"{source} name=sound max-bytes=768000 caps=audio/x-raw,format=S16LE,layout=interleaved,"
+            f"rate={SAMPLE_RATE},channels={CHANNEL_COUNT}"
+        )
+        return pipeline(work, path, film, sound)

@@ -94,9 +94,10 @@ bench-peers: setup-test ## stop recsvc and eight other recorders in turn, 30 tim
 		--benchmark-json=build/peers.json --benchmark-sort=name --benchmark-columns=min,median,max,rounds
 	@$(BIN)/python bench/report.py --print build/peers.json
 
-bench-at-once: setup-test ## CPU time and memory of up to 200 recordings, with GStreamer's and FFmpeg's (8 minutes, best alone on the machine)
+bench-at-once: setup-test ## CPU time and memory of up to 200 recordings, and how many go on, with GStreamer's and FFmpeg's (12 minutes, best alone on the machine)
 	@tools/setup_peers.sh
 	@$(BIN)/python bench/bench_at_once.py
+	@$(BIN)/python bench/bench_at_once.py --most
 
 bench-report: setup-test ## tables and plots of the last `make bench` into bench/README.md
 	@test -s build/bench.json || $(MAKE) --no-print-directory bench

@@ -39,10 +39,10 @@ NAMES = ("recsvc", "gstreamer", "ffmpeg")
 COUNTS = {"A1": (1, 10, 60, 200), "W1": (1, 4, 8)}
 ROUNDS, SECONDS, SETTLE_S = 2, 4.0, 2.0
 BEHIND_S_MAX = 0.5
-FEW = {"A1": 30, "W1": 4}
+FEW = {"A1": 60, "W1": 6}
 """From what so many cost it is reckoned where a search begins."""
-MOST_SECONDS, MOST_STEPS = 8.0, 3
-"""So long each recorder has to go on, and so often its number is tried: an overload of a twentieth shows by then."""
+MOST_SECONDS, MOST_STEPS = 6.0, 3
+"""So long each recorder has to go on, and so often its number is tried: an overload of a fifteenth shows by then."""
 LONGEST_S = {"A1": 96, "W1": 32}
 """How much of the content the others can read: recordings that take long to begin go on longer."""
 
@@ -84,13 +84,13 @@ class Search:
         self._first = max(first, 1)
 
     def next(self) -> int | None:
-        """The number to be tried; ``None``: it is found, to a fiftieth."""
+        """The number to be tried; ``None``: it is found, to a twentieth, which is what the time shows."""
         if self.too_many is None:
             return self.most + max(self.most // 12, 1) if self.most else self._first
-        if self.too_many - self.most <= max(self.most // 50, 1):
+        if self.too_many - self.most <= max(self.most // 20, 1):
             return None
         if not self.most:
-            return max(self.too_many - max(self.too_many // 12, 1), 1)
+            return max(self.too_many - max(self.too_many // 8, 1), 1)
         return (self.most + self.too_many) // 2
 
     def note(self, count: int, went_on: bool) -> None:
@@ -211,7 +211,7 @@ def test_the_most_recordings_are_found() -> None:
                 tried.append(count)
                 search.note(count, count <= capacity)
             assert search.most <= capacity and search.too_many is not None
-            assert search.too_many > capacity and search.too_many - search.most <= max(search.most // 50, 1)
+            assert search.too_many > capacity and search.too_many - search.most <= max(search.most // 20, 1)
 
 
 # --- the table ------------------------------------------------------------------------------------

@@ -147,11 +147,11 @@ class Intake:
         track = route.track
         payload = parts[2].buffer
         if isinstance(message, messages.VideoFrame) and message.ring:
-            ring = route.rings.get(message.ring)
-            if ring is None:
+            if (ring := route.rings.get(message.ring)) is None:
                 raise messages.MessageError(f"a picture in ring {message.ring}, which is not open here")
             payload = ring.picture(message.offset, message.payload_bytes())
-        messages.check_payload(message, len(payload))
+        else:
+            messages.check_payload(message, len(payload))
         if message.sequence <= route.newest:
             return  # its sender was interrupted after it, and sent it again
         route.units = unit_count(message)

@@ -23,7 +23,7 @@ def open_source(source: str, audio: Mapping[str, object] | None, video: Mapping[
     parsed = parse_source(source)
     sound, pictures = checked_audio(audio), checked_video(video)
     is_raw = parsed.scheme in ("test", "mic", "camera", "screen")
-    if is_raw and (sound is not None and sound.encoded or pictures is not None and pictures.encoded):
+    if is_raw and ((sound is not None and sound.encoded) or (pictures is not None and pictures.encoded)):
         raise OverconstrainedError(
             f"encoded: what a source of kind {parsed.scheme}: brings is raw; files and network streams come encoded"
         )

@@ -78,11 +78,9 @@ class TrackSink:
     def _make_sender(self, form: Format, beside: TrackSink | None) -> FrameSender[Any]:
         if isinstance(form, PacketFormat):
             of_pictures = self.info.kind == "video"
-            pictures = beside.sender if beside is not None else None
-            if isinstance(pictures, CapturedPacketSender) and beside is not None:
-                recent = Recent(beside.preroll, pictures.recent, of_pictures=of_pictures)
-            else:
-                recent = Recent(form.preroll, of_pictures=of_pictures)
+            recent = Recent(form.preroll, of_pictures=of_pictures)
+            if beside is not None and isinstance(beside.sender, CapturedPacketSender):
+                recent = Recent(beside.preroll, beside.sender.recent, of_pictures=of_pictures)
             return CapturedPacketSender(recent, of_pictures=of_pictures)
         return CapturedSoundSender(form) if isinstance(form, AudioFormat) else CapturedPictureSender()
 

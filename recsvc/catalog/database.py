@@ -25,8 +25,8 @@ log = logging.getLogger("recsvc.catalog")
 
 SCHEMA = 1
 _CREATE = (
-    "CREATE TABLE recordings (recording TEXT PRIMARY KEY, began REAL NOT NULL UNIQUE, ended REAL NOT NULL,"
-    " size INTEGER NOT NULL, file TEXT NOT NULL, info BLOB NOT NULL)",
+    """CREATE TABLE recordings (recording TEXT PRIMARY KEY, began REAL NOT NULL UNIQUE, ended REAL NOT NULL,
+    size INTEGER NOT NULL, file TEXT NOT NULL, info BLOB NOT NULL)""",
     "CREATE INDEX recordings_by_end ON recordings (ended)",
     f"PRAGMA user_version = {SCHEMA}",
 )

@@ -16,7 +16,7 @@ from .codecs import CODECS, Described, codec_named, codecs_of
 from .limits import MIME_TYPE_CHARACTERS_MAX
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_TYPE = re.compile(rf"^\s*({_TOKEN})/({_TOKEN})\s*((?:;.*)?)$", re.S)
+_TYPE = re.compile(rf"^\s*({_TOKEN})/({_TOKEN})\s*((?:;.*)?)$", re.DOTALL)
 # People write commas and more without quotes (codecs=vp8,opus), and browsers accept that.
 _PARAMETER = re.compile(rf';\s*({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|[^";\s][^";]*)\s*')
 

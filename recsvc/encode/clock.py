@@ -202,7 +202,7 @@ class FrameClock(Generic[Item]):
     def _time_went_by(self, claim: Claim[Item], at_ns: int) -> bool:
         """Whether the frame came as long after the one before as their stamps are apart: the source had stalled."""
         jump_ns = at_ns - self._last_ns
-        if jump_ns <= 0 or self._is_sound and jump_ns > GAP_MAX_NS:
+        if jump_ns <= 0 or (self._is_sound and jump_ns > GAP_MAX_NS):
             return False
         return 4 * (claim.come_ns - self._come_ns) >= 3 * jump_ns
 

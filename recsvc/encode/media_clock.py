@@ -88,7 +88,7 @@ class MediaClock(FrameClock[Item]):
                     return False
                 proposed[id(self)] = self._cut_ns + left_out_ns
             awaited = [other for other in self._media if not other._is_first]
-            if not proposed or not is_late and not all(id(other) in proposed for other in awaited):
+            if not proposed or (not is_late and not all(id(other) in proposed for other in awaited)):
                 return False
             self._cuts.decide(claim.paused_ns)
         cut_ns = self._cuts.done[claim.paused_ns]

@@ -68,7 +68,7 @@ class Metrics(Collector):
         yield _gauge(
             "cost_max", "Load of all workers together up to which recordings are admitted", {(): status.cost_max}
         )
-        states = Counter({state: 0 for state in _STATES})
+        states = Counter(dict.fromkeys(_STATES, 0))
         states.update(status.recordings_by_state)
         yield _gauge("recordings", "Recordings that go on", {(s,): n for s, n in states.items()}, "state")
         refused = {(error,): count for error, count in status.refused.items()}

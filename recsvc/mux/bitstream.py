@@ -206,7 +206,7 @@ def is_vp8_key(data: bytes) -> bool:
     """``ValueError``: it is no frame."""
     is_key = not data[0] & 1
     head_bytes, first_bytes = 10 if is_key else 3, int.from_bytes(data[:3], "little") >> 5
-    if len(data) < head_bytes + first_bytes or not first_bytes or is_key and data[3:6] != b"\x9d\x01\x2a":
+    if len(data) < head_bytes + first_bytes or not first_bytes or (is_key and data[3:6] != b"\x9d\x01\x2a"):
         raise ValueError("no frame of VP8")
     return is_key
 

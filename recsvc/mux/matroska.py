@@ -142,7 +142,7 @@ class MatroskaWriter:
             self._cluster_ms = min(ms, order_ms) if abs(ms - order_ms) <= _RELATIVE_MAX_MS else ms
             self._blocks.append(uint(0xE7, self._cluster_ms))
             self._blocks_size = len(self._blocks[0])
-        if is_key_frame and (is_video or not self._has_video and ms >= self._next_cue_ms):
+        if is_key_frame and (is_video or (not self._has_video and ms >= self._next_cue_ms)):
             self._cues += cue(ms, track, self._spool.size - self._segment_at, self._blocks_size)
             self._next_cue_ms = ms + AUDIO_CUE_MS
         # RFC 9559 section 10: track, time in the cluster, flags. A SimpleBlock has a flag for a key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from ..common.descriptions import RecordingInfo
@@ -158,6 +159,6 @@ class Judged:
 
 def gaps_between(times_ns: list[int], most_ns: int) -> float:
     """The longest time between two signs of life, in seconds, where it is above ``most_ns``; else 0."""
-    gaps = [after - before for before, after in zip(times_ns, times_ns[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(times_ns)]
     worst = max(gaps, default=0)
     return worst / S if worst > most_ns else 0.0

@@ -70,8 +70,6 @@ class Asking:
     """A connection to a client's service. What was asked is asked again where no answer comes, by a new connection: the
     old one broke, or another catalog has taken the place of one that ended. Used by one thread."""
 
-    _socket: Any = None  # of one that was interrupted while it was made
-
     def __init__(self, client: Client, address: ServiceAddress) -> None:
         self.process = os.getpid()
         self._client = client
@@ -83,11 +81,11 @@ class Asking:
         self._came: dict[int, tuple[messages.Reply, Any]] = {}
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_socket"):  # else it was interrupted while it was made
+            self.close()
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close(linger=0)
+        self._socket.close(linger=0)
 
     @property
     def under_way(self) -> int:

@@ -134,7 +134,7 @@ class Client:
 
     # --- events -----------------------------------------------------------------------------------
 
-    def subscribe(self, what: str) -> Any:
+    def subscribe(self, what: str) -> sockets.Socket[bytes]:
         """A socket of its own for the events of one recorder, or of this caller's sources."""
         return sockets.event_client(self.reachable(self.welcome.events), f"{self.name}/{what}".encode())
 

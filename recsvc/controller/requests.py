@@ -45,7 +45,7 @@ class Requests:
 
     def __init__(
         self,
-        socket: Any,
+        socket: sockets.Socket[bytes],
         gate: Gate,
         permissions: Permissions,
         callers: Callers,

@@ -19,7 +19,9 @@ complaints = Complaints(logging.getLogger("recsvc.controller"))
 class Subscriptions:
     """Not thread-safe: the controller's loop calls it."""
 
-    def __init__(self, socket: Any, gate: Gate, permissions: Permissions, on_begin: Callable[[str], None]) -> None:
+    def __init__(
+        self, socket: sockets.Socket[bytes], gate: Gate, permissions: Permissions, on_begin: Callable[[str], None]
+    ) -> None:
         """``on_begin(topic)``: somebody gets the events whose topic begins so."""
         self._socket = socket
         self._gate = gate

@@ -11,7 +11,7 @@ from ..common.limits import LOOK_NS, MS, S
 from ..common.service_limits import LEASE_NS
 from ..errors import ServiceError
 from ..wire import messages
-from ..wire.sockets import POLLIN, Poller, ZMQError, control_server, data_server, deliver, event_server
+from ..wire.sockets import POLLIN, Poller, Socket, ZMQError, control_server, data_server, deliver, event_server
 
 _LINGER_MS = 2_000
 
@@ -69,7 +69,7 @@ class Desk:
         self.close()
         deliver(_LINGER_MS)
 
-    def _reply(self, socket: Any, identity: bytes, reply: messages.Reply, *payload: bytes) -> None:
+    def _reply(self, socket: Socket[bytes], identity: bytes, reply: messages.Reply, *payload: bytes) -> None:
         socket.send_multipart([identity, messages.encode(reply), *payload])
 
 

@@ -102,7 +102,7 @@ class Peer(Desk):
 
     # --- requests ---------------------------------------------------------------------------------
 
-    def _take_request(self, socket: Any) -> None:
+    def _take_request(self, socket: sockets.Socket[bytes]) -> None:
         identity, header, *rest = socket.recv_multipart()
         if rest:
             self.complain("a request of several parts: expected one")
@@ -133,7 +133,7 @@ class Peer(Desk):
         if unknown:
             self.complain(f"{kind} has fields that nobody knows: {', '.join(sorted(unknown))}")
 
-    def _answer(self, identity: bytes, request: Any, socket: Any) -> messages.Reply | None:
+    def _answer(self, identity: bytes, request: Any, socket: sockets.Socket[bytes]) -> messages.Reply | None:
         if isinstance(request, messages.Hello):
             self._said_hello = True
             self._known.add(request.client)
@@ -160,7 +160,7 @@ class Peer(Desk):
             return messages.Reply(id=0, result=RecordingStatistics(state="recording"))
         return messages.Reply(id=0, error="NotSupportedError", text="this peer has no answer to that")
 
-    def _start(self, request: messages.Start, socket: Any) -> messages.Reply:
+    def _start(self, request: messages.Start, socket: sockets.Socket[bytes]) -> messages.Reply:
         self._starts += 1
         if self._script == "busy" and self._starts == 1:
             room = {"needed": 0.8, "free": 0.2}

@@ -56,7 +56,7 @@ def clock() -> str:
 class Dealer:
     """A socket for requests, or for frames."""
 
-    def __init__(self, socket: Any) -> None:
+    def __init__(self, socket: sockets.Socket[bytes]) -> None:
         self.socket = socket
         self._last = 0
         self._kept: list[tuple[Map, bytes | None]] = []
@@ -66,7 +66,7 @@ class Dealer:
 
     def receive(self, wait_s: float = WAIT_S) -> tuple[Map, bytes | None] | None:
         """The next message and what follows it; ``None``: none came."""
-        if not self.socket.poll(wait_s * 1000):
+        if not self.socket.poll(int(wait_s * 1000)):
             return None
         header, *rest = self.socket.recv_multipart()
         message = msgspec.msgpack.decode(header)
@@ -179,11 +179,11 @@ class Recording:
 class Events:
     """A subscription."""
 
-    def __init__(self, socket: Any) -> None:
+    def __init__(self, socket: sockets.Socket[bytes]) -> None:
         self.socket = socket
 
     def next(self, wait_s: float = WAIT_S) -> tuple[str, Map] | None:
-        if not self.socket.poll(wait_s * 1000):
+        if not self.socket.poll(int(wait_s * 1000)):
             return None
         topic, header = self.socket.recv_multipart()
         return topic.decode(), msgspec.msgpack.decode(header)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any
 
 from ..common.limits import DATA_LINGER_MS, MS
 from ..common.service_limits import RESEND_NS
@@ -18,7 +17,7 @@ from . import messages, sockets
 
 
 class _Parting:
-    def __init__(self, socket: Any, end: bytes) -> None:
+    def __init__(self, socket: sockets.Socket[bytes], end: bytes) -> None:
         self.socket = socket
         self.end = end
         now = time.monotonic_ns()
@@ -32,7 +31,7 @@ _partings: list[_Parting] = []
 _thread: threading.Thread | None = None
 
 
-def part(socket: Any, end: bytes) -> None:
+def part(socket: sockets.Socket[bytes], end: bytes) -> None:
     """``socket``: of a route whose ``end`` was sent by it; it is closed once that has arrived, or after some seconds.
     From any thread; the socket is not used there any more."""
     global _thread

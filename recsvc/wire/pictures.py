@@ -107,11 +107,12 @@ class PictureRoute(Route[Picture]):
 
     def _place(self, picture: Picture, size: int) -> tuple[int, int]:
         """Ring and offset, both 0 where the picture is part of the message."""
-        ring = self.store.ring(size) if size and self.is_local and self.socket is not None else None
-        if ring is None:
+        socket = self.socket
+        ring = self.store.ring(size) if size and self.is_local and socket is not None else None
+        if ring is None or socket is None:
             return 0, 0
         if self.announced != ring.number:
-            self.socket.send(messages.encode(ring.announcement(self.name)))
+            socket.send(messages.encode(ring.announcement(self.name)))
             self.announced = ring.number
         if self.mapped != ring.number:
             return 0, 0

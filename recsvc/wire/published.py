@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any
 
 from . import messages, sockets
 
@@ -13,7 +12,7 @@ log = logging.getLogger("recsvc")
 Event = messages.RecorderEvent | messages.SourceEvent | messages.Subscribed
 
 
-def published(socket: Any) -> Iterator[Event]:
+def published(socket: sockets.Socket[bytes]) -> Iterator[Event]:
     """The events that are there. Waits for nothing; what is none is logged and left out."""
     while sockets.readable(socket):
         try:

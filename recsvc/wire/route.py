@@ -54,7 +54,7 @@ class Route(Generic[F]):
         self.name = name
         self.window = CaptureWindow(from_ns)
         self.balance = CreditBalance(frames, size)
-        self.socket: Any = None
+        self.socket: sockets.Socket[bytes] | None = None
         self.sequence = self.sent_samples = 0
         self.last = False  # what is sent now is followed by the end of stream
         self.over = False  # the end of stream has been sent, or waits for the route to be opened

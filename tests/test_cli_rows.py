@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsvc.cli import rows
+from recsvc.cli.commands.app import _say
 from recsvc.cli.naming import Named, matching
 from recsvc.cli.target import UsageError
 from recsvc.common.descriptions import (
+    RecordingInfo,
     RecordingStatistics,
     RecordingStatus,
     ServiceStatus,
@@ -18,6 +20,7 @@ from recsvc.common.descriptions import (
     WorkerStatus,
 )
 from recsvc.common.filenames import attachment, file_name
+from recsvc.recording import Recording
 
 STATISTICS = RecordingStatistics(
     state="recording",
@@ -64,6 +67,8 @@ def test_a_recording_of_which_nothing_is_known_yet_has_its_row():
         (3599.99, "1:00:00.0"),
         (90061.2, "25:01:01.2"),
         (-1, "0:00.0"),
+        (float("nan"), "0:00.0"),
+        (float("inf"), "277777777:46:40.0"),
     ],
 )
 def test_clocks(seconds, text):
@@ -110,12 +115,31 @@ def test_narrow_terminals_lose_columns_by_their_rank_and_never_the_first():
     width=st.integers(10, 200),
 )
 def test_no_line_is_wider_than_the_terminal_or_moves_its_cursor(names, width):
-    cells = [rows.status_row(msgspec.structs.replace(RECORDING, name=name), None, 1.0) for name in names]
+    """Whatever a service writes into any of its fields."""
+    cells = []
+    for name in names:
+        written = dict.fromkeys(("recording", "name", "state"), name)
+        cells.append(rows.status_row(msgspec.structs.replace(RECORDING, **written), None, 1.0))
     lines = rows.table(rows.STATUS, cells, width)
     assert len(lines) == 1 + len(names)
     for line in lines:
         assert rows.display_width(line) <= width
         assert line.isprintable()
+
+
+def test_nothing_that_a_service_writes_reaches_the_terminal_as_it_is():
+    odd = "\x1b[2Jx\r\n"
+    worker = WorkerStatus(number=0, pid=1, state=odd)
+    status = ServiceStatus(service=odd, version=odd, began=1.0, spool=odd, free_bytes=1, workers=(worker,))
+    info = RecordingInfo(recording=odd, name=odd, owner=odd, state=odd, mime_type=odd, began=1.0, ended=2.0)
+    listed = rows.list_row(Recording(None, info))
+    for line in (*rows.machine_lines(status), *rows.table(rows.LIST, [listed])):
+        assert line.isprintable() and "x" in line or line.startswith("RECORDING")
+
+
+def test_nor_does_what_it_answers_to_a_wrong_request(capsys):
+    _say("no\x1b[2J\nway")
+    assert capsys.readouterr().err == "recsvc: no�[2J way\n"
 
 
 def test_wide_characters_count_twice():

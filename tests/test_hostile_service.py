@@ -295,22 +295,34 @@ def test_a_file_that_is_not_as_long_as_was_announced_takes_no_memory(
     assert local.slice(0, 2**61).open().read(len(FILE)) == FILE
 
 
-@pytest.mark.parametrize("link", [True, False])
+@pytest.mark.parametrize("name", ["r.webm", "r", "r.key", "secret", "secret.webm", "d/../secret"])
 def test_only_the_recordings_own_file_is_read_by_its_path(
-    link: bool, make: Callable[[], Hostile], tmp_path: Path
+    name: str, make: Callable[[], Hostile], tmp_path: Path
 ) -> None:
     """Who asks may read more than the service may."""
+    (tmp_path / "d").mkdir()
     secret = tmp_path / "secret"
     secret.write_bytes(b"x" * 10)
-    path = tmp_path / "r.webm" if link else secret
-    if link:
+    path = tmp_path / name
+    if name == "r.webm":
         path.symlink_to(secret)
+    elif not path.exists():
+        path.write_bytes(b"x" * 10)
     info = RecordingInfo(
         recording="r", name="", owner="", state="finished", mime_type="", began=1.0, size_bytes=10, path=str(path)
     )
     hostile = make()
     hostile.said = {messages.GetRecording: once(lambda asked: [reply(asked, result=info)])}
     assert recsvc.recording.get("r", service=hostile.endpoint).blob.bytes() == FILE[:10]
+
+
+def test_an_answer_about_another_recording_is_none(make: Callable[[], Hostile]) -> None:
+    """It would be deleted, perhaps, in the place of the one that was meant."""
+    row = {"recording": "other", "name": "", "owner": "", "state": "finished", "mime_type": "", "began": 1.0}
+    hostile = make()
+    hostile.said = {messages.GetRecording: once(lambda asked: [reply(asked, result=row)])}
+    with pytest.raises(errors.ServiceError, match="answers with 'other'"):
+        recsvc.recording.get("r", service=hostile.endpoint)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,14 @@ def _get(client: Client, id: str) -> RecordingInfo:
         raise errors.NotFoundError(
             f"there is no recording {id[:40]!r}…: an id has at most {NAME_CHARACTERS_MAX} characters"
         )
-    return understood(ask(client, messages.GetRecording(recording=id)), RecordingInfo)
+    return _described(id, ask(client, messages.GetRecording(recording=id)))
+
+
+def _described(id: str, reply: object) -> RecordingInfo:
+    info = understood(reply, RecordingInfo)
+    if info.recording != id:
+        raise errors.ServiceError(f"the service was asked for recording {id}, and answers with {info.recording!r}")
+    return info
 
 
 class KeptRecording:
@@ -140,7 +147,7 @@ class KeptRecording:
             raise ValueError(f"name must have at most {NAME_CHARACTERS_MAX} characters, got {len(name)}")
         self._client = connections.renewed(self._client)
         reply = ask(self._client, messages.RenameRecording(recording=self.id, name=name))
-        self._info = understood(reply, RecordingInfo)
+        self._info = _described(self.id, reply)
 
     def _delete(self) -> None:
         self._client = connections.renewed(self._client)

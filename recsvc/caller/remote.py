@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from .. import errors
+from ..common.mime import CONTAINER_OF_SUFFIX
 from ..common.service_limits import FETCH_BYTES_MAX, FETCH_CREDIT
 from ..wire import messages
 from . import connections
@@ -32,7 +33,8 @@ class RemoteFile:
 def check_is_of(recording: str, path: str) -> None:
     """A service may name any file, and we will hand its content out, perhaps complete it, and remove it: so it must
     have the name of the recording, as no other file has. ``NotReadableError``."""
-    if os.path.splitext(os.path.basename(path))[0] != recording or "\0" in path:
+    stem, suffix = os.path.splitext(os.path.basename(path))
+    if stem != recording or suffix not in CONTAINER_OF_SUFFIX or "\0" in path:
         raise errors.NotReadableError(
             f"the service has put recording {recording} into {path!r}, which has another name"
         )

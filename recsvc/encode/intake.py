@@ -22,7 +22,6 @@ from ..common.service_limits import AUDIO_LINE_NS, AUDIO_MESSAGE_MANY_NS, ROUTES
 from ..wire import messages, sockets
 from ..wire.gate import Gate
 from ..wire.ring import RingView
-from .account import sent_samples, unit_count
 from .foreign import ForeignTimes
 from .recording import Recording
 from .route import Route
@@ -144,7 +143,6 @@ class Intake:
             raise messages.MessageError("a frame without its payload")
         if not isinstance(message, route.expected):
             raise messages.MessageError(f"a frame of another kind on a route for {route.expected.__name__}s")
-        track = route.track
         payload = parts[2].buffer
         if isinstance(message, messages.VideoFrame) and message.ring:
             if (ring := route.rings.get(message.ring)) is None:
@@ -152,23 +150,8 @@ class Intake:
             payload = ring.picture(message.offset, message.payload_bytes())
         else:
             messages.check_payload(message, len(payload))
-        if message.sequence <= route.newest:
-            return  # its sender was interrupted after it, and sent it again
-        route.units = unit_count(message)
-        if message.sequence > route.received:
-            route.skip(message.sequence - route.received, len(payload), sent_samples(message))
-        if route.received >= route.frames_granted + route.window or (
-            route.received > route.frames_done
-            and route.bytes_received + len(payload) > route.bytes_granted + route.window_bytes
-        ):
-            raise messages.MessageError("a frame beyond the route's credit, which has to be waited for")
-        if route.ends:
-            raise messages.MessageError("a frame after the end of stream")
-        route.newest = message.sequence
-        route.received += 1
-        route.bytes_received += len(payload)
-        track.account.received += route.units
-        track.account.note_sender_totals(message.dropped, message.counted)
+        if not route.came(message, len(payload)):
+            return
         try:
             ready = route.recording.arrived(message.route, message, payload)
         except Exception as error:

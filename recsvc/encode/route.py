@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..common.limits import CREDIT_STEP_BYTES, credit
 from ..wire import messages
 from ..wire.ring import RingView
+from .account import sent_samples, unit_count
 from .foreign import ForeignTimes
 from .recording import Recording
 
@@ -41,6 +42,27 @@ class Route:
         self.rings: dict[int, RingView] = {}
         self.times: ForeignTimes | None = None  # where its sender has another clock
         self.units = 0  # of the frame that came last
+
+    def came(self, header: messages.FrameHeader, size: int) -> bool:
+        """Counts a frame of ``size`` bytes, and those before it that are missing. Whether it is new: its sender may
+        have been interrupted after it, and have sent it again. ``MessageError``: it may not come now."""
+        if header.sequence <= self.newest:
+            return False
+        self.units = unit_count(header)
+        if header.sequence > self.received:
+            self.skip(header.sequence - self.received, size, sent_samples(header))
+        if self.received >= self.frames_granted + self.window or (
+            self.received > self.frames_done and self.bytes_received + size > self.bytes_granted + self.window_bytes
+        ):
+            raise messages.MessageError("a frame beyond the route's credit, which has to be waited for")
+        if self.ends:
+            raise messages.MessageError("a frame after the end of stream")
+        self.newest = header.sequence
+        self.received += 1
+        self.bytes_received += size
+        self.track.account.received += self.units
+        self.track.account.note_sender_totals(header.dropped, header.counted)
+        return True
 
     def sent(self, message: messages.Attach, *, is_idle: bool) -> None:
         """What its sender has sent so far, all of which has come or is lost. ``is_idle``: none of it is to be encoded

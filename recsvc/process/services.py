@@ -40,7 +40,7 @@ def service_directory() -> Path:
 def default_service() -> str:
     """What ``service`` names where nothing else does, for who speaks to a daemon and starts none:
     ``RECSVC_SERVICE``, else the connection file of this user's daemon, else that of the machine's; one that a killed
-    daemon left is passed over. ``ServiceError`` where there is none."""
+    daemon left, or another user put there, is passed over. ``ServiceError`` where there is none."""
     named = os.environ.get("RECSVC_SERVICE", "")
     if named:
         return named
@@ -52,7 +52,7 @@ def default_service() -> str:
                 continue
             try:
                 read(path)
-            except Ended as error:
+            except NotThere as error:
                 left = left or str(error)
                 continue
             except ServiceError:
@@ -118,12 +118,12 @@ class Connection:
         return ServiceAddress(self.endpoint, self.server_key, self.public_key, self.secret_key)
 
 
-class Ended(ServiceError):
-    """The service that wrote a connection file has ended."""
+class NotThere(ServiceError):
+    """Nobody whom we trust serves at a connection file: who wrote it has ended, or is another user."""
 
 
 def read(path: Path) -> Connection:
-    """``ServiceError``: why it cannot be used; ``Ended`` where the service that wrote it has ended."""
+    """``ServiceError``: why it cannot be used; ``NotThere`` where who wrote it has ended, or is another user."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -133,7 +133,7 @@ def read(path: Path) -> Connection:
     try:
         found = _parsed(path, descriptor)
         if found.pid and not _is_held(descriptor):
-            raise Ended(f"the service of {path} (process {found.pid}) has ended: start it again (recsvc serve)")
+            raise NotThere(f"the service of {path} (process {found.pid}) has ended: start it again (recsvc serve)")
     finally:
         os.close(descriptor)
     return found
@@ -144,7 +144,7 @@ def _parsed(path: Path, descriptor: int) -> Connection:
     if not stat.S_ISREG(status.st_mode):
         raise ServiceError(f"{path} is no connection file; {_EXPECTED}")
     if status.st_uid not in (0, os.geteuid()):
-        raise ServiceError(f"the connection file {path} is another user's and not trusted")
+        raise NotThere(f"the connection file {path} is another user's and not trusted")
     try:
         content: Any = json.loads(os.pread(descriptor, _FILE_BYTES_MAX, 0))
         known = {field.name: field.type for field in fields(Connection)}

@@ -123,8 +123,8 @@ class Gate:
         name = address.decode(errors="replace")
         try:
             peer = self._authorized.peer(public) if self._authorized is not None and public else None
-        except Exception:  # of ours: it must not end what those do who are in already
-            log.exception("the key %s of a client at %s cannot be judged", public, name)
+        except Exception as error:  # of ours: it must not end what those do who are in already
+            self._complaints.about("judging", f"the key {public} of a client at {name} cannot be judged: {error!r}")
             answer = [b"300", b"keys cannot be judged now", b""]  # and its client tries again
         else:
             is_let_in = peer is not None

@@ -397,6 +397,43 @@ def test_a_counter_that_begins_anew_goes_on_with_other_parameter_sets(
         assert {frame.width for frame in container.decode(video=0)} == {160, 320}
 
 
+def reordered(pictures: CopiedPictures, shown_ms: list[int], *, order_ms: int = 0, paused_ms: int = 0) -> list[int]:
+    """When pictures that are decoded every 40 ms and shown at these times are shown in the file (ms)."""
+    found = []
+    for number, (packet, at_ms) in enumerate(zip(encoded.pictures("vp8").packets, shown_ms, strict=False)):
+        captured_ms = order_ms + number * 40
+        header = messages.PacketFrame(
+            route="a", sequence=pictures.account.received, captured_ns=captured_ms * MS, key_frame=packet.is_key,
+            offset_ns=(at_ms - captured_ms) * MS, paused_ns=paused_ms * MS,
+        )  # fmt: skip
+        pictures.account.received += 1
+        found += [one.ms for one in pictures.encode(header, packet.data)]
+    return found
+
+
+def test_pictures_after_a_pause_are_shown_after_all_before_it_and_soon_when_they_are_due() -> None:
+    """The last one before it is shown late, for the pictures between, which the pause has swallowed."""
+    settings = {"codec": "vp8", "width": 160, "height": 120}
+    pictures = CopiedPictures(messages.RecordedTrack(track="video", kind="video", captured=False, settings=settings))
+    assert reordered(pictures, [80, 240]) == [80, 240]
+    after = reordered(pictures, [1080, 1240, 1160, 1120, 1200, 1400, 1320, 1280], order_ms=1000, paused_ms=950)
+    natural = [130, 290, 210, 170, 250, 450, 370, 330]
+    assert sorted(after)[0] > 240 and [after.index(at) for at in sorted(after)] == [0, 3, 2, 4, 1, 7, 6, 5]
+    assert [at - due for at, due in zip(after, natural, strict=True) if due > 270] == [0, 0, 0, 0]
+    assert not pictures.statistics().timestamps_corrected
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_track_ends_with_the_last_picture_that_is_shown_whatever_is_left_out(count: int) -> None:
+    settings = {"codec": "vp8", "width": 160, "height": 120}
+    pictures = CopiedPictures(messages.RecordedTrack(track="video", kind="video", captured=False, settings=settings))
+    shown_ms = [80, 240, 160, 120, 200]
+    reordered(pictures, shown_ms)
+    pictures.left_out(count, 0)
+    assert pictures.end_ns == max(shown_ms[:-count]) * MS and pictures.account.encoded == 5 - count
+    assert reordered(pictures, [360, 400], order_ms=200) == [360, 400]
+
+
 @pytest.mark.parametrize("offsets", [("0", "5000"), ("5000", "0"), ("10", "12"), ("10", "11.7")])
 @pytest.mark.parametrize(
     "films", [("h264", "h264 plain"), ("h264 plain", "h264"), ("h264 open", "h264"), ("h265", "h265 sliced")]

@@ -91,6 +91,17 @@ def test_a_track_alone_waits_for_no_other(kinds: dict[str, bool]) -> None:
     assert out == ([number * 40 for number in range(9)] if "audio" in kinds else [number * 20 for number in range(10)])
 
 
+def test_of_pictures_out_of_order_the_one_that_is_shown_last_lasts_to_the_end() -> None:
+    waiting = interleaver(HOLD_NS)
+    for order_ms, shown_ms in ((0, 80), (40, 240), (80, 160)):
+        waiting.add(picture(shown_ms)._replace(order_ns=ORIGIN_NS + order_ms * MS))
+    last = waiting.last_picture
+    assert last is not None and last.at_ns == 240 * MS
+    ended = [packet for _, packet in waiting.finish(300 * MS) if isinstance(packet, VideoPacket)]
+    assert [(one.at_ns // MS, one.is_last) for one in ended] == [(80, False), (240, True), (160, False)]
+    assert ended[1].duration_ns == 60 * MS
+
+
 def test_pictures_after_a_stop_are_left_out_as_long_as_they_wait() -> None:
     waiting = interleaver(HOLD_NS, audio=False)
     for number in range(10):

@@ -6,8 +6,9 @@ waits for a key frame at its beginning, after a pause, and after whatever was lo
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, deque
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..common.codecs import codec_of
 from ..common.limits import AUDIO_GAP_NS, MS, VIDEO_DURATION_DEFAULT_NS, S
@@ -24,6 +25,18 @@ from .tracks import AudioTrack, Track, VideoTrack
 _SMOOTH = 32
 """The times of sound that follows without a gap move to what their stamps say by this part of the difference: jitter of
 stamps is evened out, a drift followed."""
+
+
+_FASTER = 8
+"""So many times faster the first pictures after a gap follow each other at most, where they would be shown before the
+last ones before it."""
+
+_LEFT_OUT_NS_MAX = S
+"""Pictures wait no longer for others of the file, so that no older one is left out."""
+
+
+def _to_ms(at_ns: int) -> int:
+    return (at_ns + MS // 2) // MS
 
 
 class Copied(Track):
@@ -108,6 +121,15 @@ class Copied(Track):
         """Nothing is to be freed."""
 
 
+class _Placed(NamedTuple):
+    """Where a picture stands, and the end of the track with it."""
+
+    order_ns: int
+    shown_ms: int
+    end_ns: int
+    last_ns: int
+
+
 class CopiedPictures(Copied):
     is_video = True
 
@@ -122,7 +144,8 @@ class CopiedPictures(Copied):
         self._is_reordered = False
         self._paused_ns = 0
         self._order_ns: int | None = None  # where the last packet stands in the file
-        self._shown_ms: deque[int] = deque(maxlen=REORDERED_MAX)  # of the newest pictures, where they are reordered
+        self._newest: deque[_Placed] = deque()
+        self._begins_ns = (0, 0)  # what the newest key frame after a gap says of when it is shown, and the earliest
 
     def _place(self, header: PacketFrame, packet: bytes, is_torn: bool) -> Packet | None:
         if is_torn or (header.paused_ns != self._paused_ns and not header.follows):
@@ -141,6 +164,7 @@ class CopiedPictures(Copied):
         self._is_reordered |= header.offset_ns != 0
         if self._waits:
             self._waits, self._key_ns = False, shown_ns
+            self._begins_ns = shown_ns, shown_ns if self.end_ns is None else self.end_ns + MS
         elif self._key_ns is not None:
             if shown_ns < self._key_ns:  # it refers to pictures before the key frame
                 self.account.drop("awaiting_key_frame", 1)
@@ -154,22 +178,32 @@ class CopiedPictures(Copied):
             self._interval_ns = min(max(self._step_ns, MS), S)
         order_ns = order_ns if self._order_ns is None else max(order_ns, self._order_ns)
         if self._is_reordered:
-            shown_ns = self._alone_ns(shown_ns)
+            shown_ns = self._alone_ns(self._later_ns(shown_ns))
         if self.first_ns is None or self.end_ns is None:
             self.first_ns = self.end_ns = shown_ns
         if shown_ns >= self.end_ns:
             self.end_ns, self._last_ns = shown_ns, header.duration_ns
         self._order_ns = order_ns
+        self._newest.append(_Placed(order_ns, _to_ms(shown_ns), self.end_ns, self._last_ns))
+        while len(self._newest) > REORDERED_MAX and self._newest[0].order_ns < order_ns - _LEFT_OUT_NS_MAX:
+            self._newest.popleft()
         lasts_ns = header.duration_ns or self._interval_ns
         return VideoPacket(data, shown_ns, lasts_ns, header.key_frame, False, order_ns if self._is_reordered else None)
+
+    def _later_ns(self, shown_ns: int) -> int:
+        """When a picture that comes after a gap is shown: after all from before it. The last of these may be shown long
+        after they are decoded, for pictures that the gap has swallowed: then the first ones follow each other faster.
+        """
+        key_ns, least_ns = self._begins_ns
+        return max(shown_ns, least_ns + (shown_ns - key_ns) // _FASTER) if least_ns > key_ns else shown_ns
 
     def _alone_ns(self, shown_ns: int) -> int:
         """When a picture is shown that may be shown before others that have come: not at the same time as one."""
         alone_ns = shown_ns
-        while (alone_ns + MS // 2) // MS in self._shown_ms:
+        taken = {one.shown_ms for one in itertools.islice(reversed(self._newest), REORDERED_MAX)}
+        while _to_ms(alone_ns) in taken:
             alone_ns += MS
         self._corrected["repeated"] += alone_ns != shown_ns
-        self._shown_ms.append((alone_ns + MS // 2) // MS)
         return alone_ns
 
     def _left_out(self, cause: str) -> list[Packet]:
@@ -181,7 +215,10 @@ class CopiedPictures(Copied):
         if count:
             self.account.received -= count
             self.account.encoded -= count
-            self._order_ns, self.end_ns, self._last_ns = last_ns, last_ns, 0
+            for _ in range(min(count, len(self._newest))):
+                self._newest.pop()
+            before = self._newest[-1] if self._newest else _Placed(last_ns, 0, last_ns, 0)
+            self._order_ns, _, self.end_ns, self._last_ns = before
 
     def settle(self, written: Written, cause: str) -> None:
         """As ``VideoTrack.settle``."""

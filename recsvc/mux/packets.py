@@ -164,8 +164,10 @@ class Interleaver:
 
     @property
     def last_picture(self) -> VideoPacket | None:
-        """The newest one, with the file's time, as long as it waits."""
-        return self._pictures[-1] if self._pictures and self.origin_ns is not None else None
+        """That of those that wait which is shown last, with the file's time."""
+        if self.origin_ns is None:
+            return None
+        return max(self._pictures, key=lambda picture: picture.at_ns, default=None)
 
     def ready(self) -> Iterator[tuple[int, Packet]]:
         """What goes to the file now, in order, each packet with the time of its block (ms)."""
@@ -180,11 +182,10 @@ class Interleaver:
 
     def finish(self, duration_ns: int | None) -> Iterator[tuple[int, Packet]]:
         """All of it, at the end: the last picture lasts to the recording's."""
-        if self.last_picture is not None:
-            index = max(range(len(self._pictures)), key=lambda at: self._pictures[at].at_ns)  # the last that is shown
-            last = self._pictures[index]
+        if (last := self.last_picture) is not None:
             end_ns = max(duration_ns or 0, last.at_ns)
-            self._pictures[index] = last._replace(duration_ns=(end_ns - last.at_ns) or last.duration_ns, is_last=True)
+            ended = last._replace(duration_ns=(end_ns - last.at_ns) or last.duration_ns, is_last=True)
+            self._pictures[self._pictures.index(last)] = ended
         return self.rest()
 
     def _take(self, until_ms: int, pictures_until_ms: int = 1 << 62) -> Iterator[tuple[int, Packet]]:

@@ -286,6 +286,23 @@ def test_a_track_that_begins_later_by_an_edit_list_does(delayed: str, bench: Ben
     assert found["video"] - found["audio"] == pytest.approx(source["video"] - source["audio"], abs=0.001)
 
 
+def test_what_an_edit_list_hides_is_there_and_tracks_stay_together(bench: Bench, tmp_path: Path) -> None:
+    """A film that was cut without encoding it anew begins with what decoding needs, in each track another length."""
+    whole, path = tmp_path / "whole.mp4", tmp_path / "source.mp4"
+    encoded.put_into(str(whole), encoded.film("h264"), encoded.tone("aac"))
+    command = [program("ffmpeg"), "-v", "error", "-ss", "0.6", "-i", str(whole), "-c", "copy", str(path)]
+    subprocess.run(command, timeout=60, check=True)
+    data, _ = copy(f"file:{path}?pace=max", bench, tmp_path, "audio", "video")
+    assert any(found.at_ns < -100 * MS for found in demuxed(str(path), "video"))  # hidden, and not the codec's delay
+    apart = []
+    for kind in ("audio", "video"):
+        assert_copied(data, str(path), kind)
+        apart += [
+            a.at_ns - b.at_ns for a, b in zip(demuxed(io.BytesIO(data), kind), demuxed(str(path), kind), strict=True)
+        ]
+    assert max(apart) - min(apart) <= 2 * MS
+
+
 SLIDES_MS = (3000, 1000, 500, 4000, 3000)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..common.limits import AUDIO_HOLD_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
+from ..common.media import AudioFormat
 from . import messages
 from .flow import Interval
 from .frames import Block, F, Picture
 from .pictures import PictureRoute, PictureSender
-from .route import Answer, Route
+from .route import Answer, Beginning, Route
 from .sender import FrameSender
 from .sound import SoundRoute, SoundSender
 
@@ -35,8 +36,8 @@ class _CapturedSoundRoute(SoundRoute):
 
     exact = True
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, form: AudioFormat, beginning: Beginning) -> None:
+        super().__init__(form, beginning)
         self._held: deque[tuple[Block, int]] = deque()  # each with how many of its samples have gone already
 
     def wanted(self, block: Block) -> Sequence[tuple[Block, Interval]]:

@@ -13,7 +13,7 @@ from .captured import CapturedRoute, CapturedSender
 from .flow import Interval
 from .frames import Packet
 from .packets import PacketRoute, PacketSender
-from .route import Answer
+from .route import Answer, Beginning
 
 
 class Recent:
@@ -83,8 +83,8 @@ class _CapturedSoundRoute(CapturedRoute[Packet], PacketRoute):
     """Packets wait until no pause or stop that is still on its way can leave them out. (Those of pictures do that in
     the worker.)"""
 
-    def __init__(self, *given: object) -> None:
-        super().__init__(*given)
+    def __init__(self, beginning: Beginning) -> None:
+        super().__init__(beginning)
         self._held: deque[Packet] = deque()
 
     def wanted(self, packet: Packet) -> Sequence[tuple[Packet, Interval]]:
@@ -134,8 +134,8 @@ class CapturedPacketSender(CapturedSender[Packet], PacketSender):
 class _HeldRoute(PacketRoute):
     """A packet that is not wanted comes again, unless others want it meanwhile: then it is missing here."""
 
-    def __init__(self, *given: object) -> None:
-        super().__init__(*given)
+    def __init__(self, beginning: Beginning) -> None:
+        super().__init__(beginning)
         self._unwanted: Packet | None = None
         self._is_torn = False
 

@@ -14,7 +14,7 @@ from ..common.packet_limits import PACKET_MESSAGES_MAX, PACKET_MESSAGES_NS, REOR
 from . import messages
 from .flow import Interval
 from .frames import Packet
-from .route import Answer, Route
+from .route import Answer, Beginning, Route
 from .sender import FrameSender
 
 
@@ -59,8 +59,8 @@ class _Ready(NamedTuple):
 class PacketRoute(Route[Packet]):
     """One recording of a track of packets."""
 
-    def __init__(self, *given: object) -> None:
-        super().__init__(*given)  # type: ignore[arg-type]
+    def __init__(self, beginning: Beginning) -> None:
+        super().__init__(beginning)
         self._header = messages.PacketFrame(**self._common)
         self._ready: deque[_Ready] = deque()
         self._line = 0  # the next one that its packets have not reached
@@ -118,5 +118,5 @@ class PacketSender(FrameSender[Packet]):
 
     _route_class: type[PacketRoute] = PacketRoute
 
-    def _make_route(self, *given: object) -> PacketRoute:
-        return self._route_class(*given)
+    def _make_route(self, beginning: Beginning) -> PacketRoute:
+        return self._route_class(beginning)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import Any
 
 from . import messages
 from .flow import Interval
 from .frames import Picture
 from .lending import Writes
 from .ring import FrameRing
-from .route import Answer, Route
+from .route import Answer, Beginning, Route
 from .sender import FrameSender
 
 log = logging.getLogger("recsvc")
@@ -85,8 +84,8 @@ class PictureStore:
 class PictureRoute(Route[Picture]):
     """One recording of a track of pictures."""
 
-    def __init__(self, store: PictureStore, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, store: PictureStore, beginning: Beginning) -> None:
+        super().__init__(beginning)
         self.announced = self.mapped = 0  # numbers of rings: which the worker was sent last, which it has mapped
         self.unread: deque[tuple[int, FrameRing, int]] = deque()  # sequence and place
         self.store = store
@@ -155,8 +154,8 @@ class PictureSender(FrameSender[Picture]):
         super().__init__(when_full)
         self.store = PictureStore(self._writes)
 
-    def _make_route(self, *given: Any) -> PictureRoute:
-        return self._route_class(self.store, *given)
+    def _make_route(self, beginning: Beginning) -> PictureRoute:
+        return self._route_class(self.store, beginning)
 
     def _given(self) -> None:
         if self.store.stored is not None:

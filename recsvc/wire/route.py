@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
 from ..common.complaints import Complaints
 from ..common.service import ServiceAddress
@@ -43,14 +43,24 @@ class Shared:
         self.muted = False
 
 
+class Beginning(NamedTuple):
+    """A route that begins: its name, the first instant that it wants, and the first credit, in frames and bytes."""
+
+    shared: Shared
+    name: str
+    from_ns: int
+    frames: int
+    size: int
+
+
 class Route(Generic[F]):
     """Guarded by the sender's lock. A kind of frame says in ``_take`` how one is sent."""
 
     exact = False
     """It gets what was captured in its window, whenever it comes; else what is written while it is not paused."""
 
-    def __init__(self, shared: Shared, name: str, from_ns: int, frames: int, size: int) -> None:
-        """``frames``, ``size``: the first credit."""
+    def __init__(self, beginning: Beginning) -> None:
+        shared, name, from_ns, frames, size = beginning
         self.name = name
         self.window = CaptureWindow(from_ns)
         self.balance = CreditBalance(frames, size)

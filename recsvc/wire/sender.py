@@ -10,7 +10,7 @@ import contextlib
 import select
 import time
 from collections.abc import Iterable
-from typing import Any, Generic
+from typing import Generic
 
 from ..common.limits import WRITER_BLIND_LOOK_MS, WRITER_LOOK_MS
 from ..common.service import ServiceAddress
@@ -18,7 +18,7 @@ from . import messages, sockets
 from .flow import Interval
 from .frames import F
 from .lending import Busy, Writes
-from .route import Answer, Route, Shared
+from .route import Answer, Beginning, Route, Shared
 
 
 class FrameSender(Generic[F]):
@@ -35,8 +35,8 @@ class FrameSender(Generic[F]):
         self._routes: dict[str, Route[F]] = {}
         self._finished: list[Route[F]] = []  # those that a halted write may still have in hand
 
-    def _make_route(self, *given: Any) -> Route[F]:
-        """One for this kind of frame; ``given`` as for a ``Route``."""
+    def _make_route(self, beginning: Beginning) -> Route[F]:
+        """One for this kind of frame."""
         raise NotImplementedError
 
     # --- routes -----------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ class FrameSender(Generic[F]):
     def prepare(self, route: str, from_ns: int, frames: int, size: int) -> None:
         """Begins to take frames for a route whose endpoint is not known yet; at most the first credit."""
         with self._writes.lock:
-            self._routes[route] = self._make_route(self._shared, route, from_ns, frames, size)
+            self._routes[route] = self._make_route(Beginning(self._shared, route, from_ns, frames, size))
             if self.closed:
                 self.end(route, from_ns)
 

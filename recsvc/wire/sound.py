@@ -15,7 +15,7 @@ from ..common.service_limits import AUDIO_MESSAGE_MANY_NS
 from . import messages
 from .flow import Interval
 from .frames import Block
-from .route import Answer, Route
+from .route import Answer, Beginning, Route
 from .sender import FrameSender
 
 _LOOK_MESSAGES = 16  # after so many it is looked how long they are to be, whatever credit there is
@@ -47,8 +47,8 @@ class _Joined:
 class SoundRoute(Route[Block]):
     """One recording of a track of sound."""
 
-    def __init__(self, form: AudioFormat, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, form: AudioFormat, beginning: Beginning) -> None:
+        super().__init__(beginning)
         self._form = form
         self._frame_bytes, self._sample_rate = form.frame_bytes, form.sample_rate
         self._message_ns, self._line_ns = AUDIO_MESSAGE_NS, 0
@@ -117,5 +117,5 @@ class SoundSender(FrameSender[Block]):
         super().__init__(when_full)
         self._form = form
 
-    def _make_route(self, *given: Any) -> SoundRoute:
-        return self._route_class(self._form, *given)
+    def _make_route(self, beginning: Beginning) -> SoundRoute:
+        return self._route_class(self._form, beginning)

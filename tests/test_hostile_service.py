@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+from fixtures_media import wait_until
 from listening import record_events, types_of
 from media import DEADLINE_S
 
@@ -17,15 +20,20 @@ import recsvc
 from recsvc import errors
 from recsvc.caller import at_service, connections
 from recsvc.caller.blob import blob_of_file
+from recsvc.caller.link import Link
 from recsvc.caller.remote import RemoteFile
+from recsvc.caller.sources import SourceEvents
+from recsvc.caller.subscription import Inbox, Subscription
 from recsvc.common.descriptions import RecordingInfo
 from recsvc.common.limits import MS
-from recsvc.common.service_limits import ANSWER_BYTES_MAX, FETCH_BYTES_MAX
+from recsvc.common.service_limits import ANSWER_BYTES_MAX, FETCH_BYTES_MAX, REQUESTS_PER_TURN
 from recsvc.process import role
 from recsvc.protocol import peer as played
 from recsvc.protocol.files import FILE
 from recsvc.protocol.peer import Peer
-from recsvc.wire import messages, sockets
+from recsvc.wire import farewell, messages, sockets
+from recsvc.wire.published import published
+from recsvc.wire.route import Route
 
 Say = Callable[..., None]
 """Sends parts to who has asked."""
@@ -345,6 +353,69 @@ def test_a_status_that_would_go_on_for_ever(make: Callable[[], Hostile]) -> None
     assert len(at_service.status(connections.connect(hostile.endpoint)).recordings) == 1
 
 
+# --- without end ----------------------------------------------------------------------------------
+
+
+class Flood:
+    """A socket by which junk comes without end."""
+
+    def __init__(self, *junk: bytes) -> None:
+        self.junk = junk
+        self.taken = 0
+
+    def recv(self, *_: Any, **__: Any) -> bytes:
+        self.taken += 1
+        return self.junk[-1]
+
+    def recv_multipart(self, *_: Any, **__: Any) -> list[bytes]:
+        self.taken += 1
+        return list(self.junk)
+
+
+EVENT = messages.RecorderEvent(recorder="r", recording="other", sequence=0, type="pause", at_ns=0)
+
+
+@pytest.mark.parametrize("junk", [b"\xff", messages.encode(EVENT), messages.encode(messages.Reply(id=9))])
+def test_who_sends_without_end_keeps_nobody_from_anything_else(junk: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reader of a client gives up its turn: so a program ends, whatever its service does."""
+    monkeypatch.setattr(sockets, "readable", lambda _: True)
+    flood: Any = Flood(b"topic", junk)
+    readers: dict[str, Callable[[], object]] = {
+        "events": lambda: list(published(flood)),
+        "of sources": SourceEvents(flood).take,
+        "credits": lambda: Route.take_credits(route),
+        "an end": lambda: farewell._is_over(parting, 0),
+        "answers": lambda: Link.take(link),
+        "of a recorder": lambda: Subscription.next(subscription),
+    }
+    route: Any = SimpleNamespace(socket=flood, name="r", _granted=lambda _: None)
+    parting: Any = SimpleNamespace(socket=flood, until_ns=1, again_ns=1)
+    link: Any = SimpleNamespace(socket=flood, _take=lambda *_: None)
+    subscription: Any = SimpleNamespace(_read=deque(), _expected={}, socket=flood)
+    subscription._receive = lambda: Subscription._receive(subscription)
+    for name, read in readers.items():
+        flood.junk = (junk,) if name in ("credits", "an end", "answers") else (b"topic", junk)
+        flood.taken = 0
+        read()
+        assert 0 < flood.taken <= REQUESTS_PER_TURN**2, name
+
+
+def test_a_recorder_looks_at_the_time_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "readable", lambda _: True)
+    inbox = Inbox("r")
+    flood: Any = Flood(b"topic", messages.encode(EVENT))
+    subscription: Any = SimpleNamespace(_read=deque(), _expected={}, socket=flood)
+    subscription._receive = lambda: Subscription._receive(subscription)
+    subscription.next = lambda: Subscription.next(subscription)
+    subscription.close = lambda: None
+    inbox._subscriptions[None] = subscription  # type: ignore[index]
+    monkeypatch.setattr(inbox, "_poller", SimpleNamespace(poll=lambda _: [(flood, 1)]))
+    begun_ns = time.monotonic_ns()
+    assert inbox.next(begun_ns + 10 * MS) is None
+    assert time.monotonic_ns() - begun_ns < DEADLINE_S * 10**9
+    inbox.close()
+
+
 # --- a recording ----------------------------------------------------------------------------------
 
 
@@ -459,7 +530,9 @@ def test_an_event_that_cannot_be_taken_at_all_ends_its_recording(
 
     monkeypatch.setattr("recsvc.caller.subscription.Subscription._receive", fails)
     monkeypatch.setattr("recsvc.caller.session.recovery.wait_completed", lambda *_: None)
-    finished(recorder, source)
+    recorder.wait("stop", DEADLINE_S)
+    assert recorder.state == "inactive" and not source.write(bytes(384)), "nobody records it any more"
+    wait_until(lambda: all(one.stopped for one in hostile._recordings.values()), "its stop there", DEADLINE_S)
     assert types_of(events)[0] == "start" and types_of(events)[-1] == "stop"
     assert any("nobody has thought of this" in str(one.error) for one in events if one.type == "error")
 

@@ -16,13 +16,16 @@ from collections.abc import Callable
 import msgspec
 
 from .. import errors
+from ..common.complaints import Complaints
 from ..common.descriptions import Pong, Welcome
 from ..common.limits import MS
 from ..common.service import ServiceAddress
 from ..common.service_limits import PING_NS, RESEND_NS, SERVICE_SILENCE_NS, STOOD_STILL_NS
 from ..wire import messages, sockets
+from ..wire.replies import read, turn, understood
 
 log = logging.getLogger("recsvc")
+complaints = Complaints(log)
 
 _PINGS_KEPT = 64
 _FIRST_PINGS = 4
@@ -132,13 +135,12 @@ class Link:
             self._send(messages.encode(msgspec.structs.replace(self._hello, id=self._hello_number)))
 
     def take(self) -> None:
-        """Reads what is there."""
-        while sockets.readable(self.socket):
+        """Reads what is there, as much as a turn takes."""
+        for _ in turn(self.socket):
             try:
-                reply: messages.Reply = messages.REPLIES.decode(self.socket.recv(sockets.NOBLOCK))
-                self._take(reply, time.monotonic_ns())
-            except (messages.MessageError, msgspec.ValidationError, TypeError) as error:
-                log.warning("an answer of the service was refused: %s", error)
+                self._take(read(self.socket.recv_multipart(sockets.NOBLOCK)[0]), time.monotonic_ns())
+            except errors.ServiceError as error:
+                complaints.about("link", str(error))
 
     def _take(self, reply: messages.Reply, now: int) -> None:
         self._came_ns = now
@@ -148,7 +150,7 @@ class Link:
             self._on_way = None
             self._next_command(now)
         elif reply.id == self._hello_number and not reply.error:
-            self._on_welcome(msgspec.convert(reply.result, Welcome))
+            self._on_welcome(understood(reply.result, Welcome))
         elif reply.id in self._pings:
             self._ponged(self._pings.pop(reply.id), reply, now)
 
@@ -156,7 +158,7 @@ class Link:
         if reply.error:
             log.debug("a sign of life was refused: %s", reply.text)
             return
-        pong = msgspec.convert(reply.result, Pong)
+        pong = understood(reply.result, Pong)
         self._echo = pong.at_ns, now
         self._trips.append((now - sent_ns, pong.at_ns - (sent_ns + now) // 2))
         if not pong.known:

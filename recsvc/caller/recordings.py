@@ -165,6 +165,7 @@ class Recordings(EventTarget, OfProcess):
             except Exception as error:  # nobody else would bring these recordings to their end
                 log.exception("the events of %s cannot be had any more", self._id)
                 for session in list(self._sessions.values()):
+                    self._send(session, "stop", time.monotonic_ns())
                     self._conclude(session, error)
             with self._lock:
                 if not self._sessions:

@@ -14,6 +14,7 @@ import msgspec
 
 from .. import errors
 from ..common.limits import LAST_EVENTS_MS, MS, STOP_ASK_NS
+from ..common.service_limits import REQUESTS_PER_TURN
 from ..wire import messages, sockets
 from ..wire.published import published
 from ..wire.replies import understood
@@ -42,7 +43,7 @@ class Subscription:
 
     def next(self) -> messages.RecorderEvent | None:
         """The next event that is there, in the order of its recording's numbers; ``None``: nothing more for now."""
-        while True:
+        for _ in range(REQUESTS_PER_TURN):
             if not self._read:
                 self._receive()
             if not self._read:
@@ -61,6 +62,7 @@ class Subscription:
             else:
                 self._expected[event.recording] += 1
             return event
+        return None
 
     def _receive(self) -> None:
         for event in published(self.socket):
@@ -166,6 +168,8 @@ class Inbox:
                 return None
             if any(source == self._wake for source, _ in readable):
                 os.eventfd_read(self._wake)
+                return None
+            if time.monotonic_ns() >= until_ns:  # what comes may be for nobody, and have no end
                 return None
 
     def at(self, client: Client) -> Subscription:

@@ -42,7 +42,7 @@ watches everything finds older ones, where there are more, in the catalog."""
 REQUESTS_PER_TURN = 256
 """Requests, and subscriptions, that a controller takes before it looks at its workers and deadlines again: some 10 ms.
 Whoever sends more than it can do keeps others waiting for so long at most, each of whom has a turn between two of
-them."""
+them. A client that reads what a service sends, answers, events and credits, does so too."""
 
 QUESTIONS_MAX = 256
 """Questions about recordings that a worker has not answered; further ones are not passed on, so that they take no time

@@ -151,9 +151,13 @@ class Link:
         return self._catalog
 
     def _take_events(self) -> None:
+        if self._events.closed:
+            return
         for event in published(self._events):
             if isinstance(event, messages.RecorderEvent):
                 self.on_event(event)
+        if sockets.readable(self._events):  # which the descriptor does not show again
+            self._loop.call_soon(self._take_events)
 
     def close(self) -> None:
         self._loop.remove_reader(self._events_descriptor)

@@ -14,6 +14,7 @@ import time
 from ..common.limits import DATA_LINGER_MS, MS
 from ..common.service_limits import RESEND_NS
 from . import messages, sockets
+from .replies import turn
 
 
 class _Parting:
@@ -64,7 +65,7 @@ def _run() -> None:
 
 
 def _is_over(parting: _Parting, now_ns: int) -> bool:
-    while sockets.readable(parting.socket):
+    for _ in turn(parting.socket):
         try:
             message = messages.SENDER.decode(parting.socket.recv(sockets.NOBLOCK))
         except messages.MessageError:

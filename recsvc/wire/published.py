@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+from ..common.complaints import Complaints
 from . import messages, sockets
+from .replies import turn
 
-log = logging.getLogger("recsvc")
+complaints = Complaints(logging.getLogger("recsvc"))
 
 Event = messages.RecorderEvent | messages.SourceEvent | messages.Subscribed
 
 
 def published(socket: sockets.Socket[bytes]) -> Iterator[Event]:
-    """The events that are there. Waits for nothing; what is none is logged and left out."""
-    while sockets.readable(socket):
+    """The events that are there, as many as a turn takes. Waits for nothing; what is none is logged and left out."""
+    for _ in turn(socket):
         try:
             event: Event = messages.EVENTS.decode(sockets.receive_event(socket))
         except ValueError as error:
-            log.warning("an event was refused: %s", error)
+            complaints.about("events", f"an event was refused: {error}")
         else:
             yield event

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
 
 from .. import errors
-from . import messages
+from ..common.service_limits import REQUESTS_PER_TURN
+from . import messages, sockets
 
 T = TypeVar("T")
+
+
+def turn(socket: sockets.Socket[bytes]) -> Iterator[None]:
+    """Once for each message that is there, as long as a turn may last: who sends without end keeps its reader from
+    nothing else."""
+    for _ in range(REQUESTS_PER_TURN):
+        if not sockets.readable(socket):
+            return
+        yield
 
 
 def read(header: Any) -> messages.Reply:

@@ -17,7 +17,7 @@ from typing import Any, Generic, NamedTuple
 
 from ..common.complaints import Complaints
 from ..common.service import ServiceAddress
-from ..common.service_limits import RESEND_NS
+from ..common.service_limits import REQUESTS_PER_TURN, RESEND_NS
 from . import farewell, messages, sockets
 from .flow import CaptureWindow, CreditBalance, Interval
 from .frames import F
@@ -107,7 +107,9 @@ class Route(Generic[F]):
             self.socket = self._send = None
 
     def take_credits(self) -> None:
-        while self.socket is not None and sockets.readable(self.socket):
+        for _ in range(REQUESTS_PER_TURN):
+            if self.socket is None or not sockets.readable(self.socket):  # a signal handler may have closed it
+                return
             try:
                 message = messages.SENDER.decode(self.socket.recv(sockets.NOBLOCK))
             except messages.MessageError as error:

@@ -204,7 +204,7 @@ def test_the_end_of_one_in_another_pid_namespace(who: str, place: Path, monkeypa
         events = record_events(recorder)
         recorder.start()
         connection = connections.connect(name)
-        assert not isinstance(connection._watch, int)
+        assert connection._pidfd is None
         if who == "caller":
             connection.closing = True  # as if it were gone
             os.write(connection._wake_write, b"x")

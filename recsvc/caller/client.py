@@ -57,15 +57,16 @@ class Client:
         """Why nobody answers any more; ``None``: that is not so."""
         self.closing = False
         self.is_remote = address.is_remote
-        self._watch: Any = None  # readable when the controller is gone: a pidfd, else a socket; none of another machine
+        # What is readable when the controller is gone: its pidfd, or else, on this machine, the end of its connection.
+        self._pidfd: int | None = None
+        self._disconnection: sockets.Socket[bytes] | None = None
         self._link: Link | None = None  # to one that cannot see this process's end, or has another clock
         with contextlib.ExitStack() as undo:
             self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             undo.callback(self._free)
             if process is not None:
-                self._watch = os.pidfd_open(process.pid)
-                undo.callback(os.close, self._watch)
-                self._requests.watch = self._watch
+                self._pidfd = self._requests.pidfd = os.pidfd_open(process.pid)
+                undo.callback(os.close, self._pidfd)
             self._commands = sockets.control_client(address)
             undo.callback(self._commands.close)
             welcome = self._hello()
@@ -76,8 +77,12 @@ class Client:
             self._sources = SourceEvents(self._events)
             self.on_track = self._sources.on_track
             if process is None:
-                self._watch = watched(welcome, address, self._events, undo)
-                self._requests.watch = self._watch if isinstance(self._watch, int) else None
+                self._pidfd = self._requests.pidfd = watched(welcome, address)
+                if self._pidfd is not None:
+                    undo.callback(os.close, self._pidfd)
+                elif not self.is_remote:
+                    self._disconnection = sockets.disconnection(self._events)
+                    undo.callback(self._disconnection.close)
             if not self._events.poll(READY_DEADLINE_NS // MS):
                 raise errors.ServiceError(f"the service at {address} publishes no events")
             self._events.recv_multipart()  # the answer to the subscription: from now on nothing is missed
@@ -154,8 +159,8 @@ class Client:
 
     def _read_events(self) -> None:
         poller = sockets.Poller()
-        link, watch = self._link, self._watch
-        for source in (self._events, self._wake_read, watch, *((link.socket, link.wake) if link else ())):
+        link, ends = self._link, (self._pidfd, self._disconnection)
+        for source in (self._events, self._wake_read, *ends, *((link.socket, link.wake) if link else ())):
             if source is not None:
                 poller.register(source, sockets.POLLIN)
         wait_ms = None if link is None else 0
@@ -169,7 +174,7 @@ class Client:
                     if self.is_remote and link.is_lost:
                         text = f"nothing came from the service at {self.address} for {SERVICE_SILENCE_NS // S} s"
                         self._lose(errors.ServiceError(f"{text}; what was recorded is in the spool there"))
-                if watch in readable:
+                if any(end in readable for end in ends):
                     while self._events.poll(LAST_EVENTS_MS):
                         self._sources.take()
                     self._lose(why_ended(self.address, self._process))
@@ -177,8 +182,8 @@ class Client:
             log.exception("reading what comes from the service at %s failed", self.address)
             self._lose(errors.ServiceError(f"the connection to {self.address} is given up: {error!r}"))
         self._events.close()
-        if watch is not None and not isinstance(watch, int):
-            watch.close()
+        if self._disconnection is not None:
+            self._disconnection.close()
         if link is not None:
             link.close()
 
@@ -233,8 +238,8 @@ class Client:
             listener.service_closed()
         self._commands.close()
         self._free()
-        if isinstance(self._watch, int):
-            os.close(self._watch)
+        if self._pidfd is not None:
+            os.close(self._pidfd)
         if self._place is not None:
             runtime.remove_if_dead(self._place.path)
 
@@ -264,5 +269,5 @@ class Client:
                 self.closing = True
                 self._commands.close()
                 self._free()
-                if isinstance(self._watch, int):  # calls that are under way may look at it
-                    weakref.finalize(self, os.close, self._watch).atexit = False
+                if self._pidfd is not None:  # calls that are under way may look at it
+                    weakref.finalize(self, os.close, self._pidfd).atexit = False

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..common.descriptions import Welcome
 from ..common.service import ServiceAddress
 from ..errors import ServiceError
 from ..process import role
 from ..process.role import Process
-from ..wire import sockets
 
 
 class Ending(Protocol):
@@ -31,19 +29,12 @@ class Ending(Protocol):
         """The program leaves before its listeners have had everything. Returns the files that are kept."""
 
 
-def watched(welcome: Welcome, address: ServiceAddress, events: Any, undo: contextlib.ExitStack) -> Any:
-    """What becomes readable when a service is gone: a pidfd, else a socket; ``None``: nothing does, it is on another
-    machine. ``events``: a socket that is connected to it; ``undo`` closes what was made."""
+def watched(welcome: Welcome, address: ServiceAddress) -> int | None:
+    """A pidfd that is readable when a service is gone; ``None``: it is in another container, or on another machine."""
     try:
-        watch: Any = role.watch(welcome.pid, welcome.pid_namespace)
+        return role.watch(welcome.pid, welcome.pid_namespace)
     except ProcessLookupError:
         raise ServiceError(f"the service at {address} has ended") from None
-    if watch is not None:
-        undo.callback(os.close, watch)
-    elif not address.is_remote:
-        watch = sockets.disconnection(events)
-        undo.callback(watch.close)
-    return watch
 
 
 def why_ended(address: ServiceAddress, process: Process | None) -> ServiceError:

@@ -35,8 +35,8 @@ class Requests:
         self._idle: list[sockets.Socket[bytes]] = []
         self._next_id = 0
         self._attempts: Attempts | None = None
-        self.watch: int | None = None
-        """A pidfd that is readable when the controller is gone; ``None``: there is none."""
+        self.pidfd: int | None = None
+        """Readable when the controller is gone; ``None``: there is none."""
 
     def begin(self) -> None:
         """Before the first request, which finds out whether there is a service. (A private one is about to begin.)"""
@@ -72,8 +72,8 @@ class Requests:
     def _await(self, socket: sockets.Socket[bytes], number: int, encoded: bytes, deadline_ns: int) -> messages.Reply:
         poller = sockets.Poller()
         poller.register(socket, sockets.POLLIN)
-        if self.watch is not None:
-            poller.register(self.watch, sockets.POLLIN)
+        if self.pidfd is not None:
+            poller.register(self.pidfd, sockets.POLLIN)
         again_ns = time.monotonic_ns() + RESEND_NS if self._address.is_remote else deadline_ns
         while True:
             calls.look()
@@ -89,7 +89,7 @@ class Requests:
                 reply = read(socket.recv_multipart()[0])
                 if reply.id == number:
                     return reply
-            elif self.watch in readable:
+            elif self.pidfd in readable:
                 raise why_ended(self._address, self._process)
             if left_ms <= 0:
                 raise errors.ServiceError(f"no answer from {self._address}: does a recsvc service run there?")

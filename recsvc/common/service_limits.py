@@ -23,9 +23,10 @@ AUDIO_MESSAGE_MANY_NS = 100 * MS
 more to encode, less than a neighbour's turn takes."""
 
 AUDIO_LINE_NS = 25 * MS
-"""They end on lines of the clock that are so far apart, a quarter of a worker's tracks on each: one wake-up serves
-several. Were it all of them, a worker would be at work for so long that a busy machine lets others go first, and stops
-would wait for that. Other workers have their lines between these."""
+AUDIO_LINE_ROUTES = 8
+"""They end on lines of the clock that are so far apart, as many of a worker's tracks on one before the next is taken:
+one wake-up serves several. Were it all of many, a worker would be at work for so long that a busy machine lets others
+go first, and stops would wait for that. Other workers have their lines between these."""
 
 LOG_LINES_WAITING_MAX = 10_000
 """Lines of a service's log that wait for whoever reads it; some MiB. Further ones are left out and counted."""

@@ -18,7 +18,7 @@ from ..common.codecs import frames_of
 from ..common.complaints import Complaints
 from ..common.limits import UNFED_SILENCE_NS
 from ..common.permissions import RECORD
-from ..common.service_limits import AUDIO_LINE_NS, AUDIO_MESSAGE_MANY_NS, ROUTES_FEW
+from ..common.service_limits import AUDIO_LINE_NS, AUDIO_LINE_ROUTES, AUDIO_MESSAGE_MANY_NS, ROUTES_FEW
 from ..wire import messages, sockets
 from ..wire.gate import Gate
 from ..wire.ring import RingView
@@ -77,7 +77,7 @@ class Intake:
         )
         for name, track in zip(request.routes, request.tracks, strict=True):
             route = self.routes[name] = Route(recording, name, frames_of(track))
-            route.line_ns = self._opened * AUDIO_LINE_NS % AUDIO_MESSAGE_MANY_NS
+            route.line_ns = self._opened // AUDIO_LINE_ROUTES * AUDIO_LINE_NS % AUDIO_MESSAGE_MANY_NS
             self._opened += route.expected is messages.AudioFrame
             self._scheduler.add(name, recording.name, partial(recording.reached_by, name), spare=is_spare)
             if request.clock and not track.captured:

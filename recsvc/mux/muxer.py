@@ -33,7 +33,7 @@ from .spool import FULL, AudioEntry, CopiedEntry, SpoolFile, VideoEntry, Written
 log = logging.getLogger("recsvc.encode")
 
 _TOGETHER_MAX = 16
-"""So many packets are looked at in any case."""
+"""Packets that ``write()`` keeps, so that they go to the file together; with this many they do."""
 
 
 class Muxer:
@@ -198,7 +198,8 @@ class Muxer:
 
     @property
     def waiting(self) -> Interleaver:
-        """The packets that are not in the file yet; the last ones may be added here, for ``finish()``."""
+        """The packets that are not in the file yet; those that ``write()`` has kept come there when somebody looks. The
+        last ones may be added here, for ``finish()``."""
         given, self._given = self._given, []
         for packet in given:
             self._waiting.add(packet)

@@ -488,6 +488,21 @@ def test_a_device_s_recording_has_what_came_before_its_beginning_was_known(recei
             assert set(data) == set(range(5, 20))
 
 
+@pytest.mark.parametrize(("kind", "late_ms", "first"), [("audio", 1_500, 5), ("video", 150, 5), ("video", 1_500, 70)])
+def test_a_start_that_takes_long_to_arrive_loses_no_sound(
+    receiver: Receiver, kind: str, late_ms: int, first: int
+) -> None:
+    sender: FrameSender[Any] = CapturedSoundSender(FORM) if kind == "audio" else CapturedPictureSender()
+    route, arrived = f"slow/{kind}{late_ms}", 5 + late_ms // 20
+    for number in range(arrived + 1):
+        sender.send(frame_of(kind, number))
+    sender.begin(described(receiver, route), 100 * MS)
+    sender.end(route, (arrived + 1) * 20 * MS)
+    receiver.until_ended({route})
+    data = b"".join(receiver.payloads[route])
+    assert data[:: len(payload_of(kind, 0))] == bytes(range(first, arrived + 1))
+
+
 def test_a_recording_counts_what_happened_to_its_source_in_its_time_alone(receiver: Receiver) -> None:
     sender = CapturedSoundSender(FORM)
     routes = ["count/1", "count/2"]

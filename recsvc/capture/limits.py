@@ -56,8 +56,9 @@ LIVE_FLUSH_NS = S // 2
 GRAB_FLUSH_MAX_NS = S
 """A flush waits no longer for the next picture, however slow the camera is: it must not hold up a stop."""
 
-MICROPHONE_FLUSH_EXTRA_NS = 100 * MS
-"""A flush waits twice the latency of a microphone for a late block, and this."""
+MICROPHONE_FLUSH_EXTRA_NS = S // 2
+"""A flush waits twice the latency of a microphone for a late block, and this: a sound server that finds no core is late
+by some 100 ms, and what it has still belongs to the recording."""
 
 PLAYOUT_AHEAD_NS = 250 * MS
 """The reader of a file keeps this much decoded media ready: it covers the skew between tracks and a slow read, and is

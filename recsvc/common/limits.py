@@ -85,9 +85,9 @@ EVENTS_PER_REPLY = 10
 ENDED_RECORDINGS_KEPT = 100
 """The newest recordings that have ended whose events can be asked for."""
 
-PREROLL_NS = 200 * MS
-"""A capture process keeps the frames of the last moments, so that a recording has those that were captured between the
-``start()`` call and the arrival of the command. Older frames are let go."""
+PREROLL_NS, SOUND_PREROLL_NS = 200 * MS, 2 * S
+"""A capture process keeps the newest frames, others are let go: a recording has those that were captured between the
+``start()`` call and the arrival of the command, which may take longer on a busy machine. Sound needs little memory."""
 
 PREROLL_BYTES_MAX = 32 * 1024 * 1024
 """Memory of the frames that ``PREROLL_NS`` keeps, per track; the oldest are let go first."""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..common.limits import AUDIO_HOLD_NS, PREROLL_BYTES_MAX, PREROLL_NS, S
+from ..common.limits import AUDIO_HOLD_NS, PREROLL_BYTES_MAX, PREROLL_NS, SOUND_PREROLL_NS, S
 from ..common.media import AudioFormat
 from . import messages
 from .flow import Interval
@@ -94,6 +94,8 @@ class CapturedSender(FrameSender[F]):
 
 
 class _Captured(CapturedSender[F]):
+    _preroll_ns = PREROLL_NS
+
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self._preroll: deque[F] = deque()
@@ -106,7 +108,7 @@ class _Captured(CapturedSender[F]):
         with self._writes.lock:
             self._preroll.append(frame)
             self._preroll_bytes += len(frame.payload)
-            oldest_ns = frame.captured_ns - PREROLL_NS
+            oldest_ns = frame.captured_ns - self._preroll_ns
             while self._preroll_bytes > PREROLL_BYTES_MAX or self._preroll[0].captured_ns < oldest_ns:
                 self._preroll_bytes -= len(self._preroll.popleft().payload)
             return super().send(frame)
@@ -115,6 +117,7 @@ class _Captured(CapturedSender[F]):
 class CapturedSoundSender(_Captured[Block], SoundSender):
     """Sends the sound of a device."""
 
+    _preroll_ns = SOUND_PREROLL_NS
     _route_class = _CapturedSoundRoute
 
 

@@ -1,4 +1,5 @@
-"""docs/conformance.md and docs/reliability.md against the tests: what they name exists, what is said is shown."""
+"""docs/conformance.md and docs/reliability.md against the tests, docs/architecture.md against the modules: what they
+name exists, what is said is shown."""
 
 import ast
 import functools
@@ -139,3 +140,17 @@ def test_a_blob_event_needs_its_data() -> None:
         recsvc.BlobEvent("dataavailable")  # type: ignore[call-arg]
     with pytest.raises(AttributeError):
         event.data = blob  # type: ignore[misc]
+
+
+def test_the_architecture_names_modules_that_are_there_and_what_they_have() -> None:
+    rooms = (ROOT / room for room in ("recsvc", "native", "tools", "tests"))
+    files = [path for room in rooms for path in room.rglob("*.*") if path.suffix in (".py", ".c")]
+    for line in (ROOT / "docs" / "architecture.md").read_text().splitlines():
+        module = ""
+        for name in re.findall(r"`([\w/]+\.(?:py|c)|_[a-z]\w*)`", line):
+            if name.startswith("_"):
+                assert re.search(rf"\b{name}\b", module), f"{name} is not in the module before it: {line[:80]}"
+                continue
+            found = [path for path in files if str(path).endswith(f"/{name}")]
+            assert found, f"there is no {name}: {line[:80]}"
+            module = "".join(path.read_text() for path in found)

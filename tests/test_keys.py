@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
+import socket as network
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +118,49 @@ def test_the_folder_is_read_again_and_what_is_no_key_is_left_out(
     monkeypatch.setattr(curve.os, "scandir", lambda folder: pytest.fail("who is known costs a look at one file"))
     now[0] += KEYS_LOOK_NS
     assert keys.peer(bob) is not None
+
+
+def test_programs_of_this_machine_leave_the_service_its_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ZeroMQ ends a process that is to accept a connection by a Unix socket, and has no descriptor for it."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (8, 8))
+    gate = Gate()
+    server, (there,) = sockets.control_server(f"ipc://{tmp_path}/s")
+    gate.guard(server)
+    with contextlib.ExitStack() as stack:
+        made = [stack.enter_context(network.socket(network.AF_UNIX)) for _ in range(10)]
+        for one in made:
+            one.connect(there.removeprefix("ipc://"))
+            one.setblocking(False)
+
+        def ended() -> int:
+            gate.take()
+            return sum(is_over(one) for one in made)
+
+        wait_until(lambda: ended() == 4, "those beyond three quarters of eight", DEADLINE_S)
+        assert gate.refused["connections"] == 4 and "program of this machine" in caplog.text
+        made[0].close()
+        again = stack.enter_context(network.socket(network.AF_UNIX))
+        wait_until(lambda: gate.take() is None and len(gate._here) == 5, "its place", DEADLINE_S)
+        again.connect(there.removeprefix("ipc://"))
+        again.setblocking(False)
+        wait_until(lambda: gate.take() is None and len(gate._here) == 6, "another one", DEADLINE_S)
+        assert not is_over(again)
+    for socket in (server, gate):
+        socket.close()
+
+
+def is_over(connection: network.socket) -> bool:
+    """Whether its peer has ended it. What ZeroMQ says at first is not looked at."""
+    try:
+        while connection.recv(1000):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def test_a_key_that_cannot_be_judged_ends_nothing_and_is_let_in_later(

@@ -67,8 +67,7 @@ class Catalog:
         self._asked = Asked()
         self._lent = Lent()
         self._clients, bound = sockets.catalog_server(*endpoints, gate.secret)
-        if endpoints[1]:
-            gate.guard(self._clients)
+        gate.guard(self._clients)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._surveyor = Surveyor(spool, lambda: os.eventfd_write(self._wake, 1))
         self._survey_ns = _FOREVER_NS  # not before the controller has entered what goes on

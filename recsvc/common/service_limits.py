@@ -178,7 +178,8 @@ HTTP_WAIT_NS = 2 * S
 CONNECTIONS_MAX = 8192
 """Connections over the network that one process takes, or half as many as it may have files open, where that is less: a
 hundred clients with ten recordings each have about 20 at a socket. Further ones are closed at once, counted and logged.
-One address has at most half of these, so that nobody alone keeps the others out."""
+One address has at most half of these, so that nobody alone keeps the others out. Programs of this machine have what is
+left of three quarters of its files: without a descriptor for one more of theirs ZeroMQ would end the process."""
 
 KEYS_LOOK_NS = S
 """The file of a key is looked at again after this long, when somebody shows the key, and the folder when that is not

@@ -61,7 +61,7 @@ class Controller:
         self._event_socket, self._event_endpoints = sockets.event_server(
             f"ipc://{directory}/events", options.tcp_endpoint(EVENTS_PORT), self._gate.secret
         )
-        if options.tcp:
+        if options.tcp or options.keeps:
             self._gate.guard(self._control_socket, self._event_socket)
         for source in (self._control_socket, self._event_socket, *self._gate.sources, *lifeline.descriptors):
             self._poller.register(source, sockets.POLLIN)

@@ -64,8 +64,10 @@ class Gate:
         self._addresses: dict[int, str] = {}  # by the descriptor of the connection
         self._by_address: Counter[str] = Counter()
         self._failed = False  # the connection whose end comes next has shown no key that fits
+        self._here: set[int] = set()  # connections of this machine's programs, by their descriptors
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._connections_max = CONNECTIONS_MAX if files < 0 else min(CONNECTIONS_MAX, files // 2)
+        self._all_max = 2 * CONNECTIONS_MAX if files < 0 else files * 3 // 4
         if keys is not None and key_file is not None:
             self.secret = service_keys(key_file).secret
             self._authorized = Authorized(keys)
@@ -73,7 +75,8 @@ class Gate:
             self.sources.append(self._zap)
 
     def guard(self, *bound: Any) -> None:
-        """Bounds the connections over the network of sockets that were bound."""
+        """Bounds the connections of sockets that were bound: ZeroMQ ends a process that is to accept one by a Unix
+        socket, and has no descriptor for it."""
         for socket in bound:
             monitor = sockets.connections(socket)
             self._monitors.append(monitor)
@@ -138,8 +141,11 @@ class Gate:
 
     def _note(self, event: int, value: int, endpoint: str) -> None:
         if not endpoint.startswith("tcp:"):
-            return
-        if event == sockets.ACCEPTED:
+            if event == sockets.ACCEPTED:
+                self._accepted_here(value)
+            elif event == sockets.DISCONNECTED:
+                self._here.discard(value)
+        elif event == sockets.ACCEPTED:
             self._accepted(value)
         elif event == sockets.DISCONNECTED:
             address = self._addresses.pop(value, "somewhere")
@@ -153,6 +159,15 @@ class Gate:
             self._failed = False
         else:
             self._failed = True
+
+    def _accepted_here(self, descriptor: int) -> None:
+        self._here.add(descriptor)
+        if len(self._here) + len(self._addresses) > self._all_max:
+            self.refused["connections"] += 1
+            text = f"a connection of a program of this machine was refused: {len(self._here)} are open already"
+            self._complaints.about("connections here", text)
+            with suppress(OSError), _duplicate(descriptor) as connection:
+                connection.shutdown(network.SHUT_RDWR)
 
     def _accepted(self, descriptor: int) -> None:
         """A connection beyond the bound is shut down; ZeroMQ then closes it."""

@@ -6,6 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -72,7 +73,8 @@ def begin(
     try:
         return understood(client.request(request, OPEN_SOURCE_DEADLINE_NS), Started)
     except BaseException:  # Ctrl-C, too: nobody would know of it
-        client.command(messages.Control(recording=request.recording, action="stop", at_ns=0))
+        with suppress(errors.ServiceError):
+            client.command(messages.Control(recording=request.recording, action="stop"))
         raise
 
 

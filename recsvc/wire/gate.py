@@ -42,15 +42,16 @@ def connection_of(frame: Any) -> tuple[int, int] | None:
 def open_gate(tcp: str, keys: str, key_file: str) -> Gate:
     """That of a process: ``tcp`` is where others reach it, ``""``: nowhere; ``keys`` and ``key_file`` as in
     ``ServiceOptions``, both ``""`` where everybody is let in."""
-    return Gate(Path(keys), Path(key_file)) if tcp and keys else Gate()
+    return Gate(Path(keys), Path(key_file)) if tcp and keys else Gate(only_here=not tcp)
 
 
 class Gate:
     """Not thread-safe: the loop of its process calls it. It has to be there before a socket is bound."""
 
-    def __init__(self, keys: Path | None = None, key_file: Path | None = None) -> None:
+    def __init__(self, keys: Path | None = None, key_file: Path | None = None, *, only_here: bool = False) -> None:
         """``keys``: the folder of those that are let in; ``key_file``: of the service's own. Without them everybody is
-        let in. Raises what is wrong with them."""
+        let in. ``only_here``: nobody comes over the network. Raises what is wrong with them."""
+        self._only_here = only_here
         self.secret = ""
         self.refused: Counter[str] = Counter()
         """What was refused: connections by ``key`` (not authorized), ``handshake`` (no or a wrong key) and
@@ -84,7 +85,7 @@ class Gate:
 
     def peer(self, frame: Any) -> Peer:
         """Who sent a frame. One whose key was removed meanwhile has no permissions any more."""
-        if not self.sources:
+        if self._only_here or not self.sources:
             return LOCAL
         public = sockets.property_of(frame, "User-Id")
         if public and self._authorized is not None:

@@ -21,9 +21,10 @@ STALL_LOOKS = 8
 """A device is over when nothing has come between so many looks in that time; it may take an eighth longer."""
 
 MICROPHONE_OPEN_NS = 5 * S
-MICROPHONE_STALL_NS = 3 * S
+MICROPHONE_STALL_NS = SOURCE_READ_NS
 """A microphone brings its first block within the first of these (sound servers wake a sleeping device, wireless ones
-connect), then one every few ms, whether there is sound or not; it is over when none comes for the second."""
+connect), then one every few ms, whether there is sound or not; it is over when none comes for the second. (Beside 50
+busy programs on two cores a sound server brought nothing for 2 s, and went on.)"""
 
 MICROPHONE_LATENCY_NS = 20 * MS
 MICROPHONE_LATENCY_MAX_NS = 320 * MS

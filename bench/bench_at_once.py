@@ -252,9 +252,12 @@ def look_for_most(
     searches: dict[str, Search] = {}
 
     def tried(name: str, count: int, seconds: float) -> Found | None:
+        found, became = None, "failed"
         with contextlib.suppress(Failed, subprocess.TimeoutExpired):
-            return run(name, work, count, places, 1.0, seconds, SETTLE_S)
-        return None
+            found = run(name, work, count, places, 1.0, seconds, SETTLE_S)
+            became = f"{found.behind_s:.2f} s behind, {found.dropped} dropped, {found.hurried} times hurried"
+        print(f"{work.name}, {count} by {name}: {became}", flush=True)
+        return found
 
     for name in names:
         few = tried(name, FEW[work.name], 2.0)
@@ -269,8 +272,10 @@ def look_for_most(
 
 
 def print_most(work: Workload, searches: dict[str, Search]) -> None:
+    print(f"\n{MOST_HEAD}")
     for name, search in searches.items():
-        print(f"| {work.name} | {name} | {search.most} | {search.too_many or ''} |", flush=True)
+        print(f"| {work.name} | {name} | {search.most} | {search.too_many or ''} |")
+    print(flush=True)
 
 
 def main() -> None:
@@ -283,7 +288,7 @@ def main() -> None:
     parser.add_argument("--most", action="store_true", help="how many go on at once, in place of what some cost")
     asked = parser.parse_args()
     names = [name for name in asked.names.split(",") if not (why := missing(name)) or print(f"{name}: {why}")]
-    print(f"{recorded.versions()}\n\n{MOST_HEAD if asked.most else HEAD}", flush=True)
+    print(f"{recorded.versions()}\n\n{'' if asked.most else HEAD}", flush=True)
     ratios = []
     for work in (work for work in (A1, W1) if work.name in asked.works.split(",")):
         with contents(work, LONGEST_S[work.name]) as places:
@@ -303,7 +308,8 @@ def main() -> None:
                 for name in names[1:]:
                     if rounds["recsvc"] and len(rounds[name]) == len(rounds["recsvc"]):
                         ratios.append(ratio(rounds["recsvc"], rounds[name]))
-    print("\n" + "\n".join(ratios))
+    if ratios:
+        print("\n" + "\n".join(ratios))
 
 
 if __name__ == "__main__":

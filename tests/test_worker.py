@@ -753,8 +753,8 @@ def test_what_is_encoded_is_written_with_others_and_one_that_fails_is_alone() ->
                 raise errors.QuotaExceededError("the disk is full")
 
     failed: list[Any] = []
-    unwritten = Unwritten(lambda recording, error: failed.append((recording.name, type(error))))
     some: list[Any] = [Fake(str(number)) for number in range(20)]
+    unwritten = Unwritten(some, lambda recording, error: failed.append((recording.name, type(error))))
     for recording in [*some[:7], some[0]]:
         unwritten.add(recording)
     assert not written
@@ -766,11 +766,16 @@ def test_what_is_encoded_is_written_with_others_and_one_that_fails_is_alone() ->
     unwritten.write()
     unwritten.write()
     assert written[8:] == ["8", "10"]
+    del some[2:]
+    for recording in some:  # all there are
+        unwritten.add(recording)
+    assert written[10:] == ["0", "1"]
 
 
 def test_packets_of_a_recording_go_to_its_file_though_it_is_busy(bench: Bench) -> None:
     """They wait to be written with others; a crash loses no more for it than the worker looks after."""
-    bench.open("a", "audio")
+    for name in "ab":
+        bench.open(name, "audio")
     recording = bench.worker._recordings["a"]
     now_ns = time.monotonic_ns()
     for number in range(12):

@@ -62,7 +62,7 @@ class Worker:
         self._scheduler: Scheduler[tuple[Any, Any]] = Scheduler()
         self.intake = Intake((data_endpoint, tcp), gate, self._scheduler, self._fail, sound_at_ns)
         self._recordings: dict[str, Recording] = {}
-        self._unwritten = Unwritten(self._fail)
+        self._unwritten = Unwritten(self._recordings, self._fail)
         self._finished: deque[Recording] = deque()  # whose encoders are still to be freed
         self._ending_ns: int | None = None  # until when its files are finished, once this process is to end
         self._recovering = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 
 from .recording import Recording
 
@@ -12,17 +12,19 @@ _MANY = 8
 
 class Unwritten:
     """Recordings that have encoded something since they were written. They are written several at a time: each alone
-    finds nothing of what it needs in the processor's cache, for an encoder was at work meanwhile."""
+    finds nothing of what it needs in the processor's cache, for an encoder was at work meanwhile. Where there are few,
+    they are written once each has encoded something: what is left to be written delays a stop."""
 
-    def __init__(self, on_failure: Callable[[Recording, Exception], None]) -> None:
-        """``on_failure(recording, error)`` ends a recording that could not be written."""
-        self._on_failure = on_failure
+    def __init__(self, worked_on: Sized, on_failure: Callable[[Recording, Exception], None]) -> None:
+        """``worked_on``: all recordings there are. ``on_failure(recording, error)`` ends one that could not be
+        written."""
+        self._worked_on, self._on_failure = worked_on, on_failure
         self._recordings: dict[str, Recording] = {}
 
     def add(self, recording: Recording) -> None:
         """One has encoded something; it may be written at once, or later with others."""
         self._recordings[recording.name] = recording
-        if len(self._recordings) >= _MANY:
+        if len(self._recordings) >= min(_MANY, len(self._worked_on)):
             self.write()
 
     def forget(self, recording: Recording) -> None:

@@ -243,8 +243,9 @@ def test_of_commands_that_cross_each_other_both_sides_obey_the_same_one(there: S
         if turn % 4 == 0:
             (pushed.recorder.resume if turn % 8 else pushed.recorder.pause)()
     there.control(pushed.name, "request_data")
+    pushed.recorder.request_data()
     events = pushed.events
-    wait_until(lambda: "dataavailable" in types_of(events), "what all of these come before", DEADLINE_S)
+    wait_until(lambda: types_of(events).count("dataavailable") == 2, "what all of both come before", DEADLINE_S)
     last = [event.type for event in events if event.type in ("pause", "resume")][-1:]
     assert pushed.recorder.state == {"pause": "paused", "resume": "recording"}[last[0]]
     pushed.recorder.stop()

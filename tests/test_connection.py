@@ -23,6 +23,7 @@ from services import begin, children, place_of, service
 
 import recsvc
 from recsvc.caller import connections
+from recsvc.caller.requests import Requests
 from recsvc.common.permissions import LOCAL
 from recsvc.common.service import ServiceAddress, ServiceOptions
 from recsvc.common.service_limits import CLIENTS_PER_KEY_MAX, LEASE_NS, REQUESTS_PER_TURN, SOURCES_MAX
@@ -496,3 +497,29 @@ def test_a_connection_that_is_being_made_is_closed_with_the_others() -> None:
     for thread in (slow, closing):
         thread.join(DEADLINE_S)
     assert not found[0].usable
+
+
+def test_an_answer_that_was_sent_before_the_service_ended_is_the_answer(tmp_path: Path) -> None:
+    """Whether its end or its answer is seen first."""
+    address = ServiceAddress(f"ipc://{tmp_path}/service")
+    answers = [messages.Reply(id=number, error="ServiceError", text="the service is ending") for number in (1, 2)]
+    socket, _ = sockets.control_server(address.endpoint)
+    looks = 0
+
+    def look() -> None:
+        """Before a request all is well; after it the service has answered by one look, and is gone."""
+        nonlocal looks
+        looks += 1
+        if looks % 2 == 0:
+            identity, _ = socket.recv_multipart()
+            socket.send_multipart([identity, messages.encode(answers.pop(0))])
+            raise ServiceError("the service ended")
+
+    asked = Requests(address, None, look)
+    try:
+        for _ in range(2):
+            with pytest.raises(ServiceError, match="is ending"):
+                asked.ask(messages.AskStatus(), 10**10)
+    finally:
+        asked.close()
+        socket.close(linger=0)

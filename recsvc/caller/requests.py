@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from .. import errors
-from ..common.limits import HEADER_BYTES_MAX, IDLE_SOCKETS_MAX
+from ..common.limits import HEADER_BYTES_MAX, IDLE_SOCKETS_MAX, LAST_EVENTS_MS
 from ..common.service import ServiceAddress
 from ..common.service_limits import RESEND_NS
 from ..process.role import Process
@@ -77,7 +77,6 @@ class Requests:
         again_ns = time.monotonic_ns() + RESEND_NS if self._address.is_remote else deadline_ns
         while True:
             calls.look()
-            self._look()
             if self._attempts is not None:
                 self._attempts.look()
             if time.monotonic_ns() >= again_ns < deadline_ns:  # the network may have been cut
@@ -85,12 +84,19 @@ class Requests:
                 again_ns += RESEND_NS
             left_ms = (deadline_ns - time.monotonic_ns()) // 1_000_000
             readable = dict(poller.poll(min(max(left_ms, 0), _LOOK_MS)))
+            if socket not in readable:
+                try:
+                    self._look()
+                    if self.pidfd in readable:
+                        raise why_ended(self._address, self._process)
+                except errors.ServiceError:  # what it sent last may only come
+                    if not socket.poll(LAST_EVENTS_MS):
+                        raise
+                    readable = {socket: sockets.POLLIN}
             if socket in readable:
                 reply = read(socket.recv_multipart()[0])
                 if reply.id == number:
                     return reply
-            elif self.pidfd in readable:
-                raise why_ended(self._address, self._process)
             if left_ms <= 0:
                 raise errors.ServiceError(f"no answer from {self._address}: does a recsvc service run there?")
 

@@ -33,6 +33,31 @@ _UNSTAMPED_MAX = 3
 """The first packets of RTSP may come before it is known what their stamps mean: they stand before the next ones."""
 
 
+def _described(stream: Any, what: str) -> tuple[str, bytes]:
+    """The name of a stream's codec, and its description; ``b""``: there is none, or it comes in band.
+    ``NotSupportedError``: it cannot be recorded as it is."""
+    kind, codec = stream.type, stream.codec_context
+    name = codec_named(codec.codec.canonical_name)
+    if name not in CODECS or CODECS[name].kind != kind:
+        known = ", ".join(name for name, its in CODECS.items() if its.kind == kind)
+        raise NotSupportedError(
+            f"{what}: its {kind} is {name}, and can be recorded as it is only where it is {known}; without "
+            "encoded=True it is encoded anew"
+        )
+    no_stamps = Flags.no_timestamps.value & stream.container.format.flags
+    if kind == "video" and no_stamps and codec.has_b_frames:
+        raise NotSupportedError(
+            f"{what} has pictures out of order and no time stamps, so that none knows when they are to be shown; "
+            "put it into a container, or record it without encoded=True"
+        )
+    private = bytes(codec.extradata or b"") if name in _DESCRIBED else b""
+    if name == "av1" and private[:1] != b"\x81":
+        private = b""  # it is as it comes in band
+    if len(private) > DESCRIPTION_BYTES_MAX:
+        raise NotSupportedError(f"{what}: the description of its {name} has {len(private)} bytes")
+    return name, private
+
+
 class PacketReader:
     """One stream's way from the demultiplexer to the delivery."""
 
@@ -42,24 +67,7 @@ class PacketReader:
         self.stream = stream
         self.kind: str = stream.type
         codec = stream.codec_context
-        name = codec_named(codec.codec.canonical_name)
-        if name not in CODECS or CODECS[name].kind != self.kind:
-            known = ", ".join(name for name, its in CODECS.items() if its.kind == self.kind)
-            raise NotSupportedError(
-                f"{what}: its {self.kind} is {name}, and can be recorded as it is only where it is {known}; without "
-                "encoded=True it is encoded anew"
-            )
-        no_stamps = Flags.no_timestamps.value & stream.container.format.flags
-        if self.kind == "video" and no_stamps and codec.has_b_frames:
-            raise NotSupportedError(
-                f"{what} has pictures out of order and no time stamps, so that none knows when they are to be shown; "
-                "put it into a container, or record it without encoded=True"
-            )
-        private = bytes(codec.extradata or b"") if name in _DESCRIBED else b""
-        if name == "av1" and private[:1] != b"\x81":
-            private = b""  # it is as it comes in band
-        if len(private) > DESCRIPTION_BYTES_MAX:
-            raise NotSupportedError(f"{what}: the description of its {name} has {len(private)} bytes")
+        name, private = _described(stream, what)
         self._codec = name
         self._is_mp4 = "mp4" in stream.container.format.name.split(",")
         self._scale = stream.time_base.numerator * S, stream.time_base.denominator

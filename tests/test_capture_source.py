@@ -79,6 +79,8 @@ def test_a_wrong_source_string_is_refused_with_the_reason(source, error, word):
         ({"channel_count": 0}, None, ValueError, "channel_count"),
         ({"channel_count": 9}, None, OverconstrainedError, "^channel_count: 9"),
         ({"sample_size": 24}, None, OverconstrainedError, "^sample_size: 24"),
+        ({"latency": 10**400}, None, OverconstrainedError, "^latency: 1000"),
+        (None, {"width": 10**400}, OverconstrainedError, "^width: 1000"),
         (None, {"width": 10_000_000}, OverconstrainedError, "^width: 10000000"),
         (None, {"width": 16383, "height": 16383}, OverconstrainedError, "^width: .*16383x16383"),
         (None, {"frame_rate": 1_000_000}, OverconstrainedError, "^frame_rate: 1000000"),

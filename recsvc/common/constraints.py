@@ -157,7 +157,10 @@ def _wish(name: str, value: object, low: int, high: float) -> int | float:
     expected = f"a whole number of {low} to {high}" if is_whole else f"a number above {low} and at most {high:g}"
     is_number = isinstance(value, (Real, Decimal)) and not isinstance(value, bool)
     number: Any = value if is_number else math.nan
-    is_finite = math.isfinite(number)
+    try:
+        is_finite = math.isfinite(number)
+    except OverflowError:  # no float holds it, so it is beyond every bound
+        is_finite = True
     if not is_number or (is_whole and not (is_finite and number == int(number))):
         raise TypeError(f"{name} must be {expected}, not {value!r}")
     if not is_finite or number < 0 or (number == 0 and name != "preroll"):

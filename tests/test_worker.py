@@ -170,7 +170,7 @@ def test_media_of_one_track_does_not_wait_long_for_the_other(bench: Bench) -> No
     for number in range(10):
         bench.sound("a", number * S // 10, RATE // 10)
     bench.work()
-    assert recording._muxer.waiting.origin_ns is None
+    assert recording._muxer.origin_ns is None
     recording._first_ns -= FIRST_FRAME_WAIT_NS
     recording.idle(time.monotonic_ns() + IDLE_FLUSH_NS)
     assert recording._muxer.written_until_ns > 0

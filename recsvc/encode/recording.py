@@ -149,7 +149,7 @@ class Recording:
     def _leave_out(self, until_ns: int) -> None:
         """Pictures captured after this recorded time (a pause, a stop) were not asked for."""
         assert self._pictures is not None
-        self._pictures.left_out(*self._muxer.waiting.leave_out(until_ns))
+        self._pictures.left_out(*self._muxer.collect().leave_out(until_ns))
 
     @property
     def ended(self) -> bool:
@@ -178,7 +178,7 @@ class Recording:
             is_media = any(track.clock.is_media for track in waiting)
             if is_media and time.monotonic_ns() - self._first_ns < FIRST_FRAME_WAIT_NS:
                 return
-        self._muxer.waiting.begin(min(firsts))
+        self._muxer.collect().begin(min(firsts))
 
     # --- pieces -----------------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ class Recording:
                 if isinstance(track, AudioTrack) and not is_fixed and track.skip_whole_packet():
                     self._muxer.set_pre_skip(track.pre_skip_samples)
                 for packet in track.drain():
-                    self._muxer.waiting.add(packet)
+                    self._muxer.collect().add(packet)
         self.reached("encoders_drained")
         with noted(self._problems):
             self._begin(now=True)
@@ -286,7 +286,7 @@ class Recording:
         ends = [track.end_ns - origin_ns for track in self.tracks.values() if track.end_ns is not None]
         if self._until_ns is not None:
             ends.append(self._until_ns - origin_ns)
-            last = self._muxer.waiting.last_picture
+            last = self._muxer.collect().last_picture
             if last is not None and last.at_ns >= ends[-1]:  # stamps that run ahead of time
                 ends.append(last.at_ns + last.duration_ns)
         return max([0, *ends])

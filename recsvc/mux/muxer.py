@@ -66,7 +66,7 @@ class Muxer:
         """Creates (or empties) the file and writes its header.
 
         ``hold_ns``: pictures wait this long, in media time, and may be left out. ``origin_ns``: recorded time at which
-        the file's begins; ``None``: packets wait for ``waiting.begin()``. ``together``: ``write()`` keeps packets
+        the file's begins; ``None``: packets wait for ``collect().begin()``. ``together``: ``write()`` keeps packets
         until ``look()`` is called, or something of them is asked for.
 
         Raises ``NotSupportedError`` for tracks that the container cannot hold, ``ValueError`` for none.
@@ -124,20 +124,20 @@ class Muxer:
         self._check()
         self._given += packets
         if not self._together or len(self._given) >= _TOGETHER_MAX:
-            self._put(self.waiting.ready())
+            self._put(self.collect().ready())
 
     def look(self) -> None:
         """Puts what may go there into the file, of packets that ``write()`` has kept."""
         if self._given:
             self._check()
-            self._put(self.waiting.ready())
+            self._put(self.collect().ready())
 
     def flush(self, pictures_until_ns: int | None = None) -> None:
         """Puts what has come so far into the file, but for pictures that begin after ``pictures_until_ns`` (recorded
         time): for when no packet is to be expected soon, so that a crash loses nothing, or when it is to be handed
         out. Packets of another track may still come with an earlier time."""
         self._check()
-        self._put(self.waiting.rest(pictures_until_ns))
+        self._put(self.collect().rest(pictures_until_ns))
         self._do(self._writer.flush)
 
     def _put(self, packets: Iterable[tuple[int, Packet]]) -> None:
@@ -169,7 +169,7 @@ class Muxer:
             raise ValueError(f"duration_ns must not be negative: {duration_ns}")
         try:
             self._check()
-            self._put(self.waiting.finish(duration_ns))
+            self._put(self.collect().finish(duration_ns))
             self._writer.finish(duration_ns)
             self._spool.close()
         except OSError as error:
@@ -196,10 +196,9 @@ class Muxer:
         with contextlib.suppress(OSError, AttributeError):  # the latter: it could not even be opened
             self._spool.close()
 
-    @property
-    def waiting(self) -> Interleaver:
-        """The packets that are not in the file yet; those that ``write()`` has kept come there when somebody looks. The
-        last ones may be added here, for ``finish()``."""
+    def collect(self) -> Interleaver:
+        """Puts what ``write()`` has kept to the packets that are not in the file yet, and returns these; the last ones
+        may be added there, for ``finish()``."""
         given, self._given = self._given, []
         for packet in given:
             self._waiting.add(packet)
@@ -207,7 +206,7 @@ class Muxer:
 
     @property
     def origin_ns(self) -> int | None:
-        """Recorded time at which the file's begins; ``None``: packets wait for ``waiting.begin()``."""
+        """Recorded time at which the file's begins; ``None``: packets wait for ``collect().begin()``."""
         return self._waiting.origin_ns
 
     @property

@@ -28,10 +28,14 @@ class Device:
         self.latency, self.closed, self.blocks = 0.01, 0, 0
         self._starts, self._speaks = starts, speaks
         self.latencies: list[float] = []  # that were asked for
+        self.refuses = 0  # so many further streams
 
     def RawInputStream(self, **settings):  # noqa: N802, as sounddevice spells it
         self._callback = settings["callback"]
         self.latencies.append(settings["latency"])
+        if self.refuses and len(self.latencies) > 1:
+            self.refuses -= 1
+            raise self.PortAudioError("busy")
         return self
 
     def start(self):
@@ -181,6 +185,21 @@ def test_a_driver_that_lost_sound_may_keep_more_once_nobody_records():
     assert not source._stamper.is_new and device.latencies == [0.02, 0.04] and device.closed == 1 and not sink.ends
     source.close()
     assert device.closed == 2
+
+
+def test_a_driver_that_refuses_another_stream_for_a_moment_is_asked_again():
+    device, sink = Device(), KeepingSink()
+    source = opened(device)
+    started(source, device, sink)
+    device.refuses, sink.is_recorded = 2, False
+    device.bring(1, overflow=True)
+    wait_until(lambda: len(device.latencies) == 4, "the third stream", DEADLINE_S)
+    before = len(sink.sounds)
+    wait_until(lambda: source._stream is device, "that it is open", DEADLINE_S)
+    device.bring(200)
+    wait_until(lambda: len(sink.sounds) > before, "its sound", DEADLINE_S)
+    source.close()
+    assert device.latencies == [0.02, 0.04, 0.04, 0.04] and device.closed == 2 and not sink.ends
 
 
 def test_the_delay_of_another_stream_is_measured_anew_before_it_is_recorded():

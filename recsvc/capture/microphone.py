@@ -240,8 +240,15 @@ class MicrophoneSource(Device):
         self._latency_ns = min(2 * self._latency_ns, MICROPHONE_LATENCY_MAX_NS)
         log.info("%s lost sound; from now on its driver keeps %d ms", self._what, self._latency_ns // MS)
         self._free_stream()
-        self._open()
-        self._start()
+        until_ns = time.monotonic_ns() + MICROPHONE_OPEN_NS // 2
+        while True:  # what made the driver lose sound may also make it refuse another stream for a moment
+            try:
+                self._open()
+                self._start()
+                break
+            except NotReadableError:
+                if time.monotonic_ns() > until_ns or self._delivery.closing.wait(MICROPHONE_SETTLE_NS / S):
+                    raise
         self._overflowed = False
         self._delivery.flush_limit_ns = self._flush_limit_ns()
         if self._delivery.closing.is_set():
@@ -255,11 +262,10 @@ class MicrophoneSource(Device):
     def _free_stream(self) -> None:
         """Once: PortAudio looks into the memory of a stream that it has freed when it is closed again."""
         stream, self._stream = self._stream, None
-        if stream is None:
-            return
         try:
-            stream.abort()
-            stream.close()
+            if stream is not None:
+                stream.abort()
+                stream.close()
         except Exception:
             log.debug("%s did not close", self._what, exc_info=True)
 

@@ -262,7 +262,10 @@ def look_for_most(
     for name in names:
         few = tried(name, FEW[work.name], 2.0)
         cores = len(os.sched_getaffinity(0))
-        searches[name] = Search(FEW[work.name] if few is None else int(0.95 * cores * few.count / few.cpu))
+        first = FEW[work.name] * 3 // 4  # who is late takes less than it needs
+        if few is not None and few.goes_on:
+            first = int(0.95 * cores * few.count / few.cpu)
+        searches[name] = Search(first)
     for _ in range(steps):
         for name, search in searches.items():
             if (count := search.next()) is not None:

@@ -489,7 +489,7 @@ def test_a_device_s_recording_has_what_came_before_its_beginning_was_known(recei
 
 
 @pytest.mark.parametrize(("kind", "late_ms", "first"), [("audio", 1_500, 5), ("video", 150, 5), ("video", 1_500, 70)])
-def test_a_start_that_takes_long_to_arrive_loses_no_sound(
+def test_what_a_start_that_takes_long_to_arrive_has_missed_is_counted(
     receiver: Receiver, kind: str, late_ms: int, first: int
 ) -> None:
     sender: FrameSender[Any] = CapturedSoundSender(FORM) if kind == "audio" else CapturedPictureSender()
@@ -501,6 +501,7 @@ def test_a_start_that_takes_long_to_arrive_loses_no_sound(
     receiver.until_ended({route})
     data = b"".join(receiver.payloads[route])
     assert data[:: len(payload_of(kind, 0))] == bytes(range(first, arrived + 1))
+    assert receiver.ends[route].dropped == ({"start_late": first - 5} if first > 5 else {})
 
 
 def test_a_recording_counts_what_happened_to_its_source_in_its_time_alone(receiver: Receiver) -> None:

@@ -57,7 +57,7 @@ class _CapturedSoundRoute(SoundRoute):
             end = max(begin, min(until, block.sample_count))
             for part, interval in self._parts(block, begin, end):
                 if self.take(part, interval) is Answer.FULL:
-                    self.drop("queue_full", part)
+                    self.drop("queue_full", part.units)
             if end < block.sample_count:
                 self._held[0] = block, end
                 break  # by their order, not by their stamps: these may overlap
@@ -79,16 +79,28 @@ class _CapturedSoundRoute(SoundRoute):
         return parts
 
 
+_LET_GO_MAX = 500
+"""Frames of which it is known that a recording whose start took too long has missed them: ten seconds at 50 a second.
+Older ones are not counted."""
+
+
 class CapturedSender(FrameSender[F]):
     """Has kept what came lately, for recordings whose beginning is still on its way here."""
 
     def _lately(self) -> Iterable[F]:
         raise NotImplementedError
 
+    def _missed(self, from_ns: int) -> int:
+        """How much was captured from then on and is not kept any more."""
+        return 0
+
     def begin(self, description: messages.RouteDescription, from_ns: int, enabled: bool = True) -> None:
         with self._writes.lock:
             super().begin(description, from_ns, enabled)
             begun = [route for route in self._routes.values() if route.name == description.route]
+            if missed := self._missed(from_ns):
+                for route in begun:
+                    route.drop("start_late", missed)
             for frame in self._lately():
                 self._give(begun, frame)
 
@@ -100,9 +112,13 @@ class _Captured(CapturedSender[F]):
         super().__init__(*given)
         self._preroll: deque[F] = deque()
         self._preroll_bytes = 0
+        self._let_go: deque[tuple[int, int]] = deque(maxlen=_LET_GO_MAX)  # when captured, and units
 
     def _lately(self) -> Iterable[F]:
         return self._preroll
+
+    def _missed(self, from_ns: int) -> int:
+        return sum(units for captured_ns, units in self._let_go if captured_ns >= from_ns)
 
     def send(self, frame: F) -> bool:
         with self._writes.lock:
@@ -110,7 +126,9 @@ class _Captured(CapturedSender[F]):
             self._preroll_bytes += len(frame.payload)
             oldest_ns = frame.captured_ns - self._preroll_ns
             while self._preroll_bytes > PREROLL_BYTES_MAX or self._preroll[0].captured_ns < oldest_ns:
-                self._preroll_bytes -= len(self._preroll.popleft().payload)
+                oldest = self._preroll.popleft()
+                self._preroll_bytes -= len(oldest.payload)
+                self._let_go.append((oldest.captured_ns, oldest.units))
             return super().send(frame)
 
 

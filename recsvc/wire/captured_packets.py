@@ -99,7 +99,7 @@ class _CapturedSoundRoute(CapturedRoute[Packet], PacketRoute):
         while self._held and self._held[0].captured_ns <= until_ns:
             for packet, interval in super().wanted(self._held.popleft()):
                 if self.take(packet, interval) is Answer.FULL:
-                    self.drop("queue_full", packet)
+                    self.drop("queue_full", packet.units)
         super()._flush(until_ns)
 
 

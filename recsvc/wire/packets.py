@@ -67,7 +67,7 @@ class PacketRoute(Route[Packet]):
 
     def _take(self, packet: Packet, interval: Interval, muted: bool, size: int) -> Answer:
         if packet.damaged:
-            self.drop("damaged", packet)
+            self.drop("damaged", packet.units)
             return Answer.TAKEN
         ready = self._ready
         if not self._has_room(size):

@@ -178,9 +178,9 @@ class Route(Generic[F]):
         header.since_ns = interval.from_ns if self.exact else 0
         header.muted = muted
 
-    def drop(self, cause: str, frame: F) -> None:
+    def drop(self, cause: str, units: int) -> None:
         """Counts a frame that is not sent."""
-        self._dropped[cause] += frame.units
+        self._dropped[cause] += units
 
     def flush(self, until_ns: int = _EVER_NS) -> None:
         """Sends what was taken and waits for more; of what may still be cut that which was captured up to then."""

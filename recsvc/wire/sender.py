@@ -182,7 +182,7 @@ class FrameSender(Generic[F]):
             if answer is Answer.TAKEN or answer is Answer.UNWANTED:
                 return answer
             if answer is Busy.NESTED or not self._waits:
-                route.drop("queue_full" if answer is Answer.FULL else "interrupted", frame)
+                route.drop("queue_full" if answer is Answer.FULL else "interrupted", frame.units)
                 return answer
             waiter = select.poll()
             socket = route.socket

@@ -379,6 +379,28 @@ def test_a_recorder_that_misses_events_still_fires_all_of_them(
         assert types == ALL_IN_ORDER
 
 
+def test_a_start_that_was_missed_and_that_nobody_can_tell_any_more_is_fired_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, own_controller: None
+) -> None:
+    """The recorder knows by the reply that it has begun: no event of its recording is lost."""
+    original = messages.EVENTS.decode
+
+    def decode_some(header: Any) -> Any:
+        event = original(header)
+        return messages.Subscribed() if getattr(event, "type", "") == "start" else event
+
+    def gone(*_: object) -> None:
+        raise errors.InvalidStateError("the controller has ended")
+
+    monkeypatch.setattr(subscription.messages, "EVENTS", SimpleNamespace(decode=decode_some))
+    monkeypatch.setattr(Subscription, "_missed", gone)
+    with recsvc.get_user_media(video=SMALL_TEST) as stream:
+        recorder = recsvc.MediaRecorder(stream)
+        types = record_types(recorder)
+        assert_consecutive(decode(record_for(recorder, 0.2)).counters)
+        assert types == ALL_IN_ORDER
+
+
 @pytest.mark.parametrize("what", ["the wake-up", "the subscription"])
 def test_a_recorder_without_descriptors_says_so_and_leaves_nothing(
     what: str, own_controller: None, monkeypatch: pytest.MonkeyPatch

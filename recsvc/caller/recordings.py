@@ -177,6 +177,9 @@ class Recordings(EventTarget, OfProcess):
         if session is None:
             return
         session.asked_ns = time.monotonic_ns()
+        if event.type != "start" and session.path and not session.mime_type:
+            # It was opened, and the controller is gone whose event of that is missing.
+            self._take(session.made_up("start", mime_type=session.full_type))
         if event.type in ("pause", "resume"):
             self._obey(session, event)
         try:
@@ -235,14 +238,9 @@ class Recordings(EventTarget, OfProcess):
 
     def _conclude(self, session: Session, error: Exception) -> None:
         """The last events of a recording whose controller publishes nothing more."""
-        event = messages.RecorderEvent(
-            recorder=self._id, recording=session.name, sequence=0, type="error", at_ns=time.monotonic_ns()
-        )
-        if session.path and not session.mime_type:  # it was opened, and the controller died before it published that
-            self._take(msgspec.structs.replace(event, type="start", mime_type=session.full_type))
-        self._take(msgspec.structs.replace(event, error="ServiceError", text=str(error)))
-        self._take(msgspec.structs.replace(event, type="dataavailable"))  # no Blob: what was left behind
-        self._take(msgspec.structs.replace(event, type="stop"))
+        self._take(session.made_up("error", error="ServiceError", text=str(error)))
+        self._take(session.made_up("dataavailable"))  # no Blob: what was left behind
+        self._take(session.made_up("stop"))
 
     def _wake_dispatcher(self) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import msgspec
 
@@ -164,6 +165,14 @@ class Session(Life):
             self.file.finished |= description.whole
         d = description
         return blob_of_file(self.file, d.head, d.start, d.end, d.mime_type, d.duration)
+
+    def made_up(
+        self, kind: Literal["start", "error", "dataavailable", "stop"], **fields: str
+    ) -> messages.RecorderEvent:
+        """An event of it that no controller publishes."""
+        now_ns = time.monotonic_ns()
+        event = messages.RecorderEvent(recorder="", recording=self.name, sequence=0, type=kind, at_ns=now_ns)
+        return msgspec.structs.replace(event, **fields)
 
     def left_behind(self, message: messages.RecorderEvent) -> messages.RecorderEvent:
         """The last ``dataavailable`` where no controller can publish it: waits for the file to be finished, at most

@@ -91,17 +91,20 @@ class Subscription:
         """Event ``came`` is not the next one: those before it are asked for. What is not kept any more is lost, and an
         ``error`` event is put in its place. ``False``: the controller does not answer now, and is to be asked again."""
         expected = self._expected[recording]
+        known = max(expected, 1)  # the very first is its start, of which its recorder knows by the reply
         try:
             missed = [event for event in self._missed(recording) if event.sequence < came]
         except errors.RecorderError as error:
             if self.client.usable and not isinstance(error, errors.InvalidStateError):
                 return False
-            log.warning("%s: events from number %d on cannot be asked for: %s", recording, expected, error)
+            if came > known:
+                log.warning("%s: events from number %d on cannot be asked for: %s", recording, known, str(error))
             missed = []
         first = missed[0].sequence if missed else came
-        if first > expected:
+        self._expected[recording] = first
+        if first > known:
             self._expected[recording] = first - 1
-            text = f"{first - expected} events of this recording were lost; what was recorded is in its file"
+            text = f"{first - known} events of this recording were lost; what was recorded is in its file"
             lost = msgspec.structs.replace(self._read[0], sequence=first - 1, type="error", statistics=None, whole=None)
             missed.insert(0, msgspec.structs.replace(lost, blob=None, error="UnknownError", text=text))
         self._read.extendleft(reversed(missed))

@@ -218,6 +218,10 @@ COST_LEARNING = 0.25
 """How much of the difference between reckoned and used CPU time each report corrects: noise of one report moves it
 little, and a machine half as fast is known after some ten."""
 
+COST_LEARNED_FROM_NS = 20 * MS
+"""Reports of less work, by the default figures, teach nothing: most of what the worker took it takes anyway, or took to
+open recordings and to refuse messages. A second of sound has more."""
+
 COST_FACTOR_MIN, COST_FACTOR_MAX = 0.2, 10.0
 """Machines differ from the default figures by less than this. A measurement beyond is a disturbance."""
 

@@ -22,6 +22,7 @@ from ..common.service_limits import (
     COST_DECAY,
     COST_FACTOR_MAX,
     COST_FACTOR_MIN,
+    COST_LEARNED_FROM_NS,
     COST_LEARNING,
     COST_MEASURED_AFTER,
     ENCODER_THREADS_MAX,
@@ -127,7 +128,7 @@ class Factors:
         """A worker used so much CPU time for this work. Where it was of several classes, each takes its share of the
         difference by the square of its work, so that the one that had most to do with it learns most."""
         squares = sum(ns * ns for ns in done.values())
-        if squares <= 0:
+        if sum(done.values()) < COST_LEARNED_FROM_NS:
             return
         error_ns = used_ns - self.cores(done) * S
         for key, ns in done.items():

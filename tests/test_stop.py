@@ -360,10 +360,8 @@ def test_a_missed_event_that_no_later_one_shows_is_asked_for(subscribed: tuple[C
     assert take(subscription, 10) == [(number, "pause") for number in range(10)] and controller.asked == [0]
 
 
-@pytest.mark.parametrize("lost", [("start",), ("dataavailable",), ("stop",), ("start", "dataavailable", "stop")])
-def test_a_recorder_that_misses_events_still_fires_all_of_them(
-    lost: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def miss(lost: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events of these types do not come."""
     original = messages.EVENTS.decode
 
     def decode_some(header: Any) -> Any:
@@ -371,6 +369,13 @@ def test_a_recorder_that_misses_events_still_fires_all_of_them(
         return messages.Subscribed() if getattr(event, "type", "") in lost else event
 
     monkeypatch.setattr(subscription.messages, "EVENTS", SimpleNamespace(decode=decode_some))
+
+
+@pytest.mark.parametrize("lost", [("start",), ("dataavailable",), ("stop",), ("start", "dataavailable", "stop")])
+def test_a_recorder_that_misses_events_still_fires_all_of_them(
+    lost: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    miss(lost, monkeypatch)
     monkeypatch.setattr(recordings, "STOP_ASK_NS", 20_000_000)
     with recsvc.get_user_media(video=SMALL_TEST) as stream:
         recorder = recsvc.MediaRecorder(stream)
@@ -383,16 +388,11 @@ def test_a_start_that_was_missed_and_that_nobody_can_tell_any_more_is_fired_all_
     monkeypatch: pytest.MonkeyPatch, own_controller: None
 ) -> None:
     """The recorder knows by the reply that it has begun: no event of its recording is lost."""
-    original = messages.EVENTS.decode
-
-    def decode_some(header: Any) -> Any:
-        event = original(header)
-        return messages.Subscribed() if getattr(event, "type", "") == "start" else event
 
     def gone(*_: object) -> None:
         raise errors.InvalidStateError("the controller has ended")
 
-    monkeypatch.setattr(subscription.messages, "EVENTS", SimpleNamespace(decode=decode_some))
+    miss(("start",), monkeypatch)
     monkeypatch.setattr(Subscription, "_missed", gone)
     with recsvc.get_user_media(video=SMALL_TEST) as stream:
         recorder = recsvc.MediaRecorder(stream)

@@ -127,9 +127,9 @@ class Factors:
     def learn(self, used_ns: float, done: Work) -> None:
         """A worker used so much CPU time for this work. Where it was of several classes, each takes its share of the
         difference by the square of its work, so that the one that had most to do with it learns most."""
-        squares = sum(ns * ns for ns in done.values())
         if sum(done.values()) < COST_LEARNED_FROM_NS:
             return
+        squares = sum(ns * ns for ns in done.values())
         error_ns = used_ns - self.cores(done) * S
         for key, ns in done.items():
             learned = self.of(key) + COST_LEARNING * error_ns * ns / squares
